@@ -1,0 +1,37 @@
+"""pix2pix: bring a folder of image pairs, get a translator that is trained, measured and ready to use.
+
+The verbs are imported when they are first used, so that `import pix2pix` costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pix2pix.config import Config
+    from pix2pix.demo import demo
+    from pix2pix.evaluation.evaluate import Evaluation, evaluate
+    from pix2pix.inference.translate import Translator, translate_files
+    from pix2pix.training.train import Run, train
+
+_HOMES = {
+    "Config": "pix2pix.config",
+    "Evaluation": "pix2pix.evaluation.evaluate",
+    "Run": "pix2pix.training.train",
+    "Translator": "pix2pix.inference.translate",
+    "demo": "pix2pix.demo",
+    "evaluate": "pix2pix.evaluation.evaluate",
+    "train": "pix2pix.training.train",
+    "translate_files": "pix2pix.inference.translate",
+}
+
+__all__ = ["Config", "Evaluation", "Run", "Translator", "demo", "evaluate", "train", "translate_files"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'pix2pix' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,320 @@
+"""Words typed in a shell in; calls of the verbs, exit codes and one-sentence errors out. Parsing only.
+
+Exit codes: 0 done, 1 failed, 2 misuse, 130 or 143 interrupted with everything saved. Results for programs go to
+stdout (`--json`), talk to stderr. Heavy modules are imported by the verb that needs them, never for `--help`.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn
+
+from cyclopts import App, CycloptsError, Group, Parameter, ValidationError
+from pydantic import ValidationError as PydanticError
+
+from pix2pix.config import Settings, explain, merged, to_yaml
+from pix2pix.errors import ConfigError, DataError, Interrupted, ModelError, RunError
+from pix2pix.presets import chosen_settings
+
+app = App(
+    name="pix2pix",
+    help="Bring a folder of image pairs; get a translator that is trained, measured and ready to use.",
+    version=lambda: version("pix2pix"),
+    help_format="plaintext",
+    help_on_error=False,
+    group_parameters=Group("Parameters", sort_key=0),
+)
+data_app = App(name="data", help="Look at a set of pairs before training.")
+app.command(data_app)
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+
+
+@app.command
+def demo(*, run: Path = Path("runs/demo"), overwrite: bool = False) -> None:
+    """Embedded data, trained, evaluated and reported in minutes on two CPU cores.
+
+    Parameters
+    ----------
+    run
+        Folder of the run; an interrupted demo goes on in it.
+    overwrite
+        Replace the run that stands there.
+    """
+    from pix2pix.demo import demo as run_demo
+
+    report = run_demo(run, overwrite=overwrite)
+    print(report)
+
+
+@app.command
+def train(
+    data: str | None = None,
+    /,
+    *,
+    run: Path | None = None,
+    preset: str | None = None,
+    config: Path | None = None,
+    base_channels: int | None = None,
+    overwrite: bool = False,
+    print_config: bool = False,
+    dry_run: bool = False,
+    settings: Annotated[Settings | None, Parameter(name="*")] = None,
+) -> None:
+    """Train a translator on pairs; the same command again resumes it.
+
+    Parameters
+    ----------
+    data
+        Folder of pairs, or pairs.csv; or give --source DIR --target DIR.
+    run
+        Folder of the run; by default runs/NAME, after the data.
+    preset
+        Published recipe: slides, paper, junyanz; by default paper.
+    config
+        YAML file of settings; flags win over it, it wins over a preset.
+    base_channels
+        First width of both networks.
+    overwrite
+        Replace the run that stands in the folder.
+    print_config
+        Print the settings as YAML and stop.
+    dry_run
+        Look at the data, print the plan and stop.
+    """
+    overrides = settings.model_dump(exclude_unset=True) if settings is not None else {}
+    if base_channels is not None:
+        widths = {section: {"base_channels": base_channels} for section in ("generator", "discriminator")}
+        overrides = merged(widths, overrides)
+
+    chosen = chosen_settings(data, preset, config, overrides)
+    if print_config:
+        print(to_yaml(chosen), end="")
+        return
+    from pix2pix.training.train import plan_only, train_with
+
+    if dry_run:
+        plan_only(chosen)
+    else:
+        print(train_with(chosen, run, overwrite=overwrite).path)
+
+
+@app.command
+def evaluate(
+    model: str,
+    data: str,
+    /,
+    *,
+    split: str = "test",
+    output: Path | None = None,
+    dropout: bool = False,
+    device: Device = "auto",
+    json_: Annotated[bool, Parameter(name="--json", negative=())] = False,
+) -> None:
+    """Measure a model on a split: the slides' four numbers, L1, PSNR, SSIM, baselines, a report.
+
+    Parameters
+    ----------
+    model
+        Run folder, model folder or hub id.
+    data
+        Folder of pairs, or pairs.csv.
+    split
+        Which pairs: train, val or test.
+    output
+        Folder to write to; by default the run's evaluation/SPLIT.
+    dropout
+        Keep dropout on, as the paper's test mode does.
+    device
+        Where to compute.
+    json_
+        Print metrics.json to stdout.
+    """
+    from pix2pix.evaluation.evaluate import evaluate as measure
+    from pix2pix.evaluation.evaluate import to_json
+
+    with _counting("evaluating") as progress:
+        result = measure(model, data, split=split, output=output, device=device, dropout=dropout, progress=progress)
+    if json_:
+        print(to_json(result.metrics), end="")
+    else:
+        _print_metrics(result.metrics)
+        print(result.path / "report.html")
+
+
+@app.command
+def translate(
+    model: str,
+    inputs: Annotated[list[Path], Parameter(negative=())],
+    /,
+    *,
+    output: Path,
+    batch_size: int = 4,
+    dropout: bool = False,
+    seed: int | None = None,
+    device: Device = "auto",
+) -> None:
+    """Translate images and folders of images; each output has its input's size and name.
+
+    Parameters
+    ----------
+    model
+        Run folder, model folder or hub id.
+    inputs
+        Images, or folders of images.
+    output
+        Folder for the translations.
+    batch_size
+        Pictures of one size that are translated together.
+    dropout
+        Keep dropout on, the method's noise: another picture each time.
+    seed
+        Repeat a picture made with dropout.
+    device
+        Where to compute.
+    """
+    from pix2pix.inference.translate import Translator, translate_files
+
+    if batch_size < 1:
+        raise ConfigError(f"--batch-size {batch_size}: expected 1 or more")
+    translator = Translator.from_pretrained(model, device=device, dropout=dropout)
+    if seed is not None:
+        import torch
+
+        torch.manual_seed(seed)
+    with _counting("translating") as progress:
+        result = translate_files(translator, inputs, output, batch_size=batch_size, progress=progress)
+    for _, reason in result.failed:
+        _say(f"not translated: {reason}")
+    _say(f"{len(result.written)} translated into {output}")
+    if result.failed:
+        raise DataError(f"{len(result.failed)} of the images could not be translated; they are named above")
+
+
+@app.command
+def info(model: str, /, *, json_: Annotated[bool, Parameter(name="--json", negative=())] = False) -> None:
+    """What a model is: networks, channels, sizes, statistics, validation.
+
+    Parameters
+    ----------
+    model
+        Run folder, model folder or hub id.
+    json_
+        Print it as JSON.
+    """
+    from pix2pix.model import describe_model
+
+    facts = describe_model(model)
+    print(json.dumps(facts, indent=2) if json_ else _aligned(facts))
+
+
+@data_app.command
+def check(
+    data: str | None = None,
+    /,
+    *,
+    json_: Annotated[bool, Parameter(name="--json", negative=())] = False,
+    settings: Annotated[Settings | None, Parameter(name="*")] = None,
+) -> None:
+    """Read every file and say what is there and what is wrong; exit code 1 if anything is.
+
+    Parameters
+    ----------
+    data
+        Folder of pairs, or pairs.csv; or give --source DIR --target DIR.
+    json_
+        Print the report as JSON.
+    """
+    from pix2pix.data.check import check as look
+
+    overrides = settings.model_dump(exclude_unset=True) if settings is not None else {}
+    with _counting("checking") as progress:
+        report = look(chosen_settings(data, None, None, overrides).data, progress=progress)
+    print(json.dumps(report.to_json(), indent=2) if json_ else report.to_text())
+    if not report.ok:
+        raise SystemExit(1)
+
+
+# ---- talk ------------------------------------------------------------------------------------------------------
+
+
+class _counting:
+    """A bar on a terminal while something counts up; silence elsewhere."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+
+    def __enter__(self) -> Callable[[int, int], None]:
+        from rich.console import Console
+        from rich.progress import Progress
+
+        console = Console(stderr=True)
+        self.bar = Progress(console=console, transient=True, disable=not console.is_terminal)
+        self.bar.start()
+        task = self.bar.add_task(self.what, total=None)
+        return lambda done, total: self.bar.update(task, completed=done, total=total)
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def _aligned(facts: dict[str, Any]) -> str:
+    width = max(map(len, facts))
+    return "\n".join(f"{name:{width}}  {value}" for name, value in facts.items())
+
+
+def _print_metrics(metrics: dict[str, Any]) -> None:
+    rows = {f"{metrics['split']} ({metrics['images']} images)": metrics} | metrics["baselines"]
+    names = ("g_adversarial", "g_l1", "d_real", "d_fake", "l1", "psnr", "ssim")
+    print(" " * 22 + "".join(f"{name:>14}" for name in names))
+    for row, values in rows.items():
+        cells = (values.get(name) for name in names)
+        print(f"{row:22}" + "".join(f"{'-' if cell is None else f'{cell:.4f}':>14}" for cell in cells))
+
+
+# ---- the way out -----------------------------------------------------------------------------------------------
+
+
+def _fail(message: object, code: int) -> NoReturn:
+    _say(f"pix2pix: {message}")
+    sys.stdout.flush()
+    sys.exit(code)
+
+
+def _misuse(error: CycloptsError) -> str:
+    """A parsing error as one sentence."""
+    cause = error.__cause__
+    if isinstance(error, ValidationError) and isinstance(cause, PydanticError):
+        return explain(cause)
+    return " ".join(str(error).split())
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; exits with the code that the module's docstring lists."""
+    try:
+        app(arguments, exit_on_error=False, print_error=False)
+        sys.stdout.flush()
+    except CycloptsError as error:
+        _fail(f"{_misuse(error)} See `pix2pix --help`.", 2)
+    except ConfigError as error:
+        _fail(error, 2)
+    except (DataError, ModelError, RunError) as error:
+        _fail(error, 1)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        _fail(f"{error.filename or 'the file system'}: {error.strerror or error}", 1)
+    except MemoryError:
+        _fail("out of memory; try a smaller --batch-size or --image-size", 1)
+    except Interrupted as interrupt:
+        _fail(interrupt, 128 + interrupt.signal)
+    except KeyboardInterrupt:
+        _fail("interrupted", 130)

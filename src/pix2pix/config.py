@@ -1,0 +1,394 @@
+"""Settings in, checked settings out: one typed model gives the flags, their help, the YAML file and the errors.
+
+Every section is frozen and refuses unknown names. A function elsewhere receives the section it needs, never the whole.
+"""
+
+import difflib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from cyclopts import Group, Parameter
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    model_validator,
+)
+
+from pix2pix.errors import ConfigError
+
+PATCH_LAYERS = {1: 0, 16: 1, 34: 2, 70: 3, 142: 4, 286: 5}
+"""Receptive field of the discriminator in pixels -> its number of stride-2 convolutions (paper, 6.1.2)."""
+
+
+SMALLEST_SIDE = 16
+"""Pixels; below this SSIM's 11x11 window has no room."""
+
+
+def _size(value: Any) -> Any:
+    """`256`, `"256"`, `"256x512"` (H x W) or a pair of numbers -> (H, W)."""
+    if isinstance(value, list | tuple) and len(value) == 1:
+        value = value[0]  # a flag's one word
+    if isinstance(value, str):
+        sides = value.lower().split("x")
+        if not all(side.isdecimal() for side in sides) or len(sides) > 2:
+            raise ValueError(f"{value!r} is no size; write it 256, or 256x512 for height x width")
+        value = [int(side) for side in sides]
+        value = value * 2 if len(value) == 1 else value
+    return (value, value) if isinstance(value, int) else value
+
+
+def _size_text(size: tuple[int, int]) -> int | str:
+    return size[0] if size[0] == size[1] else f"{size[0]}x{size[1]}"
+
+
+Size = Annotated[
+    tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]],
+    BeforeValidator(_size),
+    PlainSerializer(_size_text),
+    Parameter(n_tokens=1, accepts_keys=False, negative=()),
+]
+"""(height, width) in pixels, written `256` or `256x512`."""
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+Norm = Literal["batch", "instance", "group", "none"]
+Direction = Literal["AtoB", "BtoA"]
+BestBy = Literal["l1", "psnr", "ssim", "last"]
+
+
+class Section(BaseModel):
+    """A frozen group of settings; unknown names are errors, and each field's docstring is its help."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Data(Section):
+    """Where the pairs are and how files become a source and a target."""
+
+    path: Annotated[str | None, Parameter(parse=False)] = None
+    """Folder or manifest of the pairs (the DATA argument)."""
+    source: str | None = None
+    """Folder of sources, in place of DATA; needs --target."""
+    target: str | None = None
+    """Folder of targets, matched to the sources by name."""
+    direction: Direction = "AtoB"
+    """Which side is the source: A is the left half, `A/`, `trainA/`."""
+    image_size: Size = (256, 256)
+    """Size that the networks are trained and validated at: N or HxW."""
+    source_channels: Literal[1, 3] | None = None
+    """Channels of the source; by default those of the files. 1 turns colour into gray, 3 repeats gray."""
+    target_channels: Literal[1, 3] | None = None
+    """Channels of the target; by default those of the files."""
+    val_fraction: Fraction = 0.1
+    """Share of `train` that becomes `val` where there is no such split."""
+    test_fraction: Fraction = 0.1
+    """Share of `train` that becomes `test` where there is no such split."""
+    split_seed: int = 0
+    """Seed of the carved split; a pair's place depends on its name and this number."""
+    cache: bool = True
+    """Keep decoded pairs in memory where they fit into a quarter of what is free."""
+    workers: Literal["auto"] | Annotated[int, Field(ge=0)] = "auto"
+    """Loader processes; 0 loads in the training process."""
+
+
+class Augment(Section):
+    """What a training pair goes through; one draw serves source and target."""
+
+    jitter: bool = True
+    """Resize to load_size, then crop image_size at random (paper, 6.2; slide "Training details")."""
+    load_size: Size | None = None
+    """Size before the random crop; by default image_size x 286/256."""
+    flip: bool = True
+    """Mirror half of the pairs (paper, 6.2)."""
+
+
+class Generator(Section):
+    """The network G: source -> output."""
+
+    kind: Literal["unet", "encoder_decoder", "resnet"] = "unet"
+    """U-Net, the same without skips, or nine residual blocks."""
+    depth: Annotated[int, Field(ge=1, le=10)] | None = None
+    """Encoder layers, each halving the picture: 8 is U-Net 256, 7 U-Net 128; by default as image_size allows, at most 8."""
+    base_channels: Count = 64
+    """Width of the first layer."""
+    norm: Norm = "batch"
+    """Normalisation after each convolution but the first, the innermost and the last."""
+    bottleneck_norm: bool = False
+    """Normalise the innermost encoder layer too (a batch of 1 on a 1x1 map then has no variance)."""
+    dropout: Fraction = 0.5
+    """Probability of dropout, the method's noise z; in a ResNet inside every block."""
+    dropout_layers: tuple[Annotated[int, Field(ge=1)], ...] = (1, 2, 3)
+    """Decoder layers with dropout, counted from the innermost; numbers past the widest layers do nothing."""
+
+
+class Discriminator(Section):
+    """The network D: (source, image) -> one logit a patch."""
+
+    patch_size: Literal[1, 16, 34, 70, 142, 286] = 70
+    """Receptive field in pixels; 1 is the PixelGAN, 286 the ImageGAN (paper, 4.4)."""
+    base_channels: Count = 64
+    """Width of the first layer."""
+    norm: Norm = "batch"
+    """Normalisation after each convolution but the first and the last."""
+    conditional: bool = True
+    """D sees the source beside the image (cGAN); without it, the plain GAN of the paper's Figure 4."""
+
+
+class Loss(Section):
+    """The objective: weights of the named terms."""
+
+    adversarial: Literal["vanilla", "lsgan", "hinge"] = "vanilla"
+    """Cross-entropy on logits (the paper's), least squares, or hinge."""
+    adversarial_weight: Weight = 1.0
+    """Weight of g_adversarial; at 0 the discriminator is not trained."""
+    l1_weight: Weight = 100.0
+    """Weight of g_l1, lambda in the paper's equation 4."""
+    l2_weight: Weight = 0.0
+    """Weight of g_l2, the blurry alternative to L1."""
+    discriminator_weight: Weight = 0.5
+    """Factor on d_real + d_fake; a half slows D relative to G (paper, 3.3)."""
+
+
+class Optimizer(Section):
+    """Adam, for both networks."""
+
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 2e-4
+    """Step size of Adam."""
+    betas: tuple[Fraction, Fraction] = (0.5, 0.999)
+    """Momentum and decay of the second moment."""
+    schedule: Literal["constant", "linear"] = "constant"
+    """`linear` keeps the rate for the first half of the epochs and then takes it to 0."""
+
+
+class Training(Section):
+    """The epochs around the update."""
+
+    epochs: Count = 200
+    """Passes over the training pairs, the discriminator's head start included."""
+    batch_size: Count = 1
+    """Pairs in an update."""
+    discriminator_epochs: Annotated[int, Field(ge=0)] = 0
+    """First epochs in which only the discriminator learns (slide "Training details": 50)."""
+    ema: Fraction = 0.0
+    """Decay of an exponential moving average of G that is validated and kept in its place; 0 is none, 0.999 usual."""
+    norm_statistics: Literal["auto", "image", "running"] = "auto"
+    """What batch norm uses outside training: each image's own statistics (the paper's test mode) or running averages;
+    `auto` takes the image's for batch size 1 and the averages otherwise, and the saved model says which."""
+    best_by: BestBy = "l1"
+    """Validation metric that picks the kept model; `last` keeps the newest."""
+    patience: Count | None = None
+    """Stop after this many epochs without a better validation."""
+    samples: Annotated[int, Field(ge=0)] = 6
+    """Validation pairs on the sample sheets."""
+    seed: int = 0
+    """Seed of weights, order, jitter and dropout."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to train; `auto` takes an accelerator if there is one."""
+    precision: Literal["auto", "32", "bf16"] = "auto"
+    """Arithmetic of the networks; `auto` is bf16 where the processor has it in hardware."""
+
+
+def _group(title: str, order: int) -> Group:
+    return Group(title, sort_key=order)
+
+
+class Settings(Section):
+    """All settings of a training, each section checked by itself; the command line's flags fill some of them."""
+
+    data: Annotated[Data, Parameter(name="*", group=_group("Data", 1))] = Data()
+    augment: Annotated[Augment, Parameter(name="*", group=_group("Augmentation", 2))] = Augment()
+    generator: Annotated[Generator, Parameter(group=_group("Generator", 4))] = Generator()
+    discriminator: Annotated[Discriminator, Parameter(group=_group("Discriminator", 5))] = Discriminator()
+    loss: Annotated[Loss, Parameter(name="*", group=_group("Loss", 6))] = Loss()
+    optimizer: Annotated[Optimizer, Parameter(name="*", group=_group("Optimizer", 7))] = Optimizer()
+    training: Annotated[Training, Parameter(name="*", group=_group("Training", 3))] = Training()
+    provenance: Annotated[dict[str, str], Parameter(parse=False)] = {}
+    """Versions and data fingerprint of the run that saved the settings; informs, and guards a resumed run."""
+
+
+class Config(Settings):
+    """All settings of a training, checked against each other."""
+
+    @model_validator(mode="after")
+    def _fields_agree(self) -> "Config":
+        for message in _disagreements(self):
+            raise ValueError(message)
+        return self
+
+    @property
+    def load_size(self) -> tuple[int, int]:
+        """(height, width) that a training pair is resized to before the crop (286 for 256, as the paper's)."""
+        height, width = self.data.image_size
+        return self.augment.load_size or (round(height * 286 / 256), round(width * 286 / 256))
+
+
+def _disagreements(config: Config) -> Iterator[str]:
+    """One sentence for each pair of settings that cannot go together."""
+    data, generator, training = config.data, config.generator, config.training
+    height, width = data.image_size
+    if (data.source is None) != (data.target is None):
+        yield "data.source and data.target name two folders of one set: give --source DIR and --target DIR"
+    if data.path is not None and data.source is not None:
+        yield "DATA and --source/--target are two ways to name the pairs: give one of them"
+    if data.val_fraction + data.test_fraction >= 1:
+        yield "data.val_fraction and data.test_fraction leave nothing to train on: their sum must be below 1"
+    if any(load < size for load, size in zip(config.load_size, data.image_size, strict=True)):
+        yield f"augment.load_size must be at least image_size, {height}x{width}, for a crop to fit"
+    if generator.depth and min(height, width) < 2**generator.depth:
+        yield (
+            f"data.image_size {height}x{width} is too small for generator.depth {generator.depth}: "
+            f"the smaller side needs 2^{generator.depth} = {2**generator.depth} pixels; lower --generator.depth"
+        )
+    multiple = size_multiple(generator, data.image_size)
+    if height % multiple or width % multiple:
+        near = " or ".join(
+            str(n) for n in sorted({width // multiple * multiple, -(-width // multiple) * multiple}) if n
+        )
+        yield (
+            f"data.image_size {height}x{width} must be a multiple of {multiple} for this generator: "
+            f"try a side of {near}, or another --generator.depth"
+        )
+    if min(height, width) < SMALLEST_SIDE:
+        yield f"data.image_size {height}x{width} is too small: a side needs {SMALLEST_SIDE} pixels or more"
+    smallest = smallest_discriminated(config.discriminator.patch_size)
+    if min(height, width) < smallest:
+        yield (
+            f"data.image_size {height}x{width} is too small for discriminator.patch_size "
+            f"{config.discriminator.patch_size}, which needs {smallest} pixels a side; lower --discriminator.patch-size"
+        )
+    if generator.bottleneck_norm and generator.norm == "instance" and multiple == min(height, width):
+        yield "generator.bottleneck_norm with instance norm on a 1x1 map gives zeros: lower --generator.depth"
+    if generator.bottleneck_norm and generator.norm == "batch" and training.batch_size == 1:
+        yield "generator.bottleneck_norm needs --batch-size 2 or more: with 1 a batch norm on a 1x1 map gives zeros"
+    if training.discriminator_epochs >= training.epochs:
+        yield (
+            f"training.discriminator_epochs {training.discriminator_epochs} leaves the generator untrained: "
+            f"it must be below training.epochs, {training.epochs}"
+        )
+    if not (config.loss.adversarial_weight or config.loss.l1_weight or config.loss.l2_weight):
+        yield "loss: all weights are 0, so there is nothing to learn; give --l1-weight or --adversarial-weight"
+    if config.loss.adversarial_weight == 0 and training.discriminator_epochs:
+        yield "training.discriminator_epochs needs a discriminator, and loss.adversarial_weight 0 trains none"
+
+
+def smallest_discriminated(patch_size: int) -> int:
+    """The smallest side in pixels that leaves D at least one logit: two 4x4 convolutions of stride 1 take 2."""
+    return 1 if patch_size == 1 else 3 * 2 ** PATCH_LAYERS[patch_size]
+
+
+def resolved_depth(generator: Generator, image_size: tuple[int, int]) -> int:
+    """Encoder layers: as set, else as many as the smaller side can be halved, at most 8 (U-Net 256)."""
+    return generator.depth or max(1, min(8, min(image_size).bit_length() - 1))
+
+
+def size_multiple(generator: Generator, image_size: tuple[int, int]) -> int:
+    """The sides of a picture must be multiples of this: 2^depth, or 4 for the ResNet."""
+    return 4 if generator.kind == "resnet" else 2 ** resolved_depth(generator, image_size)
+
+
+# ---- settings from and to plain values -------------------------------------------------------------------------
+
+
+def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested mappings laid over each other; a later layer wins."""
+    result: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            below = result.get(key)
+            if isinstance(value, Mapping) and isinstance(below, Mapping):
+                value = merged(below, value)
+            result[key] = value
+    return result
+
+
+def make_config(values: Mapping[str, Any], origin: str = "the settings") -> Config:
+    """Nested plain values -> checked Config. Raises ConfigError with one sentence for the first thing wrong."""
+    try:
+        return Config.model_validate(dict(values))
+    except ValidationError as error:
+        raise ConfigError(f"{origin}: {explain(error)}") from None
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """A YAML file of settings -> nested plain values. Raises ConfigError naming the file."""
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such configuration file; `--print-config` writes one to start from") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as a configuration ({error})") from None
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        raise ConfigError(f"{path}: not valid YAML{f' at line {where.line + 1}' if where else ''}") from None
+    if not isinstance(values or {}, dict):
+        raise ConfigError(f"{path}: expected sections such as `training:` with settings below them")
+    return values or {}
+
+
+def to_yaml(config: Config) -> str:
+    """Config -> YAML that `read_yaml` and `make_config` take back unchanged."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def explain(error: ValidationError) -> str:
+    """The first thing wrong as one sentence that names the field, what was expected, and the nearest right name."""
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"] if not str(part).startswith(("function", "tuple", "literal")))
+    if first["type"] == "extra_forbidden":
+        return f"there is no setting `{field}`{_suggestion(first['loc'])}"
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "value_error":
+        return f"{field}: {message}" if field and field not in message else message
+    return f"{field} = {first['input']!r}: {message[0].lower()}{message[1:]}"
+
+
+def _suggestion(location: tuple[int | str, ...]) -> str:
+    *section, name = (str(part) for part in location)
+    model: type[BaseModel] = Config
+    for part in section:
+        inner = model.model_fields[part].annotation
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return ""
+        model = inner
+    near = difflib.get_close_matches(name, model.model_fields, n=1)
+    return f"; did you mean `{'.'.join([*section, near[0]])}`?" if near else f"; known: {', '.join(model.model_fields)}"
+
+
+def placed(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by their flat names (`epochs`, `base_channels`) or sections -> nested settings. Raises ConfigError.
+
+    `base_channels` sets the width of both networks; other names that both have are given by section.
+    """
+    nested: dict[str, Any] = {}
+    for name, value in fields.items():
+        if name in Settings.model_fields:
+            nested = merged(nested, {name: value})
+        else:
+            for section in _sections_with(name):
+                nested = merged(nested, {section: {name: value}})
+    return nested
+
+
+def _sections_with(name: str) -> list[str]:
+    if name == "base_channels":
+        return ["generator", "discriminator"]
+    flat = ("data", "augment", "loss", "optimizer", "training")
+    known = {field: section for section in flat for field in _fields(section)}
+    if name not in known:
+        near = difflib.get_close_matches(name, [*known, *Settings.model_fields, "base_channels"], n=1)
+        raise ConfigError(f"there is no setting `{name}`{f'; did you mean `{near[0]}`?' if near else ''}")
+    return [known[name]]
+
+
+def _fields(section: str) -> list[str]:
+    model = Settings.model_fields[section].annotation
+    assert isinstance(model, type)
+    assert issubclass(model, BaseModel)
+    return list(model.model_fields)

@@ -1,0 +1,219 @@
+"""A run's `metrics.csv` in, its rows and curves out; or a metric of many images in, its spread out."""
+
+import csv
+import io
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from pix2pix.errors import ModelError
+from pix2pix.files import write_atomically
+
+CHANCE = math.log(2)  # the cross-entropy of a discriminator that answers 1/2
+LINES: dict[str, Any] = {"train": "-", "val": (0, (3.5, 1.2))}  # solid, and dashes in units of the width
+SIZE = (4.3, 3.5)  # of a panel, inches
+FEW = 20  # points; fewer are marked, filled for train and open for validation
+ADVERSARIAL_UNITS = {"vanilla": "cross-entropy, nats", "lsgan": "squared error", "hinge": "hinge loss"}
+INK = "#24292f"
+LEGEND: dict[str, Any] = {"fontsize": 8, "frameon": False, "labelcolor": INK, "columnspacing": 1.2}
+COLOURS = {  # Okabe and Ito's, which the colour-blind tell apart
+    "g_adversarial": "#d55e00",
+    "g_l1": "#009e73",
+    "d_real": "#0072b2",
+    "d_fake": "#e69f00",
+    "psnr": "#cc79a7",
+    "ssim": "#56b4e9",
+    "l1": "#009e73",
+}
+
+
+# ---- rows of metrics.csv -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Row:
+    """One epoch of one split."""
+
+    step: int
+    epoch: int  # whole epochs done
+    images_seen: int
+    split: str
+    seconds: float  # spent training since the run began
+    learning_rate: float
+    images_per_second: float
+    values: dict[str, float]  # term or metric -> mean over the split; what was not measured is absent
+
+
+def read_metrics(path: Path) -> list[Row]:
+    """The rows of `metrics.csv`, oldest first; none if there is no file. Raises ModelError naming a broken line."""
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        try:
+            return [_row(cells) for cells in reader]
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"{path}, line {reader.line_num}: not a row of a run's metrics ({error})") from None
+
+
+def _row(cells: dict[str, str]) -> Row:
+    head = {name: cells.pop(name) for name in ("step", "epoch", "images_seen", "split")}
+    pace = {name: float(cells.pop(name) or "nan") for name in ("seconds", "learning_rate", "images_per_second")}
+    return Row(
+        step=int(head["step"]),
+        epoch=int(head["epoch"]),
+        images_seen=int(head["images_seen"]),
+        split=head["split"],
+        **pace,
+        values={name: float(cell) for name, cell in cells.items() if cell},
+    )
+
+
+# ---- curves ------------------------------------------------------------------------------------------------
+
+
+class Panel(NamedTuple):
+    """One pair of axes: the terms that share a unit."""
+
+    title: str
+    terms: tuple[str, ...]
+    unit: str
+    against_chance: bool = False
+
+
+def draw_curves(metrics: Path, output: Path, *, discriminator_epochs: int = 0, adversarial: str = "vanilla") -> None:
+    """Write the curves of a run as one PNG: a panel for each unit, train solid, validation dashed.
+
+    The first `discriminator_epochs`, in which only D learns, are shaded; `adversarial` names the loss.
+    """
+    rows = read_metrics(metrics)
+    panels = _panels(rows, adversarial)
+    columns = min(3, len(panels)) or 1
+    lines = -(-len(panels) // columns) or 1
+    figure = Figure(figsize=(SIZE[0] * columns, SIZE[1] * lines), layout="constrained")
+    for place, panel in enumerate(panels, start=1):
+        _draw_panel(figure.add_subplot(lines, columns, place), panel, rows, discriminator_epochs)
+    if not panels:
+        figure.text(0.5, 0.5, "No epoch has been finished yet.", ha="center", color=INK)
+    write_atomically(output, lambda file: figure.savefig(file, format="png", dpi=120, metadata={"Software": None}))
+
+
+def curve_svgs(rows: Sequence[Row], *, discriminator_epochs: int = 0, adversarial: str = "vanilla") -> list[str]:
+    """The panels of `draw_curves`, each as an SVG element to stand in a page."""
+    return [_panel_svg(panel, rows, discriminator_epochs) for panel in _panels(rows, adversarial)]
+
+
+def _panels(rows: Sequence[Row], adversarial: str) -> list[Panel]:
+    """The panels in which something was measured."""
+    unit, vanilla = ADVERSARIAL_UNITS.get(adversarial, adversarial), adversarial == "vanilla"
+    panels = (
+        Panel("Generator: adversarial term", ("g_adversarial",), unit, vanilla),
+        Panel("Generator: L1 term", ("g_l1",), "mean |y − G(x)|, images in [−1, 1]"),
+        Panel("Discriminator", ("d_real", "d_fake"), unit, vanilla),
+        Panel("Peak signal-to-noise ratio", ("psnr",), "PSNR, dB"),
+        Panel("Structural similarity", ("ssim",), "SSIM, 1 is the target itself"),
+        Panel("Learning rate", ("learning_rate",), "step size of Adam"),
+    )
+    return [panel for panel in panels if any(_points(rows, term, split) for term in panel.terms for split in LINES)]
+
+
+def _points(rows: Sequence[Row], term: str, split: str) -> list[tuple[int, float]]:
+    """(epoch, value) wherever the term was measured; the learning rate belongs to training."""
+    if term == "learning_rate":
+        found = [(row.epoch, row.learning_rate) for row in rows if row.split == split == "train"]
+    else:
+        found = [(row.epoch, row.values[term]) for row in rows if row.split == split and term in row.values]
+    return [(epoch, value) for epoch, value in found if math.isfinite(value)]
+
+
+def _draw_panel(axes: Axes, panel: Panel, rows: Sequence[Row], discriminator_epochs: int) -> None:
+    for term in panel.terms:
+        _draw_term(axes, term, rows)
+    if panel.against_chance:
+        axes.axhline(CHANCE, linestyle=":", color=INK, lw=1.2, label="log 2 = chance")
+    last = max(row.epoch for row in rows)
+    if alone := min(discriminator_epochs, last):
+        middle = {"ha": "center", "va": "center", "transform": axes.get_xaxis_transform()}
+        axes.axvspan(0, alone, color=INK, alpha=0.08, lw=0)
+        axes.text(alone / 2, 0.5, "only D learns", middle, rotation=90, fontsize=8, color=INK, alpha=0.7)
+    if panel.terms == ("learning_rate",):
+        axes.set_ylim(bottom=0)
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+        axes.yaxis.set_major_formatter("{x:g}")
+    axes.set_xlim(0, 1.02 * last)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    _dress(axes, panel.title, "epoch", panel.unit)
+    columns = 2 if len(axes.get_legend_handles_labels()[1]) == 4 else 3
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=columns, handlelength=1.6, **LEGEND)
+
+
+def _draw_term(axes: Axes, term: str, rows: Sequence[Row]) -> None:
+    for split, line in LINES.items():
+        if points := _points(rows, term, split):
+            axes.plot(
+                *zip(*points, strict=True),
+                linestyle=line,
+                marker="o" if len(points) < FEW else "",
+                markersize=3.5,
+                markerfacecolor="none" if split == "val" else None,
+                linewidth=1.4,
+                color=COLOURS.get(term, INK),
+                label=term if term == "learning_rate" else f"{term}, {split}",
+            )
+
+
+def _panel_svg(panel: Panel, rows: Sequence[Row], discriminator_epochs: int) -> str:
+    figure = Figure(figsize=SIZE, layout="constrained")
+    _draw_panel(figure.add_subplot(), panel, rows, discriminator_epochs)
+    return _inline_svg(figure, f"{panel.title} by epoch")
+
+
+def _dress(axes: Axes, title: str, across: str, up: str) -> None:
+    axes.set_title(title, fontsize=11, color=INK, loc="left")
+    axes.set_xlabel(across, fontsize=9, color=INK)
+    axes.set_ylabel(up, fontsize=9, color=INK)
+    axes.tick_params(colors=INK, labelsize=8)
+    axes.grid(color=INK, alpha=0.15, lw=0.6)
+    axes.spines[:].set_visible(False)
+    axes.spines["bottom"].set(visible=True, color=INK)
+
+
+# ---- spread over images ------------------------------------------------------------------------------------
+
+
+def spread_svg(values: Sequence[float], name: str, unit: str) -> str:
+    """One metric of many images -> a histogram with the mean, an SVG element to stand in a page."""
+    finite = [value for value in values if math.isfinite(value)]
+    figure = Figure(figsize=(3.2, 2.2), layout="constrained")
+    axes = figure.add_subplot()
+    axes.hist(finite, bins="sturges", color=COLOURS.get(name, INK), alpha=0.75, rwidth=0.94)
+    if finite:
+        axes.axvline(sum(finite) / len(finite), linestyle="--", color=INK, lw=1.2, label="mean")
+        axes.legend(**LEGEND)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+    _dress(axes, name, unit, "images")
+    return _inline_svg(figure, f"Spread of {name} over the images")
+
+
+def _inline_svg(figure: Figure, label: str) -> str:
+    """An SVG element whose text is text and whose ink is the page's own colour, light or dark.
+
+    `label` is what it shows, for those who cannot see it, and what sets its ids apart from another's on the page.
+    """
+    text = io.StringIO()
+    nothing: Mapping[str, None] = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": label}):
+        figure.savefig(text, format="svg", transparent=True, metadata=nothing)
+    svg = text.getvalue()
+    svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
+    svg = re.sub(r' id="\w+_\d+"', "", svg)  # nothing refers to these, and a page may not repeat them
+    return svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)

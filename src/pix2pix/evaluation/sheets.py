@@ -1,0 +1,61 @@
+"""Pictures in, one contact sheet out: uint8 arrays (H, W, C) -> (H, W, 3), in titled columns on white."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+Pixels = NDArray[np.uint8]
+
+GAP = 4  # white pixels around every cell
+LEGIBLE = 128  # pixels; a picture whose longer side is below is enlarged
+
+
+def sheet(rows: Sequence[Sequence[Pixels]], titles: Sequence[str]) -> Pixels:
+    """Rows of pictures (H, W, 1 or 3) -> one picture (H, W, 3), with a title above each column.
+
+    All cells have the largest picture's size; a smaller one stands in the middle of its cell. Small pictures are
+    `enlarged`, and nothing else is resampled.
+    """
+    assert all(len(row) == len(titles) for row in rows), "one title for each column"
+    pictures = [[_coloured(enlarged(picture)) for picture in row] for row in rows]
+    height = max((picture.shape[0] for row in pictures for picture in row), default=LEGIBLE)
+    width = max((picture.shape[1] for row in pictures for picture in row), default=LEGIBLE)
+    top = title_height(width)
+    canvas = Image.new("RGB", (GAP + len(titles) * (width + GAP), top + len(rows) * (height + GAP)), "white")
+    for column, title in enumerate(titles):
+        canvas.paste(_title(title, width, top), (GAP + column * (width + GAP), 0))
+    result = np.array(canvas)
+    for i, row in enumerate(pictures):
+        for j, picture in enumerate(row):
+            h, w, _ = picture.shape
+            y, x = top + i * (height + GAP) + (height - h) // 2, GAP + j * (width + GAP) + (width - w) // 2
+            result[y : y + h, x : x + w] = picture
+    return result
+
+
+def enlarged(picture: Pixels) -> Pixels:
+    """(H, W, C) -> the same with every pixel repeated, for a longer side of at least LEGIBLE pixels."""
+    factor = -(-LEGIBLE // max(picture.shape[:2]))
+    return picture.repeat(factor, axis=0).repeat(factor, axis=1) if factor > 1 else picture
+
+
+def title_height(width: int) -> int:
+    """Height in pixels of the band above the cells; a larger sheet is seen from farther away."""
+    return max(28, width // 12)
+
+
+def _title(text: str, width: int, height: int) -> Image.Image:
+    """A cell of the title band; a long title is written smaller."""
+    cell = Image.new("RGB", (width, height), "white")
+    draw, size = ImageDraw.Draw(cell), height * 0.6
+    length = draw.textlength(text, ImageFont.load_default(size))
+    font = ImageFont.load_default(size * min(1, width / max(length, 1)))
+    draw.text((width / 2, height / 2), text, "black", font, anchor="mm")
+    return cell
+
+
+def _coloured(picture: Pixels) -> Pixels:
+    height, width, _ = picture.shape
+    return np.broadcast_to(picture, (height, width, 3))

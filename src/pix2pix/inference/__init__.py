@@ -1,0 +1,1 @@
+"""Inference: a model and pictures in, translated pictures out."""

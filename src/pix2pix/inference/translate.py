@@ -1,0 +1,260 @@
+"""A model and pictures in; translated pictures of the same kind, size and depth out.
+
+`Translator` is the one class behind the shell, Python, the service and the page.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar, overload
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+from torchvision.transforms.v2 import functional
+
+from pix2pix.data import images
+from pix2pix.data.pairs import IMAGE_SUFFIXES
+from pix2pix.errors import ConfigError, DataError, ModelError
+from pix2pix.model import Model, load_model
+
+Picture = TypeVar("Picture", Image.Image, NDArray[np.uint8], NDArray[np.floating], Tensor)
+Size = tuple[int, int]
+
+
+class Translator:
+    """Translates pictures with a trained model; deterministic unless `dropout` is on.
+
+    A picture is presented at the scale that training used, padded by reflection to the sides that the generator
+    takes, translated, cut back and brought to the input's size. With `dropout=True` the method's noise z is on, as
+    in the paper's test mode (section 3.4), and each call gives another picture; `torch.manual_seed` repeats one.
+    """
+
+    def __init__(self, model: Model, *, device: str = "cpu", dropout: bool = False) -> None:
+        self.model = model
+        self.device = torch.device(device)
+        self.generator = model.generator.to(self.device).eval()
+        if dropout:
+            for module in self.generator.modules():
+                if isinstance(module, nn.Dropout):
+                    module.train()
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, *, device: str = "auto", dropout: bool = False) -> "Translator":
+        """A run folder, model folder or hub id -> Translator. Raises ModelError with one sentence."""
+        return cls(load_model(name), device=choose_device(device), dropout=dropout)
+
+    def __call__(self, picture: Picture) -> Picture:
+        """Translate one picture, or a batch as a tensor; the same kind comes back.
+
+        PIL image (gray or RGB); array (H, W) or (H, W, C); tensor (C, H, W) or (N, C, H, W). Arrays and tensors are
+        uint8, or floating with values in [-1, 1]. Raises ModelError for a wrong number of channels, ValueError or
+        TypeError for anything else that is not such a picture.
+        """
+        if isinstance(picture, Image.Image):
+            pixels = self._translated_pixels(images.from_pil(picture))
+            return images.to_pil(pixels)
+        if isinstance(picture, np.ndarray):
+            return self._array(picture)  # type: ignore[return-value]  # of the dtype that came in
+        if isinstance(picture, Tensor):
+            return self._tensor(picture)
+        raise TypeError(f"expected a PIL image, an array or a tensor, got {type(picture).__name__}")
+
+    def _translated_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """(H, W, in) uint8 -> (H, W, out) uint8."""
+        return images.to_array(self.translate(images.to_tensor(pixels)[None])[0])
+
+    def _array(self, array: NDArray[np.generic]) -> NDArray[np.generic]:
+        flat = array.ndim == 2
+        if array.ndim not in (2, 3):
+            raise ValueError(f"expected an array (H, W) or (H, W, C), got shape {array.shape}")
+        tensor = torch.from_numpy(np.ascontiguousarray(array[..., None] if flat else array)).permute(2, 0, 1)
+        result = self._tensor(tensor).permute(1, 2, 0).contiguous().cpu().numpy()
+        return result[..., 0] if flat and result.shape[2] == 1 else result
+
+    def _tensor(self, tensor: Tensor) -> Tensor:
+        if tensor.ndim not in (3, 4):
+            raise ValueError(f"expected a tensor (C, H, W) or (N, C, H, W), got shape {tuple(tensor.shape)}")
+        batch = tensor if tensor.ndim == 4 else tensor[None]
+        if tensor.dtype == torch.uint8:
+            output = self.translate(images.scaled(batch)).add(1).mul(127.5).round().to(torch.uint8)
+        elif tensor.is_floating_point():
+            low, high = batch.aminmax()
+            if not (low >= -1 and high <= 1):  # NaN fails too
+                raise ValueError(f"expected floating values in [-1, 1], got [{low.item():g}, {high.item():g}]")
+            output = self.translate(batch.float())
+        else:
+            raise TypeError(f"expected uint8 or floating values in [-1, 1], got {tensor.dtype}")
+        output = output.to(tensor.device, tensor.dtype)
+        return output if tensor.ndim == 4 else output[0]
+
+    @torch.inference_mode()
+    def translate(self, source: Tensor) -> Tensor:
+        """(N, in, H, W) in [-1, 1], any H and W -> (N, out, H, W) float32 in [-1, 1], on this translator's device."""
+        if source.shape[1] != self.model.in_channels:
+            raise ModelError(
+                f"the picture has {source.shape[1]} channels, but the model translates {self.model.in_channels}; "
+                "convert it first"
+            )
+        size = (source.shape[-2], source.shape[-1])
+        if 0 in size:
+            raise ValueError(f"expected a picture with pixels in it, got one of {size[0]}x{size[1]}")
+        presented = self.presented_size(size)
+        x = _resized(source.to(self.device, torch.float32), presented)
+        output = self.generator(reflected(x, self.model.size_multiple)).float()
+        return _resized(output[..., : presented[0], : presented[1]], size).clamp(-1, 1)
+
+    def presented_size(self, size: Size) -> Size:
+        """(H, W) of a picture -> (H, W) at which the generator sees it, before padding."""
+        scale = self.model.card.scale
+        if scale is None:
+            return self.model.card.config.data.image_size
+        return max(1, round(size[0] * scale[0])), max(1, round(size[1] * scale[1]))
+
+
+def choose_device(device: str) -> str:
+    """`auto` -> the accelerator, if there is one. Raises ConfigError if the device asked for is absent."""
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if device == "auto":
+        return next(name for name, there in present.items() if there)
+    if not present.get(device):
+        raise ConfigError(f"device {device}: this machine has none that torch can use; use --device auto")
+    return device
+
+
+def _resized(x: Tensor, size: Size) -> Tensor:
+    """(N, C, H, W) -> (N, C, *size), bilinear; the same tensor if it fits already."""
+    return x if tuple(x.shape[-2:]) == size else functional.resize(x, list(size), antialias=True)
+
+
+def reflected(x: Tensor, multiple: int) -> Tensor:
+    """Pad (N, C, H, W) at the right and bottom to multiples of a number, by reflection as often as it takes."""
+    for dimension in (-2, -1):
+        size = x.shape[dimension]
+        padded = -(-size // multiple) * multiple
+        if padded != size:
+            position = torch.arange(padded, device=x.device)
+            if size > 1:
+                position = position % (2 * size - 2)  # 0 1 2 3 2 1 0 1 2 ... for size 4
+                position = torch.where(position < size, position, 2 * size - 2 - position)
+            else:
+                position = torch.zeros_like(position)
+            x = x.index_select(dimension, position)
+    return x
+
+
+# ---- files and folders -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture to translate: where it is and what its translation is called, relative to the output folder."""
+
+    input: Path
+    name: Path
+
+
+def find_jobs(inputs: Sequence[Path], output: Path) -> list[Job]:
+    """Files and folders -> one job for each image. Raises DataError for what is absent, empty or would collide."""
+    jobs = [job for entry in inputs for job in _jobs_of(entry)]
+    seen: dict[Path, Path] = {}
+    for job in jobs:
+        target = output / job.name
+        if target in seen:
+            raise DataError(f"{seen[target]} and {job.input} would both become {target}; translate them one by one")
+        if target.exists() and target.samefile(job.input):
+            raise DataError(f"{job.input}: its translation would replace it; choose another --output")
+        seen[target] = job.input
+    return jobs
+
+
+def _jobs_of(entry: Path) -> Iterator[Job]:
+    if entry.is_file():
+        yield Job(entry, _output_name(Path(entry.name)))
+        return
+    if not entry.is_dir():
+        raise DataError(f"{entry}: no such file or folder; give images or folders of images to translate")
+    found = sorted(path for path in _walk(entry) if path.suffix.lower() in IMAGE_SUFFIXES)
+    if not found:
+        raise DataError(f"{entry}: holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
+    for path in found:
+        yield Job(path, _output_name(path.relative_to(entry)))
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Files below a folder, without hidden ones and without following links to folders."""
+    for root, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(root, name) for name in names if not name.startswith("."))
+
+
+def _output_name(path: Path) -> Path:
+    """The input's own name where its format can hold the translation exactly or nearly; GIF becomes PNG."""
+    return path.with_suffix(".png") if path.suffix.lower() == ".gif" else path
+
+
+@dataclass(frozen=True)
+class Translated:
+    """What a folder's translation came to: the files written, and the inputs that could not be, with the reason."""
+
+    written: tuple[Path, ...]
+    failed: tuple[tuple[Path, str], ...]
+
+
+def translate_files(
+    translator: Translator,
+    inputs: Sequence[Path],
+    output: Path,
+    *,
+    batch_size: int = 4,
+    progress: Callable[[int, int], None] | None = None,
+) -> Translated:
+    """Translate images and folders into `output`, under the inputs' names, each file whole.
+
+    Neighbours of one size go through the generator together. An image that cannot be read or does not fit the model
+    does not stop the others. Calls progress(done, total). Raises DataError where there is nothing to translate.
+    """
+    jobs = find_jobs(inputs, output)
+    written: list[Path] = []
+    failed: list[tuple[Path, str]] = []
+    for batch in _batches(jobs, batch_size, translator.model.in_channels, failed):
+        sources = torch.stack([source for _, source in batch])
+        for (job, _), translated in zip(batch, translator.translate(sources), strict=True):
+            path = output / job.name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            images.write(path, images.to_array(translated))
+            written.append(path)
+        if progress is not None:
+            progress(len(written) + len(failed), len(jobs))
+    return Translated(tuple(written), tuple(failed))
+
+
+def _batches(
+    jobs: Sequence[Job], batch_size: int, channels: int, failed: list[tuple[Path, str]]
+) -> Iterator[list[tuple[Job, Tensor]]]:
+    """Read the jobs' images and group neighbours of one size; what cannot be used is added to `failed`."""
+    batch: list[tuple[Job, Tensor]] = []
+    for job in jobs:
+        try:
+            source = images.to_tensor(_read(job.input, channels))
+        except DataError as error:
+            failed.append((job.input, str(error)))
+            continue
+        if batch and (len(batch) == batch_size or batch[0][1].shape != source.shape):
+            yield batch
+            batch = []
+        batch.append((job, source))
+    if batch:
+        yield batch
+
+
+def _read(path: Path, channels: int) -> NDArray[np.uint8]:
+    pixels = images.read(path)
+    if pixels.shape[2] != channels:
+        raise DataError(
+            f"{path}: has {pixels.shape[2]} channels, but the model translates {channels}; convert it first"
+        )
+    return pixels

@@ -1,0 +1,243 @@
+"""What is shipped: weights and their configuration <-> a folder or a hub repository, without flags and without pickle."""
+
+import json
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import safetensors
+import safetensors.torch
+import torch
+from pydantic import ValidationError
+from torch import nn
+
+from pix2pix.config import Config, Section, explain
+from pix2pix.errors import ModelError
+from pix2pix.files import folder_atomically
+from pix2pix.networks import PatchGAN, make_generator, set_norm_statistics
+
+GENERATOR, DISCRIMINATOR, CARD = "generator.safetensors", "discriminator.safetensors", "config.json"
+
+
+class Card(Section):
+    """`config.json`: everything needed to rebuild the networks and to present a picture as training did."""
+
+    format: Literal[1] = 1
+    """Version of this file's layout."""
+    pix2pix: str
+    """Version of the package that wrote it."""
+    config: Config
+    """The resolved settings of the training, without the paths of its data."""
+    norm_statistics: Literal["image", "running"]
+    """What batch norm uses when translating: each image's own statistics, or the averages of training."""
+    scale: tuple[float, float] | None
+    """Size that training used over the size of the files, (vertical, horizontal); None if the files' sizes differed,
+    in which case each was resized to image_size."""
+    epoch: int
+    """Epochs trained when the weights were kept."""
+    validation: dict[str, float | None]
+    """Validation metrics of that epoch; empty without a validation split."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A generator in eval mode with its card, and the discriminator that it was trained against, if at hand."""
+
+    generator: nn.Module
+    discriminator: PatchGAN | None
+    card: Card
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the source."""
+        return _channels(self.card.config.data.source_channels)
+
+    @property
+    def out_channels(self) -> int:
+        """Channels of the output."""
+        return _channels(self.card.config.data.target_channels)
+
+    @property
+    def size_multiple(self) -> int:
+        """Sides that the generator takes are multiples of this."""
+        return int(self.generator.size_multiple)  # type: ignore[arg-type]
+
+    def save(self, folder: Path) -> None:
+        """Write the model folder, whole or not at all."""
+        with folder_atomically(folder) as new:
+            _save_weights(self.generator, new / GENERATOR)
+            if self.discriminator is not None:
+                _save_weights(self.discriminator, new / DISCRIMINATOR)
+            (new / CARD).write_text(self.card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+            (new / "README.md").write_text(_readme(self.card), encoding="utf-8")
+
+
+def build_networks(config: Config) -> tuple[nn.Module, PatchGAN]:
+    """Resolved settings -> freshly initialised generator and discriminator."""
+    source, target = _channels(config.data.source_channels), _channels(config.data.target_channels)
+    generator = make_generator(
+        config.generator, in_channels=source, out_channels=target, image_size=config.data.image_size
+    )
+    return generator, PatchGAN(source, target, config.discriminator)
+
+
+def make_card(
+    config: Config,
+    norm_statistics: Literal["image", "running"],
+    scale: tuple[float, float] | None,
+    epoch: int,
+    validation: dict[str, float | None],
+) -> Card:
+    """The card of a model that this version of the package trained."""
+    data = config.data.model_copy(update={"path": None, "source": None, "target": None})
+    return Card(
+        pix2pix=version("pix2pix"),
+        config=config.model_copy(update={"data": data}),
+        norm_statistics=norm_statistics,
+        scale=scale,
+        epoch=epoch,
+        validation=validation,
+    )
+
+
+def load_model(name: str | Path, *, discriminator: bool = False) -> Model:
+    """A run folder, a model folder or a hub id -> Model on the CPU, in eval mode.
+
+    The discriminator is read only if asked for, and is None where the folder has none.
+    Raises ModelError with one sentence that names the file.
+    """
+    folder = locate(name)
+    card = _read_card(folder / CARD)
+    generator, critic = build_networks(card.config)
+    _load_weights(generator, folder / GENERATOR)
+    kept = None
+    if discriminator and (folder / DISCRIMINATOR).exists():
+        _load_weights(critic, folder / DISCRIMINATOR)
+        kept = critic
+    for network in (generator, critic):
+        set_norm_statistics(network, card.norm_statistics)
+        network.eval()
+    return Model(generator, kept, card)
+
+
+def describe_model(name: str | Path) -> dict[str, Any]:
+    """A run folder, model folder or hub id -> facts for people and programs; every file is read and checked."""
+    model = load_model(name, discriminator=True)
+    card, config = model.card, model.card.config
+    return {
+        "folder": str(locate(name)),
+        "pix2pix": card.pix2pix,
+        "generator": config.generator.kind,
+        "depth": config.generator.depth,
+        "parameters": sum(weights.numel() for weights in model.generator.parameters()),
+        "channels": f"{model.in_channels} -> {model.out_channels}",
+        "direction": config.data.direction,
+        "image_size": list(config.data.image_size),
+        "size_multiple": model.size_multiple,
+        "norm": config.generator.norm,
+        "norm_statistics": card.norm_statistics,
+        "presented_at": "image_size" if card.scale is None else f"{card.scale[0]:g} x {card.scale[1]:g} of its size",
+        "discriminator": f"patch {config.discriminator.patch_size}" if model.discriminator else "absent",
+        "epoch": card.epoch,
+        "validation": card.validation,
+    }
+
+
+def locate(name: str | Path) -> Path:
+    """The folder with `config.json`: `name` itself, its `model/`, or a download from the hub."""
+    path = Path(name)
+    for folder in (path / "model", path):
+        if (folder / CARD).exists():
+            return folder
+    if path.exists():
+        what = "a run that has no model yet" if (path / "config.yaml").exists() else "not a model or run folder"
+        raise ModelError(f"{path}: {what}; expected {CARD} and {GENERATOR} in it or in its `model/`")
+    if str(name).count("/") == 1 and not str(name).startswith((".", "/", "~", "runs/")):
+        return _download(str(name))
+    raise ModelError(f"{path}: no such model; give a run folder, a model folder or a hub id such as `owner/name`")
+
+
+def _download(repository: str) -> Path:
+    """A hub id -> the folder of its files in the hub's cache (HF_HOME, HF_HUB_OFFLINE are honoured)."""
+    from huggingface_hub import snapshot_download  # heavy, and needed for hub ids alone
+
+    try:
+        files = [CARD, GENERATOR, DISCRIMINATOR]
+        folder = Path(snapshot_download(repository, allow_patterns=files))
+    except Exception as error:  # the hub's client raises its own, requests' and OS errors alike
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ModelError(
+            f"{repository}: there is no such folder here, and the hub did not give it either ({reason}); "
+            "check the path, or the network"
+        ) from None
+    if not (folder / CARD).exists():
+        raise ModelError(f"{repository}: the hub repository has no {CARD}, so it is not a pix2pix model")
+    return folder
+
+
+def _read_card(path: Path) -> Card:
+    try:
+        return Card.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except ValidationError as error:
+        raise ModelError(f"{path}: not a model card this version reads: {explain(error)}") from None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: cannot be read as a model card ({error})") from None
+
+
+def _save_weights(network: nn.Module, path: Path) -> None:
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    safetensors.torch.save_file(weights, path)
+
+
+def _load_weights(network: nn.Module, path: Path) -> None:
+    """Fill a network, after comparing every name, shape and type in the file's header."""
+    if not path.exists():
+        raise ModelError(f"{path}: missing; a model folder holds {CARD} and {GENERATOR}: copy it again as a whole")
+    expected = network.state_dict()
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        if odd := sorted(set(expected) ^ set(found)):
+            raise ModelError(f"{path}: does not fit its {CARD}: tensor {odd[0]} is in only one of the two")
+        for name, shape in found.items():
+            if shape != tuple(expected[name].shape):
+                wanted = tuple(expected[name].shape)
+                raise ModelError(f"{path}: does not fit its {CARD}: {name} is {shape}, expected {wanted}")
+        weights = safetensors.torch.load_file(path)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise ModelError(f"{path}: broken or not a safetensors file ({error}); copy it again") from None
+    for name, tensor in weights.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise ModelError(f"{path}: {name} holds numbers that are not finite; the file is broken, copy it again")
+    network.load_state_dict(weights)
+
+
+def _channels(count: int | None) -> int:
+    assert count is not None, "networks are built from resolved settings"
+    return count
+
+
+def _readme(card: Card) -> str:
+    config = card.config
+    measured = ", ".join(f"{name} {value:.4f}" for name, value in card.validation.items() if value is not None)
+    height, width = config.data.image_size
+    return f"""---
+library_name: pix2pix
+pipeline_tag: image-to-image
+tags: [pix2pix, image-to-image]
+---
+# A pix2pix translator
+
+Trained by the method of Isola et al. 2017 with pix2pix {card.pix2pix}: {config.generator.kind} generator at
+{height}x{width}, {config.data.source_channels} to {config.data.target_channels} channels, kept after epoch {card.epoch}.
+Validation: {measured or "no validation split"}.
+
+    pix2pix translate THIS_FOLDER INPUT --output DIR
+
+    import pix2pix
+    picture = pix2pix.Translator.from_pretrained("THIS_FOLDER")(image)
+
+Batch norm uses the statistics of {"each image" if card.norm_statistics == "image" else "training (running averages)"}.
+All settings are in `{CARD}`.
+"""

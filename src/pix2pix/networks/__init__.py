@@ -1,0 +1,7 @@
+"""The networks: settings and channel counts in, initialised modules out."""
+
+from pix2pix.networks.blocks import set_norm_statistics
+from pix2pix.networks.discriminators import PatchGAN
+from pix2pix.networks.generators import EncoderDecoder, ResNet, UNet, make_generator
+
+__all__ = ["EncoderDecoder", "PatchGAN", "ResNet", "UNet", "make_generator", "set_norm_statistics"]

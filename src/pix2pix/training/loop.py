@@ -1,0 +1,282 @@
+"""A plan and pairs in; epochs of updates, validations, samples and checkpoints in the run folder out.
+
+All randomness of an update is a function of (seed, step) and of a pair of (seed, epoch, index), so that a training
+that goes on from a checkpoint is the training that was never interrupted.
+"""
+
+import copy
+import logging
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from pix2pix.config import Config, Optimizer
+from pix2pix.data import images
+from pix2pix.data.loading import PairLoader, make_dataset, make_loader
+from pix2pix.data.pairs import Pair
+from pix2pix.errors import Interrupted, RunError
+from pix2pix.evaluation.metrics import mean_scores, score
+from pix2pix.evaluation.sheets import sheet
+from pix2pix.model import Model, build_networks, make_card
+from pix2pix.networks import set_norm_statistics
+from pix2pix.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from pix2pix.training.display import Display, duration
+from pix2pix.training.logs import MetricsLog
+from pix2pix.training.plan import Plan
+from pix2pix.training.step import State, average_into, make_adam, update
+
+HIGHER_IS_BETTER = {"l1": False, "psnr": True, "ssim": True}
+VALIDATION_BATCH = 4
+
+
+class Trainer:
+    """The epochs of one run, from its checkpoint or its beginning to its end."""
+
+    def __init__(self, plan: Plan, splits: dict[str, tuple[Pair, ...]], folder: Path, display: Display) -> None:
+        self.plan, self.config, self.folder, self.display = plan, plan.config, folder, display
+        self.fabric = _fabric(plan.config)
+        self._make_networks()
+        self.progress = self._restore()
+        self.train_loader, self.val_loader = self._loaders(splits)
+        self.log = MetricsLog(folder, self.progress.step)
+
+    # ---- set-up ----------------------------------------------------------------------------------------------
+
+    def _make_networks(self) -> None:
+        config = self.config
+        torch.manual_seed(config.training.seed)
+        generator, discriminator = build_networks(config)
+        average = copy.deepcopy(generator).requires_grad_(False) if config.training.ema else None
+        for network in (generator, discriminator, average):
+            if network is not None:
+                set_norm_statistics(network, self.plan.norm_statistics)
+        setup = self.fabric.setup
+        g, g_optimizer = setup(generator, make_adam(generator, config.optimizer))
+        d, d_optimizer = setup(discriminator, make_adam(discriminator, config.optimizer))
+        self.state = State(g, d, g_optimizer, d_optimizer)
+        # The same weights without the wrapper, and what is validated and kept: the moving average, if there is one.
+        self.generator, self.discriminator, self.average = generator, discriminator, average
+        self.shown = g if average is None else self.fabric.setup_module(average)
+
+    def _loaders(self, splits: dict[str, tuple[Pair, ...]]) -> tuple[PairLoader, PairLoader | None]:
+        config, seed = self.config, self.config.training.seed
+        batch, workers = config.training.batch_size, config.data.workers
+        train = make_dataset(splits["train"], config.data, config.augment, config.load_size, seed)
+        loader = make_loader(train, batch_size=batch, workers=workers, seed=seed, shuffle=True)
+        if "val" not in splits:
+            return loader, None
+        val = make_dataset(splits["val"], config.data, None, None, seed)
+        return loader, make_loader(val, batch_size=VALIDATION_BATCH, workers=0, shuffle=False)
+
+    # ---- the epochs ------------------------------------------------------------------------------------------
+
+    def fit(self, stop: Callable[[], int | None]) -> Progress:
+        """Train to the last epoch. Raises Interrupted once `stop` names a signal, with all state saved."""
+        progress, epochs = self.progress, self.config.training.epochs
+        per_epoch = len(self.train_loader.dataset)
+        self.display.begin(progress.images_seen, epochs * per_epoch)
+        self._seconds_before = progress.seconds
+        try:
+            while progress.epoch < epochs and not self._out_of_patience():
+                self._train_epoch(stop)
+                self._finish_epoch()
+        finally:
+            self.log.close()
+        return progress
+
+    def _train_epoch(self, stop: Callable[[], int | None]) -> None:
+        """The updates of one epoch, or of what is left of it."""
+        progress, training = self.progress, self.config.training
+        learns = progress.epoch >= training.discriminator_epochs
+        self._set_rate(learning_rate(self.config.optimizer, progress.epoch, training.epochs))
+        where = f"epoch {progress.epoch + 1}/{training.epochs}" + ("" if learns else " (D alone)")
+        self.state.generator.train()
+        self.state.discriminator.train()
+        sums = {name: torch.tensor(value) for name, value in progress.sums.items()}
+        for batch in self.train_loader.epoch(progress.epoch, progress.batch):
+            torch.manual_seed(seed_of(training.seed, progress.step))  # dropout
+            source, target = self.fabric.to_device((batch.source, batch.target))
+            terms = update(
+                self.state, source, target, self.config.loss, backward=self.fabric.backward, generator_learns=learns
+            )
+            if self.average is not None and learns:
+                average_into(self.average, self.generator, training.ema)
+            count = len(batch.index)
+            sums = {name: sums.get(name, 0) + term * count for name, term in terms.items()}
+            progress.step, progress.batch = progress.step + 1, progress.batch + 1
+            progress.images_seen += count
+            self.display.advance(progress.images_seen, where)
+            if (signal := stop()) is not None and progress.batch < len(self.train_loader):
+                self._keep_sums(sums)
+                self._save()
+                raise Interrupted(signal, self.folder)
+        self._keep_sums(sums)
+        if (signal := stop()) is not None:
+            self._finish_epoch()
+            raise Interrupted(signal, self.folder)
+
+    def _keep_sums(self, sums: dict[str, Tensor]) -> None:
+        self.progress.sums = {name: float(value) for name, value in sums.items()}
+        self.progress.seconds = self._seconds_before + self.display.elapsed
+
+    def _finish_epoch(self) -> None:
+        """Log, validate, sample, keep the best, save; the epoch counts as done from here on."""
+        progress, training = self.progress, self.config.training
+        count = len(self.train_loader.dataset)
+        means = {name: value / count for name, value in progress.sums.items()}
+        self._refuse_non_finite(means)
+        progress.epoch, progress.batch, progress.sums = progress.epoch + 1, 0, {}
+        self._write_row("train", means)
+        validation = self._validate()
+        if validation:
+            self._write_row("val", validation)
+        self._keep_best(validation)
+        progress.finished = progress.epoch >= training.epochs or self._out_of_patience()
+        self._save()
+        self._say_epoch(means, validation)
+
+    def _validate(self) -> dict[str, float]:
+        """The means of every metric over the validation split, and a sheet of its first pairs now and then."""
+        if self.val_loader is None:
+            return {}
+        self.shown.eval()
+        self.state.discriminator.eval()
+        critic = self.state.discriminator if self.config.loss.adversarial_weight else None
+        batches = self.val_loader.epoch(0)
+        results = list(score(self.shown, critic, batches, self.config.loss, self.fabric.device))
+        if self._samples_are_due():
+            self._write_samples([output for _, output in results[: self.config.training.samples]])
+        return mean_scores(result for result, _ in results)
+
+    # ---- what is written -------------------------------------------------------------------------------------
+
+    def _write_row(self, split: str, values: dict[str, float]) -> None:
+        progress = self.progress
+        rate = (progress.images_seen - self.display.start) / max(self.display.elapsed, 1e-9)
+        self.log.write(
+            {
+                "step": progress.step,
+                "epoch": progress.epoch,
+                "images_seen": progress.images_seen,
+                "split": split,
+                "seconds": progress.seconds,
+                "learning_rate": self.state.generator_optimizer.param_groups[0]["lr"],
+                "images_per_second": rate,
+                **values,
+            }
+        )
+
+    def _write_samples(self, outputs: list[Tensor]) -> None:
+        assert self.val_loader is not None
+        rows = []
+        for index, output in enumerate(outputs):
+            source, target, _ = self.val_loader.dataset[0, index]
+            rows.append([images.to_array(image) for image in (source, output, target)])
+        path = self.folder / "samples" / f"epoch_{self.progress.epoch:04}.png"
+        path.parent.mkdir(exist_ok=True)
+        images.write(path, sheet(rows, ("source", "output", "target")))
+
+    def _samples_are_due(self) -> bool:
+        training, epoch = self.config.training, self.progress.epoch
+        if not training.samples:
+            return False
+        return epoch <= 3 or epoch % max(1, training.epochs // 40) == 0 or epoch == training.epochs
+
+    def draw_curves(self) -> None:
+        """Write `curves.png`."""
+        self.log.curves(
+            self.folder / "curves.png",
+            discriminator_epochs=self.config.training.discriminator_epochs,
+            adversarial=self.config.loss.adversarial,
+        )
+
+    def _keep_best(self, validation: dict[str, float]) -> None:
+        """Save the model if it is the best by validation; without a validation, always."""
+        progress, chosen = self.progress, self.config.training.best_by
+        value = validation.get(chosen)
+        if value is not None and progress.best is not None:
+            better = value > progress.best if HIGHER_IS_BETTER[chosen] else value < progress.best
+            if not better:
+                return
+        if progress.epoch <= self.config.training.discriminator_epochs:
+            value = None  # nothing has been learnt yet that could be the best
+        progress.best, progress.best_epoch = value, progress.epoch
+        card = make_card(self.config, self.plan.norm_statistics, self.plan.scale, progress.epoch, dict(validation))
+        kept = self.generator if self.average is None else self.average
+        Model(kept, self.discriminator, card).save(self.folder / "model")
+
+    def _say_epoch(self, means: dict[str, float], validation: dict[str, float]) -> None:
+        progress = self.progress
+        train = " ".join(f"{name} {value:.3f}" for name, value in means.items() if name != "g_l2")
+        val = " ".join(f"{name} {validation[name]:.4g}" for name in ("g_l1", "psnr", "ssim") if name in validation)
+        star = " *" if progress.best_epoch == progress.epoch else ""
+        took = duration(progress.seconds)
+        self.display.say(f"epoch {progress.epoch}: {train}{f' | val {val}' if val else ''}{star}  [{took}]")
+
+    def _refuse_non_finite(self, means: dict[str, float]) -> None:
+        for name, value in means.items():
+            if not math.isfinite(value):
+                raise RunError(
+                    f"{self.folder}: {name} became {value} in epoch {self.progress.epoch + 1}; the last checkpoint is "
+                    "untouched: try a lower --learning-rate or --precision 32"
+                )
+
+    # ---- state -----------------------------------------------------------------------------------------------
+
+    def _set_rate(self, rate: float) -> None:
+        for optimizer in (self.state.generator_optimizer, self.state.discriminator_optimizer):
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+
+    def _out_of_patience(self) -> bool:
+        patience, progress = self.config.training.patience, self.progress
+        waited = progress.epoch - max(progress.best_epoch, self.config.training.discriminator_epochs)
+        return patience is not None and self.val_loader is not None and waited >= patience
+
+    def _stateful(self) -> dict[str, Any]:
+        parts: dict[str, Any] = {
+            "generator": self.generator,
+            "discriminator": self.discriminator,
+            "generator_optimizer": self.state.generator_optimizer,
+            "discriminator_optimizer": self.state.discriminator_optimizer,
+        }
+        return parts | ({"average": self.average} if self.average is not None else {})
+
+    def _save(self) -> None:
+        tensors = {name: part.state_dict() for name, part in self._stateful().items()}
+        save_checkpoint(self.folder / "checkpoints", tensors, self.progress)
+
+    def _restore(self) -> Progress:
+        saved = load_checkpoint(self.folder / "checkpoints", self.fabric.device)
+        if saved is None:
+            return Progress()
+        tensors, progress = saved
+        for name, part in self._stateful().items():
+            part.load_state_dict(tensors[name])
+        self.display.say(f"going on from epoch {progress.epoch}, step {progress.step}")
+        return progress
+
+
+def _fabric(config: Config) -> Fabric:
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # the plan has said which arithmetic is used
+    precision = {"32": "32-true", "bf16": "bf16-mixed"}[config.training.precision]
+    return Fabric(accelerator=config.training.device, devices=1, precision=precision)  # type: ignore[arg-type]
+
+
+def learning_rate(settings: Optimizer, epoch: int, epochs: int) -> float:
+    """The rate of an epoch, counted from 0: constant, or constant for half of the epochs and then linear to 0."""
+    if settings.schedule == "constant":
+        return settings.learning_rate
+    constant = epochs - epochs // 2
+    return settings.learning_rate * (1 - max(0, epoch + 1 - constant) / (epochs // 2 + 1))
+
+
+def seed_of(seed: int, step: int) -> int:
+    """One seed for one update, unrelated to its neighbours'."""
+    return int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0])

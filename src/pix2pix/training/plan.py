@@ -1,0 +1,110 @@
+"""Settings and the look at the data in; a plan out: settings with nothing left open, and how pictures are presented."""
+
+import platform
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Literal
+
+import torch
+
+from pix2pix.config import Config, resolved_depth
+from pix2pix.data.check import CheckReport
+from pix2pix.errors import ConfigError
+from pix2pix.inference.translate import choose_device
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A training as it will be run."""
+
+    config: Config  # nothing in it is `auto` or open
+    scale: tuple[float, float] | None  # image_size over the files' size; None where the files' sizes differ
+    counts: dict[str, int]  # pairs in each split
+
+    @property
+    def norm_statistics(self) -> Literal["image", "running"]:
+        """What batch norm uses outside training."""
+        chosen = self.config.training.norm_statistics
+        assert chosen != "auto", "a plan leaves nothing open"
+        return chosen
+
+
+def make_plan(config: Config, report: CheckReport) -> Plan:
+    """Derive everything that is open from the data and the machine. Raises ConfigError where that cannot be."""
+    data, generator, training = config.data, config.generator, config.training
+    height, width = data.image_size
+    batch, train_pairs = training.batch_size, report.counts.get("train", 0)
+    values = config.model_copy(
+        update={
+            "data": data.model_copy(
+                update={
+                    "source_channels": data.source_channels or report.source_channels,
+                    "target_channels": data.target_channels or report.target_channels,
+                }
+            ),
+            "augment": config.augment.model_copy(update={"load_size": config.load_size}),
+            "generator": generator.model_copy(update={"depth": resolved_depth(generator, data.image_size)}),
+            "training": training.model_copy(
+                update={
+                    "device": choose_device(training.device),
+                    "precision": choose_precision(training.precision, choose_device(training.device)),
+                    "norm_statistics": _statistics(config),
+                }
+            ),
+            "provenance": {
+                "pix2pix": version("pix2pix"),
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "data_fingerprint": report.fingerprint,
+            },
+        }
+    )
+    if generator.bottleneck_norm and generator.norm == "batch" and train_pairs % batch == 1:
+        raise ConfigError(
+            f"generator.bottleneck_norm: the last batch of {train_pairs} pairs in batches of {batch} is a single "
+            "pair, which a batch norm on a 1x1 map turns into zeros; choose another --batch-size"
+        )
+    native = report.native_size
+    return Plan(
+        config=values,
+        scale=None if native is None else (height / native[0], width / native[1]),
+        counts=dict(report.counts),
+    )
+
+
+def _statistics(config: Config) -> Literal["image", "running"]:
+    chosen = config.training.norm_statistics
+    if chosen == "auto":
+        return "image" if config.training.batch_size == 1 else "running"
+    return chosen
+
+
+def choose_precision(precision: str, device: str) -> Literal["32", "bf16"]:
+    """`auto` -> bf16 where the device computes it in hardware: a GPU that has it, AVX512-BF16 or AMX."""
+    if precision != "auto":
+        return precision  # type: ignore[return-value]
+    if device == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "32"
+    if device == "cpu":
+        features = torch.cpu.get_capabilities()
+        return "bf16" if features.get("avx512_bf16") or features.get("amx_bf16") else "32"
+    return "32"
+
+
+def describe(plan: Plan) -> list[str]:
+    """The plan in a few lines for people."""
+    config = plan.config
+    data, training, generator = config.data, config.training, config.generator
+    height, width = data.image_size
+    pairs = ", ".join(f"{count} {split}" for split, count in plan.counts.items())
+    load = "x".join(map(str, config.load_size)) if config.augment.jitter else "none"
+    head_start = f", D alone for the first {training.discriminator_epochs}" if training.discriminator_epochs else ""
+    rate = f"{config.optimizer.learning_rate:g} {config.optimizer.schedule}"
+    return [
+        f"pairs        {pairs}; {data.source_channels} -> {data.target_channels} channels, {data.direction}",
+        f"pictures     {height}x{width}; jitter from {load}, {'mirrored' if config.augment.flip else 'not mirrored'}",
+        f"generator    {generator.kind}, depth {generator.depth}, {generator.base_channels} base channels",
+        f"patches      {config.discriminator.patch_size}x{config.discriminator.patch_size}, {config.loss.adversarial}",
+        f"training     {training.epochs} epochs of batches of {training.batch_size}{head_start}; rate {rate}",
+        f"machine      {training.device}, {training.precision} arithmetic, seed {training.seed}",
+    ]

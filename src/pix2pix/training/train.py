@@ -1,0 +1,124 @@
+"""`train`: data and settings in, a run folder with a trained, validated model out."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from pix2pix.config import Config, placed
+from pix2pix.data.check import check
+from pix2pix.data.pairs import PairSet, find_pairs
+from pix2pix.errors import DataError
+from pix2pix.evaluation.curves import read_metrics
+from pix2pix.evaluation.report import write_run_report
+from pix2pix.presets import chosen_settings
+from pix2pix.training.display import Display
+from pix2pix.training.loop import Trainer
+from pix2pix.training.plan import Plan, describe, make_plan
+from pix2pix.training.run import Run, begin_run, open_run
+
+__all__ = ["Run", "plan_only", "train", "train_with"]
+
+
+def train(
+    data: str | Path | None = None,
+    *,
+    run: str | Path | None = None,
+    preset: str | None = None,
+    config: str | Path | None = None,
+    overwrite: bool = False,
+    **fields: Any,
+) -> Run:
+    """Train a translator on a folder of pairs; calling it again goes on where it was interrupted.
+
+    `fields` are settings by their command-line names (`epochs=100`, `direction="BtoA"`, `base_channels=32`) or by
+    section (`generator={"kind": "resnet"}`). Raises ConfigError, DataError, RunError or OSError with one sentence,
+    and Interrupted, a KeyboardInterrupt, when a signal ended it.
+    """
+    chosen = chosen_settings(data, preset, config, placed(fields))
+    return train_with(chosen, None if run is None else Path(run), overwrite=overwrite)
+
+
+def train_with(config: Config, run: Path | None = None, *, overwrite: bool = False) -> Run:
+    """The same for settings that are complete."""
+    with Display() as display:
+        plan, pairs = look(config, display)
+        folder = open_run(run, _name(config), plan.config, overwrite=overwrite)
+        begin_run(folder, plan.config, overwrite=overwrite)
+        display.say(f"run          {folder}")
+        trainer = Trainer(plan, pairs.splits, folder, display)
+        with stop_signals() as stop:
+            try:
+                progress = trainer.fit(stop)
+            finally:
+                trainer.draw_curves()
+        display.say(f"kept epoch {progress.best_epoch} of {progress.epoch}: {folder / 'model'}")
+        display.say(f"report       {write_run_report(folder)}")
+    return Run(folder, _newest_metrics(folder))
+
+
+def plan_only(config: Config) -> None:
+    """Look at the data and say what would be done. Raises as `train` does."""
+    with Display() as display:
+        look(config, display)
+
+
+def look(config: Config, display: Display) -> tuple[Plan, PairSet]:
+    """Look at the data and settle the plan. Raises DataError naming whatever cannot be trained on."""
+    pairs = find_pairs(config.data)
+    report = check(config.data, decode=False)
+    if report.unmatched:
+        first = ", ".join(str(path) for path in report.unmatched[:3])
+        raise DataError(
+            f"{len(report.unmatched)} images have no partner ({first}, ...): add the missing halves or move these away; "
+            "`pix2pix data check` lists all"
+        )
+    if report.problems:
+        path, reason = report.problems[0]
+        more = f", and {len(report.problems) - 1} more problems" if len(report.problems) > 1 else ""
+        raise DataError(
+            f"{reason if str(path) in reason else f'{path}: {reason}'}{more}; `pix2pix data check` lists all"
+        )
+    plan = make_plan(config, report)
+    display.say(f"data         {pairs.layout}")
+    if pairs.carved:
+        display.say(f"             {' and '.join(pairs.carved)} carved from train by seed {config.data.split_seed}")
+    for line in describe(plan):
+        display.say(line)
+    return plan, pairs
+
+
+@contextmanager
+def stop_signals() -> Iterator[Callable[[], int | None]]:
+    """Within the block, Ctrl-C and SIGTERM are only noted, for the loop to end at; a second one ends at once."""
+    seen: list[int] = []
+
+    def note(number: int, _: FrameType | None) -> None:
+        seen.append(number)
+        signal.signal(number, signal.SIG_DFL)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: None
+        return
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: seen[0] if seen else None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _name(config: Config) -> str:
+    """A run is called after its data."""
+    place = Path(config.data.path or config.data.target or "run")
+    return place.resolve().stem or "run"
+
+
+def _newest_metrics(folder: Path) -> dict[str, dict[str, float]]:
+    newest: dict[str, dict[str, float]] = {}
+    for row in read_metrics(folder / "metrics.csv"):
+        newest[row.split] = dict(row.values)
+    return newest

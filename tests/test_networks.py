@@ -1,0 +1,221 @@
+"""Every network against the paper's figures, and one behavioural suite for all of them."""
+
+import pytest
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from pix2pix.config import PATCH_LAYERS, Discriminator, Generator
+from pix2pix.networks import EncoderDecoder, PatchGAN, ResNet, UNet, make_generator, set_norm_statistics
+
+GENERATORS = ("unet", "encoder_decoder", "resnet")
+PATCHES = tuple(PATCH_LAYERS)
+
+
+def parameters(network: nn.Module) -> int:
+    return sum(weights.numel() for weights in network.parameters())
+
+
+def generator(kind: str, size: int = 64, channels: tuple[int, int] = (3, 3), **settings: object) -> nn.Module:
+    torch.manual_seed(0)
+    chosen = Generator.model_validate({"kind": kind, "base_channels": 8, **settings})
+    return make_generator(chosen, in_channels=channels[0], out_channels=channels[1], image_size=(size, size))
+
+
+# ---- the paper's figures ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("size", "expected"), [(256, 54_413_955), (128, 41_828_995)])
+def test_unet_has_the_published_number_of_parameters(size: int, expected: int) -> None:
+    with torch.device("meta"):
+        network = make_generator(Generator(), in_channels=3, out_channels=3, image_size=(size, size))
+    assert parameters(network) == expected
+
+
+@pytest.mark.parametrize(("patch", "expected"), [(1, 9_024), (16, 139_585), (70, 2_768_705), (286, 11_159_361)])
+def test_discriminator_has_the_published_number_of_parameters(patch: int, expected: int) -> None:
+    with torch.device("meta"):
+        assert parameters(PatchGAN(3, 3, Discriminator(patch_size=patch))) == expected
+
+
+@pytest.mark.parametrize(("patch", "side"), [(1, 256), (16, 126), (34, 62), (70, 30), (142, 14), (286, 6)])
+def test_discriminator_map_at_256(patch: int, side: int) -> None:
+    with torch.device("meta"):
+        image = torch.empty(1, 3, 256, 256)
+        assert PatchGAN(3, 3, Discriminator(patch_size=patch))(image, image).shape == (1, 1, side, side)
+
+
+@pytest.mark.parametrize("patch", PATCHES)
+def test_receptive_field_by_gradient(patch: int) -> None:
+    """One logit's gradient reaches exactly patch x patch pixels of source and image."""
+    discriminator = PatchGAN(1, 1, Discriminator(patch_size=patch, base_channels=1, norm="none")).double()
+    for weights in discriminator.parameters():
+        nn.init.constant_(weights, 0.1)  # no path cancels another
+    side = patch + 96
+    source, image = (torch.rand(1, 1, side, side, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    logits = discriminator(source, image)
+    middle = logits.shape[-1] // 2
+    logits[0, 0, middle, middle].backward()
+    for seen in (source.grad, image.grad):
+        assert seen is not None
+        rows, columns = seen[0, 0].nonzero().unbind(1)
+        assert (rows.max() - rows.min() + 1, columns.max() - columns.min() + 1) == (patch, patch)
+
+
+def test_unet_widths_are_the_papers() -> None:
+    """C64-C128-C256-C512... down, CD512-CD1024-CD1024-C1024-C1024-C512-C256-C128 up, dropout on layers 1 to 3."""
+    with torch.device("meta"):
+        network = make_generator(Generator(), in_channels=3, out_channels=3, image_size=(256, 256))
+    assert isinstance(network, UNet)
+    assert [layer[0].out_channels for layer in network.encoder] == [64, 128, 256, 512, 512, 512, 512, 512]
+    assert [layer[1].in_channels for layer in network.decoder] == [512, 1024, 1024, 1024, 1024, 512, 256]
+    assert network.to_image[1].in_channels == 128
+    noisy = [n for n, layer in enumerate(network.decoder, start=1) if isinstance(layer[3], nn.Dropout)]
+    assert noisy == [1, 2, 3]
+    normed = [not isinstance(layer[1], nn.Identity) for layer in network.encoder]
+    assert normed == [False, True, True, True, True, True, True, False]
+
+
+def test_encoder_decoder_is_the_unet_without_skips() -> None:
+    with torch.device("meta"):
+        network = make_generator(
+            Generator(kind="encoder_decoder"), in_channels=3, out_channels=3, image_size=(256, 256)
+        )
+    assert isinstance(network, EncoderDecoder)
+    widths = [layer[1].out_channels for layer in network.decoder]
+    assert [*widths, network.to_image[1].in_channels] == [512, 512, 512, 512, 256, 128, 64, 64]
+
+
+def test_skips_carry_detail_that_the_bottleneck_does_not() -> None:
+    """Cutting the innermost layer leaves the U-Net's output dependent on the source, and the other's constant."""
+    for kind, depends in (("unet", True), ("encoder_decoder", False)):
+        network = generator(kind, norm="none").eval()
+        for weights in network.encoder[-1].parameters():  # type: ignore[union-attr]
+            nn.init.zeros_(weights)
+        first, second = (network(torch.rand(1, 3, 64, 64)) for _ in range(2))
+        assert bool((first - second).abs().max() > 1e-6) is depends
+
+
+def test_initial_weights_are_the_papers() -> None:
+    torch.manual_seed(0)
+    network = make_generator(Generator(base_channels=32), in_channels=3, out_channels=3, image_size=(64, 64))
+    convolutions = [m.weight.flatten() for m in network.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
+    gains = [m.weight for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    weights, gain = torch.cat(convolutions), torch.cat(gains)
+    assert abs(weights.mean()) < 1e-4
+    assert abs(weights.std() - 0.02) < 1e-4
+    assert abs(gain.mean() - 1) < 5e-3
+    assert abs(gain.std() - 0.02) < 5e-3
+
+
+def test_unet_against_plain_functions() -> None:
+    """The U-Net written again with functional calls straight from the paper's text agrees to 1e-5."""
+    f = nn.functional
+    unet = generator("unet", size=16).eval()
+    x = torch.rand(1, 3, 16, 16) * 2 - 1
+    weights = unet.state_dict()
+
+    def conv(h: Tensor, name: str) -> Tensor:
+        return f.conv2d(h, weights[f"{name}.weight"], stride=2, padding=1)
+
+    def norm(h: Tensor, name: str) -> Tensor:
+        w = weights
+        running = (w[f"{name}.running_mean"], w[f"{name}.running_var"])
+        return f.batch_norm(h, *running, w[f"{name}.weight"], w[f"{name}.bias"])
+
+    def unconv(h: Tensor, name: str, bias: Tensor | None = None) -> Tensor:
+        return f.conv_transpose2d(f.relu(h), weights[f"{name}.weight"], bias, stride=2, padding=1)
+
+    e1 = f.leaky_relu(conv(x, "encoder.0.0"), 0.2)
+    e2 = f.leaky_relu(norm(conv(e1, "encoder.1.0"), "encoder.1.1"), 0.2)
+    e3 = f.leaky_relu(norm(conv(e2, "encoder.2.0"), "encoder.2.1"), 0.2)
+    e4 = conv(e3, "encoder.3.0")
+    d1 = norm(unconv(e4, "decoder.0.1"), "decoder.0.2")
+    d2 = norm(unconv(torch.cat([d1, e3], 1), "decoder.1.1"), "decoder.1.2")
+    d3 = norm(unconv(torch.cat([d2, e2], 1), "decoder.2.1"), "decoder.2.2")
+    output = unconv(torch.cat([d3, e1], 1), "to_image.1", weights["to_image.1.bias"]).tanh()
+    torch.testing.assert_close(unet(x), output, atol=1e-5, rtol=0)
+
+
+# ---- one suite for all -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("channels", [(1, 3), (7, 2)])
+@pytest.mark.parametrize("norm", ["batch", "instance", "group", "none"])
+@pytest.mark.parametrize("kind", GENERATORS)
+def test_generator_behaves(kind: str, norm: str, channels: tuple[int, int]) -> None:
+    network = generator(kind, channels=channels, norm=norm)
+    for height, width in ((64, 64), (64, 128)):
+        source = torch.rand(2, channels[0], height, width) * 2 - 1
+        output = network(source)
+        assert output.shape == (2, channels[1], height, width)
+        assert output.abs().max() <= 1
+    output.mean().backward()
+    assert all(weights.grad is not None for weights in network.parameters())
+
+
+@pytest.mark.parametrize("kind", GENERATORS)
+def test_eval_is_deterministic_and_ignores_neighbours(kind: str) -> None:
+    network = generator(kind)
+    source = torch.rand(3, 3, 64, 64) * 2 - 1
+    network(source)  # moves the running averages
+    for statistics in ("image", "running"):
+        set_norm_statistics(network, statistics)
+        network.eval()
+        together = network(source)
+        torch.testing.assert_close(together, network(source), atol=0, rtol=0)
+        alone = torch.cat([network(one[None]) for one in source])
+        torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
+
+
+def test_image_statistics_are_those_of_a_training_batch_of_one() -> None:
+    """Trap 1 of every re-implementation: the default translation shows what training with batch size 1 saw."""
+    network = generator("unet", dropout=0.0)
+    set_norm_statistics(network, "image")
+    source = torch.rand(1, 3, 64, 64) * 2 - 1
+    with torch.no_grad():
+        torch.testing.assert_close(network.train()(source), network.eval()(source), atol=1e-5, rtol=1e-5)
+        set_norm_statistics(network, "running")
+        assert (network.train()(source) - network.eval()(source)).abs().max() > 1e-3  # the control
+
+
+@pytest.mark.parametrize("kind", GENERATORS)
+def test_dropout_is_the_only_noise(kind: str) -> None:
+    source = torch.rand(2, 3, 64, 64)
+    noisy = generator(kind).train()
+    assert not torch.equal(noisy(source), noisy(source))
+    silent = generator(kind, dropout=0.0).train()
+    torch.testing.assert_close(silent(source), silent(source), atol=0, rtol=0)
+
+
+def test_dropout_layers_are_a_setting() -> None:
+    for layers in ((2, 3, 4), (1,), ()):
+        network = generator("unet", size=256, dropout_layers=layers)
+        noisy = [n for n, layer in enumerate(network.decoder, 1) if isinstance(layer[3], nn.Dropout)]  # type: ignore
+        assert tuple(noisy) == layers
+
+
+@pytest.mark.parametrize("patch", PATCHES)
+def test_discriminator_behaves(patch: int) -> None:
+    source, image = torch.rand(2, 1, 128, 128), torch.rand(2, 3, 128, 128)
+    conditional = PatchGAN(1, 3, Discriminator(patch_size=patch, base_channels=4)).eval()
+    assert conditional(source, image).shape[:2] == (2, 1)
+    assert not torch.equal(conditional(source, image), conditional(source.flip(-1), image))
+    alone = PatchGAN(1, 3, Discriminator(patch_size=patch, base_channels=4, conditional=False)).eval()
+    assert torch.equal(alone(source, image), alone(source.flip(-1), image))
+
+
+@pytest.mark.parametrize("kind", GENERATORS)
+def test_weights_round_trip(kind: str) -> None:
+    first, second = generator(kind).eval(), generator(kind, norm="batch").eval()
+    for weights in second.parameters():
+        nn.init.ones_(weights)
+    second.load_state_dict(safetensors.torch.load(safetensors.torch.save(first.state_dict())))
+    source = torch.rand(1, 3, 64, 64)
+    assert torch.equal(first(source), second(source))
+
+
+def test_resnet_has_nine_blocks() -> None:
+    network = generator("resnet")
+    assert isinstance(network, ResNet)
+    assert len(network.blocks) == 9

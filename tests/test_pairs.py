@@ -1,0 +1,290 @@
+"""Pairs are found in every layout, matched by name alone, and a split depends on names and seed alone."""
+
+import os
+import subprocess
+import sys
+import unicodedata
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pix2pix.config import Data
+from pix2pix.data.pairs import ImageRef, Pair, PairSet, _carved, _natural, describe_unmatched, find_pairs
+from pix2pix.errors import ConfigError, DataError
+
+CARVE_NOTHING = {"val_fraction": 0, "test_fraction": 0}
+
+
+def tree(root: Path, *files: str) -> Path:
+    """Empty files are enough: nothing here opens an image."""
+    for file in files:
+        path = root / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return root
+
+
+def manifest(root: Path, *rows: str) -> Path:
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "pairs.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return root
+
+
+def found(root: Path, **settings: object) -> PairSet:
+    return find_pairs(Data.model_validate({"path": str(root), **CARVE_NOTHING, **settings}))
+
+
+def names(pairs: PairSet, split: str = "train") -> list[str]:
+    return [pair.name for pair in pairs.splits[split]]
+
+
+# ---- layouts -------------------------------------------------------------------------------------------------
+
+TWO_SPLITS = {"train": ["1", "2"], "val": ["3"]}
+LAYOUTS: dict[str, tuple[list[str], dict[str, list[str]], tuple[str, str]]] = {
+    "side by side": (["train/1.png", "train/2.JPG", "val/3.png"], TWO_SPLITS, ("train/1.png", "train/1.png")),
+    "flat": (["1.png", "2.png", "notes.txt"], {"train": ["1", "2"]}, ("1.png", "1.png")),
+    "A and B": (
+        ["A/train/1.png", "B/train/1.jpg", "A/train/2.png", "B/train/2.png", "A/val/3.png", "B/val/3.png"],
+        TWO_SPLITS,
+        ("A/train/1.png", "B/train/1.jpg"),
+    ),
+    "A and B, flat": (["A/1.png", "A/2.png", "B/1.png", "B/2.png"], {"train": ["1", "2"]}, ("A/1.png", "B/1.png")),
+    "trainA and trainB": (
+        ["trainA/1.png", "trainA/2.png", "trainB/1.png", "trainB/2.png", "valA/3.png", "valB/3.png"],
+        TWO_SPLITS,
+        ("trainA/1.png", "trainB/1.png"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_layouts(tmp_path: Path, layout: str) -> None:
+    files, splits, (a, b) = LAYOUTS[layout]
+    root = tree(tmp_path, *files)
+    forth, back = found(root), found(root, direction="BtoA")
+    assert {split: names(forth, split) for split in forth.splits} == splits
+    assert forth.carved == forth.unmatched == ()
+    halves = ("left", "right") if a == b else (None, None)
+    first = Pair("1", ImageRef(root / a, halves[0]), ImageRef(root / b, halves[1]))
+    assert forth.splits["train"][0] == first
+    assert back.splits["train"][0] == Pair("1", first.target, first.source)
+
+
+@pytest.mark.parametrize("prefix", ["", "train/"])
+def test_source_and_target_folders(tmp_path: Path, prefix: str) -> None:
+    root = tree(tmp_path, *(f"{side}/{prefix}{name}.png" for side in ("he", "ihc") for name in "12"))
+    pairs = find_pairs(Data(source=str(root / "he"), target=str(root / "ihc"), val_fraction=0, test_fraction=0))
+    assert names(pairs) == ["1", "2"]
+    assert pairs.splits["train"][0].source == ImageRef(root / f"he/{prefix}1.png")
+    with pytest.raises(ConfigError, match="already say which side is the source"):
+        find_pairs(Data(source=str(root / "he"), target=str(root / "ihc"), direction="BtoA"))
+    with pytest.raises(ConfigError, match="are one folder"):
+        find_pairs(Data(source=str(root / "he"), target=str(root / "he" / ".")))
+
+
+@pytest.mark.parametrize("by_file", [True, False])
+def test_manifest(tmp_path: Path, by_file: bool) -> None:
+    tree(tmp_path, "x/1.png", "y/one.png", "x/2.png", "data/y/two.png")
+    root = manifest(
+        tmp_path / "data", "source,target,split", "../x/1.png,../y/one.png,train", "../x/2.png,y/two.png,test"
+    )
+    pairs = found(root / "pairs.csv" if by_file else root)
+    assert (names(pairs), names(pairs, "test")) == (["x/1"], ["x/2"])  # safe to write under
+    assert pairs.splits["test"][0].target == ImageRef(root / "y/two.png")
+    with pytest.raises(ConfigError, match="already say which side is the source"):
+        found(root, direction="BtoA")
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([], "the header is ''"),
+        (["input,target"], "the header is 'input,target', expected source,target"),
+        (["source,target"], "no rows"),
+        (["source,target", "1.png"], "line 2: expected one value for each"),
+        (["source,target", "1.png,1.png,train"], "line 2: expected one value for each"),
+        (["source,target", "1.png,9.png"], r"line 2: target .*9\.png is no file"),
+        (["source,target,split", "1.png,1.png,valid"], "line 2: split is 'valid', expected train, val or test"),
+        (["source,target", "1.png,1.png", "1.png,2.png"], "lines 2 and 3: two sources of one name, 1"),
+    ],
+)
+def test_manifest_errors_name_the_line(tmp_path: Path, rows: list[str], message: str) -> None:
+    tree(tmp_path, "1.png", "2.png")
+    with pytest.raises(DataError, match=message):
+        found(manifest(tmp_path, *rows))
+
+
+@pytest.mark.parametrize("content", [b"source,target\n\xff\xfe,x\n", b'source,target\n"1.png,2.png\n'])
+def test_manifest_that_is_no_csv(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "pairs.csv").write_bytes(content)
+    with pytest.raises(DataError, match=r"pairs\.csv: not a CSV file"):
+        found(tmp_path)
+
+
+# ---- names ---------------------------------------------------------------------------------------------------
+
+
+def test_natural_order_and_depth(tmp_path: Path) -> None:
+    root = tree(tmp_path, *(f"train/{name}.png" for name in ("10", "9", "b/2", "b/10", "a1", "-x", "with space")))
+    assert names(found(root)) == ["9", "10", "-x", "a1", "b/2", "b/10", "with space"]
+
+
+@given(st.lists(st.text("ab012/-é²٣"), unique=True))
+def test_any_names_have_one_order(stems: list[str]) -> None:
+    ref = ImageRef(Path("x"))
+    pairs = [Pair(stem, ref, ref) for stem in stems]
+    assert sorted(pairs, key=_natural) == sorted(reversed(pairs), key=_natural)
+
+
+def test_composed_and_decomposed_names_match(tmp_path: Path) -> None:
+    composed, decomposed = (unicodedata.normalize(form, "é") for form in ("NFC", "NFD"))
+    root = tree(tmp_path, f"A/{composed}.png", f"B/{decomposed}.png")
+    assert names(found(root)) == [composed]
+    with pytest.raises(DataError, match="two images of one name"):
+        found(tree(root, f"A/{decomposed}.png"))
+
+
+def test_what_has_no_partner_is_listed(tmp_path: Path) -> None:
+    root = tree(tmp_path, "A/1.png", "A/2.png", "A/x.png", "B/1.png", "B/3.png", "B/X.png")
+    pairs = found(root)
+    assert names(pairs) == ["1"]
+    assert pairs.unmatched == tuple(root / name for name in ("A/2.png", "A/x.png", "B/3.png", "B/X.png"))
+    assert describe_unmatched(pairs).startswith(f"4 images belong to no pair and will not be used: {root}/A/2.png")
+    assert "and 1 more" in describe_unmatched(pairs)
+    assert describe_unmatched(found(tree(tmp_path / "whole", "1.png"))) == ""
+
+
+def test_images_outside_the_splits_are_listed(tmp_path: Path) -> None:
+    assert found(tree(tmp_path, "train/1.png", "sample.png")).unmatched == (tmp_path / "sample.png",)
+
+
+def test_order_never_matches(tmp_path: Path) -> None:
+    root = tree(tmp_path, *(f"A/{n}_A.png" for n in range(5)), *(f"B/{n}_B.png" for n in range(5)))
+    with pytest.raises(DataError, match=r"0_A, 1_A, 2_A and 2 more against 0_B, 1_B, 2_B and 2 more"):
+        found(root)
+
+
+def test_only_images_count(tmp_path: Path) -> None:
+    tree(tmp_path, "train/1.png", "train/.2.png", "train/._3.png", "train/Thumbs.db", "train/.git/4.png", "train/5.txt")
+    (tmp_path / "train/6.png").mkdir()  # kept, for its reader to report
+    (tmp_path / "train/more").symlink_to(tmp_path / "train")
+    (tmp_path / "train/7.png").symlink_to("7.png")
+    assert names(found(tmp_path)) == ["1", "6", "7"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other file systems insist on Unicode")
+def test_names_need_not_be_unicode(tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    (tmp_path / os.fsdecode(b"train/\xff\n.png")).touch()
+    pairs = found(tmp_path)
+    assert len(names(pairs)) == 1
+    assert pairs.fingerprint()
+
+
+# ---- errors --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (["readme.txt"], r"no known layout of pairs, it has no images and no folders; expected train\|val\|test/"),
+        (["photos/1.png", "a/1.png"], "no known layout of pairs, it has the folders a, photos"),
+        (["train/notes.txt"], "train: no images; expected files ending in"),
+        (["train/1.png", "val/x.txt"], "val: no images"),
+        (["train/1.png", "train/1.jpg"], r"1\.jpg and .*1\.png: two images of one name"),
+        (["train/1.png", "valid/2.png"], "valid: not a known split; rename it to val"),
+        (["train/1.png", "Test/2.png"], "Test: not a known split; rename it to test"),
+        (["trainA/1.png", "trainB/1.png", "val_B/2.png"], "val_B: not a known split; rename it to valB"),
+        (["A/train/1.png", "B/train/1.png", "A/validation/2.png"], "validation: not a known split; rename it to val"),
+        (["train/1.png", "A/1.png"], "several layouts at once"),
+        (["A/1.png"], "has a folder A but no B"),
+        (["B/1.png"], "has a folder B but no A"),
+        (["trainA/1.png"], "trainA: has no partner folder .*trainB"),
+        (["A/train/1.png", "B/train/1.png", "B/test/1.png"], "B/test: has no partner folder .*A/test"),
+        (["1.png", "2.png"], "2 pairs of train are too few to carve val from: lower data.val_fraction"),
+    ],
+)
+def test_errors_say_what_to_do(tmp_path: Path, files: list[str], message: str) -> None:
+    with pytest.raises(DataError, match=message) as error:
+        found(tree(tmp_path, *files), val_fraction=0.45, test_fraction=0.45)
+    assert str(error.value).startswith((str(tmp_path), "2 pairs"))
+
+
+def test_places_that_are_not_there(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="nowhere: no such folder or manifest"):
+        found(tmp_path / "nowhere")
+    with pytest.raises(DataError, match="nowhere: no such folder"):
+        find_pairs(Data(source=str(tmp_path), target=str(tmp_path / "nowhere")))
+    with pytest.raises(ConfigError, match="no data is named"):
+        find_pairs(Data())
+
+
+@pytest.mark.parametrize("files", [["train/1.png"], ["A/1.png", "B/1.png"]])
+def test_a_locked_folder_is_named(tmp_path: Path, files: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    tree(tmp_path, *files)
+    locked = tmp_path / Path(files[0]).parent
+
+    def guarded(look: Callable[[str | Path], object], path: str | Path) -> object:
+        if Path(path) == locked:
+            raise PermissionError(13, "Permission denied", str(path))
+        return look(path)
+
+    for name in ("scandir", "listdir"):
+        monkeypatch.setattr(os, name, partial(guarded, getattr(os, name)))
+    with pytest.raises(DataError, match=rf"{locked}: cannot be read \(Permission denied\)"):
+        found(tmp_path)
+
+
+# ---- splits and fingerprint ----------------------------------------------------------------------------------
+
+
+def carved(count: int, seed: int = 0, **present: int) -> dict[str, set[str]]:
+    ref = ImageRef(Path("x"))
+    numbers = {"train": count, **present}
+    splits = {split: [Pair(f"{split}{n}", ref, ref) for n in range(size)] for split, size in numbers.items()}
+    after, _ = _carved(splits, Data(split_seed=seed))
+    return {split: {pair.name for pair in pairs} for split, pairs in after.items()}
+
+
+def test_carving_is_exact() -> None:
+    assert {split: len(pairs) for split, pairs in carved(400).items()} == {"train": 320, "val": 40, "test": 40}
+    assert {split: len(pairs) for split, pairs in carved(3).items()} == {"train": 1, "val": 1, "test": 1}
+    assert {split: len(pairs) for split, pairs in carved(2).items()} == {"train": 2}
+    assert {split: len(pairs) for split, pairs in carved(100, test=7).items()} == {"train": 90, "val": 10, "test": 7}
+
+
+@given(st.integers(1, 300), st.integers(-5, 5))
+def test_carving_partitions_and_depends_on_the_seed_alone(count: int, seed: int) -> None:
+    splits = carved(count, seed)
+    assert sum(map(len, splits.values())) == count == len(set.union(*splits.values()))
+    assert splits == carved(count, seed)
+
+
+def test_another_seed_carves_otherwise() -> None:
+    assert carved(400, 0)["test"] != carved(400, 1)["test"]
+
+
+def test_carved_splits_are_named(tmp_path: Path) -> None:
+    root = tree(tmp_path, *(f"train/{n}.png" for n in range(20)), "val/1.png")
+    pairs = found(root, test_fraction=0.1)
+    assert pairs.carved == ("test",)
+    assert (len(names(pairs)), len(names(pairs, "test"))) == (18, 2)
+
+
+def test_fingerprint_follows_the_data(tmp_path: Path) -> None:
+    here, there = (tree(tmp_path / name, "train/1.png", "train/2.png") for name in ("here", "there"))
+    before = found(here).fingerprint()
+    assert before == found(there).fingerprint()
+    (there / "train/1.png").write_bytes(b"other")
+    assert before != found(there).fingerprint()
+    assert before != found(tree(here, "train/3.png")).fingerprint()
+
+
+def test_finding_pairs_needs_no_torch() -> None:
+    code = "import sys, pix2pix.data.pairs; assert not {'torch', 'PIL', 'numpy'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
