@@ -14,7 +14,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "src" / "pix2pix"
 
 ORDER = """
-    errors
+    errors files
     config presets
     data networks losses
     model

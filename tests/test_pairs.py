@@ -154,7 +154,7 @@ def test_what_has_no_partner_is_listed(tmp_path: Path) -> None:
     pairs = found(root)
     assert names(pairs) == ["1"]
     assert pairs.unmatched == tuple(root / name for name in ("A/2.png", "A/x.png", "B/3.png", "B/X.png"))
-    assert describe_unmatched(pairs).startswith(f"4 images belong to no pair and will not be used: {root}/A/2.png")
+    assert describe_unmatched(pairs).startswith(f"4 images belong to no pair: {root}/A/2.png")
     assert "and 1 more" in describe_unmatched(pairs)
     assert describe_unmatched(found(tree(tmp_path / "whole", "1.png"))) == ""
 

@@ -187,7 +187,7 @@ class Training(Section):
     """Stop after this many epochs without a better validation."""
     samples: Annotated[int, Field(ge=0)] = 6
     """Validation pairs on the sample sheets."""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
     """Seed of weights, order, jitter and dropout."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to train; `auto` takes an accelerator if there is one."""

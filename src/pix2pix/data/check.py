@@ -47,6 +47,8 @@ class CheckReport:
     """Images that belong to no pair."""
     problems: tuple[Problem, ...]
     """Everything wrong with single files, in the order of the pairs."""
+    warnings: tuple[Problem, ...]
+    """What can be trained on but deserves a look: images of one flat colour. Known only if decoded."""
     fingerprint: str
     """SHA-256 over names and byte sizes."""
 
@@ -68,6 +70,7 @@ class CheckReport:
             "target_channels": self.target_channels,
             "unmatched": [str(path) for path in self.unmatched],
             "problems": [{"path": str(path), "reason": reason} for path, reason in self.problems],
+            "warnings": [{"path": str(path), "reason": reason} for path, reason in self.warnings],
             "fingerprint": self.fingerprint,
         }
 
@@ -82,6 +85,8 @@ class CheckReport:
             f"fingerprint  {self.fingerprint}",
             f"problems     {len(self.problems) or 'none'}",
             *(f"  {path}: {reason}" for path, reason in self.problems),
+            f"warnings     {len(self.warnings) or 'none'}",
+            *(f"  {path}: {reason}" for path, reason in self.warnings),
             f"unmatched    {len(self.unmatched) or 'none'}",
             *(f"  {path}" for path in self.unmatched),
         ]
@@ -120,6 +125,7 @@ def _report(found: PairSet, looks: Sequence["_Look"], data: Data) -> CheckReport
         target_channels=target_channels,
         unmatched=found.unmatched,
         problems=tuple(dict.fromkeys([*problems, *odd_sources, *odd_targets])),
+        warnings=tuple(warning for look in looks for warning in look.warnings),
         fingerprint=found.fingerprint(),
     )
 
@@ -133,6 +139,7 @@ class _Look:
     source: ImageFacts | None  # None where it cannot be read
     target: ImageFacts | None
     problems: tuple[Problem, ...]
+    warnings: tuple[Problem, ...]
 
 
 def _looks(pairs: Sequence[Pair], decode: bool) -> Iterator[_Look]:
@@ -147,11 +154,12 @@ def _looks(pairs: Sequence[Pair], decode: bool) -> Iterator[_Look]:
 def _look(pair: Pair, decode: bool) -> _Look:
     facts: dict[ImageRef, ImageFacts] = {}
     problems: list[Problem] = []
+    warnings: list[Problem] = []
     refs = (pair.source, pair.target)
     for path in dict.fromkeys(ref.path for ref in refs):
         try:
             of_file = _decoded if decode else _headers
-            facts |= of_file(path, [ref for ref in refs if ref.path == path], problems)
+            facts |= of_file(path, [ref for ref in refs if ref.path == path], warnings)
         except DataError as error:
             problems.append(Problem(path, str(error).removeprefix(f"{path}: ")))
     source, target = facts.get(pair.source), facts.get(pair.target)
@@ -163,7 +171,7 @@ def _look(pair: Pair, decode: bool) -> _Look:
                 "the two images of a pair need one size",
             )
         )
-    return _Look(pair, source, target, tuple(problems))
+    return _Look(pair, source, target, tuple(problems), tuple(warnings))
 
 
 def _headers(path: Path, refs: list[ImageRef], _: list[Problem]) -> dict[ImageRef, ImageFacts]:
@@ -177,7 +185,7 @@ def _headers(path: Path, refs: list[ImageRef], _: list[Problem]) -> dict[ImageRe
     }
 
 
-def _decoded(path: Path, refs: list[ImageRef], problems: list[Problem]) -> dict[ImageRef, ImageFacts]:
+def _decoded(path: Path, refs: list[ImageRef], warnings: list[Problem]) -> dict[ImageRef, ImageFacts]:
     """The same from its pixels, which are also looked at. Raises DataError."""
     whole = images.read(path)
     facts = {}
@@ -186,7 +194,7 @@ def _decoded(path: Path, refs: list[ImageRef], problems: list[Problem]) -> dict[
         facts[ref] = ImageFacts(*pixels.shape)
         if _flat(pixels):
             what = f"its {ref.half} half is" if ref.half else "is"
-            problems.append(Problem(path, f"{what} one flat colour, from which nothing is learned; remove the pair"))
+            warnings.append(Problem(path, f"{what} one flat colour"))
     return facts
 
 

@@ -91,7 +91,7 @@ def describe_unmatched(pairs: PairSet) -> str:
     if not count:
         return ""
     subject = "1 image belongs" if count == 1 else f"{count} images belong"
-    return f"{subject} to no pair and will not be used: {_examples(map(str, pairs.unmatched))}"
+    return f"{subject} to no pair: {_examples(map(str, pairs.unmatched))}"
 
 
 # ---- layouts -----------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from pix2pix.data.loading import Batch, PairDataset, make_dataset, make_loader
 from pix2pix.data.pairs import Pair, PairSet, find_pairs
 from pix2pix.errors import DataError, ModelError
 from pix2pix.evaluation.metrics import METRICS, ImageScore, image_metrics, mean_scores, score
-from pix2pix.evaluation.report import Example, write_evaluation_report
+from pix2pix.evaluation.report import Example, write_evaluation_report, write_run_report
 from pix2pix.files import write_text
 from pix2pix.inference.translate import Translator, choose_device
 from pix2pix.model import load_model, locate
@@ -88,7 +88,15 @@ def evaluate(
         "baselines": baselines(pairs.splits.get("train", ()), dataset, config),
     }
     _write(folder, metrics, scores, chosen)
-    write_evaluation_report(folder / "report.html", metrics, list(_examples(folder, scores, dataset, chosen)))
+    write_evaluation_report(
+        folder / "report.html",
+        metrics,
+        list(_examples(folder, scores, dataset, chosen)),
+        scores=[result.values for result in scores],
+        adversarial=config.loss.adversarial,
+    )
+    if (run := _run_of(folder)) is not None:
+        write_run_report(run)
     return Evaluation(folder, metrics)
 
 
@@ -138,11 +146,20 @@ def _split(pairs: PairSet, split: str, data: str | Path) -> tuple[Pair, ...]:
 def _default_output(model: str | Path, split: str) -> Path:
     """RUN/evaluation/SPLIT; for a model outside a run, evaluation/SPLIT inside the model's folder if it is local."""
     folder = locate(model)
-    if folder.name == "model" and (folder.parent / "config.yaml").exists():
+    if _is_run(folder.parent):
         return folder.parent / "evaluation" / split
     if Path(model).exists():
         return folder / "evaluation" / split
     raise ModelError(f"{model}: comes from the hub; say where to write with --output DIR")
+
+
+def _run_of(folder: Path) -> Path | None:
+    """The run whose evaluation a folder is, if it is one."""
+    return folder.parent.parent if folder.parent.name == "evaluation" and _is_run(folder.parent.parent) else None
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / "config.yaml").exists() and (folder / "model").is_dir()
 
 
 def _batches(dataset: PairDataset) -> Iterator[Batch]:

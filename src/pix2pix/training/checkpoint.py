@@ -22,7 +22,7 @@ class Progress:
     batch: int = 0  # batches done of the epoch under way
     step: int = 0  # updates done
     images_seen: int = 0
-    seconds: float = 0.0  # spent training, over all sittings
+    seconds: float = 0.0  # spent on updates, over all sittings
     best: float | None = None  # of the validation metric that picks the model
     best_epoch: int = 0
     finished: bool = False  # all epochs are done, or patience has run out

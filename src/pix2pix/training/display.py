@@ -1,12 +1,16 @@
 """A training's progress in, words for people on stderr out: a live bar on a terminal, plain lines elsewhere."""
 
 import time
+from collections import deque
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from pix2pix.evaluation.report import duration
+
 PLAIN_SECONDS = 30.0  # between two lines where nothing can be redrawn
+RECENT = 64  # updates over which the pace is taken
 
 
 class Display:
@@ -26,7 +30,8 @@ class Display:
         )
         self._task = self._bar.add_task("", total=None, rate="")
         self._printed = time.monotonic()
-        self._started, self.start, self._total = time.monotonic(), 0, 0
+        self._total = 0
+        self._recent: deque[tuple[float, int]] = deque(maxlen=RECENT)  # (time, images done)
 
     def __enter__(self) -> "Display":
         self._bar.start()
@@ -41,29 +46,19 @@ class Display:
 
     def begin(self, done: int, total: int) -> None:
         """Start counting at `done` of `total` images."""
-        self._started, self.start, self._total = time.monotonic(), done, total
+        self._total = total
+        self._recent.clear()
+        self._recent.append((time.monotonic(), done))
         self._bar.update(self._task, completed=done, total=total)
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds since `begin`."""
-        return time.monotonic() - self._started
 
     def advance(self, done: int, where: str) -> None:
         """`done` images have been seen; `where` says in which epoch, in words."""
-        elapsed = self.elapsed
-        rate = (done - self.start) / elapsed if elapsed else 0.0
+        now = time.monotonic()
+        self._recent.append((now, done))
+        since, before = self._recent[0]
+        rate = (done - before) / (now - since) if now > since else 0.0
         self._bar.update(self._task, completed=done, description=where, rate=f"{rate:.1f} images/s")
-        if self._bar.disable and time.monotonic() - self._printed > PLAIN_SECONDS and rate:
-            self._printed = time.monotonic()
+        if self._bar.disable and now - self._printed > PLAIN_SECONDS and rate:
+            self._printed = now
             left = duration((self._total - done) / rate)
             self.say(f"{where}: {done}/{self._total} images, {rate:.1f} images/s, {left} left")
-
-
-def duration(seconds: float) -> str:
-    """Seconds -> `1 h 02 min`, `3 min 20 s`, `45 s`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02} min"
-    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"

@@ -7,6 +7,7 @@ that goes on from a checkpoint is the training that was never interrupted.
 import copy
 import logging
 import math
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,12 @@ from pix2pix.data.loading import PairLoader, make_dataset, make_loader
 from pix2pix.data.pairs import Pair
 from pix2pix.errors import Interrupted, RunError
 from pix2pix.evaluation.metrics import mean_scores, score
+from pix2pix.evaluation.report import duration
 from pix2pix.evaluation.sheets import sheet
 from pix2pix.model import Model, build_networks, make_card
 from pix2pix.networks import set_norm_statistics
 from pix2pix.training.checkpoint import Progress, load_checkpoint, save_checkpoint
-from pix2pix.training.display import Display, duration
+from pix2pix.training.display import Display
 from pix2pix.training.logs import MetricsLog
 from pix2pix.training.plan import Plan
 from pix2pix.training.step import State, average_into, make_adam, update
@@ -45,6 +47,7 @@ class Trainer:
         self.progress = self._restore()
         self.train_loader, self.val_loader = self._loaders(splits)
         self.log = MetricsLog(folder, self.progress.step)
+        self._pace = 0.0  # images per second of the newest epoch's updates
 
     # ---- set-up ----------------------------------------------------------------------------------------------
 
@@ -68,7 +71,8 @@ class Trainer:
         config, seed = self.config, self.config.training.seed
         batch, workers = config.training.batch_size, config.data.workers
         train = make_dataset(splits["train"], config.data, config.augment, config.load_size, seed)
-        loader = make_loader(train, batch_size=batch, workers=workers, seed=seed, shuffle=True)
+        gpu = config.training.device == "cuda"
+        loader = make_loader(train, batch_size=batch, workers=workers, seed=seed, shuffle=True, pin_memory=gpu)
         if "val" not in splits:
             return loader, None
         val = make_dataset(splits["val"], config.data, None, None, seed)
@@ -81,7 +85,6 @@ class Trainer:
         progress, epochs = self.progress, self.config.training.epochs
         per_epoch = len(self.train_loader.dataset)
         self.display.begin(progress.images_seen, epochs * per_epoch)
-        self._seconds_before = progress.seconds
         try:
             while progress.epoch < epochs and not self._out_of_patience():
                 self._train_epoch(stop)
@@ -99,6 +102,7 @@ class Trainer:
         self.state.generator.train()
         self.state.discriminator.train()
         sums = {name: torch.tensor(value) for name, value in progress.sums.items()}
+        began, seconds, seen = time.monotonic(), progress.seconds, progress.images_seen
         for batch in self.train_loader.epoch(progress.epoch, progress.batch):
             torch.manual_seed(seed_of(training.seed, progress.step))  # dropout
             source, target = self.fabric.to_device((batch.source, batch.target))
@@ -111,19 +115,17 @@ class Trainer:
             sums = {name: sums.get(name, 0) + term * count for name, term in terms.items()}
             progress.step, progress.batch = progress.step + 1, progress.batch + 1
             progress.images_seen += count
+            progress.seconds = seconds + time.monotonic() - began
             self.display.advance(progress.images_seen, where)
             if (signal := stop()) is not None and progress.batch < len(self.train_loader):
-                self._keep_sums(sums)
+                progress.sums = {name: float(value) for name, value in sums.items()}
                 self._save()
                 raise Interrupted(signal, self.folder)
-        self._keep_sums(sums)
+        progress.sums = {name: float(value) for name, value in sums.items()}
+        self._pace = (progress.images_seen - seen) / (progress.seconds - seconds)
         if (signal := stop()) is not None:
             self._finish_epoch()
             raise Interrupted(signal, self.folder)
-
-    def _keep_sums(self, sums: dict[str, Tensor]) -> None:
-        self.progress.sums = {name: float(value) for name, value in sums.items()}
-        self.progress.seconds = self._seconds_before + self.display.elapsed
 
     def _finish_epoch(self) -> None:
         """Log, validate, sample, keep the best, save; the epoch counts as done from here on."""
@@ -158,7 +160,6 @@ class Trainer:
 
     def _write_row(self, split: str, values: dict[str, float]) -> None:
         progress = self.progress
-        rate = (progress.images_seen - self.display.start) / max(self.display.elapsed, 1e-9)
         self.log.write(
             {
                 "step": progress.step,
@@ -167,7 +168,7 @@ class Trainer:
                 "split": split,
                 "seconds": progress.seconds,
                 "learning_rate": self.state.generator_optimizer.param_groups[0]["lr"],
-                "images_per_second": rate,
+                "images_per_second": self._pace,
                 **values,
             }
         )

@@ -10,7 +10,7 @@ from typing import Any
 
 from pix2pix.config import Config, placed
 from pix2pix.data.check import check
-from pix2pix.data.pairs import PairSet, find_pairs
+from pix2pix.data.pairs import PairSet, describe_unmatched, find_pairs
 from pix2pix.errors import DataError
 from pix2pix.evaluation.curves import read_metrics
 from pix2pix.evaluation.report import write_run_report
@@ -69,21 +69,17 @@ def plan_only(config: Config) -> None:
 def look(config: Config, display: Display) -> tuple[Plan, PairSet]:
     """Look at the data and settle the plan. Raises DataError naming whatever cannot be trained on."""
     pairs = find_pairs(config.data)
-    report = check(config.data, decode=False)
-    if report.unmatched:
-        first = ", ".join(str(path) for path in report.unmatched[:3])
-        raise DataError(
-            f"{len(report.unmatched)} images have no partner ({first}, ...): add the missing halves or move these away; "
-            "`pix2pix data check` lists all"
-        )
+    display.say(f"data         {pairs.layout}")
+    report = check(config.data)
+    if pairs.unmatched:
+        raise DataError(f"{describe_unmatched(pairs)}; add the missing halves or move these images away")
     if report.problems:
         path, reason = report.problems[0]
-        more = f", and {len(report.problems) - 1} more problems" if len(report.problems) > 1 else ""
-        raise DataError(
-            f"{reason if str(path) in reason else f'{path}: {reason}'}{more}; `pix2pix data check` lists all"
-        )
+        more = f"; {len(report.problems) - 1} more files have problems" if len(report.problems) > 1 else ""
+        raise DataError(f"{path}: {reason}{more} (`pix2pix data check` lists them all)")
+    if "train" not in pairs.splits:
+        raise DataError(f"{config.data.path}: has no pairs to train on, only {', '.join(pairs.splits)}")
     plan = make_plan(config, report)
-    display.say(f"data         {pairs.layout}")
     if pairs.carved:
         display.say(f"             {' and '.join(pairs.carved)} carved from train by seed {config.data.split_seed}")
     for line in describe(plan):
