@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, NoReturn
 from cyclopts import App, CycloptsError, Group, Parameter, ValidationError
 from pydantic import ValidationError as PydanticError
 
-from pix2pix.config import Settings, explain, merged, to_yaml
+from pix2pix.config import Data, Settings, explain, merged, to_yaml
 from pix2pix.errors import ConfigError, DataError, Interrupted, ModelError, RunError
 from pix2pix.presets import chosen_settings
 
@@ -25,6 +25,7 @@ app = App(
     version=lambda: version("pix2pix"),
     help_format="plaintext",
     help_on_error=False,
+    suppress_keyboard_interrupt=False,
     group_parameters=Group("Parameters", sort_key=0),
 )
 data_app = App(name="data", help="Look at a set of pairs before training.")
@@ -180,6 +181,8 @@ def translate(
 
     if batch_size < 1:
         raise ConfigError(f"--batch-size {batch_size}: expected 1 or more")
+    if seed is not None and not 0 <= seed < 2**63:
+        raise ConfigError(f"--seed {seed}: expected a number from 0 to 2^63 - 1")
     translator = Translator.from_pretrained(model, device=device, dropout=dropout)
     if seed is not None:
         import torch
@@ -187,9 +190,11 @@ def translate(
         torch.manual_seed(seed)
     with _counting("translating") as progress:
         result = translate_files(translator, inputs, output, batch_size=batch_size, progress=progress)
+    _say(f"{len(result.written)} translated into {output}")
+    if len(result.failed) == 1:
+        raise DataError(result.failed[0][1])
     for _, reason in result.failed:
         _say(f"not translated: {reason}")
-    _say(f"{len(result.written)} translated into {output}")
     if result.failed:
         raise DataError(f"{len(result.failed)} of the images could not be translated; they are named above")
 
@@ -217,7 +222,7 @@ def check(
     /,
     *,
     json_: Annotated[bool, Parameter(name="--json", negative=())] = False,
-    settings: Annotated[Settings | None, Parameter(name="*")] = None,
+    settings: Annotated[Data | None, Parameter(name="*", group="Data")] = None,
 ) -> None:
     """Read every file and say what is there and what is wrong; exit code 1 if anything is.
 
@@ -230,7 +235,7 @@ def check(
     """
     from pix2pix.data.check import check as look
 
-    overrides = settings.model_dump(exclude_unset=True) if settings is not None else {}
+    overrides = {"data": settings.model_dump(exclude_unset=True) if settings is not None else {}}
     with _counting("checking") as progress:
         report = look(chosen_settings(data, None, None, overrides).data, progress=progress)
     print(json.dumps(report.to_json(), indent=2) if json_ else report.to_text())
@@ -302,7 +307,8 @@ def main(arguments: list[str] | None = None) -> None:
         app(arguments, exit_on_error=False, print_error=False)
         sys.stdout.flush()
     except CycloptsError as error:
-        _fail(f"{_misuse(error)} See `pix2pix --help`.", 2)
+        message = _misuse(error)
+        _fail(f"{message}{'' if message[-1] in '.?!' else '.'} See `pix2pix --help`.", 2)
     except ConfigError as error:
         _fail(error, 2)
     except (DataError, ModelError, RunError) as error:

@@ -55,11 +55,18 @@ Size = Annotated[
 ]
 """(height, width) in pixels, written `256` or `256x512`."""
 
+def _number(value: Any) -> Any:
+    """A flag's word where numbers are to choose from."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 Norm = Literal["batch", "instance", "group", "none"]
 Direction = Literal["AtoB", "BtoA"]
+Channels = Annotated[Literal[1, 3], BeforeValidator(_number)]
+PatchSize = Annotated[Literal[1, 16, 34, 70, 142, 286], BeforeValidator(_number)]
 BestBy = Literal["l1", "psnr", "ssim", "last"]
 
 
@@ -82,9 +89,9 @@ class Data(Section):
     """Which side is the source: A is the left half, `A/`, `trainA/`."""
     image_size: Size = (256, 256)
     """Size that the networks are trained and validated at: N or HxW."""
-    source_channels: Literal[1, 3] | None = None
+    source_channels: Channels | None = None
     """Channels of the source; by default those of the files. 1 turns colour into gray, 3 repeats gray."""
-    target_channels: Literal[1, 3] | None = None
+    target_channels: Channels | None = None
     """Channels of the target; by default those of the files."""
     val_fraction: Fraction = 0.1
     """Share of `train` that becomes `val` where there is no such split."""
@@ -131,7 +138,7 @@ class Generator(Section):
 class Discriminator(Section):
     """The network D: (source, image) -> one logit a patch."""
 
-    patch_size: Literal[1, 16, 34, 70, 142, 286] = 70
+    patch_size: PatchSize = 70
     """Receptive field in pixels; 1 is the PixelGAN, 286 the ImageGAN (paper, 4.4)."""
     base_channels: Count = 64
     """Width of the first layer."""

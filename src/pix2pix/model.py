@@ -4,12 +4,12 @@ import json
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import safetensors
 import safetensors.torch
 import torch
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from torch import nn
 
 from pix2pix.config import Config, Section, explain
@@ -18,6 +18,9 @@ from pix2pix.files import folder_atomically
 from pix2pix.networks import PatchGAN, make_generator, set_norm_statistics
 
 GENERATOR, DISCRIMINATOR, CARD = "generator.safetensors", "discriminator.safetensors", "config.json"
+
+
+Factor = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Card(Section):
@@ -31,7 +34,7 @@ class Card(Section):
     """The resolved settings of the training, without the paths of its data."""
     norm_statistics: Literal["image", "running"]
     """What batch norm uses when translating: each image's own statistics, or the averages of training."""
-    scale: tuple[float, float] | None
+    scale: tuple[Factor, Factor] | None
     """Size that training used over the size of the files, (vertical, horizontal); None if the files' sizes differed,
     in which case each was resized to image_size."""
     epoch: int
@@ -178,11 +181,15 @@ def _download(repository: str) -> Path:
 
 def _read_card(path: Path) -> Card:
     try:
-        return Card.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        card = Card.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except ValidationError as error:
         raise ModelError(f"{path}: not a model card this version reads: {explain(error)}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path}: cannot be read as a model card ({error})") from None
+    for side in ("source_channels", "target_channels"):
+        if getattr(card.config.data, side) is None:
+            raise ModelError(f"{path}: leaves config.data.{side} open, expected 1 or 3")
+    return card
 
 
 def _save_weights(network: nn.Module, path: Path) -> None:

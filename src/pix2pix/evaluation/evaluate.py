@@ -15,7 +15,7 @@ from torch import Tensor
 from pix2pix.config import Config
 from pix2pix.data import images
 from pix2pix.data.loading import Batch, PairDataset, make_dataset, make_loader
-from pix2pix.data.pairs import Pair, PairSet, find_pairs
+from pix2pix.data.pairs import MANIFEST, Pair, PairSet, describe_unmatched, find_pairs
 from pix2pix.errors import DataError, ModelError
 from pix2pix.evaluation.metrics import METRICS, ImageScore, image_metrics, mean_scores, score
 from pix2pix.evaluation.report import Example, write_evaluation_report, write_run_report
@@ -55,18 +55,21 @@ def evaluate(
     loaded = load_model(model, discriminator=True)
     config = loaded.card.config
     pairs = find_pairs(config.data.model_copy(update=_place(data)))
+    if pairs.unmatched:
+        raise DataError(f"{describe_unmatched(pairs)}; add the missing halves or move these images away")
     chosen = _split(pairs, split, data)
     folder = Path(output) if output is not None else _default_output(model, split)
     translator = Translator(loaded, device=choose_device(device), dropout=dropout)
     dataset = make_dataset(chosen, config.data.model_copy(update={"cache": False}), None, None, 0)
-    if loaded.discriminator is not None:
-        loaded.discriminator.to(translator.device)
+    critic = loaded.discriminator if config.loss.adversarial_weight else None  # at 0 it has learnt nothing
+    if critic is not None:
+        critic.to(translator.device)
 
+    # First, as it reads every pair: a broken one is met before anything is written.
+    unlearnt = baselines(pairs.splits.get("train", ()), dataset, config)
     scores: list[ImageScore] = []
     torch.manual_seed(config.training.seed)
-    for result, image in score(
-        translator.generator, loaded.discriminator, _batches(dataset), config.loss, translator.device
-    ):
+    for result, image in score(translator.generator, critic, _batches(dataset), config.loss, translator.device):
         images.write(_output_path(folder, chosen[result.index]), images.to_array(image))
         scores.append(result)
         if progress is not None:
@@ -85,7 +88,7 @@ def evaluate(
         "dropout": dropout,
         **{name: None for name in METRICS},
         **mean_scores(scores),
-        "baselines": baselines(pairs.splits.get("train", ()), dataset, config),
+        "baselines": unlearnt,
     }
     _write(folder, metrics, scores, chosen)
     write_evaluation_report(
@@ -133,7 +136,9 @@ def _baseline(dataset: PairDataset, output: Callable[[Batch], Tensor]) -> dict[s
 
 
 def _place(data: str | Path) -> dict[str, Any]:
-    return {"path": str(data), "source": None, "target": None}
+    place = {"path": str(data), "source": None, "target": None}
+    manifest = Path(data).is_file() or (Path(data) / MANIFEST).exists()
+    return place | ({"direction": "AtoB"} if manifest else {})  # its columns say which side is the source
 
 
 def _split(pairs: PairSet, split: str, data: str | Path) -> tuple[Pair, ...]:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar, overload
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -71,13 +71,15 @@ class Translator:
         flat = array.ndim == 2
         if array.ndim not in (2, 3):
             raise ValueError(f"expected an array (H, W) or (H, W, C), got shape {array.shape}")
-        tensor = torch.from_numpy(np.ascontiguousarray(array[..., None] if flat else array)).permute(2, 0, 1)
+        # Copied, since torch takes no read-only array, such as numpy makes of a PIL image.
+        own = np.array(array[..., None] if flat else array, order="C")
+        tensor = torch.from_numpy(own).permute(2, 0, 1)
         result = self._tensor(tensor).permute(1, 2, 0).contiguous().cpu().numpy()
         return result[..., 0] if flat and result.shape[2] == 1 else result
 
     def _tensor(self, tensor: Tensor) -> Tensor:
-        if tensor.ndim not in (3, 4):
-            raise ValueError(f"expected a tensor (C, H, W) or (N, C, H, W), got shape {tuple(tensor.shape)}")
+        if tensor.ndim not in (3, 4) or 0 in tensor.shape:
+            raise ValueError(f"expected a tensor (C, H, W) or (N, C, H, W), none of them 0, got {tuple(tensor.shape)}")
         batch = tensor if tensor.ndim == 4 else tensor[None]
         if tensor.dtype == torch.uint8:
             output = self.translate(images.scaled(batch)).add(1).mul(127.5).round().to(torch.uint8)
@@ -91,7 +93,7 @@ class Translator:
         output = output.to(tensor.device, tensor.dtype)
         return output if tensor.ndim == 4 else output[0]
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference_mode, whose tensors can be neither changed nor learnt from
     def translate(self, source: Tensor) -> Tensor:
         """(N, in, H, W) in [-1, 1], any H and W -> (N, out, H, W) float32 in [-1, 1], on this translator's device."""
         if source.shape[1] != self.model.in_channels:
@@ -173,6 +175,8 @@ def find_jobs(inputs: Sequence[Path], output: Path) -> list[Job]:
 
 def _jobs_of(entry: Path) -> Iterator[Job]:
     if entry.is_file():
+        if entry.suffix.lower() not in IMAGE_SUFFIXES:
+            raise DataError(f"{entry}: no image by its name; expected one of {', '.join(sorted(IMAGE_SUFFIXES))}")
         yield Job(entry, _output_name(Path(entry.name)))
         return
     if not entry.is_dir():
