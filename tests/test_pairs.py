@@ -159,8 +159,13 @@ def test_what_has_no_partner_is_listed(tmp_path: Path) -> None:
     assert describe_unmatched(found(tree(tmp_path / "whole", "1.png"))) == ""
 
 
-def test_images_outside_the_splits_are_listed(tmp_path: Path) -> None:
-    assert found(tree(tmp_path, "train/1.png", "sample.png")).unmatched == (tmp_path / "sample.png",)
+def test_images_beside_the_splits_are_no_data(tmp_path: Path) -> None:
+    pairs = found(tree(tmp_path, "train/1.png", "sample.png"))
+    assert (names(pairs), pairs.unmatched) == (["1"], ())
+
+
+def test_a_run_among_loose_images_is_no_data(tmp_path: Path) -> None:
+    assert names(found(tree(tmp_path, "1.png", "runs/x/samples/epoch_0001.png"))) == ["1"]
 
 
 def test_order_never_matches(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def make_model(source: int = 3, target: int = 3, scale: Scale = (1.0, 1.0), stat
             if weights.ndim == 4:
                 weights.mul_(8)
     set_norm_statistics(generator, statistics)
-    return Model(generator.eval(), None, make_card(config, statistics, scale, 1, {}))
+    return Model(generator.eval(), None, make_card(config, statistics, scale, converts=False, epoch=1, validation={}))
 
 
 def noise(*shape: int) -> NDArray[np.uint8]:
@@ -393,6 +393,13 @@ def test_an_output_over_its_input_is_refused(translator: Translator, photos: Pat
         with pytest.raises(DataError, match="would replace it; choose another --output"):
             translate_files(translator, inputs, photos)
     assert before == {path: path.read_bytes() for path in photos.rglob("*") if path.is_file()}
+
+
+def test_earlier_translations_within_the_input_are_no_inputs(translator: Translator, photos: Path) -> None:
+    first = translate_files(translator, [photos], photos / "out")
+    files = files_in(photos)
+    assert translate_files(translator, [photos], photos / "out") == first
+    assert files_in(photos) == files
 
 
 def test_what_is_not_there_is_refused_before_anything_is_written(

@@ -7,30 +7,50 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pix2pix.config import Config
+    from pix2pix.config import Augment, Config, Data, Discriminator, Generator, Loss, Optimizer, Training
     from pix2pix.demo import demo
     from pix2pix.evaluation.evaluate import Evaluation, evaluate
-    from pix2pix.inference.translate import Translator, translate_files
+    from pix2pix.inference.translate import Translator, translate
     from pix2pix.training.train import Run, train
 
 _HOMES = {
-    "Config": "pix2pix.config",
+    **dict.fromkeys(
+        ("Augment", "Config", "Data", "Discriminator", "Generator", "Loss", "Optimizer", "Training"), "pix2pix.config"
+    ),
     "Evaluation": "pix2pix.evaluation.evaluate",
     "Run": "pix2pix.training.train",
     "Translator": "pix2pix.inference.translate",
     "demo": "pix2pix.demo",
     "evaluate": "pix2pix.evaluation.evaluate",
     "train": "pix2pix.training.train",
-    "translate_files": "pix2pix.inference.translate",
+    "translate": "pix2pix.inference.translate",
 }
 
-__all__ = ["Config", "Evaluation", "Run", "Translator", "demo", "evaluate", "train", "translate_files"]
+__all__ = [
+    "Augment",
+    "Config",
+    "Data",
+    "Discriminator",
+    "Evaluation",
+    "Generator",
+    "Loss",
+    "Optimizer",
+    "Run",
+    "Training",
+    "Translator",
+    "demo",
+    "evaluate",
+    "train",
+    "translate",
+]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'pix2pix' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value  # over the submodule of the same name, which the import has just put here
+    return value
 
 
 def __dir__() -> list[str]:

@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 failed, 2 misuse, 130 or 143 interrupted with everything s
 stdout (`--json`), talk to stderr. Heavy modules are imported by the verb that needs them, never for `--help`.
 """
 
+import io
 import json
 import os
 import sys
@@ -31,7 +32,10 @@ app = App(
 data_app = App(name="data", help="Look at a set of pairs before training.")
 app.command(data_app)
 
+OUT_OF_MEMORY = "out of memory; try a smaller --batch-size, --image-size or picture"
+
 Device = Literal["auto", "cpu", "cuda", "mps"]
+Json = Annotated[bool, Parameter(name="--json", negative=())]
 
 
 @app.command
@@ -98,7 +102,7 @@ def train(
     from pix2pix.training.train import plan_only, train_with
 
     if dry_run:
-        plan_only(chosen)
+        plan_only(chosen, run, overwrite=overwrite)
     else:
         print(train_with(chosen, run, overwrite=overwrite).path)
 
@@ -106,14 +110,16 @@ def train(
 @app.command
 def evaluate(
     model: str,
-    data: str,
+    data: str | None = None,
     /,
     *,
+    source: str | None = None,
+    target: str | None = None,
     split: str = "test",
     output: Path | None = None,
     dropout: bool = False,
     device: Device = "auto",
-    json_: Annotated[bool, Parameter(name="--json", negative=())] = False,
+    json_: Json = False,
 ) -> None:
     """Measure a model on a split: the slides' four numbers, L1, PSNR, SSIM, baselines, a report.
 
@@ -122,7 +128,11 @@ def evaluate(
     model
         Run folder, model folder or hub id.
     data
-        Folder of pairs, or pairs.csv.
+        Folder of pairs, or pairs.csv; or give --source DIR --target DIR.
+    source
+        Folder of sources, in place of DATA.
+    target
+        Folder of targets, matched to the sources by name.
     split
         Which pairs: train, val or test.
     output
@@ -137,8 +147,11 @@ def evaluate(
     from pix2pix.evaluation.evaluate import evaluate as measure
     from pix2pix.evaluation.evaluate import to_json
 
-    with _counting("evaluating") as progress:
-        result = measure(model, data, split=split, output=output, device=device, dropout=dropout, progress=progress)
+    place = {"data": data, "source": source, "target": target}
+    with _Counting("evaluating") as progress:
+        result = measure(model, **place, split=split, output=output, device=device, dropout=dropout, progress=progress)
+    for note in result.metrics["notes"]:
+        _say(f"note: {note}")
     if json_:
         print(to_json(result.metrics), end="")
     else:
@@ -177,19 +190,11 @@ def translate(
     device
         Where to compute.
     """
-    from pix2pix.inference.translate import Translator, translate_files
+    from pix2pix.inference.translate import translate as carry_out
 
-    if batch_size < 1:
-        raise ConfigError(f"--batch-size {batch_size}: expected 1 or more")
-    if seed is not None and not 0 <= seed < 2**63:
-        raise ConfigError(f"--seed {seed}: expected a number from 0 to 2^63 - 1")
-    translator = Translator.from_pretrained(model, device=device, dropout=dropout)
-    if seed is not None:
-        import torch
-
-        torch.manual_seed(seed)
-    with _counting("translating") as progress:
-        result = translate_files(translator, inputs, output, batch_size=batch_size, progress=progress)
+    choices: dict[str, Any] = {"batch_size": batch_size, "dropout": dropout, "seed": seed, "device": device}
+    with _Counting("translating") as progress:
+        result = carry_out(model, inputs, output=output, progress=progress, **choices)
     _say(f"{len(result.written)} translated into {output}")
     if len(result.failed) == 1:
         raise DataError(result.failed[0][1])
@@ -200,7 +205,7 @@ def translate(
 
 
 @app.command
-def info(model: str, /, *, json_: Annotated[bool, Parameter(name="--json", negative=())] = False) -> None:
+def info(model: str, /, *, json_: Json = False) -> None:
     """What a model is: networks, channels, sizes, statistics, validation.
 
     Parameters
@@ -221,7 +226,7 @@ def check(
     data: str | None = None,
     /,
     *,
-    json_: Annotated[bool, Parameter(name="--json", negative=())] = False,
+    json_: Json = False,
     settings: Annotated[Data | None, Parameter(name="*", group="Data")] = None,
 ) -> None:
     """Read every file and say what is there and what is wrong; exit code 1 if anything is.
@@ -236,7 +241,7 @@ def check(
     from pix2pix.data.check import check as look
 
     overrides = {"data": settings.model_dump(exclude_unset=True) if settings is not None else {}}
-    with _counting("checking") as progress:
+    with _Counting("checking") as progress:
         report = look(chosen_settings(data, None, None, overrides).data, progress=progress)
     print(json.dumps(report.to_json(), indent=2) if json_ else report.to_text())
     if not report.ok:
@@ -246,7 +251,7 @@ def check(
 # ---- talk ------------------------------------------------------------------------------------------------------
 
 
-class _counting:
+class _Counting:
     """A bar on a terminal while something counts up; silence elsewhere."""
 
     def __init__(self, what: str) -> None:
@@ -277,7 +282,7 @@ def _aligned(facts: dict[str, Any]) -> str:
 
 def _print_metrics(metrics: dict[str, Any]) -> None:
     rows = {f"{metrics['split']} ({metrics['images']} images)": metrics} | metrics["baselines"]
-    names = ("g_adversarial", "g_l1", "d_real", "d_fake", "l1", "psnr", "ssim")
+    names = ("g_adversarial", "g_l1", "d_real", "d_fake", "l1", "psnr", "ssim")  # the slides' four numbers first
     print(" " * 22 + "".join(f"{name:>14}" for name in names))
     for row, values in rows.items():
         cells = (values.get(name) for name in names)
@@ -303,6 +308,9 @@ def _misuse(error: CycloptsError) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; exits with the code that the module's docstring lists."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files need not be text
     try:
         app(arguments, exit_on_error=False, print_error=False)
         sys.stdout.flush()
@@ -319,7 +327,11 @@ def main(arguments: list[str] | None = None) -> None:
     except OSError as error:
         _fail(f"{error.filename or 'the file system'}: {error.strerror or error}", 1)
     except MemoryError:
-        _fail("out of memory; try a smaller --batch-size or --image-size", 1)
+        _fail(OUT_OF_MEMORY, 1)
+    except RuntimeError as error:  # torch's own
+        if "out of memory" not in str(error) and "DefaultCPUAllocator" not in str(error):
+            raise
+        _fail(OUT_OF_MEMORY, 1)
     except Interrupted as interrupt:
         _fail(interrupt, 128 + interrupt.signal)
     except KeyboardInterrupt:

@@ -4,6 +4,7 @@ Every section is frozen and refuses unknown names. A function elsewhere receives
 """
 
 import difflib
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -54,6 +55,7 @@ Size = Annotated[
     Parameter(n_tokens=1, accepts_keys=False, negative=()),
 ]
 """(height, width) in pixels, written `256` or `256x512`."""
+
 
 def _number(value: Any) -> Any:
     """A flag's word where numbers are to choose from."""
@@ -122,7 +124,7 @@ class Generator(Section):
     kind: Literal["unet", "encoder_decoder", "resnet"] = "unet"
     """U-Net, the same without skips, or nine residual blocks."""
     depth: Annotated[int, Field(ge=1, le=10)] | None = None
-    """Encoder layers, each halving the picture: 8 is U-Net 256, 7 U-Net 128; by default as image_size allows, at most 8."""
+    """Encoder layers, each halves the picture: 8 is U-Net 256, 7 is 128; by default as image_size allows, 8 at most."""
     base_channels: Count = 64
     """Width of the first layer."""
     norm: Norm = "batch"
@@ -194,7 +196,7 @@ class Training(Section):
     """Stop after this many epochs without a better validation."""
     samples: Annotated[int, Field(ge=0)] = 6
     """Validation pairs on the sample sheets."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Seed of weights, order, jitter and dropout."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to train; `auto` takes an accelerator if there is one."""
@@ -254,13 +256,18 @@ def _disagreements(config: Config) -> Iterator[str]:
             f"the smaller side needs 2^{generator.depth} = {2**generator.depth} pixels; lower --generator.depth"
         )
     multiple = size_multiple(generator, data.image_size)
-    if height % multiple or width % multiple:
-        near = " or ".join(
-            str(n) for n in sorted({width // multiple * multiple, -(-width // multiple) * multiple}) if n
-        )
+    if generator.kind != "resnet" and not generator.depth and multiple < SMALLEST_SIDE:
         yield (
-            f"data.image_size {height}x{width} must be a multiple of {multiple} for this generator: "
-            f"try a side of {near}, or another --generator.depth"
+            f"data.image_size {height}x{width}: its sides can be halved evenly only {multiple.bit_length() - 1} times, "
+            f"too few for a {generator.kind}; try multiples of 32, 64 or 128, or set --generator.depth"
+        )
+    if height % multiple or width % multiple:
+        near = {side // multiple * multiple for side in (height, width)} | {
+            -(-side // multiple) * multiple for side in (height, width)
+        }
+        yield (
+            f"data.image_size {height}x{width}: sides must be multiples of {multiple} for this generator, such as "
+            f"{' or '.join(str(side) for side in sorted(near) if side)}; or set another --generator.depth"
         )
     if min(height, width) < SMALLEST_SIDE:
         yield f"data.image_size {height}x{width} is too small: a side needs {SMALLEST_SIDE} pixels or more"
@@ -270,10 +277,15 @@ def _disagreements(config: Config) -> Iterator[str]:
             f"data.image_size {height}x{width} is too small for discriminator.patch_size "
             f"{config.discriminator.patch_size}, which needs {smallest} pixels a side; lower --discriminator.patch-size"
         )
-    if generator.bottleneck_norm and generator.norm == "instance" and multiple == min(height, width):
-        yield "generator.bottleneck_norm with instance norm on a 1x1 map gives zeros: lower --generator.depth"
-    if generator.bottleneck_norm and generator.norm == "batch" and training.batch_size == 1:
-        yield "generator.bottleneck_norm needs --batch-size 2 or more: with 1 a batch norm on a 1x1 map gives zeros"
+    if generator.bottleneck_norm and generator.kind != "resnet" and multiple == height == width:
+        if generator.norm == "instance":
+            yield "generator.bottleneck_norm with instance norm on a 1x1 map gives zeros: lower --generator.depth"
+        if generator.norm == "batch" and training.batch_size == 1:
+            yield "generator.bottleneck_norm needs --batch-size 2 or more: a batch norm of one 1x1 map gives zeros"
+        if generator.norm == "batch" and training.norm_statistics == "image":
+            yield "generator.bottleneck_norm needs --norm-statistics running: one image's 1x1 map has no variance"
+    if training.patience is not None and training.best_by == "last":
+        yield "training.patience waits for a better validation, and training.best_by last measures none: drop one"
     if training.discriminator_epochs >= training.epochs:
         yield (
             f"training.discriminator_epochs {training.discriminator_epochs} leaves the generator untrained: "
@@ -291,8 +303,9 @@ def smallest_discriminated(patch_size: int) -> int:
 
 
 def resolved_depth(generator: Generator, image_size: tuple[int, int]) -> int:
-    """Encoder layers: as set, else as many as the smaller side can be halved, at most 8 (U-Net 256)."""
-    return generator.depth or max(1, min(8, min(image_size).bit_length() - 1))
+    """Encoder layers: as set, else as often as both sides can be halved evenly, at most 8 (U-Net 256)."""
+    both = math.gcd(*image_size)
+    return generator.depth or max(1, min(8, (both & -both).bit_length() - 1))
 
 
 def size_multiple(generator: Generator, image_size: tuple[int, int]) -> int:
@@ -331,7 +344,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: no such configuration file; `--print-config` writes one to start from") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read as a configuration ({error})") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # a date that does not exist is a ValueError
         where = getattr(error, "problem_mark", None)
         raise ConfigError(f"{path}: not valid YAML{f' at line {where.line + 1}' if where else ''}") from None
     if not isinstance(values or {}, dict):
@@ -344,23 +357,25 @@ def to_yaml(config: Config) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def explain(error: ValidationError) -> str:
-    """The first thing wrong as one sentence that names the field, what was expected, and the nearest right name."""
+def explain(error: ValidationError, root: type[BaseModel] = Settings) -> str:
+    """The first thing wrong as one sentence that names the field, what was expected, and the nearest right name.
+
+    `root` is the model that was validated.
+    """
     first = error.errors()[0]
     field = ".".join(str(part) for part in first["loc"] if not str(part).startswith(("function", "tuple", "literal")))
     if first["type"] == "extra_forbidden":
-        return f"there is no setting `{field}`{_suggestion(first['loc'])}"
+        return f"there is no setting `{field}`{_suggestion(first['loc'], root)}"
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "value_error":
         return f"{field}: {message}" if field and field not in message else message
     return f"{field} = {first['input']!r}: {message[0].lower()}{message[1:]}"
 
 
-def _suggestion(location: tuple[int | str, ...]) -> str:
+def _suggestion(location: tuple[int | str, ...], model: type[BaseModel]) -> str:
     *section, name = (str(part) for part in location)
-    model: type[BaseModel] = Config
     for part in section:
-        inner = model.model_fields[part].annotation
+        inner = model.model_fields[part].annotation if part in model.model_fields else None
         if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
             return ""
         model = inner

@@ -23,7 +23,7 @@ def demo(run: Path = Path("runs/demo"), *, overwrite: bool = False) -> Path:
     The data lie beside the run, as NAME-data, and are made once.
     """
     display = Display()
-    data = run.with_name(f"{run.name}-data")
+    data = run.parent / f"{run.resolve().name}-data"
     if not data.exists():
         display.say(f"making {TRAIN + VAL + TEST} procedural facades in {data}")
         make_facades(data, train=TRAIN, val=VAL, test=TEST, size=128)

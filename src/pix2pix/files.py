@@ -1,11 +1,25 @@
 """Contents in, a whole file or folder under its final name out, or nothing: every write to disk goes through here."""
 
+import io
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+
+class _Remembering(io.FileIO):
+    """A file that keeps the error of a failed write, since serialisers raise errors of their own in its place."""
+
+    error: OSError | None = None
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            self.error = error
+            raise
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -14,40 +28,58 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     Raises OSError naming `path`; what stood under that name before then still does.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    raw: _Remembering | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
+        raw = _Remembering(partial, "wb")
+        with io.BufferedWriter(raw) as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
         _sync_folder(path.parent)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+    except Exception as error:
+        cause = error if isinstance(error, OSError) else raw.error if raw is not None else None
+        if cause is None:
+            raise
+        raise OSError(cause.errno, cause.strerror or str(cause), str(path)) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
-    """UTF-8 text -> file, atomically."""
-    write_atomically(path, lambda file: file.write(text.encode()))
+    """UTF-8 text -> file, atomically; a file name in it that is no text is written with escapes."""
+    write_atomically(path, lambda file: file.write(text.encode(errors="backslashreplace")))
 
 
 @contextmanager
 def folder_atomically(folder: Path) -> Iterator[Path]:
-    """A new folder to fill; it takes the place of `folder` when the block ends well and vanishes otherwise."""
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    previous = folder.with_name(f".{folder.name}.{os.getpid()}.previous")
+    """A new folder to fill; it takes the place of `folder` when the block ends well and vanishes otherwise.
+
+    What a killed process left of an earlier try is removed first, or put back if it is all there is.
+    """
+    partial, previous = (folder.with_name(f".{folder.name}.{what}") for what in ("partial", "previous"))
+    if previous.exists() and not folder.exists():
+        os.replace(previous, folder)
+    for leftover in (partial, previous):
+        shutil.rmtree(leftover, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
         yield partial
         if folder.exists():
             os.replace(folder, previous)
-        os.replace(partial, folder)
+        try:
+            os.replace(partial, folder)
+        except OSError:
+            if previous.exists():
+                os.replace(previous, folder)
+            raise
         _sync_folder(folder.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-        shutil.rmtree(previous, ignore_errors=True)
+        if folder.exists():
+            shutil.rmtree(previous, ignore_errors=True)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""What is shipped: weights and their configuration <-> a folder or a hub repository, without flags and without pickle."""
+"""What is shipped: weights and their configuration <-> a folder or a hub repository; no flags, no pickle."""
 
 import json
 from dataclasses import dataclass
@@ -14,9 +14,11 @@ from torch import nn
 
 from pix2pix.config import Config, Section, explain
 from pix2pix.errors import ModelError
-from pix2pix.files import folder_atomically
+from pix2pix.files import folder_atomically, write_atomically, write_text
 from pix2pix.networks import PatchGAN, make_generator, set_norm_statistics
 
+TYPES = {torch.float32: "F32", torch.int64: "I64"}
+"""The types of tensors in a model, and their names in a safetensors file."""
 GENERATOR, DISCRIMINATOR, CARD = "generator.safetensors", "discriminator.safetensors", "config.json"
 
 
@@ -37,6 +39,8 @@ class Card(Section):
     scale: tuple[Factor, Factor] | None
     """Size that training used over the size of the files, (vertical, horizontal); None if the files' sizes differed,
     in which case each was resized to image_size."""
+    converts: bool = False
+    """Whether files with other channels than the networks' are converted, as was asked for in training."""
     epoch: int
     """Epochs trained when the weights were kept."""
     validation: dict[str, float | None]
@@ -72,8 +76,8 @@ class Model:
             _save_weights(self.generator, new / GENERATOR)
             if self.discriminator is not None:
                 _save_weights(self.discriminator, new / DISCRIMINATOR)
-            (new / CARD).write_text(self.card.model_dump_json(indent=2) + "\n", encoding="utf-8")
-            (new / "README.md").write_text(_readme(self.card), encoding="utf-8")
+            write_text(new / CARD, self.card.model_dump_json(indent=2) + "\n")
+            write_text(new / "README.md", _readme(self.card))
 
 
 def build_networks(config: Config) -> tuple[nn.Module, PatchGAN]:
@@ -85,10 +89,20 @@ def build_networks(config: Config) -> tuple[nn.Module, PatchGAN]:
     return generator, PatchGAN(source, target, config.discriminator)
 
 
+def choose_statistics(generator: nn.Module, discriminator: nn.Module, statistics: Literal["image", "running"]) -> None:
+    """What batch norm uses outside training: G as chosen; D always the image's own statistics.
+
+    D's running averages mix targets with outputs, of which it never sees a mixture, and so fit neither.
+    """
+    set_norm_statistics(generator, statistics)
+    set_norm_statistics(discriminator, "image")
+
+
 def make_card(
     config: Config,
     norm_statistics: Literal["image", "running"],
     scale: tuple[float, float] | None,
+    converts: bool,
     epoch: int,
     validation: dict[str, float | None],
 ) -> Card:
@@ -99,6 +113,7 @@ def make_card(
         config=config.model_copy(update={"data": data}),
         norm_statistics=norm_statistics,
         scale=scale,
+        converts=converts,
         epoch=epoch,
         validation=validation,
     )
@@ -112,16 +127,13 @@ def load_model(name: str | Path, *, discriminator: bool = False) -> Model:
     """
     folder = locate(name)
     card = _read_card(folder / CARD)
-    generator, critic = build_networks(card.config)
-    _load_weights(generator, folder / GENERATOR)
-    kept = None
-    if discriminator and (folder / DISCRIMINATOR).exists():
-        _load_weights(critic, folder / DISCRIMINATOR)
-        kept = critic
-    for network in (generator, critic):
-        set_norm_statistics(network, card.norm_statistics)
-        network.eval()
-    return Model(generator, kept, card)
+    networks = build_networks(card.config)
+    choose_statistics(*networks, card.norm_statistics)
+    _load_weights(networks[0], folder / GENERATOR)
+    if not discriminator or not (folder / DISCRIMINATOR).exists():
+        return Model(networks[0].eval(), None, card)
+    _load_weights(networks[1], folder / DISCRIMINATOR)
+    return Model(networks[0].eval(), networks[1].eval(), card)
 
 
 def describe_model(name: str | Path) -> dict[str, Any]:
@@ -183,7 +195,7 @@ def _read_card(path: Path) -> Card:
     try:
         card = Card.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except ValidationError as error:
-        raise ModelError(f"{path}: not a model card this version reads: {explain(error)}") from None
+        raise ModelError(f"{path}: not a model card this version reads: {explain(error, Card)}") from None
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path}: cannot be read as a model card ({error})") from None
     for side in ("source_channels", "target_channels"):
@@ -194,7 +206,7 @@ def _read_card(path: Path) -> Card:
 
 def _save_weights(network: nn.Module, path: Path) -> None:
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    safetensors.torch.save_file(weights, path)
+    write_atomically(path, lambda file: file.write(safetensors.torch.save(weights)))
 
 
 def _load_weights(network: nn.Module, path: Path) -> None:
@@ -204,13 +216,14 @@ def _load_weights(network: nn.Module, path: Path) -> None:
     expected = network.state_dict()
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            found = {name: (tuple(entry.get_shape()), entry.get_dtype()) for name, entry in slices.items()}
         if odd := sorted(set(expected) ^ set(found)):
             raise ModelError(f"{path}: does not fit its {CARD}: tensor {odd[0]} is in only one of the two")
-        for name, shape in found.items():
-            if shape != tuple(expected[name].shape):
-                wanted = tuple(expected[name].shape)
-                raise ModelError(f"{path}: does not fit its {CARD}: {name} is {shape}, expected {wanted}")
+        for name, has in found.items():
+            wanted = (tuple(expected[name].shape), TYPES[expected[name].dtype])
+            if has != wanted:
+                raise ModelError(f"{path}: does not fit its {CARD}: {name} is {has}, expected {wanted}")
         weights = safetensors.torch.load_file(path)
     except (OSError, safetensors.SafetensorError) as error:
         raise ModelError(f"{path}: broken or not a safetensors file ({error}); copy it again") from None
@@ -237,7 +250,7 @@ tags: [pix2pix, image-to-image]
 # A pix2pix translator
 
 Trained by the method of Isola et al. 2017 with pix2pix {card.pix2pix}: {config.generator.kind} generator at
-{height}x{width}, {config.data.source_channels} to {config.data.target_channels} channels, kept after epoch {card.epoch}.
+{height}x{width}, {config.data.source_channels} to {config.data.target_channels} channels, epoch {card.epoch}.
 Validation: {measured or "no validation split"}.
 
     pix2pix translate THIS_FOLDER INPUT --output DIR

@@ -60,5 +60,9 @@ def chosen_settings(
     """
     values = {} if file is None else read_yaml(file)
     name = preset or (DEFAULT_PRESET if file is None else None)
-    place = {} if data is None else {"data": {"path": str(data), "source": None, "target": None}}
+    place: dict[str, Any] = {}
+    if data is not None:
+        place = {"data": {"path": str(data), "source": None, "target": None}}
+    elif overrides.get("data", {}).get("source"):
+        place = {"data": {"path": None}}
     return make_config(merged(preset_values(name) if name else {}, values, place, overrides), str(file or "settings"))

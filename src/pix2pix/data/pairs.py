@@ -140,7 +140,7 @@ def _folder(root: Path, data: Data) -> _Found:
     if layouts:
         return finders[layouts[0]]()
     if _loose_images(root):
-        pairs = _halves(root, data.direction)
+        pairs = _halves(root, data.direction, deep=False)
         return _Found("side-by-side images in one folder", {"train": pairs}, [])
     inside = f"it has the folders {_examples(sorted(folders))}" if folders else "it has no images and no folders"
     raise DataError(f"{root}: no known layout of pairs, {inside}; expected {LAYOUTS}")
@@ -149,7 +149,7 @@ def _folder(root: Path, data: Data) -> _Found:
 def _side_by_side(root: Path, folders: set[str], direction: Direction) -> _Found:
     present = [split for split in SPLITS if split in folders]
     splits = {split: _halves(root / split, direction) for split in present}
-    return _Found(f"side-by-side images in {_listed(present)}", splits, _loose_images(root))
+    return _Found(f"side-by-side images in {_listed(present)}", splits, [])
 
 
 def _a_and_b(root: Path, folders: set[str], direction: Direction) -> _Found:
@@ -163,7 +163,7 @@ def _split_a_and_b(root: Path, folders: set[str], direction: Direction) -> _Foun
     present = [split for split in SPLITS if {split + "A", split + "B"} & folders]
     matched = {split: _matched(root / f"{split}A", root / f"{split}B", direction) for split in present}
     layout = f"folders {_listed([f'{split}{side}' for split in present for side in 'AB'])}"
-    return _joined(layout, matched, _loose_images(root))
+    return _joined(layout, matched, [])
 
 
 def _source_and_target(source: Path, target: Path) -> _Found:
@@ -205,10 +205,11 @@ def _refuse_near_names(root: Path, folders: set[str]) -> None:
 # ---- pairs of one split ------------------------------------------------------------------------------------
 
 
-def _halves(folder: Path, direction: Direction) -> list[Pair]:
+def _halves(folder: Path, direction: Direction, *, deep: bool = True) -> list[Pair]:
+    """Side-by-side files below a folder, or in it alone: beside loose images there may be a run's pictures."""
     return [
         _pair(name, ImageRef(path, "left"), ImageRef(path, "right"), direction)
-        for name, path in _named_images(folder).items()
+        for name, path in _named_images(folder, deep=deep).items()
     ]
 
 
@@ -234,10 +235,10 @@ def _pair(name: str, a: ImageRef, b: ImageRef, direction: Direction) -> Pair:
     return Pair(name, source, target)
 
 
-def _named_images(folder: Path) -> dict[str, Path]:
+def _named_images(folder: Path, *, deep: bool = True) -> dict[str, Path]:
     """Name -> file; the name is the path below `folder` without suffix, in NFC as systems differ."""
     named: dict[str, Path] = {}
-    for path in _images(folder):
+    for path in _images(folder) if deep else _loose_images(folder):
         name = _name(path.relative_to(folder))
         if name in named:
             raise DataError(f"{named[name]} and {path}: two images of one name; pairs go by name, so keep one")

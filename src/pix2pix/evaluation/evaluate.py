@@ -7,21 +7,21 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from pix2pix.config import Config
+from pix2pix.config import Data
 from pix2pix.data import images
 from pix2pix.data.loading import Batch, PairDataset, make_dataset, make_loader
-from pix2pix.data.pairs import MANIFEST, Pair, PairSet, describe_unmatched, find_pairs
+from pix2pix.data.pairs import Pair, PairSet, find_pairs
 from pix2pix.errors import DataError, ModelError
 from pix2pix.evaluation.metrics import METRICS, ImageScore, image_metrics, mean_scores, score
 from pix2pix.evaluation.report import Example, write_evaluation_report, write_run_report
 from pix2pix.files import write_text
 from pix2pix.inference.translate import Translator, choose_device
-from pix2pix.model import load_model, locate
+from pix2pix.model import Card, Model, load_model, locate
 
 BATCH = 4
 SHOWN = 4  # pictures of the best, the median and the worst each
@@ -38,8 +38,10 @@ class Evaluation:
 
 def evaluate(
     model: str | Path,
-    data: str | Path,
+    data: str | Path | None = None,
     *,
+    source: str | Path | None = None,
+    target: str | Path | None = None,
     split: str = "test",
     output: str | Path | None = None,
     device: str = "auto",
@@ -50,69 +52,102 @@ def evaluate(
 
     Writes `metrics.json`, `per_image.csv`, `report.html` and `outputs/` into `output`, by default the run's
     `evaluation/SPLIT`. Pairs are presented at the model's image_size, as in validation. With `dropout` the method's
-    noise is on. Raises DataError or ModelError with one sentence.
+    noise is on. Raises ConfigError, DataError or ModelError with one sentence.
     """
     loaded = load_model(model, discriminator=True)
-    config = loaded.card.config
-    pairs = find_pairs(config.data.model_copy(update=_place(data)))
-    if pairs.unmatched:
-        raise DataError(f"{describe_unmatched(pairs)}; add the missing halves or move these images away")
-    chosen = _split(pairs, split, data)
+    place = {"path": data, "source": source, "target": target}
+    named = {name: None if value is None else str(value) for name, value in place.items()}
+    pairs = find_pairs(Data.model_validate(loaded.card.config.data.model_dump() | named))
+    chosen = _split(pairs, split)
     folder = Path(output) if output is not None else _default_output(model, split)
-    translator = Translator(loaded, device=choose_device(device), dropout=dropout)
-    dataset = make_dataset(chosen, config.data.model_copy(update={"cache": False}), None, None, 0)
-    critic = loaded.discriminator if config.loss.adversarial_weight else None  # at 0 it has learnt nothing
-    if critic is not None:
-        critic.to(translator.device)
-
-    # First, as it reads every pair: a broken one is met before anything is written.
-    unlearnt = baselines(pairs.splits.get("train", ()), dataset, config)
-    scores: list[ImageScore] = []
-    torch.manual_seed(config.training.seed)
-    for result, image in score(translator.generator, critic, _batches(dataset), config.loss, translator.device):
-        images.write(_output_path(folder, chosen[result.index]), images.to_array(image))
-        scores.append(result)
-        if progress is not None:
-            progress(len(scores), len(chosen))
-
+    dataset = _dataset(chosen, loaded)
+    scores = list(
+        _measured(Translator(loaded, device=choose_device(device), dropout=dropout), dataset, folder, progress)
+    )
     metrics = {
         "model": str(model),
-        "data": str(data),
+        "data": str(data if data is not None else f"{source} and {target}"),
         "split": split,
-        "carved": split in pairs.carved,
         "images": len(chosen),
-        "epoch": loaded.card.epoch,
-        "direction": config.data.direction,
-        "image_size": list(config.data.image_size),
-        "norm_statistics": loaded.card.norm_statistics,
+        **_facts(loaded.card),
         "dropout": dropout,
         **{name: None for name in METRICS},
         **mean_scores(scores),
-        "baselines": unlearnt,
+        "baselines": baselines(pairs.splits.get("train", ()), dataset, loaded),
+        "notes": list(_notes(pairs, split, loaded.card)),
     }
     _write(folder, metrics, scores, chosen)
     write_evaluation_report(
         folder / "report.html",
         metrics,
-        list(_examples(folder, scores, dataset, chosen)),
+        list(_examples(folder, scores, dataset)),
         scores=[result.values for result in scores],
-        adversarial=config.loss.adversarial,
+        adversarial=loaded.card.config.loss.adversarial,
     )
     if (run := _run_of(folder)) is not None:
         write_run_report(run)
     return Evaluation(folder, metrics)
 
 
+def _measured(
+    translator: Translator, dataset: PairDataset, folder: Path, progress: Progress | None
+) -> Iterator[ImageScore]:
+    """Score every pair and write its output."""
+    model = translator.model
+    discriminator = None if model.discriminator is None else model.discriminator.to(translator.device)
+    torch.manual_seed(model.card.config.training.seed)  # of the dropout, if it is on
+    loss, device = model.card.config.loss, translator.device
+    for done, (result, image) in enumerate(
+        score(translator.generator, discriminator, _batches(dataset), loss, device), start=1
+    ):
+        images.write(_output_path(folder, dataset.pairs[result.index]), images.to_array(image))
+        if progress is not None:
+            progress(done, len(dataset))
+        yield result
+
+
+def _dataset(pairs: Sequence[Pair], model: Model) -> PairDataset:
+    """Pairs as the model's training presented them. Raises DataError for other channels than it was trained on."""
+    data = model.card.config.data.model_copy(update={"cache": False})
+    if not model.card.converts:
+        data = data.model_copy(update={"source_channels": None, "target_channels": None})
+    dataset = make_dataset(pairs, data, None, None, 0)
+    for side, has, needs, ref in (
+        ("source", dataset.source_channels, model.in_channels, pairs[0].source),
+        ("target", dataset.target_channels, model.out_channels, pairs[0].target),
+    ):
+        if has != needs:
+            raise DataError(f"{ref.path}: the {side} has {has} channels, but the model was trained on {needs}")
+    return dataset
+
+
+def _facts(card: Card) -> dict[str, Any]:
+    return {
+        "epoch": card.epoch,
+        "direction": card.config.data.direction,
+        "image_size": list(card.config.data.image_size),
+        "norm_statistics": card.norm_statistics,
+    }
+
+
+def _notes(pairs: PairSet, split: str, card: Card) -> Iterator[str]:
+    """What a reader must know to trust the numbers."""
+    if split not in pairs.carved:
+        return
+    yield f"there is no folder for {split}: it was carved from train by seed {card.config.data.split_seed}"
+    if pairs.fingerprint() != card.config.provenance.get("data_fingerprint"):
+        yield "these are not the data of the training, so some of these pairs may have been trained on"
+
+
 # ---- baselines -------------------------------------------------------------------------------------------------
 
 
-def baselines(train: Sequence[Pair], dataset: PairDataset, config: Config) -> dict[str, dict[str, float]]:
+def baselines(train: Sequence[Pair], dataset: PairDataset, model: Model) -> dict[str, dict[str, float]]:
     """What needs no learning, measured on the same pairs: the mean training target, and the source itself."""
     found: dict[str, dict[str, float]] = {}
     if train:
-        training = make_dataset(train, config.data.model_copy(update={"cache": False}), None, None, 0)
         total, count = torch.zeros(()), 0
-        for batch in _batches(training):
+        for batch in _batches(_dataset(train, model)):
             total, count = total + batch.target.sum(dim=0), count + len(batch.index)
         mean = total / count
         found["mean_target"] = _baseline(dataset, lambda batch: mean.expand_as(batch.target))
@@ -135,16 +170,10 @@ def _baseline(dataset: PairDataset, output: Callable[[Batch], Tensor]) -> dict[s
 # ---- files -----------------------------------------------------------------------------------------------------
 
 
-def _place(data: str | Path) -> dict[str, Any]:
-    place = {"path": str(data), "source": None, "target": None}
-    manifest = Path(data).is_file() or (Path(data) / MANIFEST).exists()
-    return place | ({"direction": "AtoB"} if manifest else {})  # its columns say which side is the source
-
-
-def _split(pairs: PairSet, split: str, data: str | Path) -> tuple[Pair, ...]:
+def _split(pairs: PairSet, split: str) -> tuple[Pair, ...]:
     if split not in pairs.splits:
         known = ", ".join(f"{name} ({len(of)} pairs)" for name, of in pairs.splits.items())
-        raise DataError(f"{data}: has no split `{split}`; it has {known}")
+        raise DataError(f"the data have no split `{split}`, only {known}; choose one with --split")
     return pairs.splits[split]
 
 
@@ -199,21 +228,28 @@ def to_json(metrics: Mapping[str, Any]) -> str:
     return json.dumps(finite(metrics), indent=2, allow_nan=False) + "\n"
 
 
-def _examples(
-    folder: Path, scores: Sequence[ImageScore], dataset: PairDataset, pairs: Sequence[Pair]
-) -> Iterator[Example]:
-    """The best, the median and the worst images by l1, each image at most once."""
+def _examples(folder: Path, scores: Sequence[ImageScore], dataset: PairDataset) -> Iterator[Example]:
+    """The best, the median and the worst images by l1: up to SHOWN each, no image twice."""
     ranked = sorted(scores, key=lambda result: result.values["l1"])
-    middle = max(0, len(ranked) // 2 - SHOWN // 2)
-    groups = (("best", ranked[:SHOWN]), ("worst", ranked[-SHOWN:]), ("median", ranked[middle : middle + SHOWN]))
+    size = min(SHOWN, max(1, len(ranked) // 3))
+    middle = (len(ranked) - size) // 2
+    starts: tuple[tuple[Literal["best", "median", "worst"], int], ...] = (
+        ("best", 0),
+        ("worst", len(ranked) - size),
+        ("median", middle),
+    )
     shown: set[int] = set()
-    for group, members in groups:
-        for result in members:
-            if result.index in shown:
-                continue
-            shown.add(result.index)
-            source, target, _ = dataset[0, result.index]
-            output = images.read(_output_path(folder, pairs[result.index]))
-            name = pairs[result.index].name
-            arrays = (images.to_array(source), output, images.to_array(target))
-            yield Example(name, group, *arrays, values=result.values)  # type: ignore[arg-type]
+    for group, start in starts:
+        for result in ranked[max(0, start) : max(0, start) + size]:
+            if result.index not in shown:
+                shown.add(result.index)
+                yield _example(folder, result, dataset, group)
+
+
+def _example(
+    folder: Path, result: ImageScore, dataset: PairDataset, group: Literal["best", "median", "worst"]
+) -> Example:
+    source, target, _ = dataset[0, result.index]
+    pair = dataset.pairs[result.index]
+    output = images.read(_output_path(folder, pair))
+    return Example(pair.name, group, images.to_array(source), output, images.to_array(target), result.values)

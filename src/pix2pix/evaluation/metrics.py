@@ -11,9 +11,8 @@ from pix2pix.config import Loss
 from pix2pix.data.loading import Batch
 from pix2pix.losses import adversarial_term, discriminator_terms
 
-METRICS = ("g_adversarial", "g_l1", "d_real", "d_fake", "l1", "psnr", "ssim")
+METRICS = ("g_adversarial", "g_l1", "g_l2", "d_real", "d_fake", "l1", "psnr", "ssim")
 """The slides' four numbers, then what a picture is measured by."""
-RANGE = 2.0  # of images in [-1, 1]
 
 
 @dataclass(frozen=True)
@@ -25,14 +24,22 @@ class ImageScore:
 
 
 def image_metrics(output: Tensor, target: Tensor) -> dict[str, Tensor]:
-    """(N, C, H, W) in [-1, 1], twice -> `g_l1`, `l1`, `psnr` in dB and `ssim`, each (N,).
+    """(N, C, H, W) in [-1, 1], twice -> `g_l1`, `g_l2`, `l1`, `psnr` in dB and `ssim`, each (N,).
 
-    `g_l1` is mean |y - G(x)|, the training's term; `l1` the same as a share of the full range, in [0, 1].
+    `g_l1` is mean |y - G(x)|, the training's term, and `g_l2` its square's; the others are of pictures in [0, 1], as
+    is usual (SSIM depends on where black is).
     """
-    g_l1 = (output - target).abs().mean(dim=(1, 2, 3))
-    psnr = peak_signal_noise_ratio(output, target, data_range=RANGE, dim=(1, 2, 3), reduction="none")
-    ssim = structural_similarity_index_measure(output, target, data_range=RANGE, reduction="none")
-    return {"g_l1": g_l1, "l1": g_l1 / RANGE, "psnr": torch.as_tensor(psnr), "ssim": torch.as_tensor(ssim)}
+    difference = output - target
+    picture, truth = (output + 1) / 2, (target + 1) / 2
+    psnr = peak_signal_noise_ratio(picture, truth, data_range=1.0, dim=(1, 2, 3), reduction="none")
+    ssim = structural_similarity_index_measure(picture, truth, data_range=1.0, reduction="none")
+    return {
+        "g_l1": difference.abs().mean(dim=(1, 2, 3)),
+        "g_l2": difference.square().mean(dim=(1, 2, 3)),
+        "l1": (picture - truth).abs().mean(dim=(1, 2, 3)),
+        "psnr": torch.as_tensor(psnr),
+        "ssim": torch.as_tensor(ssim),
+    }
 
 
 def score(

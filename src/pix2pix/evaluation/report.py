@@ -43,6 +43,7 @@ MEASURES = (
     Measure("psnr", True, "dB", "peak signal-to-noise ratio: the squared difference on a logarithmic scale"),
     Measure("ssim", True, "", "structural similarity: of local brightness, contrast and pattern, 1 at most"),
 )
+HIGHER_IS_BETTER = {measure.name: measure.higher_is_better for measure in MEASURES}
 BASELINES = {
     "mean_target": "the mean training target, for every image",
     "source": "the source itself, untranslated",
@@ -222,7 +223,7 @@ def best_epoch(rows: Sequence[Row], training: Mapping[str, Any]) -> Row | None:
     """The validation that picks the model, after the discriminator's head start; the first of equals."""
     chosen, head_start = training.get("best_by", "l1"), training.get("discriminator_epochs", 0)
     able = [row for row in rows if row.split == "val" and row.epoch > head_start and chosen in row.values]
-    sign = 1 if any(measure.name == chosen and measure.higher_is_better for measure in MEASURES) else -1
+    sign = 1 if HIGHER_IS_BETTER.get(chosen) else -1
     return max(able, key=lambda row: sign * row.values[chosen], default=None)
 
 

@@ -161,7 +161,7 @@ class Job:
 
 def find_jobs(inputs: Sequence[Path], output: Path) -> list[Job]:
     """Files and folders -> one job for each image. Raises DataError for what is absent, empty or would collide."""
-    jobs = [job for entry in inputs for job in _jobs_of(entry)]
+    jobs = [job for entry in inputs for job in _jobs_of(entry, output)]
     seen: dict[Path, Path] = {}
     for job in jobs:
         target = output / job.name
@@ -173,7 +173,7 @@ def find_jobs(inputs: Sequence[Path], output: Path) -> list[Job]:
     return jobs
 
 
-def _jobs_of(entry: Path) -> Iterator[Job]:
+def _jobs_of(entry: Path, output: Path) -> Iterator[Job]:
     if entry.is_file():
         if entry.suffix.lower() not in IMAGE_SUFFIXES:
             raise DataError(f"{entry}: no image by its name; expected one of {', '.join(sorted(IMAGE_SUFFIXES))}")
@@ -181,18 +181,23 @@ def _jobs_of(entry: Path) -> Iterator[Job]:
         return
     if not entry.is_dir():
         raise DataError(f"{entry}: no such file or folder; give images or folders of images to translate")
-    found = sorted(path for path in _walk(entry) if path.suffix.lower() in IMAGE_SUFFIXES)
+    found = sorted(path for path in _walk(entry, output) if path.suffix.lower() in IMAGE_SUFFIXES)
     if not found:
         raise DataError(f"{entry}: holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
     for path in found:
         yield Job(path, _output_name(path.relative_to(entry)))
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    """Files below a folder, without hidden ones and without following links to folders."""
-    for root, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+def _walk(folder: Path, output: Path) -> Iterator[Path]:
+    """Files below a folder, without hidden ones, links to folders and the output folder. Raises OSError."""
+    for root, folders, names in os.walk(folder, onerror=_raise):
+        kept = (name for name in folders if not name.startswith("."))
+        folders[:] = [name for name in kept if Path(root, name).resolve() != output.resolve()]
         yield from (Path(root, name) for name in names if not name.startswith("."))
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _output_name(path: Path) -> Path:
@@ -262,3 +267,29 @@ def _read(path: Path, channels: int) -> NDArray[np.uint8]:
             f"{path}: has {pixels.shape[2]} channels, but the model translates {channels}; convert it first"
         )
     return pixels
+
+
+def translate(
+    model: str | Path,
+    inputs: str | Path | Sequence[str | Path],
+    *,
+    output: str | Path,
+    batch_size: int = 4,
+    dropout: bool = False,
+    seed: int | None = None,
+    device: str = "auto",
+    progress: Callable[[int, int], None] | None = None,
+) -> Translated:
+    """Load a model and translate images and folders into `output`: `pix2pix translate` in Python.
+
+    `seed` repeats a picture made with `dropout`. Raises ConfigError, ModelError or DataError with one sentence.
+    """
+    if batch_size < 1:
+        raise ConfigError(f"--batch-size {batch_size}: expected 1 or more")
+    if seed is not None:
+        if not 0 <= seed < 2**63:
+            raise ConfigError(f"--seed {seed}: expected a number from 0 to 2^63 - 1")
+        torch.manual_seed(seed)
+    places = [Path(inputs)] if isinstance(inputs, str | Path) else [Path(entry) for entry in inputs]
+    translator = Translator.from_pretrained(model, device=device, dropout=dropout)
+    return translate_files(translator, places, Path(output), batch_size=batch_size, progress=progress)

@@ -1,5 +1,6 @@
 """The layers that the networks are written in: `Ck` and `CDk` of the paper, downwards and upwards."""
 
+import math
 from typing import Literal
 
 import torch.nn.functional as F
@@ -40,7 +41,7 @@ def make_norm(kind: Norm, channels: int) -> nn.Module:
         case "instance":
             return nn.InstanceNorm2d(channels, affine=True)
         case "group":
-            return nn.GroupNorm(min(32, channels), channels)
+            return nn.GroupNorm(math.gcd(32, channels), channels)
         case "none":
             return nn.Identity()
 

@@ -84,7 +84,7 @@ class EncoderDecoder(_Halving):
 class ResNet(nn.Module):
     """Nine residual blocks between two halvings and two doublings (Johnson et al. 2016, as CycleGAN uses it).
 
-    c7s1-64, d128, d256, R256 x 9, u128, u64, c7s1-out. H and W must be multiples of 4.
+    c7s1-64, d128, d256, R256 x 9, u128, u64, c7s1-out. H and W must be multiples of 4, and at least 8.
     """
 
     size_multiple = 4

@@ -47,7 +47,8 @@ def _rows_until(path: Path, step: int) -> list[dict[str, str]]:
     if not path.exists():
         return []
     with path.open(encoding="utf-8", newline="") as file:
-        return [row for row in csv.DictReader(file) if row["step"].isdigit() and int(row["step"]) <= step]
+        rows = [row for row in csv.DictReader(file) if row.keys() == set(COLUMNS) and None not in row.values()]
+    return [row for row in rows if row["step"].isdecimal() and int(row["step"]) <= step]  # a torn line is none
 
 
 def _as_csv(rows: list[dict[str, str]], *, header: bool = False) -> str:

@@ -22,18 +22,16 @@ from pix2pix.data import images
 from pix2pix.data.loading import PairLoader, make_dataset, make_loader
 from pix2pix.data.pairs import Pair
 from pix2pix.errors import Interrupted, RunError
-from pix2pix.evaluation.metrics import mean_scores, score
-from pix2pix.evaluation.report import duration
+from pix2pix.evaluation.metrics import ImageScore, mean_scores, score
+from pix2pix.evaluation.report import HIGHER_IS_BETTER, duration
 from pix2pix.evaluation.sheets import sheet
-from pix2pix.model import Model, build_networks, make_card
-from pix2pix.networks import set_norm_statistics
+from pix2pix.model import Model, build_networks, choose_statistics, make_card
 from pix2pix.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from pix2pix.training.display import Display
 from pix2pix.training.logs import MetricsLog
 from pix2pix.training.plan import Plan
 from pix2pix.training.step import State, average_into, make_adam, update
 
-HIGHER_IS_BETTER = {"l1": False, "psnr": True, "ssim": True}
 VALIDATION_BATCH = 4
 
 
@@ -56,16 +54,14 @@ class Trainer:
         torch.manual_seed(config.training.seed)
         generator, discriminator = build_networks(config)
         average = copy.deepcopy(generator).requires_grad_(False) if config.training.ema else None
-        for network in (generator, discriminator, average):
-            if network is not None:
-                set_norm_statistics(network, self.plan.norm_statistics)
-        setup = self.fabric.setup
-        g, g_optimizer = setup(generator, make_adam(generator, config.optimizer))
-        d, d_optimizer = setup(discriminator, make_adam(discriminator, config.optimizer))
-        self.state = State(g, d, g_optimizer, d_optimizer)
+        for network in filter(None, (generator, average)):
+            choose_statistics(network, discriminator, self.plan.norm_statistics)
+        wrapped, optimizer = self.fabric.setup(generator, make_adam(generator, config.optimizer))
+        opponent, opponent_optimizer = self.fabric.setup(discriminator, make_adam(discriminator, config.optimizer))
+        self.state = State(wrapped, opponent, optimizer, opponent_optimizer)
         # The same weights without the wrapper, and what is validated and kept: the moving average, if there is one.
         self.generator, self.discriminator, self.average = generator, discriminator, average
-        self.shown = g if average is None else self.fabric.setup_module(average)
+        self.shown = wrapped if average is None else self.fabric.setup_module(average)
 
     def _loaders(self, splits: dict[str, tuple[Pair, ...]]) -> tuple[PairLoader, PairLoader | None]:
         config, seed = self.config, self.config.training.seed
@@ -89,6 +85,8 @@ class Trainer:
             while progress.epoch < epochs and not self._out_of_patience():
                 self._train_epoch(stop)
                 self._finish_epoch()
+                if (signal := stop()) is not None and not progress.finished:
+                    raise Interrupted(signal, self.folder)
         finally:
             self.log.close()
         return progress
@@ -109,7 +107,7 @@ class Trainer:
             terms = update(
                 self.state, source, target, self.config.loss, backward=self.fabric.backward, generator_learns=learns
             )
-            if self.average is not None and learns:
+            if self.average is not None:
                 average_into(self.average, self.generator, training.ema)
             count = len(batch.index)
             sums = {name: sums.get(name, 0) + term * count for name, term in terms.items()}
@@ -119,13 +117,11 @@ class Trainer:
             self.display.advance(progress.images_seen, where)
             if (signal := stop()) is not None and progress.batch < len(self.train_loader):
                 progress.sums = {name: float(value) for name, value in sums.items()}
+                self._refuse_non_finite(progress.sums)
                 self._save()
                 raise Interrupted(signal, self.folder)
         progress.sums = {name: float(value) for name, value in sums.items()}
         self._pace = (progress.images_seen - seen) / (progress.seconds - seconds)
-        if (signal := stop()) is not None:
-            self._finish_epoch()
-            raise Interrupted(signal, self.folder)
 
     def _finish_epoch(self) -> None:
         """Log, validate, sample, keep the best, save; the epoch counts as done from here on."""
@@ -149,12 +145,19 @@ class Trainer:
             return {}
         self.shown.eval()
         self.state.discriminator.eval()
-        critic = self.state.discriminator if self.config.loss.adversarial_weight else None
+        discriminator = self.state.discriminator if self.config.loss.adversarial_weight else None
         batches = self.val_loader.epoch(0)
-        results = list(score(self.shown, critic, batches, self.config.loss, self.fabric.device))
+        scores: list[ImageScore] = []
+        outputs: list[Tensor] = []
+        for result, output in score(self.shown, discriminator, batches, self.config.loss, self.fabric.device):
+            scores.append(result)
+            if len(outputs) < self.config.training.samples:
+                outputs.append(output.cpu())
+        means = mean_scores(scores)
+        self._refuse_non_finite({name: value for name, value in means.items() if name != "psnr"})  # inf for a copy
         if self._samples_are_due():
-            self._write_samples([output for _, output in results[: self.config.training.samples]])
-        return mean_scores(result for result, _ in results)
+            self._write_samples(outputs)
+        return means
 
     # ---- what is written -------------------------------------------------------------------------------------
 
@@ -208,7 +211,8 @@ class Trainer:
         if progress.epoch <= self.config.training.discriminator_epochs:
             value = None  # nothing has been learnt yet that could be the best
         progress.best, progress.best_epoch = value, progress.epoch
-        card = make_card(self.config, self.plan.norm_statistics, self.plan.scale, progress.epoch, dict(validation))
+        plan, epoch = self.plan, progress.epoch
+        card = make_card(self.config, plan.norm_statistics, plan.scale, plan.converts, epoch, dict(validation))
         kept = self.generator if self.average is None else self.average
         Model(kept, self.discriminator, card).save(self.folder / "model")
 
@@ -250,6 +254,10 @@ class Trainer:
         return parts | ({"average": self.average} if self.average is not None else {})
 
     def _save(self) -> None:
+        for network in (self.generator, self.discriminator):
+            for name, weights in network.named_parameters():
+                if not weights.isfinite().all():
+                    self._refuse_non_finite({name: math.nan})
         tensors = {name: part.state_dict() for name, part in self._stateful().items()}
         save_checkpoint(self.folder / "checkpoints", tensors, self.progress)
 

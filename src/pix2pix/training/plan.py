@@ -20,6 +20,7 @@ class Plan:
     config: Config  # nothing in it is `auto` or open
     scale: tuple[float, float] | None  # image_size over the files' size; None where the files' sizes differ
     counts: dict[str, int]  # pairs in each split
+    converts: bool  # whether files with other channels are converted, as was asked for
 
     @property
     def norm_statistics(self) -> Literal["image", "running"]:
@@ -69,6 +70,7 @@ def make_plan(config: Config, report: CheckReport) -> Plan:
         config=values,
         scale=None if native is None else (height / native[0], width / native[1]),
         counts=dict(report.counts),
+        converts=bool(data.source_channels or data.target_channels),
     )
 
 

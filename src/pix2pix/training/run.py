@@ -44,9 +44,7 @@ def open_run(asked: Path | None, name: str, config: Config, *, overwrite: bool) 
             _refuse_other_settings(asked, config)
         return asked
     folder, number = Path("runs") / name, 1
-    while folder.exists() and not overwrite:
-        if _saved_config(folder) is not None and not _is_finished(folder) and not list(changed(folder, config)):
-            break
+    while folder.exists() and not overwrite and not _goes_on(folder, config):
         number += 1
         folder = Path("runs") / f"{name}-{number}"
     return folder
@@ -55,7 +53,7 @@ def open_run(asked: Path | None, name: str, config: Config, *, overwrite: bool) 
 def begin_run(folder: Path, config: Config, *, overwrite: bool) -> None:
     """Make the folder and write `config.yaml`; with `overwrite`, remove the run that stands there."""
     if overwrite and folder.exists():
-        if any(folder.iterdir()) and _saved_config(folder) is None:
+        if any(folder.iterdir()) and not (folder / "config.yaml").exists():
             raise ConfigError(f"{folder}: not a run folder, so --overwrite does not remove it; choose another --run")
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -64,8 +62,8 @@ def begin_run(folder: Path, config: Config, *, overwrite: bool) -> None:
 
 def changed(folder: Path, config: Config) -> Iterator[tuple[str, Any, Any]]:
     """The settings in which `config` differs from the run's own and may not: (field, saved, asked)."""
-    saved = _saved_config(folder)
-    assert saved is not None
+    path = folder / "config.yaml"
+    saved = make_config(read_yaml(path), str(path))
     old, new = dict(_leaves(saved)), dict(_leaves(config))
     free = FREE if config.optimizer.schedule == "constant" else FREE - {"training.epochs"}
     for field in sorted(old.keys() | new.keys()):
@@ -74,7 +72,7 @@ def changed(folder: Path, config: Config) -> Iterator[tuple[str, Any, Any]]:
 
 
 def _refuse_other_settings(folder: Path, config: Config) -> None:
-    if _saved_config(folder) is None:
+    if not (folder / "config.yaml").exists():
         if any(folder.iterdir()):
             raise ConfigError(f"{folder}: exists and is not a run folder; choose another --run")
         return
@@ -86,14 +84,13 @@ def _refuse_other_settings(folder: Path, config: Config) -> None:
         )
 
 
-def _saved_config(folder: Path) -> Config | None:
-    path = folder / "config.yaml"
-    return make_config(read_yaml(path), str(path)) if path.exists() else None
-
-
-def _is_finished(folder: Path) -> bool:
-    path = folder / "checkpoints" / DESCRIPTION
-    return path.exists() and bool(json.loads(path.read_text(encoding="utf-8"))["finished"])
+def _goes_on(folder: Path, config: Config) -> bool:
+    """Whether a folder holds an unfinished run with the same settings; one that cannot be read holds none."""
+    try:
+        description = (folder / "checkpoints" / DESCRIPTION).read_text(encoding="utf-8")
+        return not json.loads(description)["finished"] and not any(changed(folder, config))
+    except (OSError, ValueError, KeyError, TypeError):  # ConfigError is a ValueError
+        return False
 
 
 def _leaves(model: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -73,8 +73,10 @@ def update(
 
 @torch.no_grad()
 def average_into(average: nn.Module, network: nn.Module, decay: float) -> None:
-    """Exponential moving average of the weights; running statistics are copied as they are."""
-    for slow, fast in zip(average.parameters(), network.parameters(), strict=True):
-        slow.lerp_(fast, 1 - decay)
-    for kept, current in zip(average.buffers(), network.buffers(), strict=True):
-        kept.copy_(current)
+    """Exponential moving average of the weights and, since they belong to them, of the running statistics."""
+    current = network.state_dict()
+    for name, slow in average.state_dict().items():
+        if slow.is_floating_point():
+            slow.lerp_(current[name], 1 - decay)
+        else:
+            slow.copy_(current[name])  # a count of batches

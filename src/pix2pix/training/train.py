@@ -11,7 +11,7 @@ from typing import Any
 from pix2pix.config import Config, placed
 from pix2pix.data.check import check
 from pix2pix.data.pairs import PairSet, describe_unmatched, find_pairs
-from pix2pix.errors import DataError
+from pix2pix.errors import ConfigError, DataError, Interrupted
 from pix2pix.evaluation.curves import read_metrics
 from pix2pix.evaluation.report import write_run_report
 from pix2pix.presets import chosen_settings
@@ -47,23 +47,38 @@ def train_with(config: Config, run: Path | None = None, *, overwrite: bool = Fal
     with Display() as display:
         plan, pairs = look(config, display)
         folder = open_run(run, _name(config), plan.config, overwrite=overwrite)
+        _refuse_run_inside_data(folder, config)
         begin_run(folder, plan.config, overwrite=overwrite)
         display.say(f"run          {folder}")
         trainer = Trainer(plan, pairs.splits, folder, display)
         with stop_signals() as stop:
             try:
                 progress = trainer.fit(stop)
-            finally:
+            except Interrupted:
                 trainer.draw_curves()
+                write_run_report(folder)
+                raise
+        trainer.draw_curves()
         display.say(f"kept epoch {progress.best_epoch} of {progress.epoch}: {folder / 'model'}")
         display.say(f"report       {write_run_report(folder)}")
     return Run(folder, _newest_metrics(folder))
 
 
-def plan_only(config: Config) -> None:
-    """Look at the data and say what would be done. Raises as `train` does."""
+def _refuse_run_inside_data(folder: Path, config: Config) -> None:
+    """A run among the pictures would be read as data the next time."""
+    data = config.data
+    for place in filter(None, (data.source, data.target)):
+        if folder.resolve().is_relative_to(Path(place).resolve()):
+            raise ConfigError(f"{folder}: lies inside the data folder {place}; choose another --run")
+
+
+def plan_only(config: Config, run: Path | None = None, *, overwrite: bool = False) -> None:
+    """Look at the data and say what would be done, and where; writes nothing. Raises as `train` does."""
     with Display() as display:
-        look(config, display)
+        plan, _ = look(config, display)
+        folder = open_run(run, _name(config), plan.config, overwrite=overwrite)
+        _refuse_run_inside_data(folder, config)
+        display.say(f"run          {folder} (nothing has been written)")
 
 
 def look(config: Config, display: Display) -> tuple[Plan, PairSet]:
@@ -71,14 +86,16 @@ def look(config: Config, display: Display) -> tuple[Plan, PairSet]:
     pairs = find_pairs(config.data)
     display.say(f"data         {pairs.layout}")
     report = check(config.data)
+    if "train" not in pairs.splits:
+        raise DataError(f"{config.data.path}: has no pairs to train on, only {', '.join(pairs.splits)}")
     if pairs.unmatched:
         raise DataError(f"{describe_unmatched(pairs)}; add the missing halves or move these images away")
     if report.problems:
         path, reason = report.problems[0]
         more = f"; {len(report.problems) - 1} more files have problems" if len(report.problems) > 1 else ""
         raise DataError(f"{path}: {reason}{more} (`pix2pix data check` lists them all)")
-    if "train" not in pairs.splits:
-        raise DataError(f"{config.data.path}: has no pairs to train on, only {', '.join(pairs.splits)}")
+    if config.training.patience is not None and "val" not in pairs.splits:
+        raise ConfigError("training.patience waits for a better validation, and the data have no val split: drop it")
     plan = make_plan(config, report)
     if pairs.carved:
         display.say(f"             {' and '.join(pairs.carved)} carved from train by seed {config.data.split_seed}")
