@@ -322,7 +322,7 @@ USE: dict[str, Case] = {
     ),
     "absent device": lambda root, run: translate(root, run, root, code=2, named=["mps"], flags="--device mps"),
     "missing split": lambda root, run: evaluated(
-        root, run, "--split", "tset", named=[root, "`tset`", "train (", "test ("]
+        root, run, "--split", "tset", named=["`tset`", "train (", "test (", "--split"]
     ),
     "evaluation of nothing": lambda root, run: Bad(
         ["evaluate", run, root / "no", "--output", "new"], 1, [root / "no", "no such folder"]

@@ -175,11 +175,14 @@ def test_a_carved_split_is_the_trainings(facades: Path, tmp_path: Path) -> None:
     own = {"data": {"split_seed": 3, "val_fraction": 0.3, "test_fraction": 0.2}, "training": {"epochs": 1}}
     run = train_with(chosen_settings(data, None, None, merged(TINY, own)), tmp_path / "run")
     metrics = evaluate(run.path, data, split="val", output=tmp_path / "val", device="cpu").metrics
-    assert (metrics["carved"], metrics["images"]) == (True, 3)
+    assert (metrics["notes"], metrics["images"]) == (
+        ["there is no folder for val: it was carved from train by seed 3"],
+        3,
+    )
     validation = load_model(run.path).card.validation
     assert {name: metrics[name] for name in validation} == pytest.approx(validation, rel=1e-4)
     test = evaluate(run.path, data, output=tmp_path / "test", device="cpu").metrics
-    assert (test["carved"], test["images"]) == (True, 2)
+    assert test["images"] == 2
     names = [{row["name"] for row in rows_of(tmp_path / split)} for split in ("val", "test")]
     assert not names[0] & names[1]
 
@@ -212,7 +215,7 @@ def test_an_evaluation_goes_into_its_run(run: Path, facades: Path, tmp_path: Pat
     }
     assert seen == [(1, 3), (2, 3), (3, 3)]
     metrics = strict((result.path / "metrics.json").read_text("utf-8"))
-    promised = {*FOUR, *PICTURES, "images", "split", "baselines", "carved", "norm_statistics", "direction", "epoch"}
+    promised = {*FOUR, *PICTURES, "images", "split", "baselines", "notes", "norm_statistics", "direction", "epoch"}
     assert promised <= metrics.keys()
     assert all(math.isfinite(metrics[name]) for name in (*FOUR, *PICTURES))
     for page in (result.path / "report.html", copy / "report.html"):
@@ -251,17 +254,21 @@ def test_no_discriminator_no_numbers_of_its(make: Callable[[Path], Path], facade
     assert (tmp_path / "out" / "report.html").exists()
 
 
-def test_a_manifest_says_itself_which_side_is_the_source(model: Path, facades: Path, tmp_path: Path) -> None:
-    """A model trained BtoA is measured on a manifest's sources and targets as they are."""
+def test_manifests_and_two_folders_say_themselves_which_side_is_the_source(
+    model: Path, facades: Path, tmp_path: Path
+) -> None:
+    """A model trained BtoA is measured on such sources and targets as they are."""
     lines = ["source,target,split"]
     for path in sorted((facades / "test").iterdir()):
         for side, half in (("source", "right"), ("target", "left")):
-            images.write(tmp_path / f"{side}/{path.name}", images.read(path, half))  # type: ignore[arg-type]
-        lines.append(f"source/{path.name},target/{path.name},test")
+            images.write(tmp_path / f"{side}/test/{path.name}", images.read(path, half))  # type: ignore[arg-type]
+        lines.append(f"source/test/{path.name},target/test/{path.name},test")
     (tmp_path / "pairs.csv").write_text("\n".join(lines), encoding="utf-8")
     expected = evaluate(model, facades, output=tmp_path / "expected", device="cpu").metrics
-    for data in (tmp_path, tmp_path / "pairs.csv"):
-        metrics = evaluate(model, data, output=tmp_path / "out", device="cpu").metrics
+    folders = {name: str(tmp_path / name) for name in ("source", "target")}
+    places: list[dict[str, Any]] = [{"data": tmp_path}, {"data": tmp_path / "pairs.csv"}, folders]
+    for place in places:
+        metrics = evaluate(model, **place, output=tmp_path / "out", device="cpu").metrics
         assert {name: metrics[name] for name in FOUR} == {name: expected[name] for name in FOUR}
 
 
@@ -269,7 +276,7 @@ def test_a_manifest_says_itself_which_side_is_the_source(model: Path, facades: P
 
 
 def test_a_missing_split_names_those_there_are(model: Path, facades: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no split `tset`; it has train \(10 pairs\), val \(3 pairs\), test \(3 pai"):
+    with pytest.raises(DataError, match=r"no split `tset`, only train \(10 pairs\), val \(3 pairs\), test \(3 pai"):
         evaluate(model, facades, split="tset", output=tmp_path / "out", device="cpu")
     assert not (tmp_path / "out").exists()
 

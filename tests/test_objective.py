@@ -1,6 +1,7 @@
 """The terms by hand, the update against a plain re-implementation, and a golden loss curve."""
 
 import copy
+import itertools
 import math
 
 import pytest
@@ -84,7 +85,7 @@ def test_linear_rate_reaches_zero_after_the_last_epoch() -> None:
     settings = Optimizer(schedule="linear")
     rates = [learning_rate(settings, epoch, 200) for epoch in range(200)]
     assert rates[:100] == [2e-4] * 100
-    assert all(earlier > later > 0 for earlier, later in zip(rates[99:], rates[100:], strict=False))
+    assert all(earlier > later > 0 for earlier, later in itertools.pairwise(rates[99:]))
     assert rates[199] == pytest.approx(2e-4 / 101)
     assert {learning_rate(Optimizer(), epoch, 200) for epoch in range(200)} == {2e-4}
 

@@ -235,7 +235,7 @@ def test_a_broken_checkpoint_is_named(facades: Path, tmp_path: Path) -> None:
     trainer(facades, folder, training={"epochs": 1}).fit(NO_STOP)
     checkpoint = folder / "checkpoints" / "state.pt"
     checkpoint.write_bytes(checkpoint.read_bytes()[:-1000])
-    with pytest.raises(RunError, match="state.pt: the checkpoint is broken"):
+    with pytest.raises(RunError, match=r"state\.pt: the checkpoint is broken"):
         trainer(facades, folder, training={"epochs": 1})
 
 

@@ -48,11 +48,15 @@ def _size_text(size: tuple[int, int]) -> int | str:
     return size[0] if size[0] == size[1] else f"{size[0]}x{size[1]}"
 
 
+def _size_default(size: tuple[int, int] | None) -> str:
+    return "derived" if size is None else str(_size_text(size))
+
+
 Size = Annotated[
     tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]],
     BeforeValidator(_size),
     PlainSerializer(_size_text),
-    Parameter(n_tokens=1, accepts_keys=False, negative=()),
+    Parameter(n_tokens=1, accepts_keys=False, negative=(), show_default=_size_default),
 ]
 """(height, width) in pixels, written `256` or `256x512`."""
 
@@ -133,7 +137,7 @@ class Generator(Section):
     """Normalise the innermost encoder layer too (a batch of 1 on a 1x1 map then has no variance)."""
     dropout: Fraction = 0.5
     """Probability of dropout, the method's noise z; in a ResNet inside every block."""
-    dropout_layers: tuple[Annotated[int, Field(ge=1)], ...] = (1, 2, 3)
+    dropout_layers: Annotated[tuple[Count, ...], Parameter(consume_multiple=True, negative=())] = (1, 2, 3)
     """Decoder layers with dropout, counted from the innermost; numbers past the widest layers do nothing."""
 
 
@@ -170,7 +174,7 @@ class Optimizer(Section):
 
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 2e-4
     """Step size of Adam."""
-    betas: tuple[Fraction, Fraction] = (0.5, 0.999)
+    betas: Annotated[tuple[Fraction, Fraction], Parameter(negative=())] = (0.5, 0.999)
     """Momentum and decay of the second moment."""
     schedule: Literal["constant", "linear"] = "constant"
     """`linear` keeps the rate for the first half of the epochs and then takes it to 0."""
@@ -363,9 +367,12 @@ def explain(error: ValidationError, root: type[BaseModel] = Settings) -> str:
     `root` is the model that was validated.
     """
     first = error.errors()[0]
-    field = ".".join(str(part) for part in first["loc"] if not str(part).startswith(("function", "tuple", "literal")))
+    parts = [str(part) for part in first["loc"]]
+    field = ".".join(part for part in parts if not part.startswith(("function", "tuple", "literal", "constrained")))
     if first["type"] == "extra_forbidden":
         return f"there is no setting `{field}`{_suggestion(first['loc'], root)}"
+    if first["type"] in ("model_type", "dict_type"):
+        return f"{field or 'the settings'}: expected settings by name below it, not {first['input']!r}"
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "value_error":
         return f"{field}: {message}" if field and field not in message else message

@@ -15,8 +15,8 @@ from torch import Tensor
 from pix2pix.config import Data
 from pix2pix.data import images
 from pix2pix.data.loading import Batch, PairDataset, make_dataset, make_loader
-from pix2pix.data.pairs import Pair, PairSet, find_pairs
-from pix2pix.errors import DataError, ModelError
+from pix2pix.data.pairs import MANIFEST, Pair, PairSet, describe_unmatched, find_pairs
+from pix2pix.errors import ConfigError, DataError, ModelError
 from pix2pix.evaluation.metrics import METRICS, ImageScore, image_metrics, mean_scores, score
 from pix2pix.evaluation.report import Example, write_evaluation_report, write_run_report
 from pix2pix.files import write_text
@@ -55,12 +55,15 @@ def evaluate(
     noise is on. Raises ConfigError, DataError or ModelError with one sentence.
     """
     loaded = load_model(model, discriminator=True)
-    place = {"path": data, "source": source, "target": target}
-    named = {name: None if value is None else str(value) for name, value in place.items()}
-    pairs = find_pairs(Data.model_validate(loaded.card.config.data.model_dump() | named))
+    place = _place(data, source, target)
+    pairs = find_pairs(Data.model_validate(loaded.card.config.data.model_dump() | place))
+    if pairs.unmatched:
+        raise DataError(f"{describe_unmatched(pairs)}; add the missing halves or move these images away")
     chosen = _split(pairs, split)
     folder = Path(output) if output is not None else _default_output(model, split)
     dataset = _dataset(chosen, loaded)
+    # First, as it reads every pair: a broken one is met before anything is written.
+    unlearnt = baselines(pairs.splits.get("train", ()), dataset, loaded)
     scores = list(
         _measured(Translator(loaded, device=choose_device(device), dropout=dropout), dataset, folder, progress)
     )
@@ -73,7 +76,7 @@ def evaluate(
         "dropout": dropout,
         **{name: None for name in METRICS},
         **mean_scores(scores),
-        "baselines": baselines(pairs.splits.get("train", ()), dataset, loaded),
+        "baselines": unlearnt,
         "notes": list(_notes(pairs, split, loaded.card)),
     }
     _write(folder, metrics, scores, chosen)
@@ -93,10 +96,11 @@ def _measured(
     translator: Translator, dataset: PairDataset, folder: Path, progress: Progress | None
 ) -> Iterator[ImageScore]:
     """Score every pair and write its output."""
-    model = translator.model
-    discriminator = None if model.discriminator is None else model.discriminator.to(translator.device)
+    model, loss, device = translator.model, translator.model.card.config.loss, translator.device
+    discriminator = model.discriminator if loss.adversarial_weight else None  # at weight 0 it has learnt nothing
+    if discriminator is not None:
+        discriminator.to(device)
     torch.manual_seed(model.card.config.training.seed)  # of the dropout, if it is on
-    loss, device = model.card.config.loss, translator.device
     for done, (result, image) in enumerate(
         score(translator.generator, discriminator, _batches(dataset), loss, device), start=1
     ):
@@ -168,6 +172,16 @@ def _baseline(dataset: PairDataset, output: Callable[[Batch], Tensor]) -> dict[s
 
 
 # ---- files -----------------------------------------------------------------------------------------------------
+
+
+def _place(data: str | Path | None, source: str | Path | None, target: str | Path | None) -> dict[str, str | None]:
+    """Where the pairs are; a manifest's columns and the two folders say themselves which side is the source."""
+    if (source is None) != (target is None) or (data is not None and source is not None):
+        raise ConfigError("name the pairs in one way: DATA, or both of --source DIR and --target DIR")
+    place = {"path": data, "source": source, "target": target}
+    said = data is None or Path(data).is_file() or (Path(data) / MANIFEST).exists()
+    named = {name: None if value is None else str(value) for name, value in place.items()}
+    return named | ({"direction": "AtoB"} if said else {})
 
 
 def _split(pairs: PairSet, split: str) -> tuple[Pair, ...]:

@@ -98,8 +98,8 @@ class Translator:
         """(N, in, H, W) in [-1, 1], any H and W -> (N, out, H, W) float32 in [-1, 1], on this translator's device."""
         if source.shape[1] != self.model.in_channels:
             raise ModelError(
-                f"the picture has {source.shape[1]} channels, but the model translates {self.model.in_channels}; "
-                "convert it first"
+                f"expected {self.model.in_channels} channels, which the model translates, and the picture has "
+                f"{source.shape[1]}; convert it first"
             )
         size = (source.shape[-2], source.shape[-1])
         if 0 in size:

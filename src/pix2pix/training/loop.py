@@ -268,7 +268,9 @@ class Trainer:
         tensors, progress = saved
         for name, part in self._stateful().items():
             part.load_state_dict(tensors[name])
-        self.display.say(f"going on from epoch {progress.epoch}, step {progress.step}")
+        done = progress.epoch >= self.config.training.epochs
+        what = "already trained, to" if done else "going on from"
+        self.display.say(f"{what} epoch {progress.epoch}, step {progress.step}")
         return progress
 
 

@@ -1,0 +1,74 @@
+"""The README's commands and Python run as they stand, on tiny pairs and with a tiny network."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from pix2pix.cli import main
+from pix2pix.data.facades import facade, make_facades
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SMALL = {"image_size": 32, "base_channels": 4, "epochs": 1, "precision": "32", "device": "cpu"}
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def small_flags() -> list[str]:
+    flags = [word for name, value in SMALL.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    return [*flags, "--discriminator.patch-size", "16"]
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    make_facades(tmp_path / "pairs", train=3, val=1, test=1, size=32)
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(facade(0, 40)[1]).save(tmp_path / "photos" / "one.png")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_shell_commands(place: Path) -> None:
+    lines = [shlex.split(line, comments=True) for block in blocks("sh") for line in block.splitlines()]
+    commands = [words[1:] for words in lines if words and words[0] == "pix2pix"]
+    assert len(commands) >= 6
+    for words in commands:
+        with_size = [*words, *small_flags()] if words[0] == "train" else words
+        main(with_size)
+    assert (place / "runs" / "pairs" / "report.html").exists()
+    assert (place / "runs" / "pairs" / "evaluation" / "test" / "report.html").exists()
+    assert Image.open(place / "translated" / "one.png").size == (40, 40)
+
+
+def test_make_targets_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    wanted = [line.split()[1] for block in blocks("sh") for line in block.splitlines() if line.startswith("make ")]
+    assert wanted == ["demo", "test"]
+    assert all(re.search(rf"^{target}:", makefile, flags=re.MULTILINE) for target in wanted)
+
+
+def test_python(place: Path) -> None:
+    (code,) = blocks("python")
+    small = ", ".join(f"{name}={value!r}" for name, value in SMALL.items())
+    changed = code.replace('direction="BtoA")', f'direction="BtoA", {small}, discriminator={{"patch_size": 16}})')
+    assert changed != code
+    names: dict[str, object] = {"image": Image.fromarray(facade(0, 40)[1])}
+    exec(changed, names)
+    picture = names["picture"]
+    assert isinstance(picture, Image.Image)
+    assert (picture.size, picture.mode) == ((40, 40), "RGB")
+
+
+def test_the_tree_is_true() -> None:
+    """Every module stands in the README's tree, and nothing else does."""
+    tree = README[README.index("src/pix2pix/\n") :]
+    tree = tree[: tree.index("```")]
+    named = set(re.findall(r"(\w+\.py)\b", tree))
+    package = ROOT / "src" / "pix2pix"
+    there = {path.name for path in package.rglob("*.py")} - {"__init__.py", "__main__.py"}
+    assert named == there
