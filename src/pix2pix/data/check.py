@@ -29,6 +29,8 @@ class Problem(NamedTuple):
 class CheckReport:
     """What a data set holds, and what is wrong with it."""
 
+    pairs: PairSet
+    """The pairs that were looked at."""
     layout: str
     """How the files lie, for humans."""
     counts: dict[str, int]
@@ -116,6 +118,7 @@ def _report(found: PairSet, looks: Sequence["_Look"], data: Data) -> CheckReport
     sizes = Counter((facts.height, facts.width) for _, facts in sources)
     problems = [problem for look in looks for problem in look.problems]
     return CheckReport(
+        pairs=found,
         layout=found.layout,
         counts={split: len(pairs) for split, pairs in found.splits.items()},
         carved=found.carved,

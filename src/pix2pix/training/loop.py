@@ -33,6 +33,7 @@ from pix2pix.training.plan import Plan
 from pix2pix.training.step import State, average_into, make_adam, update
 
 VALIDATION_BATCH = 4
+SAVE_SECONDS = 300.0  # an epoch may take hours; no more than this is lost if the process is killed
 
 
 class Trainer:
@@ -46,6 +47,7 @@ class Trainer:
         self.train_loader, self.val_loader = self._loaders(splits)
         self.log = MetricsLog(folder, self.progress.step)
         self._pace = 0.0  # images per second of the newest epoch's updates
+        self._saved = time.monotonic()
 
     # ---- set-up ----------------------------------------------------------------------------------------------
 
@@ -115,11 +117,14 @@ class Trainer:
             progress.images_seen += count
             progress.seconds = seconds + time.monotonic() - began
             self.display.advance(progress.images_seen, where)
-            if (signal := stop()) is not None and progress.batch < len(self.train_loader):
+            signal = stop()
+            due = time.monotonic() - self._saved > SAVE_SECONDS
+            if (due or signal is not None) and progress.batch < len(self.train_loader):
                 progress.sums = {name: float(value) for name, value in sums.items()}
                 self._refuse_non_finite(progress.sums)
                 self._save()
-                raise Interrupted(signal, self.folder)
+                if signal is not None:
+                    raise Interrupted(signal, self.folder)
         progress.sums = {name: float(value) for name, value in sums.items()}
         self._pace = (progress.images_seen - seen) / (progress.seconds - seconds)
 
@@ -260,6 +265,7 @@ class Trainer:
                     self._refuse_non_finite({name: math.nan})
         tensors = {name: part.state_dict() for name, part in self._stateful().items()}
         save_checkpoint(self.folder / "checkpoints", tensors, self.progress)
+        self._saved = time.monotonic()
 
     def _restore(self) -> Progress:
         saved = load_checkpoint(self.folder / "checkpoints", self.fabric.device)

@@ -86,9 +86,10 @@ def _refuse_other_settings(folder: Path, config: Config) -> None:
 
 def _goes_on(folder: Path, config: Config) -> bool:
     """Whether a folder holds an unfinished run with the same settings; one that cannot be read holds none."""
+    description = folder / "checkpoints" / DESCRIPTION
     try:
-        description = (folder / "checkpoints" / DESCRIPTION).read_text(encoding="utf-8")
-        return not json.loads(description)["finished"] and not any(changed(folder, config))
+        finished = description.exists() and json.loads(description.read_text(encoding="utf-8"))["finished"]
+        return not finished and not any(changed(folder, config))
     except (OSError, ValueError, KeyError, TypeError):  # ConfigError is a ValueError
         return False
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from pix2pix.config import Config, placed
 from pix2pix.data.check import check
-from pix2pix.data.pairs import PairSet, describe_unmatched, find_pairs
+from pix2pix.data.pairs import PairSet, describe_unmatched
 from pix2pix.errors import ConfigError, DataError, Interrupted
 from pix2pix.evaluation.curves import read_metrics
 from pix2pix.evaluation.report import write_run_report
@@ -83,9 +83,15 @@ def plan_only(config: Config, run: Path | None = None, *, overwrite: bool = Fals
 
 def look(config: Config, display: Display) -> tuple[Plan, PairSet]:
     """Look at the data and settle the plan. Raises DataError naming whatever cannot be trained on."""
-    pairs = find_pairs(config.data)
+
+    def looked_at(done: int, total: int) -> None:
+        if done == 1:
+            display.begin(0, total)
+        display.advance(done, "looking at the pairs")
+
+    report = check(config.data, progress=looked_at)
+    pairs = report.pairs
     display.say(f"data         {pairs.layout}")
-    report = check(config.data)
     if "train" not in pairs.splits:
         raise DataError(f"{config.data.path}: has no pairs to train on, only {', '.join(pairs.splits)}")
     if pairs.unmatched:
@@ -126,8 +132,8 @@ def stop_signals() -> Iterator[Callable[[], int | None]]:
 
 def _name(config: Config) -> str:
     """A run is called after its data."""
-    place = Path(config.data.path or config.data.target or "run")
-    return place.resolve().stem or "run"
+    place = Path(config.data.path or config.data.target or "run").resolve()
+    return (place.stem if place.is_file() else place.name) or "run"
 
 
 def _newest_metrics(folder: Path) -> dict[str, dict[str, float]]:
