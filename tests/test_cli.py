@@ -192,7 +192,7 @@ TRAIN: dict[str, Case] = {
     "unknown section in YAML": settings_file("trainin:\n  epochs: 3\n", "`trainin`", "`training`?"),
     "unknown field with a preset": settings_file("loss:\n  l1: 3\n", "loss.l1", flags="--preset paper"),
     "wrong type in YAML": settings_file("training:\n  epochs: many\n", "training.epochs", "'many'", "integer"),
-    "wrong shape in YAML": settings_file("training: 3\n", "training = 3"),
+    "wrong shape in YAML": settings_file("training: 3\n", "training: expected settings by name below it, not 3"),
     "a list as YAML": settings_file("- epochs\n", "expected sections"),
     "no YAML at all": settings_file("training: {epochs: 3\n", "not valid YAML at line 2"),
     "not text": settings_file("\0", "not valid YAML"),

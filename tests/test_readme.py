@@ -42,7 +42,8 @@ def test_shell_commands(place: Path) -> None:
         main(with_size)
     assert (place / "runs" / "pairs" / "report.html").exists()
     assert (place / "runs" / "pairs" / "evaluation" / "test" / "report.html").exists()
-    assert Image.open(place / "translated" / "one.png").size == (40, 40)
+    with Image.open(place / "translated" / "one.png") as translated:
+        assert translated.size == (40, 40)
 
 
 def test_make_targets_exist() -> None:

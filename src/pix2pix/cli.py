@@ -27,6 +27,7 @@ app = App(
     help_format="plaintext",
     help_on_error=False,
     suppress_keyboard_interrupt=False,
+    result_action="return_value",
     group_parameters=Group("Parameters", sort_key=0),
 )
 data_app = App(name="data", help="Look at a set of pairs before training.")
