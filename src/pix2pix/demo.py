@@ -11,6 +11,7 @@ from pix2pix.training.train import train_with
 TRAIN, VAL, TEST = 240, 24, 24  # pairs
 SETTINGS = {
     "data": {"direction": "BtoA", "image_size": 128},
+    "augment": {"flip": False},  # the light comes from the left
     "generator": {"base_channels": 32},
     "discriminator": {"base_channels": 32},
     "training": {"epochs": 8, "precision": "32"},  # networks this small gain nothing from bf16

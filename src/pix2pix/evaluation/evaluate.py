@@ -86,8 +86,9 @@ def evaluate(
         list(_examples(folder, scores, dataset)),
         scores=[result.values for result in scores],
         adversarial=loaded.card.config.loss.adversarial,
+        run=_run_with(locate(model)),
     )
-    if (run := _run_of(folder)) is not None:
+    if (run := _run_with(folder.parent)) is not None and folder.parent.name == "evaluation":
         write_run_report(run)
     return Evaluation(folder, metrics)
 
@@ -194,20 +195,17 @@ def _split(pairs: PairSet, split: str) -> tuple[Pair, ...]:
 def _default_output(model: str | Path, split: str) -> Path:
     """RUN/evaluation/SPLIT; for a model outside a run, evaluation/SPLIT inside the model's folder if it is local."""
     folder = locate(model)
-    if _is_run(folder.parent):
-        return folder.parent / "evaluation" / split
+    if (run := _run_with(folder)) is not None:
+        return run / "evaluation" / split
     if Path(model).exists():
         return folder / "evaluation" / split
     raise ModelError(f"{model}: comes from the hub; say where to write with --output DIR")
 
 
-def _run_of(folder: Path) -> Path | None:
-    """The run whose evaluation a folder is, if it is one."""
-    return folder.parent.parent if folder.parent.name == "evaluation" and _is_run(folder.parent.parent) else None
-
-
-def _is_run(folder: Path) -> bool:
-    return (folder / "config.yaml").exists() and (folder / "model").is_dir()
+def _run_with(part: Path) -> Path | None:
+    """The run that a folder, its model or its evaluations, is a part of."""
+    run = part.parent
+    return run if (run / "config.yaml").exists() and (run / "model").is_dir() else None
 
 
 def _batches(dataset: PairDataset) -> Iterator[Batch]:

@@ -93,11 +93,12 @@ def write_evaluation_report(
     *,
     scores: Sequence[Mapping[str, float]] = (),
     adversarial: str = "vanilla",
+    run: Path | None = None,
 ) -> None:
     """Write the page of one evaluation.
 
-    `metrics` is the content of `metrics.json`, `scores` are the values of all images, and `adversarial` is the loss
-    that the discriminator's numbers are in.
+    `metrics` is the content of `metrics.json`, `scores` are the values of all images, `adversarial` is the loss that
+    the discriminator's numbers are in, and `run` is the folder of the training, for its curves.
     """
     page = _render(
         "evaluation",
@@ -107,6 +108,7 @@ def write_evaluation_report(
         meanings=FOUR_NUMBERS.get(adversarial, {}),
         groups={group: [picture for picture in pictures if picture.group == group] for group in GROUPS},
         spreads=list(_spreads(scores)),
+        curves=[] if run is None else _curves(run),
         all_numbers=json.dumps(metrics, indent=2, ensure_ascii=False),
     )
     write_text(path, page)
@@ -164,7 +166,6 @@ def write_run_report(folder: Path) -> Path:
     rows = read_metrics(folder / "metrics.csv")
     training = _section(config, "training")
     adversarial = _section(config, "loss").get("adversarial", "vanilla")
-    head_start = training.get("discriminator_epochs", 0)
     samples = sorted((folder / "samples").glob("*.png"), key=_natural)
     page = _render(
         "run",
@@ -172,7 +173,7 @@ def write_run_report(folder: Path) -> Path:
         config=config,
         state=state_of(rows, training),
         terms=_final_terms(rows, best_epoch(rows, training)),
-        curves=[Markup(svg) for svg in curve_svgs(rows, discriminator_epochs=head_start, adversarial=adversarial)],
+        curves=_curves(folder),
         sheets={path.stem: _read(path) for path in [*samples[:1], *samples[1:][-1:]]},
         evaluations=list(_evaluations(folder)),
         meanings=FOUR_NUMBERS.get(adversarial, {}),
@@ -247,6 +248,15 @@ def _evaluations(folder: Path) -> Iterator[dict[str, Any]]:
         page = path.with_name("report.html")
         link = quote(page.relative_to(folder).as_posix()) if page.exists() else None
         yield {"name": path.parent.name, "metrics": metrics, "headline": sentence, "link": link}
+
+
+def _curves(run: Path) -> list[Markup]:
+    """The training's curves as SVG elements; none before its first epoch."""
+    config = read_yaml(run / "config.yaml") if (run / "config.yaml").exists() else {}
+    head_start = _section(config, "training").get("discriminator_epochs", 0)
+    adversarial = _section(config, "loss").get("adversarial", "vanilla")
+    rows = read_metrics(run / "metrics.csv")
+    return [Markup(svg) for svg in curve_svgs(rows, discriminator_epochs=head_start, adversarial=adversarial)]
 
 
 def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -59,7 +59,8 @@ def train_with(config: Config, run: Path | None = None, *, overwrite: bool = Fal
                 write_run_report(folder)
                 raise
         trainer.draw_curves()
-        display.say(f"kept epoch {progress.best_epoch} of {progress.epoch}: {folder / 'model'}")
+        by = plan.config.training.best_by if "val" in pairs.splits else "last"
+        display.say(f"kept epoch {progress.best_epoch} of {progress.epoch} (by {by}): {folder / 'model'}")
         display.say(f"report       {write_run_report(folder)}")
     return Run(folder, _newest_metrics(folder))
 
