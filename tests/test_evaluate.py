@@ -222,6 +222,7 @@ def test_an_evaluation_goes_into_its_run(run: Path, facades: Path, tmp_path: Pat
         text = page.read_text("utf-8")
         assert f"{metrics['psnr']:.2f}" in text
         assert "data:image/png;base64," in text
+        assert "Generator: L1 term" in text
     for name, row in zip(sorted(path.stem for path in (facades / "test").iterdir()), rows_of(result.path), strict=True):
         assert row["name"] == name
 
