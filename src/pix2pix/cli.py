@@ -52,8 +52,8 @@ def demo(*, run: Path = Path("runs/demo"), overwrite: bool = False) -> None:
     """
     from pix2pix.demo import demo as run_demo
 
-    report = run_demo(run, overwrite=overwrite)
-    print(report)
+    _print_metrics(run_demo(run, overwrite=overwrite).metrics)
+    print(run / "report.html")
 
 
 @app.command
