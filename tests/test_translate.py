@@ -427,3 +427,15 @@ def test_a_full_disk_leaves_no_part_of_a_file(
         translate_files(translator, [photos], output)
     assert files_in(output) == {"a.png"}
     assert (output / "a.png").read_bytes() == before
+
+
+def test_what_training_was_asked_to_convert_is_converted(tmp_path: Path) -> None:
+    model = make_model()
+    asked = Translator(Model(model.generator, None, model.card.model_copy(update={"converts": True})))
+    gray = noise(20, 45, 1)
+    as_colour = asked(images.to_pil(np.repeat(gray, 3, axis=2)))
+    assert asked(images.to_pil(gray)) == as_colour
+    images.write(tmp_path / "gray.png", gray)
+    assert not translate_files(asked, [tmp_path / "gray.png"], tmp_path / "out").failed
+    assert np.array_equal(images.read(tmp_path / "out" / "gray.png"), np.asarray(as_colour))
+    assert translate_files(translating(), [tmp_path / "gray.png"], tmp_path / "other").failed  # the control

@@ -55,13 +55,17 @@ class Translator:
         TypeError for anything else that is not such a picture.
         """
         if isinstance(picture, Image.Image):
-            pixels = self._translated_pixels(images.from_pil(picture))
+            pixels = self._translated_pixels(self.presentable(images.from_pil(picture)))
             return images.to_pil(pixels)
         if isinstance(picture, np.ndarray):
             return self._array(picture)  # type: ignore[return-value]  # of the dtype that came in
         if isinstance(picture, Tensor):
             return self._tensor(picture)
         raise TypeError(f"expected a PIL image, an array or a tensor, got {type(picture).__name__}")
+
+    def presentable(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """(H, W, C) -> the same with the model's channels, if its training was asked to convert files."""
+        return images.with_channels(pixels, self.model.in_channels) if self.model.card.converts else pixels
 
     def _translated_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """(H, W, in) uint8 -> (H, W, out) uint8."""
@@ -229,7 +233,7 @@ def translate_files(
     jobs = find_jobs(inputs, output)
     written: list[Path] = []
     failed: list[tuple[Path, str]] = []
-    for batch in _batches(jobs, batch_size, translator.model.in_channels, failed):
+    for batch in _batches(jobs, batch_size, translator, failed):
         sources = torch.stack([source for _, source in batch])
         for (job, _), translated in zip(batch, translator.translate(sources), strict=True):
             path = output / job.name
@@ -242,13 +246,13 @@ def translate_files(
 
 
 def _batches(
-    jobs: Sequence[Job], batch_size: int, channels: int, failed: list[tuple[Path, str]]
+    jobs: Sequence[Job], batch_size: int, translator: Translator, failed: list[tuple[Path, str]]
 ) -> Iterator[list[tuple[Job, Tensor]]]:
     """Read the jobs' images and group neighbours of one size; what cannot be used is added to `failed`."""
     batch: list[tuple[Job, Tensor]] = []
     for job in jobs:
         try:
-            source = images.to_tensor(_read(job.input, channels))
+            source = images.to_tensor(_read(job.input, translator))
         except DataError as error:
             failed.append((job.input, str(error)))
             continue
@@ -260,8 +264,8 @@ def _batches(
         yield batch
 
 
-def _read(path: Path, channels: int) -> NDArray[np.uint8]:
-    pixels = images.read(path)
+def _read(path: Path, translator: Translator) -> NDArray[np.uint8]:
+    pixels, channels = translator.presentable(images.read(path)), translator.model.in_channels
     if pixels.shape[2] != channels:
         raise DataError(
             f"{path}: has {pixels.shape[2]} channels, but the model translates {channels}; convert it first"
