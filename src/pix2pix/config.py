@@ -244,8 +244,13 @@ class Config(Settings):
 
 def _disagreements(config: Config) -> Iterator[str]:
     """One sentence for each pair of settings that cannot go together."""
-    data, generator, training = config.data, config.generator, config.training
-    height, width = data.image_size
+    yield from _of_data(config)
+    yield from _of_sizes(config)
+    yield from _of_training(config)
+
+
+def _of_data(config: Config) -> Iterator[str]:
+    data = config.data
     if (data.source is None) != (data.target is None):
         yield "data.source and data.target name two folders of one set: give --source DIR and --target DIR"
     if data.path is not None and data.source is not None:
@@ -253,8 +258,15 @@ def _disagreements(config: Config) -> Iterator[str]:
     if data.val_fraction + data.test_fraction >= 1:
         yield "data.val_fraction and data.test_fraction leave nothing to train on: their sum must be below 1"
     if any(load < size for load, size in zip(config.load_size, data.image_size, strict=True)):
+        height, width = data.image_size
         yield f"augment.load_size must be at least image_size, {height}x{width}, for a crop to fit"
-    if generator.depth and min(height, width) < 2**generator.depth:
+
+
+def _of_sizes(config: Config) -> Iterator[str]:
+    """What the networks ask of image_size."""
+    data, generator = config.data, config.generator
+    height, width = data.image_size
+    if generator.kind != "resnet" and generator.depth and min(height, width) < 2**generator.depth:
         yield (
             f"data.image_size {height}x{width} is too small for generator.depth {generator.depth}: "
             f"the smaller side needs 2^{generator.depth} = {2**generator.depth} pixels; lower --generator.depth"
@@ -281,7 +293,12 @@ def _disagreements(config: Config) -> Iterator[str]:
             f"data.image_size {height}x{width} is too small for discriminator.patch_size "
             f"{config.discriminator.patch_size}, which needs {smallest} pixels a side; lower --discriminator.patch-size"
         )
-    if generator.bottleneck_norm and generator.kind != "resnet" and multiple == height == width:
+
+
+def _of_training(config: Config) -> Iterator[str]:
+    generator, training, image_size = config.generator, config.training, config.data.image_size
+    on_one_pixel = {size_multiple(generator, image_size)} == set(image_size)
+    if generator.bottleneck_norm and generator.kind != "resnet" and on_one_pixel:
         if generator.norm == "instance":
             yield "generator.bottleneck_norm with instance norm on a 1x1 map gives zeros: lower --generator.depth"
         if generator.norm == "batch" and training.batch_size == 1:
