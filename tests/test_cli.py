@@ -521,6 +521,11 @@ def test_json_is_all_that_goes_to_stdout(cli: Cli, run: Path, facades: Path, tmp
     assert (report["ok"], report["unmatched"]) == (False, ["pairs/A/1.png"])
     assert cli("data", "check", "pairs").code == 1
 
+    drawn = cli("data", "preview", facades, "--output", "sheet.png", "--count", 2, "--augmented", "--preset=slides")
+    assert (drawn.code, drawn.out) == (0, "sheet.png\n")
+    assert drawn.err.count("\n") == 2
+    assert images.read(tmp_path / "sheet.png").shape[1] > 6 * 128
+
 
 def test_what_people_read_without_json(cli: Cli, run: Path, facades: Path, tmp_path: Path) -> None:
     assert "5" in dict(line.split(maxsplit=1) for line in cli("info", run).out.splitlines())["depth"]

@@ -14,10 +14,10 @@ import yaml
 from PIL import Image
 
 from pix2pix.config import Config
+from pix2pix.data.sheets import GAP, Pixels, sheet, title_height
 from pix2pix.errors import ModelError
 from pix2pix.evaluation.curves import curve_svgs, draw_curves, read_metrics
 from pix2pix.evaluation.report import Example, shown, write_evaluation_report, write_run_report
-from pix2pix.evaluation.sheets import GAP, Pixels, sheet, title_height
 
 HEADER = "step,epoch,images_seen,split,seconds,learning_rate,images_per_second,"
 HEADER += "g_adversarial,g_l1,g_l2,d_real,d_fake,l1,psnr,ssim\n"

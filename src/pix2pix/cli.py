@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, NoReturn
 from cyclopts import App, CycloptsError, Group, Parameter, ValidationError
 from pydantic import ValidationError as PydanticError
 
-from pix2pix.config import Data, Settings, explain, merged, to_yaml
+from pix2pix.config import Augment, Data, Settings, explain, merged, to_yaml
 from pix2pix.errors import ConfigError, DataError, Interrupted, ModelError, RunError
 from pix2pix.presets import chosen_settings
 
@@ -30,7 +30,7 @@ app = App(
     result_action="return_value",
     group_parameters=Group("Parameters", sort_key=0),
 )
-data_app = App(name="data", help="Look at a set of pairs before training.")
+data_app = App(name="data", help="Check a set of pairs before training, and look at it.")
 app.command(data_app)
 
 OUT_OF_MEMORY = "out of memory; try a smaller --batch-size, --image-size or picture"
@@ -247,6 +247,55 @@ def check(
     print(json.dumps(report.to_json(), indent=2) if json_ else report.to_text())
     if not report.ok:
         raise SystemExit(1)
+
+
+@data_app.command
+def preview(
+    data: str | None = None,
+    /,
+    *,
+    output: Path,
+    count: int = 8,
+    split: str | None = None,
+    seed: int = 0,
+    augmented: Annotated[bool, Parameter(negative=())] = False,
+    preset: str | None = None,
+    config: Path | None = None,
+    settings: Annotated[Data | None, Parameter(name="*", group="Data")] = None,
+    augment: Annotated[Augment | None, Parameter(name="*", group="Augmentation")] = None,
+) -> None:
+    """Draw a contact sheet of random pairs, source | target, and name them.
+
+    Parameters
+    ----------
+    data
+        Folder of pairs, or pairs.csv; or give --source DIR --target DIR.
+    output
+        The sheet, a .png file.
+    count
+        Pairs on the sheet.
+    split
+        Take them from train, val or test only.
+    seed
+        Another seed picks other pairs and draws.
+    augmented
+        Beside each pair, two draws of it as training would see them.
+    preset
+        Published recipe whose augmentation is drawn; by default paper.
+    config
+        YAML file of a training's settings.
+    """
+    from pix2pix.data.preview import preview as draw
+
+    sections = {"data": settings, "augment": augment}
+    overrides = {name: section.model_dump(exclude_unset=True) for name, section in sections.items() if section}
+    chosen = chosen_settings(data, preset, config, overrides)
+    choices: dict[str, Any] = {"count": count, "split": split, "seed": seed, "augmented": augmented}
+    with _Counting("reading") as progress:
+        drawn = draw(chosen, output, progress=progress, **choices)
+    for name in drawn.names:
+        _say(name)
+    print(drawn.path)
 
 
 # ---- talk ------------------------------------------------------------------------------------------------------

@@ -19,9 +19,9 @@ from markupsafe import Markup
 from PIL import Image
 
 from pix2pix.config import read_yaml
+from pix2pix.data.sheets import Pixels
 from pix2pix.errors import ModelError
 from pix2pix.evaluation.curves import Row, curve_svgs, read_metrics, spread_svg
-from pix2pix.evaluation.sheets import Pixels
 from pix2pix.files import write_text
 
 LARGE = 100_000  # bytes; a larger PNG goes into the page as JPEG

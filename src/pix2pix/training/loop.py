@@ -21,10 +21,10 @@ from pix2pix.config import Config, Optimizer
 from pix2pix.data import images
 from pix2pix.data.loading import PairLoader, make_dataset, make_loader
 from pix2pix.data.pairs import Pair
+from pix2pix.data.sheets import sheet
 from pix2pix.errors import Interrupted, RunError
 from pix2pix.evaluation.metrics import ImageScore, mean_scores, score
 from pix2pix.evaluation.report import HIGHER_IS_BETTER, duration
-from pix2pix.evaluation.sheets import sheet
 from pix2pix.model import Model, build_networks, choose_statistics, make_card
 from pix2pix.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from pix2pix.training.display import Display
