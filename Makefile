@@ -3,13 +3,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test lint types format
+.PHONY: demo test lint types format bench
 
 demo: $(INSTALLED)
 	@$(BIN)/pix2pix demo
 
 test: $(INSTALLED)
 	@$(BIN)/pytest
+
+bench: $(INSTALLED)
+	@$(BIN)/pix2pix bench
 
 lint: $(INSTALLED)
 	@$(BIN)/ruff check .

@@ -1,0 +1,62 @@
+"""Functions in, seconds out: interleaved repetitions, their medians and spread."""
+
+import gc
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+Tick = Callable[[int, int], None]
+"""Called with (done, total) between repetitions."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """The seconds that one piece of work took, repetition by repetition."""
+
+    seconds: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+    @property
+    def best(self) -> float:
+        return min(self.seconds)
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How many times as fast one piece of work is as another, by their medians."""
+
+    value: float
+    low: float  # quartiles of the ratios of single rounds
+    high: float
+
+
+def interleaved(tasks: Mapping[str, Callable[[], object]], rounds: int, tick: Tick | None = None) -> dict[str, Timing]:
+    """Each task once unmeasured, then `rounds` in which every task has its turn, every other round backwards.
+
+    A machine that slows down or speeds up meanwhile does so to all of them alike.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in tasks}
+    total, done = (rounds + 1) * len(tasks), 0
+    gc.collect()
+    for turn in range(rounds + 1):
+        for name in list(tasks) if turn % 2 else reversed(list(tasks)):
+            began = time.perf_counter()
+            tasks[name]()
+            taken = time.perf_counter() - began
+            if turn:
+                seconds[name].append(taken)
+            done += 1
+            if tick is not None:
+                tick(done, total)
+    return {name: Timing(tuple(values)) for name, values in seconds.items()}
+
+
+def faster(ours: Timing, reference: Timing) -> Ratio:
+    """The ratio of speeds of two tasks that were measured in turn."""
+    each = [there / here for here, there in zip(ours.seconds, reference.seconds, strict=True)]
+    low, _, high = statistics.quantiles(each, n=4, method="inclusive") if len(each) > 1 else each * 3
+    return Ratio(reference.median / ours.median, low, high)

@@ -1,0 +1,82 @@
+"""Processes of their own: how long `pix2pix --help` takes, and how much memory a training needs at its peak."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from pix2pix.bench.conditions import Conditions
+from pix2pix.bench.measure import interleaved
+from pix2pix.bench.rows import Row, shown
+from pix2pix.errors import RunError
+
+HELP_MUST, HELP_AIM = 0.3, 0.1  # seconds
+MEMORY_MUST, MEMORY_AIM = 1.5, 1.1  # GB
+
+
+def startup_rows(conditions: Conditions) -> Iterator[Row]:
+    """`pix2pix --help` from nothing to its exit, beside a Python that does nothing."""
+    script = Path(sys.executable).with_name("pix2pix")
+    command = [str(script)] if script.exists() else [sys.executable, "-m", "pix2pix"]
+    tasks = {
+        "help": lambda: subprocess.run([*command, "--help"], check=True, stdout=subprocess.DEVNULL),
+        "python": lambda: subprocess.run([sys.executable, "-c", ""], check=True),
+    }
+    timings = interleaved(tasks, conditions.rounds(21), conditions.tick)
+    median, bare = timings["help"].median, timings["python"].median
+    yield Row(
+        section="start-up",
+        work="pix2pix --help",
+        ours=shown(median, "s"),
+        reference="",
+        value=median,
+        unit="s",
+        must=HELP_MUST,
+        aim=HELP_AIM,
+        at_most=True,
+        note=f"best {shown(timings['help'].best, 's')}; Python alone {shown(bare, 's')}",
+        raw={"ours": timings["help"].seconds, "python": timings["python"].seconds},
+    )
+
+
+def memory_rows(conditions: Conditions) -> Iterator[Row]:
+    """Peak resident memory of processes that train with batch 1: the whole command, our step alone, the reference."""
+    peaks = {}
+    for done, who in enumerate(("train", "ours", "reference"), start=1):
+        peaks[who] = _peak(who, conditions)
+        conditions.tick(done, 3)
+    reference = shown(peaks["reference"] / 1e9, "GB")
+    for who, work in (("train", "peak memory, the whole train command, batch 1"), ("ours", "peak memory, steps alone")):
+        value = peaks[who] / 1e9
+        yield Row(
+            section="memory",
+            work=work,
+            ours=shown(value, "GB"),
+            reference=reference,
+            value=value,
+            unit="GB",
+            must=conditions.must(MEMORY_MUST),
+            aim=conditions.must(MEMORY_AIM),
+            at_most=True,
+        )
+
+
+def _peak(who: str, conditions: Conditions) -> float:
+    """Bytes that a new process needed at most, libraries included."""
+    task = {
+        "who": who,
+        "image_size": conditions.image_size,
+        "base_channels": conditions.base_channels,
+        "pairs": str(conditions.pairs),
+        "scratch": str(conditions.scratch),
+        "threads": torch.get_num_threads(),
+    }
+    command = [sys.executable, "-m", "pix2pix.bench.peak", json.dumps(task)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise RunError(f"the process whose memory was measured ({who}) failed: {reason}")
+    return float(done.stdout.strip().splitlines()[-1])

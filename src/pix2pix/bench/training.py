@@ -1,0 +1,285 @@
+"""The training step: against the reference, against the machine's floor, in a whole run, and as sizes grow."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from torch import Tensor
+
+from pix2pix.bench.conditions import NO_BF16, SMALLEST, Conditions
+from pix2pix.bench.flops import step_work
+from pix2pix.bench.limits import Limits
+from pix2pix.bench.measure import Timing, faster, interleaved
+from pix2pix.bench.ours import OurTraining, our_training, silent
+from pix2pix.bench.reference import Reference
+from pix2pix.bench.rows import Row, milliseconds, shown
+from pix2pix.config import Config, resolved_depth
+from pix2pix.evaluation.report import write_run_report
+from pix2pix.training.display import Display
+
+BATCHES = (1, 4)
+MUST: dict[str, dict[int, tuple[float, float]]] = {  # batch -> must reach, aim
+    "fp32": {1: (1.25, 1.5), 4: (1.08, 1.2)},
+    "bf16": {1: (2.4, 2.8), 4: (2.1, 2.3)},
+    "bf16 against modern": {1: (1.35, 1.6), 4: (1.2, 1.35)},
+    "floor": {1: (0.70, 0.85), 4: (0.77, 0.88)},
+}
+FULL_EPOCH = 320  # pairs of the facades that are trained on, of 400
+VALIDATED = 40
+EPOCHS = 200
+
+
+def step_rows(conditions: Conditions, limits: Limits) -> Iterator[Row]:
+    """Ours against the reference in fp32 and in bf16, batch 1 and 4, and each as a share of the floor."""
+    for batch in BATCHES:
+        yield from _steps_of(batch, conditions, limits)
+
+
+def _steps_of(batch: int, conditions: Conditions, limits: Limits) -> Iterator[Row]:
+    source, target = conditions.batch(batch)
+    depth = resolved_depth(conditions.config().generator, (conditions.image_size, conditions.image_size))
+    settings: dict[str, Config] = {"fp32 exact": conditions.config(batch_size=batch, precision="32", order="exact")}
+    if conditions.bf16:
+        settings["bf16"] = conditions.config(batch_size=batch, precision="bf16")
+    base = conditions.base_channels
+    steps: dict[str, Callable[[Tensor, Tensor], object]] = {"reference": Reference(depth=depth, base=base).step}
+    if conditions.bf16:
+        steps["modern"] = Reference(depth=depth, base=base, modern=True).step
+    for name, config in settings.items():
+        steps[name] = our_training(conditions, config, f"step {name} {batch}").step
+
+    rounds = conditions.rounds(9 if batch == 1 else 5)
+    tasks = {name: partial(step, source, target) for name, step in steps.items()}
+    timings = interleaved(tasks, rounds, conditions.tick)
+
+    yield _against("reference", "fp32 exact", batch, MUST["fp32"], conditions, timings, "fp32, exact order")
+    if not conditions.bf16:
+        for must, what in (("bf16", "reference"), ("bf16 against modern", "reference with bf16 and fused Adam")):
+            yield _not_measured(f"training step, bf16, batch {batch}, against the {what}", *MUST[must][batch])
+    else:
+        yield _against("reference", "bf16", batch, MUST["bf16"], conditions, timings, "bf16")
+        yield _against("modern", "bf16", batch, MUST["bf16 against modern"], conditions, timings, "bf16, modern")
+    yield from _floor_rows(batch, conditions, limits, timings, settings)
+
+
+def _against(
+    reference: str,
+    ours: str,
+    batch: int,
+    musts: dict[int, tuple[float, float]],
+    conditions: Conditions,
+    timings: dict[str, Timing],
+    words: str,
+) -> Row:
+    ratio = faster(timings[ours], timings[reference])
+    must, aim = musts[batch]
+    return Row(
+        section="training",
+        work=f"training step, {words}, batch {batch}",
+        ours=milliseconds(timings[ours].median),
+        reference=milliseconds(timings[reference].median),
+        value=ratio.value,
+        must=conditions.must(must),
+        aim=conditions.must(aim),
+        spread=(ratio.low, ratio.high),
+        raw={"ours": timings[ours].seconds, "reference": timings[reference].seconds},
+    )
+
+
+def _not_measured(work: str, must: float, aim: float) -> Row:
+    return Row(section="training", work=work, must=must, aim=aim, note=NO_BF16)
+
+
+def _floor_rows(
+    batch: int, conditions: Conditions, limits: Limits, timings: dict[str, Timing], settings: dict[str, Config]
+) -> Iterator[Row]:
+    """How much of each step no implementation could have spared on this machine."""
+    must, aim = MUST["floor"][batch]
+    for name, config in settings.items():
+        peak = limits.bf16 if name == "bf16" else limits.fp32
+        assert peak is not None
+        floor = step_work(config, order="exact").floor(peak, limits.bandwidth)
+        judged = name == "bf16"
+        yield Row(
+            section="training",
+            work=f"share of the floor, {name}, batch {batch}",
+            ours=milliseconds(timings[name].median),
+            reference=milliseconds(floor),
+            value=floor / timings[name].median,
+            unit="%",
+            must=conditions.must(must) if judged else None,
+            aim=conditions.must(aim) if judged else None,
+            note=f"the reference is at {shown(floor / timings['reference'].median, '%')}"
+            if name.startswith("fp32")
+            else "",
+        )
+    if not conditions.bf16:
+        yield Row(
+            section="training",
+            work=f"share of the floor, bf16, batch {batch}",
+            unit="%",
+            must=must,
+            aim=aim,
+            note=NO_BF16,
+        )
+
+
+# ---- a whole run -----------------------------------------------------------------------------------------------
+
+
+class _Clock(Display):
+    """A display that shows nothing, notes when updates were done, and runs bare steps in between."""
+
+    BLOCK = 4  # updates in a row of either kind
+
+    def __init__(self) -> None:
+        super().__init__(silent().console)
+        self.bare: Callable[[], object] | None = None
+        self.updates: list[list[float]] = []  # of each epoch: seconds of each update but the first
+        self.between: list[float] = []  # seconds from an epoch's last update to the next one's first
+        self.bare_seconds: list[float] = []
+        self.began = self.last = time.perf_counter()
+        self.first_update: float | None = None
+        self.epoch = ""
+        self.count = 0
+
+    def advance(self, done: int, where: str) -> None:
+        now = time.perf_counter()
+        if not where.startswith("epoch"):  # still looking at the data
+            return
+        if self.first_update is None:
+            self.first_update = now - self.began
+            self.updates.append([])
+        elif where != self.epoch:
+            self.between.append(now - self.last)
+            self.updates.append([])
+        else:
+            self.updates[-1].append(now - self.last)
+        self.epoch = where
+        self.count += 1
+        if self.bare is not None and self.count % self.BLOCK == 0:
+            for _ in range(self.BLOCK):
+                began = time.perf_counter()
+                self.bare()
+                self.bare_seconds.append(time.perf_counter() - began)
+        self.last = time.perf_counter()
+
+
+def run_rows(conditions: Conditions, limits: Limits) -> Iterator[Row]:
+    """What `train` adds to its updates: loading, logs, validation, checkpoints; batch 1, default settings.
+
+    Two epochs are trained, and every few updates the same step is run bare on a batch at hand. What an epoch and a
+    run cost beside their updates is then laid on the facades' 320 pairs and 200 epochs.
+    """
+    clock = _Clock()
+    training = OurTraining(conditions.config(epochs=2), conditions.scratch / "run", clock)
+    source, target = conditions.batch(1)
+    for _ in range(2):
+        training.step(source, target)
+    clock.bare = lambda: training.step(source, target)
+    total = 2 * len(training.trainer.train_loader.dataset)
+
+    def stop() -> None:
+        conditions.tick(clock.count, total)
+
+    training.trainer.fit(stop)
+    ended = time.perf_counter()
+    training.trainer.draw_curves()
+    write_run_report(training.folder)
+    after = time.perf_counter() - ended
+
+    bare, inside = (
+        Timing(tuple(clock.bare_seconds)),
+        Timing(tuple(seconds for epoch in clock.updates for seconds in epoch)),
+    )
+    each_epoch = max(0.0, sum(clock.between) / len(clock.between) - inside.median)
+    updates = EPOCHS * FULL_EPOCH
+    once = (clock.first_update or 0.0) + after
+    whole = updates * bare.median / (updates * inside.median + EPOCHS * each_epoch + once)
+    validated = len(training.trainer.val_loader.dataset) if training.trainer.val_loader else 0
+    raw = {"ours": inside.seconds, "reference": bare.seconds}
+    yield Row(
+        section="run",
+        work="train, updates inside an epoch, against the bare step",
+        ours=milliseconds(inside.median),
+        reference=milliseconds(bare.median),
+        value=bare.median / inside.median,
+        unit="%",
+        raw=raw,
+    )
+    yield Row(
+        section="run",
+        work="train, the whole command, against the bare step",
+        ours=f"{updates / (updates * bare.median / whole):.2f}/s",
+        reference=f"{1 / bare.median:.2f}/s",
+        value=whole,
+        unit="%",
+        must=conditions.must(0.97),
+        aim=conditions.must(0.99),
+        note=f"{EPOCHS} epochs of {FULL_EPOCH} pairs; validating {validated} and saving take {each_epoch:.1f} s an "
+        f"epoch, start and end {once:.1f} s",
+    )
+
+
+# ---- growth ----------------------------------------------------------------------------------------------------
+
+SHAPES = {  # image size -> batches
+    128: (1, 4, 16),
+    256: (1, 2, 4, 8, 16),
+    512: (1, 2, 4),
+}
+QUICK_SHAPES = {128: (1, 4), 256: (1, 2, 4), 512: (1,)}
+
+
+def scaling_rows(conditions: Conditions, limits: Limits) -> Iterator[Row]:
+    """Seconds of a step against pixels and batch: no shape may cost more for a pixel than batch 1 does."""
+    factor = conditions.image_size / 256
+    shapes = QUICK_SHAPES if conditions.quick else SHAPES
+    every = [(round(size * factor), batch) for size, batches in shapes.items() for batch in batches]
+    every = [(size, batch) for size, batch in every if size >= SMALLEST]
+    raw: dict[str, tuple[float, ...]] = {}
+    work = sum(size * size * batch for size, batch in every)
+    done = 0
+    for size, batch in every:
+        config = conditions.config(image_size=size, batch_size=batch)
+        training = our_training(conditions, config, f"scaling {size} {batch}")
+        source, target = conditions.batch(batch, size)
+        rounds = 5 if size * size * batch <= conditions.image_size**2 else 2
+        timing = interleaved({"": partial(training.step, source, target)}, rounds)[""]
+        raw[f"{size} px, batch {batch}"] = timing.seconds
+        done += size * size * batch
+        conditions.tick(done, work)
+    yield growth_row(raw, conditions)
+
+
+def growth_row(raw: dict[str, tuple[float, ...]], conditions: Conditions) -> Row:
+    """Timings by shape -> the dearest pixel of all larger shapes, in those of one picture of the usual size."""
+    cost = {shape_of(name): min(seconds) for name, seconds in raw.items()}
+    side = conditions.image_size
+    one = cost[side, 1] / side**2
+    larger = {shape: seconds / (shape[0] ** 2 * shape[1]) for shape, seconds in cost.items()}
+    dearest = max(larger, key=lambda shape: larger[shape] if shape[0] ** 2 * shape[1] > side**2 else 0.0)
+    points = [(math.log(size * size * batch), math.log(seconds)) for (size, batch), seconds in cost.items()]
+    return Row(
+        section="scaling",
+        work=f"dearest pixel of larger shapes, against {side} px, batch 1",
+        ours=f"{dearest[0]} px x {dearest[1]}",
+        reference=f"{side} px x 1",
+        value=larger[dearest] / one,
+        must=conditions.must(1.1),
+        at_most=True,
+        note=f"seconds grow as (pixels x batch)^{_slope(points):.2f}",
+        raw=raw,
+    )
+
+
+def shape_of(name: str) -> tuple[int, int]:
+    """`256 px, batch 4` -> (256, 4)."""
+    size, batch = name.split(" px, batch ")
+    return int(size), int(batch)
+
+
+def _slope(points: list[tuple[float, float]]) -> float:
+    x, y = (sum(values) / len(points) for values in zip(*points, strict=True))
+    return sum((a - x) * (b - y) for a, b in points) / sum((a - x) ** 2 for a, _ in points)
