@@ -527,6 +527,26 @@ def test_json_is_all_that_goes_to_stdout(cli: Cli, run: Path, facades: Path, tmp
     assert images.read(tmp_path / "sheet.png").shape[1] > 6 * 128
 
 
+def test_pairs_from_photos(cli: Cli, tmp_path: Path) -> None:
+    for number in range(4):
+        images.write(tmp_path / f"photos/{number}.png", noise())
+    (tmp_path / "photos/bad.jpg").write_bytes(b"")
+    (tmp_path / "photos/raw.heic").write_bytes(b"")
+    made = cli("data", "make", "photos", "--kind", "edges", "--output", "pairs", "--size", "32x40")
+    assert (made.code, made.out) == (1, "pairs\n")
+    said = made.err.splitlines()
+    assert said[0].startswith("no pair: photos/bad.jpg: ")
+    assert said[1] == "passed over, as no photos by their names: photos/raw.heic"
+    assert said[2].startswith("4 new pairs, 4 in all (train ")
+    assert said[3] == "pix2pix: 1 of the photos gave no pair; they are named above"
+    assert strict(cli("data", "check", "pairs", "--json").out)["sizes"] == {"32x40": 4}
+    other = cli("data", "make", "photos", "--kind", "edges", "--output", "pairs", "--size", "32")
+    assert (other.code, other.err.count("\n")) == (2, 1)
+    assert "pairs: was made with --size 32x40, not 32" in other.err
+    assert cli("data", "make", "photos", "--kind", "edges", "--output", "new", "--sigma", "0").code == 2
+    assert cli("data", "make", "photos", "--kind", "edge", "--output", "new").code == 2
+
+
 def test_what_people_read_without_json(cli: Cli, run: Path, facades: Path, tmp_path: Path) -> None:
     assert "5" in dict(line.split(maxsplit=1) for line in cli("info", run).out.splitlines())["depth"]
     measured = cli("evaluate", run, facades, "--output", "out", "--device", "cpu")

@@ -8,7 +8,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, NoReturn
 from cyclopts import App, CycloptsError, Group, Parameter, ValidationError
 from pydantic import ValidationError as PydanticError
 
-from pix2pix.config import Augment, Data, Settings, explain, merged, to_yaml
+from pix2pix.config import Augment, Data, Make, Settings, explain, merged, to_yaml
 from pix2pix.errors import ConfigError, DataError, Interrupted, ModelError, RunError
 from pix2pix.presets import chosen_settings
 
@@ -30,7 +30,7 @@ app = App(
     result_action="return_value",
     group_parameters=Group("Parameters", sort_key=0),
 )
-data_app = App(name="data", help="Check a set of pairs before training, and look at it.")
+data_app = App(name="data", help="Make a set of pairs from photos, check it before training, look at it.")
 app.command(data_app)
 
 OUT_OF_MEMORY = "out of memory; try a smaller --batch-size, --image-size or picture"
@@ -356,6 +356,41 @@ def preview(
     print(drawn.path)
 
 
+@data_app.command
+def make(
+    photos: Path,
+    /,
+    *,
+    output: Path,
+    overwrite: Annotated[bool, Parameter(negative=())] = False,
+    settings: Annotated[Make, Parameter(name="*", group="Pairs")],
+) -> None:
+    """Make pairs from ordinary photos, source in A and target in B; the same command goes on where it was stopped.
+
+    Parameters
+    ----------
+    photos
+        Folder of photos, at any depth.
+    output
+        Folder for the pairs, ready for `pix2pix train`.
+    overwrite
+        Replace pairs that were made with other settings or of other photos.
+    """
+    from pix2pix.data.make import make as carry_out
+
+    with _Counting("making pairs") as progress:
+        made = carry_out(photos, output, settings, overwrite=overwrite, progress=progress)
+    for path, reason in made.failed:
+        _say(f"no pair: {path}: {reason}")
+    if made.passed_over:
+        _say(f"passed over, as no photos by their names: {_some(made.passed_over)}")
+    pairs = ", ".join(f"{split} {count}" for split, count in made.counts.items())
+    _say(f"{made.new} new pairs, {sum(made.counts.values())} in all ({pairs})")
+    print(made.path)
+    if made.failed:
+        raise DataError(f"{len(made.failed)} of the photos gave no pair; they are named above")
+
+
 # ---- talk ------------------------------------------------------------------------------------------------------
 
 
@@ -381,6 +416,11 @@ class _Counting:
 
 def _say(line: str) -> None:
     print(line, file=sys.stderr)
+
+
+def _some(paths: Sequence[Path], most: int = 3) -> str:
+    more = f" and {len(paths) - most} more" if len(paths) > most else ""
+    return ", ".join(map(str, paths[:most])) + more
 
 
 def _aligned(facts: dict[str, Any]) -> str:

@@ -111,6 +111,33 @@ class Data(Section):
     """Loader processes; 0 loads in the training process."""
 
 
+class Make(Section):
+    """How `data make` turns a photo into a pair."""
+
+    kind: Literal["edges", "gray", "lowres", "mask"]
+    """Source of the pair, whose target is the photo: its outlines, its luminance, less of its detail, or with holes."""
+    size: Annotated[Size | None, Parameter(show_default=False)] = None
+    """Fill N or HxW with each photo: made smaller, its middle cut out; by default photos keep their sizes."""
+    channels: Channels = 3
+    """Channels of the targets: 3 repeats gray photos, 1 turns colour into gray."""
+    sigma: Annotated[float, Field(gt=0, le=20)] = 1.4
+    """edges: smoothing in pixels; more leaves out fine detail."""
+    low: Annotated[float, Field(gt=0, le=1)] = 0.08
+    """edges: contrast, of the full range, that an edge must keep."""
+    high: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """edges: contrast that an edge must have somewhere."""
+    factor: Annotated[int, Field(ge=2, le=64)] = 4
+    """lowres: the source is made smaller by this and enlarged again (bicubic)."""
+    holes: Annotated[float, Field(gt=0, le=0.6)] = 0.25
+    """mask: share of a picture that is missing, on average."""
+    val_fraction: Fraction = 0.1
+    """Share of the photos that becomes `val`."""
+    test_fraction: Fraction = 0.1
+    """Share of the photos that becomes `test`."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Seed of the splits and holes; a photo's are decided by its name and this number."""
+
+
 class Augment(Section):
     """What a training pair goes through; one draw serves source and target."""
 

@@ -327,18 +327,24 @@ def _carved(splits: dict[str, list[Pair]], data: Data) -> tuple[dict[str, list[P
     count = len(splits.get("train", []))
     carved = []
     for split, fraction in (("test", data.test_fraction), ("val", data.val_fraction)):
-        share = max(round(fraction * count), 1 if fraction > 0 and count >= 3 else 0)
-        if split in splits or not share:
+        taken = share(fraction, count)
+        if split in splits or not taken:
             continue
-        if share >= len(splits["train"]):
+        if taken >= len(splits["train"]):
             raise DataError(f"{count} pairs of train are too few to carve {split} from: lower data.{split}_fraction")
-        turns = sorted(splits["train"], key=lambda pair: _turn(pair.name, data.split_seed))
-        splits[split], splits["train"] = turns[:share], turns[share:]
+        turns = sorted(splits["train"], key=lambda pair: turn(pair.name, data.split_seed))
+        splits[split], splits["train"] = turns[:taken], turns[taken:]
         carved.append(split)
     return splits, tuple(split for split in SPLITS if split in carved)
 
 
-def _turn(name: str, seed: int) -> bytes:
+def share(fraction: float, count: int) -> int:
+    """How many of `count` pairs a carved split takes: at least one where there are three."""
+    return max(round(fraction * count), 1 if fraction > 0 and count >= 3 else 0)
+
+
+def turn(name: str, seed: int) -> bytes:
+    """Pairs are carved in the order of this key."""
     return hashlib.sha256(_bytes(f"{seed}:{name}")).digest()
 
 
