@@ -317,6 +317,7 @@ USE: dict[str, Case] = {
     "broken picture": broken_input,
     "an output that is a file": output_is_a_file,
     "no batch": lambda root, run: translate(root, run, root, code=2, named=["--batch-size 0"], flags="--batch-size 0"),
+    "no shard": lambda root, run: translate(root, run, root, code=2, named=["--shard 3/2", "i/n"], flags="--shard 3/2"),
     "too large a seed": lambda root, run: translate(
         root, run, root, code=2, named=["--seed 1000"], flags=f"--seed 1{'0' * 30}"
     ),
@@ -436,7 +437,7 @@ FLAGS = """
     --adversarial --adversarial-weight --l1-weight --l2-weight --discriminator-weight
     --learning-rate --betas --schedule
     --epochs --batch-size --discriminator-epochs --ema --norm-statistics --best-by --patience --samples
-    --seed --device --precision
+    --seed --device --precision --devices --nodes --sync-norm --rank-timeout
 """
 
 

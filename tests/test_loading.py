@@ -64,9 +64,27 @@ def test_every_pair_once_an_epoch(count: int, batch_size: int, epoch: int, data:
     assert sorted(index for batch in whole for _, index in batch) == list(range(count))
     assert {part for batch in whole for part, _ in batch} == {epoch}
     assert all(len(batch) == batch_size for batch in whole[:-1])
-    sampler.start_batch = data.draw(st.integers(0, len(whole)))
-    assert list(sampler) == whole[sampler.start_batch :]
-    assert len(sampler) == len(whole) - sampler.start_batch
+    done = data.draw(st.integers(0, len(whole)))
+    sampler.start = done * batch_size
+    assert list(sampler) == whole[done:]
+    assert len(sampler) == len(whole) - done
+
+
+@given(st.integers(1, 40), st.integers(1, 4), st.integers(1, 5), st.data())
+def test_ranks_share_an_epoch(count: int, batch_size: int, ranks: int, data: st.DataObject) -> None:
+    """Together they take the batches that one process would take, and go on alike after another number of ranks."""
+    whole = list(EpochSampler(count, batch_size=batch_size * ranks, seed=1))
+    samplers = [EpochSampler(count, batch_size=batch_size, seed=1, rank=rank, ranks=ranks) for rank in range(ranks)]
+    parts = [[*sampler, *([[]] if sampler.misses_the_last else [])] for sampler in samplers]
+    assert [[key for part in step for key in part] for step in zip(*parts, strict=True)] == whole
+    assert all(len(part) - len(one) <= 1 for step in zip(*parts, strict=True) for part in step for one in step)
+    assert [len(sampler) for sampler in samplers] == [sum(map(bool, part)) for part in parts]
+
+    done = data.draw(st.integers(0, len(whole))) * batch_size * ranks
+    alone = EpochSampler(count, batch_size=batch_size, seed=1)
+    alone.start = done
+    order = [key for batch in whole for key in batch]
+    assert [key for batch in alone for key in batch] == order[done:]
 
 
 def test_order_changes_with_epoch_and_seed() -> None:
@@ -89,7 +107,7 @@ def test_workers_and_cache_change_nothing(pairs: tuple[Pair, ...], cache: bool) 
         batches = loader(data, workers)
         for epoch in (0, 1, 0):
             assert same(batches.epoch(epoch), expected[epoch])
-            assert same(batches.epoch(epoch, start_batch=2), expected[epoch][2:])
+            assert same(batches.epoch(epoch, start=6), expected[epoch][2:])
 
 
 def test_an_example_is_a_function_of_seed_epoch_and_index(pairs: tuple[Pair, ...]) -> None:

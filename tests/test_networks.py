@@ -154,6 +154,22 @@ def test_generator_behaves(kind: str, norm: str, channels: tuple[int, int]) -> N
     assert all(weights.grad is not None for weights in network.parameters())
 
 
+@pytest.mark.parametrize("norm", ["batch", "instance", "group", "none"])
+@pytest.mark.parametrize("kind", GENERATORS)
+def test_a_batch_of_none_teaches_nothing(kind: str, norm: str) -> None:
+    """A process may have no part in the last batch, and must still take part in averaging the gradients."""
+    network = generator(kind, norm=norm)
+    discriminator = PatchGAN(3, 3, Discriminator(base_channels=8, norm=norm))
+    floating = {name: value.clone() for name, value in network.state_dict().items() if value.is_floating_point()}
+    nothing = torch.empty(0, 3, 64, 64)
+    output = network.train()(nothing)
+    (output.mean() + discriminator(nothing, output).mean()).backward()
+    for weights in (*network.parameters(), *discriminator.parameters()):
+        assert weights.grad is not None
+        assert not weights.grad.count_nonzero()
+    assert all(torch.equal(network.state_dict()[name], value) for name, value in floating.items())
+
+
 @pytest.mark.parametrize("kind", GENERATORS)
 def test_eval_is_deterministic_and_ignores_neighbours(kind: str) -> None:
     network = generator(kind)

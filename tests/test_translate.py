@@ -19,8 +19,8 @@ from pix2pix.config import make_config
 from pix2pix.data import images
 from pix2pix.data.loading import make_dataset
 from pix2pix.data.pairs import find_pairs
-from pix2pix.errors import DataError, ModelError
-from pix2pix.inference.translate import Translator, reflected, translate_files
+from pix2pix.errors import ConfigError, DataError, ModelError
+from pix2pix.inference.translate import Shard, Translator, reflected, translate_files
 from pix2pix.model import Model, build_networks, load_model, make_card
 from pix2pix.networks import set_norm_statistics
 
@@ -356,6 +356,24 @@ def test_a_folder_keeps_names_sizes_and_nesting(
         difference = np.abs(written.astype(int) - expected)
         assert difference.mean() < (12 if lossy else 0.05)
         assert lossy or difference.max() <= 1  # a batch may round one level otherwise
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_shards_are_disjoint_and_complete(translator: Translator, photos: Path, tmp_path: Path, count: int) -> None:
+    """In whatever order, into one folder that the others have begun to fill."""
+    output = photos / "out"
+    shards = [Shard.parse(f"{number}/{count}") for number in range(1, count + 1)]
+    done = [translate_files(translator, [photos], output, shard=shard) for shard in reversed(shards)]
+    written = [path for result in done for path in result.written]
+    assert len(written) == len(set(written)) == 5
+    assert files_in(output) == {"a.png", "b.JPG", "deep/er/c.bmp", "d.webp", "e.png"}
+    assert max(len(result.written) for result in done) - min(len(result.written) for result in done) <= 1
+
+
+@pytest.mark.parametrize("text", ["0/2", "3/2", "1", "1/0", "a/b", "-1/2", "1/2/3", "1.0/2", ""])
+def test_what_is_no_shard_is_misuse(text: str) -> None:
+    with pytest.raises(ConfigError, match="expected i/n with i from 1 to n"):
+        Shard.parse(text)
 
 
 def test_single_files_go_by_their_own_name(translator: Translator, photos: Path, tmp_path: Path) -> None:

@@ -105,7 +105,9 @@ def train(
     if dry_run:
         plan_only(chosen, run, overwrite=overwrite)
     else:
-        print(train_with(chosen, run, overwrite=overwrite).path)
+        done = train_with(chosen, run, overwrite=overwrite)
+        if done.first:
+            print(done.path)
 
 
 @app.command
@@ -168,6 +170,7 @@ def translate(
     *,
     output: Path,
     batch_size: int = 4,
+    shard: str | None = None,
     dropout: bool = False,
     seed: int | None = None,
     device: Device = "auto",
@@ -184,6 +187,8 @@ def translate(
         Folder for the translations.
     batch_size
         Pictures of one size that are translated together.
+    shard
+        Part of the pictures, as i/n with i from 1 to n: for array jobs, which may share the output folder.
     dropout
         Keep dropout on, the method's noise: another picture each time.
     seed
@@ -193,9 +198,9 @@ def translate(
     """
     from pix2pix.inference.translate import translate as carry_out
 
-    choices: dict[str, Any] = {"batch_size": batch_size, "dropout": dropout, "seed": seed, "device": device}
+    choices: dict[str, Any] = {"batch_size": batch_size, "shard": shard, "dropout": dropout, "seed": seed}
     with _Counting("translating") as progress:
-        result = carry_out(model, inputs, output=output, progress=progress, **choices)
+        result = carry_out(model, inputs, output=output, device=device, progress=progress, **choices)
     _say(f"{len(result.written)} translated into {output}")
     if len(result.failed) == 1:
         raise DataError(result.failed[0][1])

@@ -213,7 +213,7 @@ class Training(Section):
     epochs: Count = 200
     """Passes over the training pairs, the discriminator's head start included."""
     batch_size: Count = 1
-    """Pairs in an update."""
+    """Pairs in an update; with several processes, of each, so that an update sees batch_size x processes."""
     discriminator_epochs: Annotated[int, Field(ge=0)] = 0
     """First epochs in which only the discriminator learns (slide "Training details": 50)."""
     ema: Fraction = 0.0
@@ -233,6 +233,24 @@ class Training(Section):
     """Where to train; `auto` takes an accelerator if there is one."""
     precision: Literal["auto", "32", "bf16"] = "auto"
     """Arithmetic of the networks; `auto` is bf16 where the processor has it in hardware."""
+    devices: Literal["auto"] | Count = "auto"
+    """Processes on each machine, one for each device; `auto` takes all GPUs, or one process on a CPU."""
+    nodes: Literal["auto"] | Count = "auto"
+    """Machines; `auto` is what torchrun or srun says, else one."""
+    sync_norm: bool = False
+    """Batch norm over the pictures of all processes; otherwise each process normalises its own batch_size pictures."""
+    rank_timeout: Annotated[float, Field(gt=0, le=86400)] = 600.0
+    """Seconds without an answer after which another process is given up."""
+
+    @property
+    def processes(self) -> int:
+        """On all machines; what is still `auto` stands for one."""
+        return (1 if self.devices == "auto" else self.devices) * (1 if self.nodes == "auto" else self.nodes)
+
+    @property
+    def effective_batch(self) -> int:
+        """Pairs in an update, over all processes."""
+        return self.batch_size * self.processes
 
 
 def _group(title: str, order: int) -> Group:

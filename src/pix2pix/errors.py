@@ -25,4 +25,4 @@ class Interrupted(KeyboardInterrupt):
 
     def __init__(self, signal: int, folder: object) -> None:
         super().__init__(f"interrupted and saved in {folder}; the same command goes on from there")
-        self.signal = signal
+        self.signal, self.folder = signal, folder

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -217,12 +217,32 @@ class Translated:
     failed: tuple[tuple[Path, str], ...]
 
 
+class Shard(NamedTuple):
+    """One of several parts of the pictures, for as many processes to translate at the same time."""
+
+    number: int = 1  # from 1 to parts
+    parts: int = 1
+
+    @classmethod
+    def parse(cls, text: str) -> "Shard":
+        """`2/8` is the second of eight parts. Raises ConfigError."""
+        number, slash, parts = text.partition("/")
+        if not (slash and number.isdecimal() and parts.isdecimal() and 1 <= int(number) <= int(parts)):
+            raise ConfigError(f"--shard {text}: expected i/n with i from 1 to n, such as 2/8")
+        return cls(int(number), int(parts))
+
+    def of(self, jobs: list[Job]) -> list[Job]:
+        """Every `parts`-th picture by name: the shards are disjoint and together all."""
+        return jobs if self.parts == 1 else sorted(jobs, key=lambda job: job.name)[self.number - 1 :: self.parts]
+
+
 def translate_files(
     translator: Translator,
     inputs: Sequence[Path],
     output: Path,
     *,
     batch_size: int = 4,
+    shard: Shard = Shard(),  # noqa: B008  # a tuple
     progress: Callable[[int, int], None] | None = None,
 ) -> Translated:
     """Translate images and folders into `output`, under the inputs' names, each file whole.
@@ -230,7 +250,7 @@ def translate_files(
     Neighbours of one size go through the generator together. An image that cannot be read or does not fit the model
     does not stop the others. Calls progress(done, total). Raises DataError where there is nothing to translate.
     """
-    jobs = find_jobs(inputs, output)
+    jobs = shard.of(find_jobs(inputs, output))
     written: list[Path] = []
     failed: list[tuple[Path, str]] = []
     for batch in _batches(jobs, batch_size, translator, failed):
@@ -279,6 +299,7 @@ def translate(
     *,
     output: str | Path,
     batch_size: int = 4,
+    shard: str | None = None,
     dropout: bool = False,
     seed: int | None = None,
     device: str = "auto",
@@ -286,14 +307,17 @@ def translate(
 ) -> Translated:
     """Load a model and translate images and folders into `output`: `pix2pix translate` in Python.
 
-    `seed` repeats a picture made with `dropout`. Raises ConfigError, ModelError or DataError with one sentence.
+    `shard`, such as "2/8", takes the second of eight parts of the pictures; the others may run at the same time, into
+    the same folder. `seed` repeats a picture made with `dropout`. Raises ConfigError, ModelError or DataError with one
+    sentence.
     """
     if batch_size < 1:
         raise ConfigError(f"--batch-size {batch_size}: expected 1 or more")
+    part = Shard() if shard is None else Shard.parse(shard)
     if seed is not None:
         if not 0 <= seed < 2**63:
             raise ConfigError(f"--seed {seed}: expected a number from 0 to 2^63 - 1")
         torch.manual_seed(seed)
     places = [Path(inputs)] if isinstance(inputs, str | Path) else [Path(entry) for entry in inputs]
     translator = Translator.from_pretrained(model, device=device, dropout=dropout)
-    return translate_files(translator, places, Path(output), batch_size=batch_size, progress=progress)
+    return translate_files(translator, places, Path(output), batch_size=batch_size, shard=part, progress=progress)

@@ -1,8 +1,10 @@
 """The layers that the networks are written in: `Ck` and `CDk` of the paper, downwards and upwards."""
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
+import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -19,11 +21,89 @@ class BatchNorm(nn.BatchNorm2d):
     """
 
     statistics: Statistics = "running"
+    synchronised: bool = False
+    """In training, normalise over the pictures of all processes."""
 
     def forward(self, input: Tensor) -> Tensor:
+        if self.training and self.synchronised:
+            return self._over_all_processes(input)
         if self.training or self.statistics == "running":
             return super().forward(input)
         return F.instance_norm(input, weight=self.weight, bias=self.bias, eps=self.eps)
+
+    def _over_all_processes(self, input: Tensor) -> Tensor:
+        output, mean, variance, count = _SynchronisedNorm.apply(input, self.weight, self.bias, self.eps)
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        self.num_batches_tracked += 1
+        self.running_mean.lerp_(mean, self.momentum or 0.0)
+        self.running_var.lerp_(variance * (count / (count - 1)), self.momentum or 0.0)
+        return output
+
+
+class _SynchronisedNorm(torch.autograd.Function):
+    """Batch norm over one batch that lies in parts, of any size or none, in all processes (Ioffe and Szegedy 2015).
+
+    input (n, C, H, W), weight and bias (C,) -> output, and mean, biased variance (C,) and count of the whole batch.
+    One exchange forward, one backward. The weight's and the bias's gradients are this process's own, as those of
+    convolutions are.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, input: Tensor, weight: Tensor, bias: Tensor, eps: float
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        x = input.float()
+        sums, count = x.sum(dim=(0, 2, 3)), x.new_tensor([x.numel() // x.shape[1]])
+        own_mean = sums / count.clamp(min=1)
+        squares = (x - own_mean[:, None, None]).square().sum(dim=(0, 2, 3))
+        rows = _gathered(torch.cat([sums, squares, count]))
+        sums, squares, count = torch.split(rows, [len(sums), len(sums), 1], dim=1)
+
+        whole = count.sum()
+        mean = sums.sum(dim=0) / whole
+        between = (count * (sums / count.clamp(min=1) - mean).square()).sum(dim=0)
+        variance = (squares.sum(dim=0) + between) / whole
+        output = F.batch_norm(x, mean, variance, weight.float(), bias.float(), training=False, eps=eps)
+        ctx.save_for_backward(input, weight, mean, (variance + eps).rsqrt(), whole)
+        ctx.mark_non_differentiable(mean, variance, whole)
+        return output.to(input.dtype), mean, variance, whole
+
+    @staticmethod
+    def backward(ctx: Any, d_output: Tensor, *_: Any) -> tuple[Tensor | None, Tensor, Tensor, None]:
+        input, weight, mean, scale, whole = ctx.saved_tensors
+        dy, normalised = d_output.float(), (input.float() - mean[:, None, None]) * scale[:, None, None]
+        d_bias, d_weight = dy.sum(dim=(0, 2, 3)), (dy * normalised).sum(dim=(0, 2, 3))
+        # Every input moves the mean and the variance that all outputs of all processes share.
+        by_mean, by_variance = (_gathered(torch.cat([d_bias, d_weight])).sum(dim=0) / whole).chunk(2)
+        moved = by_mean[:, None, None] + normalised * by_variance[:, None, None]
+        d_input = (weight.float() * scale)[:, None, None] * (dy - moved)
+        return d_input.to(input.dtype), d_weight.to(weight.dtype), d_bias.to(weight.dtype), None
+
+
+def _gathered(row: Tensor) -> Tensor:
+    """(n,) of each process -> (processes, n) in all of them, by the one collective that every backend has."""
+    rows = row.new_zeros(dist.get_world_size(), len(row))
+    rows[dist.get_rank()] = row
+    dist.all_reduce(rows)
+    return rows
+
+
+def synchronise_norm(network: nn.Module) -> None:
+    """In training, let every batch norm of the network see the pictures of all processes; other norms need none."""
+    for module in network.modules():
+        if isinstance(module, BatchNorm):
+            module.synchronised = True
+
+
+class InstanceNorm(nn.InstanceNorm2d):
+    """(N, C, H, W) -> the same, each map normalised; also for N = 0, a process without a part in the last batch."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if len(input):
+            return super().forward(input)
+        return input * self.weight[:, None, None] + self.bias[:, None, None]  # empty, and known to the gradients
 
 
 def set_norm_statistics(network: nn.Module, statistics: Statistics) -> None:
@@ -39,7 +119,7 @@ def make_norm(kind: Norm, channels: int) -> nn.Module:
         case "batch":
             return BatchNorm(channels)
         case "instance":
-            return nn.InstanceNorm2d(channels, affine=True)
+            return InstanceNorm(channels, affine=True)
         case "group":
             return nn.GroupNorm(math.gcd(32, channels), channels)
         case "none":

@@ -14,10 +14,10 @@ RECENT = 64  # updates over which the pace is taken
 
 
 class Display:
-    """Shows images per second and the time left; `say` prints a line that stays."""
+    """Shows images per second and the time left; `say` prints a line that stays. `silent` shows nothing."""
 
-    def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(stderr=True, highlight=False, soft_wrap=True)
+    def __init__(self, console: Console | None = None, *, silent: bool = False) -> None:
+        self.console = console or Console(stderr=True, highlight=False, soft_wrap=True, quiet=silent)
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
@@ -26,7 +26,7 @@ class Display:
             TimeRemainingColumn(),
             console=self.console,
             transient=True,
-            disable=not self.console.is_terminal,
+            disable=silent or not self.console.is_terminal,
         )
         self._task = self._bar.add_task("", total=None, rate="")
         self._printed = time.monotonic()

@@ -1,7 +1,10 @@
 """A plan and pairs in; epochs of updates, validations, samples and checkpoints in the run folder out.
 
-All randomness of an update is a function of (seed, step) and of a pair of (seed, epoch, index), so that a training
-that goes on from a checkpoint is the training that was never interrupted.
+All randomness of an update is a function of (seed, step, rank) and of a pair of (seed, epoch, index), so that a
+training that goes on from a checkpoint is the training that was never interrupted.
+
+With several processes every rank runs these lines. All hold the same weights, take their own part of each batch, and
+decide alike from the same numbers; what is written, rank 0 writes while the others wait (`Ranks.agreed`).
 """
 
 import copy
@@ -15,7 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from lightning_fabric.strategies.ddp import DDPStrategy
+from torch import Tensor, nn
 
 from pix2pix.config import Config, Optimizer
 from pix2pix.data import images
@@ -26,10 +30,12 @@ from pix2pix.errors import Interrupted, RunError
 from pix2pix.evaluation.metrics import ImageScore, mean_scores, score
 from pix2pix.evaluation.report import HIGHER_IS_BETTER, duration
 from pix2pix.model import Model, build_networks, choose_statistics, make_card
+from pix2pix.networks.blocks import synchronise_norm
 from pix2pix.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from pix2pix.training.display import Display
 from pix2pix.training.logs import MetricsLog
 from pix2pix.training.plan import Plan
+from pix2pix.training.ranks import ALONE, OneDeviceEach, Ranks, cuda_index
 from pix2pix.training.step import State, average_into, make_adam, update
 
 VALIDATION_BATCH = 4
@@ -37,15 +43,17 @@ SAVE_SECONDS = 300.0  # an epoch may take hours; no more than this is lost if th
 
 
 class Trainer:
-    """The epochs of one run, from its checkpoint or its beginning to its end."""
+    """The epochs of one run, from its checkpoint or its beginning to its end, in one of its processes."""
 
-    def __init__(self, plan: Plan, splits: dict[str, tuple[Pair, ...]], folder: Path, display: Display) -> None:
-        self.plan, self.config, self.folder, self.display = plan, plan.config, folder, display
-        self.fabric = _fabric(plan.config)
+    def __init__(
+        self, plan: Plan, splits: dict[str, tuple[Pair, ...]], folder: Path, display: Display, ranks: Ranks = ALONE
+    ) -> None:
+        self.plan, self.config, self.folder, self.display, self.ranks = plan, plan.config, folder, display, ranks
+        self.fabric = _fabric(plan.config, ranks)
         self._make_networks()
         self.progress = self._restore()
         self.train_loader, self.val_loader = self._loaders(splits)
-        self.log = MetricsLog(folder, self.progress.step)
+        self.log = MetricsLog(folder, self.progress.step) if ranks.first else None
         self._pace = 0.0  # images per second of the newest epoch's updates
         self._saved = time.monotonic()
 
@@ -58,40 +66,54 @@ class Trainer:
         average = copy.deepcopy(generator).requires_grad_(False) if config.training.ema else None
         for network in filter(None, (generator, average)):
             choose_statistics(network, discriminator, self.plan.norm_statistics)
+        # What a process counts by itself: made equal after every update, so that all hold the same networks.
+        self._own_counts: list[Tensor] = []
+        if self.ranks.size > 1 and config.training.sync_norm:
+            synchronise_norm(generator)
+            synchronise_norm(discriminator)
+        else:
+            buffers = [*generator.buffers(), *discriminator.buffers()]
+            self._own_counts = [buffer for buffer in buffers if buffer.is_floating_point()]
         wrapped, optimizer = self.fabric.setup(generator, make_adam(generator, config.optimizer))
         opponent, opponent_optimizer = self.fabric.setup(discriminator, make_adam(discriminator, config.optimizer))
         self.state = State(wrapped, opponent, optimizer, opponent_optimizer)
         # The same weights without the wrapper, and what is validated and kept: the moving average, if there is one.
         self.generator, self.discriminator, self.average = generator, discriminator, average
-        self.shown = wrapped if average is None else self.fabric.setup_module(average)
+        self.shown = wrapped if average is None else _Shown(self.fabric.to_device(average), self.fabric)
 
     def _loaders(self, splits: dict[str, tuple[Pair, ...]]) -> tuple[PairLoader, PairLoader | None]:
         config, seed = self.config, self.config.training.seed
         batch, workers = config.training.batch_size, config.data.workers
         train = make_dataset(splits["train"], config.data, config.augment, config.load_size, seed)
         gpu = config.training.device == "cuda"
-        loader = make_loader(train, batch_size=batch, workers=workers, seed=seed, shuffle=True, pin_memory=gpu)
+        part: Any = {"rank": self.ranks.rank, "ranks": self.ranks.size, "neighbours": self.ranks.place.local_size}
+        loader = make_loader(train, batch_size=batch, workers=workers, seed=seed, shuffle=True, pin_memory=gpu, **part)
         if "val" not in splits:
             return loader, None
         val = make_dataset(splits["val"], config.data, None, None, seed)
-        return loader, make_loader(val, batch_size=VALIDATION_BATCH, workers=0, shuffle=False)
+        return loader, make_loader(val, batch_size=VALIDATION_BATCH, workers=0, shuffle=False, **part)
 
     # ---- the epochs ------------------------------------------------------------------------------------------
 
     def fit(self, stop: Callable[[], int | None]) -> Progress:
         """Train to the last epoch. Raises Interrupted once `stop` names a signal, with all state saved."""
         progress, epochs = self.progress, self.config.training.epochs
-        per_epoch = len(self.train_loader.dataset)
-        self.display.begin(progress.images_seen, epochs * per_epoch)
+        self.display.begin(progress.images_seen, epochs * self._pairs)
         try:
             while progress.epoch < epochs and not self._out_of_patience():
                 self._train_epoch(stop)
                 self._finish_epoch()
-                if (signal := stop()) is not None and not progress.finished:
+                (signal,) = self.ranks.greatest(stop() or 0)
+                if signal and not progress.finished:
                     raise Interrupted(signal, self.folder)
         finally:
-            self.log.close()
+            if self.log is not None:
+                self.log.close()
         return progress
+
+    @property
+    def _pairs(self) -> int:
+        return len(self.train_loader.dataset)
 
     def _train_epoch(self, stop: Callable[[], int | None]) -> None:
         """The updates of one epoch, or of what is left of it."""
@@ -101,38 +123,51 @@ class Trainer:
         where = f"epoch {progress.epoch + 1}/{training.epochs}" + ("" if learns else " (D alone)")
         self.state.generator.train()
         self.state.discriminator.train()
-        sums = {name: torch.tensor(value) for name, value in progress.sums.items()}
+        # Each rank adds up its own parts; what the checkpoint holds of the epoch is rank 0's to remember.
+        sums = {name: torch.tensor(value if self.ranks.first else 0.0) for name, value in progress.sums.items()}
         began, seconds, seen = time.monotonic(), progress.seconds, progress.images_seen
-        for batch in self.train_loader.epoch(progress.epoch, progress.batch):
-            torch.manual_seed(seed_of(training.seed, progress.step))  # dropout
+        done = seen - progress.epoch * self._pairs  # of this epoch, whatever its batches were when it began
+        for batch in self.train_loader.epoch(progress.epoch, done):
+            torch.manual_seed(seed_of(training.seed, progress.step, self.ranks.rank))  # dropout
             source, target = self.fabric.to_device((batch.source, batch.target))
+            part, whole = len(batch.index), min(training.effective_batch, self._pairs - done)
             terms = update(
-                self.state, source, target, self.config.loss, backward=self.fabric.backward, generator_learns=learns
-            )
+                self.state, source, target, self.config.loss,
+                backward=self._backward(part, whole), generator_learns=learns,
+            )  # fmt: skip
+            self.ranks.average_(self._own_counts)
             if self.average is not None:
                 average_into(self.average, self.generator, training.ema)
-            count = len(batch.index)
-            sums = {name: sums.get(name, 0) + term * count for name, term in terms.items()}
+            sums = {
+                name: sums.get(name, 0) + (term * part if part else torch.zeros_like(term))
+                for name, term in terms.items()
+            }
             progress.step, progress.batch = progress.step + 1, progress.batch + 1
-            progress.images_seen += count
+            done, progress.images_seen = done + whole, progress.images_seen + whole
             progress.seconds = seconds + time.monotonic() - began
             self.display.advance(progress.images_seen, where)
-            signal = stop()
-            due = time.monotonic() - self._saved > SAVE_SECONDS
-            if (due or signal is not None) and progress.batch < len(self.train_loader):
-                progress.sums = {name: float(value) for name, value in sums.items()}
+            signal, due = self.ranks.greatest(stop() or 0, time.monotonic() - self._saved > SAVE_SECONDS)
+            if (due or signal) and done < self._pairs:
+                progress.sums = self.ranks.total(sums)
                 self._refuse_non_finite(progress.sums)
                 self._save()
-                if signal is not None:
+                if signal:
                     raise Interrupted(signal, self.folder)
-        progress.sums = {name: float(value) for name, value in sums.items()}
+        progress.sums = self.ranks.total(sums)
         self._pace = (progress.images_seen - seen) / (progress.seconds - seconds)
+
+    def _backward(self, part: int, whole: int) -> Callable[[Tensor], None]:
+        """Gradients of the mean over a batch of `whole` pairs, of which this rank has `part`.
+
+        The ranks' gradients are averaged as if their parts were equal, so a part counts by its share.
+        """
+        share = part * self.ranks.size / whole
+        return self.fabric.backward if share == 1 else lambda loss: self.fabric.backward(loss * share)
 
     def _finish_epoch(self) -> None:
         """Log, validate, sample, keep the best, save; the epoch counts as done from here on."""
         progress, training = self.progress, self.config.training
-        count = len(self.train_loader.dataset)
-        means = {name: value / count for name, value in progress.sums.items()}
+        means = {name: value / self._pairs for name, value in progress.sums.items()}
         self._refuse_non_finite(means)
         progress.epoch, progress.batch, progress.sums = progress.epoch + 1, 0, {}
         self._write_row("train", means)
@@ -151,23 +186,28 @@ class Trainer:
         self.shown.eval()
         self.state.discriminator.eval()
         discriminator = self.state.discriminator if self.config.loss.adversarial_weight else None
-        batches = self.val_loader.epoch(0)
+        batches = (batch for batch in self.val_loader.epoch(0) if len(batch.index))
         scores: list[ImageScore] = []
-        outputs: list[Tensor] = []
+        outputs: dict[int, Tensor] = {}
         for result, output in score(self.shown, discriminator, batches, self.config.loss, self.fabric.device):
             scores.append(result)
-            if len(outputs) < self.config.training.samples:
-                outputs.append(output.cpu())
-        means = mean_scores(scores)
+            if self._samples_are_due() and result.index < self.config.training.samples:
+                outputs[result.index] = output.cpu()
+        parts = self.ranks.gathered((scores, outputs))
+        # Added up in the order of the pairs, as one process would.
+        means = mean_scores(sorted((one for part, _ in parts for one in part), key=lambda one: one.index))
         self._refuse_non_finite({name: value for name, value in means.items() if name != "psnr"})  # inf for a copy
         if self._samples_are_due():
-            self._write_samples(outputs)
+            shown = dict(sorted(item for _, part in parts for item in part.items()))
+            self.ranks.agreed(lambda: self._write_samples(shown))
         return means
 
     # ---- what is written -------------------------------------------------------------------------------------
 
     def _write_row(self, split: str, values: dict[str, float]) -> None:
         progress = self.progress
+        if self.log is None:
+            return
         self.log.write(
             {
                 "step": progress.step,
@@ -181,10 +221,10 @@ class Trainer:
             }
         )
 
-    def _write_samples(self, outputs: list[Tensor]) -> None:
+    def _write_samples(self, outputs: dict[int, Tensor]) -> None:
         assert self.val_loader is not None
         rows = []
-        for index, output in enumerate(outputs):
+        for index, output in outputs.items():
             source, target, _ = self.val_loader.dataset[0, index]
             rows.append([images.to_array(image) for image in (source, output, target)])
         path = self.folder / "samples" / f"epoch_{self.progress.epoch:04}.png"
@@ -198,7 +238,8 @@ class Trainer:
         return epoch <= 3 or epoch % max(1, training.epochs // 40) == 0 or epoch == training.epochs
 
     def draw_curves(self) -> None:
-        """Write `curves.png`."""
+        """Write `curves.png`; for rank 0 to call."""
+        assert self.log is not None
         self.log.curves(
             self.folder / "curves.png",
             discriminator_epochs=self.config.training.discriminator_epochs,
@@ -219,7 +260,7 @@ class Trainer:
         plan, epoch = self.plan, progress.epoch
         card = make_card(self.config, plan.norm_statistics, plan.scale, plan.converts, epoch, dict(validation))
         kept = self.generator if self.average is None else self.average
-        Model(kept, self.discriminator, card).save(self.folder / "model")
+        self.ranks.agreed(lambda: Model(kept, self.discriminator, card).save(self.folder / "model"))
 
     def _say_epoch(self, means: dict[str, float], validation: dict[str, float]) -> None:
         progress = self.progress
@@ -264,11 +305,13 @@ class Trainer:
                 if not weights.isfinite().all():
                     self._refuse_non_finite({name: math.nan})
         tensors = {name: part.state_dict() for name, part in self._stateful().items()}
-        save_checkpoint(self.folder / "checkpoints", tensors, self.progress)
+        self.ranks.agreed(lambda: save_checkpoint(self.folder / "checkpoints", tensors, self.progress))
         self._saved = time.monotonic()
 
     def _restore(self) -> Progress:
-        saved = load_checkpoint(self.folder / "checkpoints", self.fabric.device)
+        # Rank 0 reads and hands on; on the CPU, or all would find their tensors on rank 0's GPU.
+        device = self.fabric.device if self.ranks.size == 1 else torch.device("cpu")
+        saved = self.ranks.agreed(lambda: load_checkpoint(self.folder / "checkpoints", device))
         if saved is None:
             return Progress()
         tensors, progress = saved
@@ -280,10 +323,37 @@ class Trainer:
         return progress
 
 
-def _fabric(config: Config) -> Fabric:
+def _fabric(config: Config, ranks: Ranks) -> Fabric:
+    """One device; for several ranks each has its own, and gradients are averaged while they are computed."""
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # the plan has said which arithmetic is used
     precision = {"32": "32-true", "bf16": "bf16-mixed"}[config.training.precision]
-    return Fabric(accelerator=config.training.device, devices=1, precision=precision)  # type: ignore[arg-type]
+    device = config.training.device
+    if ranks.size == 1:
+        return Fabric(accelerator=device, devices=1, precision=precision)  # type: ignore[arg-type]
+    own = torch.device("cuda", cuda_index(ranks.place)) if device == "cuda" else torch.device(device)
+    # D runs several times in an update, so its statistics must not be overwritten between; see _own_counts.
+    strategy = DDPStrategy(
+        parallel_devices=[own],
+        cluster_environment=OneDeviceEach(ranks),
+        forward_sync_buffers=False,
+        gradient_as_bucket_view=True,
+    )
+    fabric = Fabric(devices=1, num_nodes=ranks.size, strategy=strategy, precision=precision)  # type: ignore[arg-type]
+    fabric.launch()
+    return fabric
+
+
+class _Shown(nn.Module):
+    """A network that is only shown, never taught, under the training's arithmetic; its output is float32."""
+
+    def __init__(self, network: nn.Module, fabric: Fabric) -> None:
+        super().__init__()
+        self.network, self._fabric = network, fabric
+
+    def forward(self, source: Tensor) -> Tensor:
+        with self._fabric.autocast():
+            output: Tensor = self.network(source)
+        return output.float()
 
 
 def learning_rate(settings: Optimizer, epoch: int, epochs: int) -> float:
@@ -294,6 +364,7 @@ def learning_rate(settings: Optimizer, epoch: int, epochs: int) -> float:
     return settings.learning_rate * (1 - max(0, epoch + 1 - constant) / (epochs // 2 + 1))
 
 
-def seed_of(seed: int, step: int) -> int:
-    """One seed for one update, unrelated to its neighbours'."""
-    return int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0])
+def seed_of(seed: int, step: int, rank: int = 0) -> int:
+    """One seed for a rank's part of one update, unrelated to its neighbours' and to other ranks'."""
+    words = [seed, step, rank] if rank else [seed, step]
+    return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0])

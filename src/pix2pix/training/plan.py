@@ -7,8 +7,9 @@ from typing import Literal
 
 import torch
 
-from pix2pix.config import Config, resolved_depth
+from pix2pix.config import Config, Training, resolved_depth
 from pix2pix.data.check import CheckReport
+from pix2pix.data.loading import part_of
 from pix2pix.errors import ConfigError
 from pix2pix.inference.translate import choose_device
 
@@ -34,7 +35,6 @@ def make_plan(config: Config, report: CheckReport) -> Plan:
     """Derive everything that is open from the data and the machine. Raises ConfigError where that cannot be."""
     data, generator, training = config.data, config.generator, config.training
     height, width = data.image_size
-    batch, train_pairs = training.batch_size, report.counts.get("train", 0)
     values = config.model_copy(
         update={
             "data": data.model_copy(
@@ -49,7 +49,9 @@ def make_plan(config: Config, report: CheckReport) -> Plan:
                 update={
                     "device": choose_device(training.device),
                     "precision": choose_precision(training.precision, choose_device(training.device)),
-                    "norm_statistics": _statistics(config),
+                    "norm_statistics": _statistics(training),
+                    "devices": 1 if training.devices == "auto" else training.devices,
+                    "nodes": 1 if training.nodes == "auto" else training.nodes,
                 }
             ),
             "provenance": {
@@ -60,11 +62,8 @@ def make_plan(config: Config, report: CheckReport) -> Plan:
             },
         }
     )
-    if generator.bottleneck_norm and generator.norm == "batch" and train_pairs % batch == 1:
-        raise ConfigError(
-            f"generator.bottleneck_norm: the last batch of {train_pairs} pairs in batches of {batch} is a single "
-            "pair, which a batch norm on a 1x1 map turns into zeros; choose another --batch-size"
-        )
+    if generator.bottleneck_norm and generator.norm == "batch":
+        _refuse_single_pairs(training, report.counts.get("train", 0))
     native = report.native_size
     return Plan(
         config=values,
@@ -74,11 +73,24 @@ def make_plan(config: Config, report: CheckReport) -> Plan:
     )
 
 
-def _statistics(config: Config) -> Literal["image", "running"]:
-    chosen = config.training.norm_statistics
-    if chosen == "auto":
-        return "image" if config.training.batch_size == 1 else "running"
-    return chosen
+def _refuse_single_pairs(training: Training, pairs: int) -> None:
+    """Raises ConfigError if the last batch, or a process's part of it, is a single pair."""
+    batch, processes = training.effective_batch, training.processes
+    last, parts = pairs % batch, 1 if training.sync_norm else processes
+    if 1 in {len(range(last)[part_of(last, part, parts)]) for part in range(parts)}:
+        whole = "is" if parts == 1 else f"leaves one of {parts} processes"
+        raise ConfigError(
+            f"generator.bottleneck_norm: the last batch of {pairs} pairs in batches of {batch} {whole} a single "
+            "pair, which a batch norm on a 1x1 map turns into zeros; choose another --batch-size"
+        )
+
+
+def _statistics(training: Training) -> Literal["image", "running"]:
+    """`auto` -> the image's own where batch norm normalises single images in training, else the running averages."""
+    if training.norm_statistics == "auto":
+        together = training.effective_batch if training.sync_norm else training.batch_size
+        return "image" if together == 1 else "running"
+    return training.norm_statistics
 
 
 def choose_precision(precision: str, device: str) -> Literal["32", "bf16"]:
@@ -102,11 +114,22 @@ def describe(plan: Plan) -> list[str]:
     load = "x".join(map(str, config.load_size)) if config.augment.jitter else "none"
     head_start = f", D alone for the first {training.discriminator_epochs}" if training.discriminator_epochs else ""
     rate = f"{config.optimizer.learning_rate:g} {config.optimizer.schedule}"
+    batches = f"{training.batch_size}"
+    if training.processes > 1:
+        batches += f" x {training.processes} processes = {training.effective_batch}"
     return [
         f"pairs        {pairs}; {data.source_channels} -> {data.target_channels} channels, {data.direction}",
         f"pictures     {height}x{width}; jitter from {load}, {'mirrored' if config.augment.flip else 'not mirrored'}",
         f"generator    {generator.kind}, depth {generator.depth}, {generator.base_channels} base channels",
         f"patches      {config.discriminator.patch_size}x{config.discriminator.patch_size}, {config.loss.adversarial}",
-        f"training     {training.epochs} epochs of batches of {training.batch_size}{head_start}; rate {rate}",
-        f"machine      {training.device}, {training.precision} arithmetic, seed {training.seed}",
+        f"training     {training.epochs} epochs of batches of {batches}{head_start}; rate {rate}",
+        f"machine      {training.device}, {training.precision} arithmetic, seed {training.seed}{_processes(training)}",
     ]
+
+
+def _processes(training: Training) -> str:
+    if training.processes == 1:
+        return ""
+    norm = "over all processes" if training.sync_norm else "in each process apart"
+    machines = "one machine" if training.nodes == 1 else f"each of {training.nodes} machines"
+    return f"; {training.devices} processes on {machines}, batch norm {norm}"

@@ -18,6 +18,7 @@ from pix2pix.training.checkpoint import DESCRIPTION
 FREE = {
     "data.path", "data.source", "data.target", "data.cache", "data.workers",
     "training.epochs", "training.patience", "training.samples", "training.device",
+    "training.devices", "training.nodes", "training.rank_timeout",
     "provenance.pix2pix", "provenance.python", "provenance.torch",
 }  # fmt: skip
 
@@ -28,6 +29,8 @@ class Run:
 
     path: Path
     metrics: dict[str, dict[str, float]]
+    first: bool = True
+    """Whether this process is the one that speaks, among those that torchrun or srun started."""
 
     @property
     def model(self) -> Path:
@@ -66,6 +69,8 @@ def changed(folder: Path, config: Config) -> Iterator[tuple[str, Any, Any]]:
     saved = make_config(read_yaml(path), str(path))
     old, new = dict(_leaves(saved)), dict(_leaves(config))
     free = FREE if config.optimizer.schedule == "constant" else FREE - {"training.epochs"}
+    if config.training.effective_batch == saved.training.effective_batch:
+        free = free | {"training.batch_size"}  # the same pairs in each update, divided otherwise
     for field in sorted(old.keys() | new.keys()):
         if field not in free and old.get(field) != new.get(field):
             yield field, old.get(field), new.get(field)

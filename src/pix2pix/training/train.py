@@ -1,5 +1,6 @@
 """`train`: data and settings in, a run folder with a trained, validated model out."""
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -10,14 +11,16 @@ from typing import Any
 
 from pix2pix.config import Config, placed
 from pix2pix.data.check import check
-from pix2pix.data.pairs import PairSet, describe_unmatched
+from pix2pix.data.pairs import Pair, PairSet, describe_unmatched
 from pix2pix.errors import ConfigError, DataError, Interrupted
 from pix2pix.evaluation.curves import read_metrics
 from pix2pix.evaluation.report import write_run_report
 from pix2pix.presets import chosen_settings
 from pix2pix.training.display import Display
+from pix2pix.training.launch import launch
 from pix2pix.training.loop import Trainer
 from pix2pix.training.plan import Plan, describe, make_plan
+from pix2pix.training.ranks import choose_processes, joined, launcher_is_gone
 from pix2pix.training.run import Run, begin_run, open_run
 
 __all__ = ["Run", "plan_only", "train", "train_with"]
@@ -35,8 +38,9 @@ def train(
     """Train a translator on a folder of pairs; calling it again goes on where it was interrupted.
 
     `fields` are settings by their command-line names (`epochs=100`, `direction="BtoA"`, `base_channels=32`) or by
-    section (`generator={"kind": "resnet"}`). Raises ConfigError, DataError, RunError or OSError with one sentence,
-    and Interrupted, a KeyboardInterrupt, when a signal ended it.
+    section (`generator={"kind": "resnet"}`). Started by torchrun or srun, it is one process of a training; with
+    `devices=N` by itself, it starts them. Raises ConfigError, DataError, RunError or OSError with one sentence, and
+    Interrupted, a KeyboardInterrupt, when a signal ended it.
     """
     chosen = chosen_settings(data, preset, config, placed(fields))
     return train_with(chosen, None if run is None else Path(run), overwrite=overwrite)
@@ -44,25 +48,40 @@ def train(
 
 def train_with(config: Config, run: Path | None = None, *, overwrite: bool = False) -> Run:
     """The same for settings that are complete."""
-    with Display() as display:
-        plan, pairs = look(config, display)
-        folder = open_run(run, _name(config), plan.config, overwrite=overwrite)
-        _refuse_run_inside_data(folder, config)
-        begin_run(folder, plan.config, overwrite=overwrite)
-        display.say(f"run          {folder}")
-        trainer = Trainer(plan, pairs.splits, folder, display)
+    config, place = choose_processes(config, os.environ)
+    if place is None:
+        return launch(config, run, overwrite=overwrite)
+    with joined(place, config.training) as ranks, Display(silent=not ranks.first) as display:
+        plan, splits, folder = ranks.agreed(lambda: _begin(config, run, display, overwrite=overwrite))
+        trainer = Trainer(plan, splits, folder, display, ranks)
+
+        def report() -> Path:
+            trainer.draw_curves()
+            return write_run_report(folder)
+
         with stop_signals() as stop:
             try:
                 progress = trainer.fit(stop)
             except Interrupted:
-                trainer.draw_curves()
-                write_run_report(folder)
+                ranks.agreed(report)
                 raise
-        trainer.draw_curves()
-        by = plan.config.training.best_by if "val" in pairs.splits else "last"
+        page = ranks.agreed(report)
+        by = plan.config.training.best_by if "val" in splits else "last"
         display.say(f"kept epoch {progress.best_epoch} of {progress.epoch} (by {by}): {folder / 'model'}")
-        display.say(f"report       {write_run_report(folder)}")
-    return Run(folder, _newest_metrics(folder))
+        display.say(f"report       {page}")
+        return Run(folder, ranks.agreed(lambda: _newest_metrics(folder)), ranks.first)
+
+
+def _begin(
+    config: Config, run: Path | None, display: Display, *, overwrite: bool
+) -> tuple[Plan, dict[str, tuple[Pair, ...]], Path]:
+    """Look, plan, and make the run folder: what one process does for all."""
+    plan, pairs = look(config, display)
+    folder = open_run(run, _name(config), plan.config, overwrite=overwrite)
+    _refuse_run_inside_data(folder, config)
+    begin_run(folder, plan.config, overwrite=overwrite)
+    display.say(f"run          {folder}")
+    return plan, pairs.splits, folder
 
 
 def _refuse_run_inside_data(folder: Path, config: Config) -> None:
@@ -75,6 +94,9 @@ def _refuse_run_inside_data(folder: Path, config: Config) -> None:
 
 def plan_only(config: Config, run: Path | None = None, *, overwrite: bool = False) -> None:
     """Look at the data and say what would be done, and where; writes nothing. Raises as `train` does."""
+    config, place = choose_processes(config, os.environ)
+    if place is not None and place.rank:
+        return  # the first process says it
     with Display() as display:
         plan, _ = look(config, display)
         folder = open_run(run, _name(config), plan.config, overwrite=overwrite)
@@ -113,7 +135,10 @@ def look(config: Config, display: Display) -> tuple[Plan, PairSet]:
 
 @contextmanager
 def stop_signals() -> Iterator[Callable[[], int | None]]:
-    """Within the block, Ctrl-C and SIGTERM are only noted, for the loop to end at; a second one ends at once."""
+    """Within the block, Ctrl-C and SIGTERM are only noted, for the loop to end at; a second one ends at once.
+
+    That its launcher is gone is SIGTERM to a rank.
+    """
     seen: list[int] = []
 
     def note(number: int, _: FrameType | None) -> None:
@@ -125,7 +150,7 @@ def stop_signals() -> Iterator[Callable[[], int | None]]:
         return
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: seen[0] if seen else None
+        yield lambda: seen[0] if seen else signal.SIGTERM if launcher_is_gone() else None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
