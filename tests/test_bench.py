@@ -1,5 +1,6 @@
 """The benchmark: its counts against the paper's figures, its reference against the method, its words and ways out."""
 
+import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 from PIL import Image
 
 from pix2pix.bench import bench as verb
-from pix2pix.bench import limits, peak
+from pix2pix.bench import limits, peak, training
 from pix2pix.bench.conditions import Conditions, collect_pairs
 from pix2pix.bench.flops import Layer, patchgan_layers, step_work, unet_layers
 from pix2pix.bench.limits import Limits
@@ -25,6 +26,13 @@ from pix2pix.model import build_networks
 from pix2pix.presets import chosen_settings
 from pix2pix.training.step import State, make_adam, update
 
+RECORD = Path(__file__).parents[1] / "benchmarks" / "record.py"
+specification = importlib.util.spec_from_file_location("record", RECORD)
+assert specification is not None
+assert specification.loader is not None
+record = importlib.util.module_from_spec(specification)
+specification.loader.exec_module(record)
+
 TINY = ("--quick", "--image-size", "32", "--base-channels", "4", "--threads", "1")
 
 
@@ -35,6 +43,7 @@ def _brief(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Conditions, "rounds", lambda self, full: 1)
     monkeypatch.setattr(limits, "QUICK_SIDES", (128,))
     monkeypatch.setattr(limits, "QUICK_FLOATS", 2**16)
+    monkeypatch.setattr(training, "QUICK_SHAPES", {256: (1, 2)})
 
 
 def settings(size: int = 256, batch: int = 1, base: int = 64, **sections: Any) -> Config:
@@ -192,6 +201,59 @@ def test_growth_finds_the_dearest_pixel(tmp_path: Path) -> None:
     assert "^1.00" in row.note
     row = growth_row(straight | {"512 px, batch 2": (1.0,)}, conditions)  # 0.524 in proportion
     assert (row.ours, row.verdict) == ("512 px x 2", "missed")
+
+
+def entry(value: float, **changes: Any) -> dict[str, Any]:
+    row = Row(section="training", work="a step", value=value, must=1.25, raw={"ours": (1.0,)})
+    return {
+        "format": 1,
+        "date": "2026-11-25T00:00:00+00:00",
+        "machine": {"processor": "a processor", "threads": 2},
+        "settings": {"judged": True, "quick": False},
+        "limits": {"fp32": 2e11, "bf16": None, "bandwidth": 2e10},
+        "rows": [row.to_json()],
+        "seconds": 1.0,
+        "complete": True,
+    } | changes
+
+
+def test_benchmarks_are_recorded(tmp_path: Path) -> None:
+    history, page, bench = (tmp_path / name for name in ("history.jsonl", "page.md", "bench.json"))
+    page.write_text(f"before\n{record.BEGIN}\n{record.END}\nafter\n")
+    for value in (1.0, 1.5, 1.5):  # the last one is recorded already
+        bench.write_text(json.dumps(entry(value)))
+        record.main([str(bench), "--commit", "abc", "--history", str(history), "--page", str(page)])
+    lines = [json.loads(line) for line in history.read_text().splitlines()]
+    assert [line["rows"][0]["verdict"] for line in lines] == ["missed", "reached"]
+    assert "raw" not in lines[0]["rows"][0]
+    text = page.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert "| a step | ≥ 1.25 x | 1.00 x, missed | 1.50 x, reached |" in text
+
+
+def test_sections_measured_one_by_one_are_joined() -> None:
+    other = Row(section="memory", work="peak", value=1.0).to_json()
+    first = record.entry_of(entry(1.0), "abc")
+    second = record.entry_of(entry(1.0, rows=[other], limits={"fp32": 3e11, "bf16": None, "bandwidth": 1e10}), "abc")
+    whole = record.joined([first, second])
+    assert [row["work"] for row in whole["rows"]] == ["a step", "peak"]
+    assert (whole["limits"]["fp32"], whole["limits"]["bandwidth"], whole["seconds"]) == (3e11, 2e10, 2.0)
+    with pytest.raises(ValueError, match="twice"):
+        record.joined([first, first])
+    with pytest.raises(ValueError, match="different machines"):
+        record.joined([first, record.entry_of(entry(1.0, machine={"processor": "another"}), "abc")])
+
+
+@pytest.mark.parametrize("broken", [[], entry(1.0, complete=False), entry(1.0, rows=[]), entry(1.0, limits=None)])
+def test_only_whole_benchmarks_are_recorded(broken: Any, tmp_path: Path) -> None:
+    history, page, bench = (tmp_path / name for name in ("history.jsonl", "page.md", "bench.json"))
+    page.write_text(f"{record.BEGIN}\n{record.END}\n")
+    bench.write_text(json.dumps(broken))
+    with pytest.raises(SystemExit, match="cannot be recorded"):
+        record.main([str(bench), "--commit", "abc", "--history", str(history), "--page", str(page)])
+    assert not history.exists()
+    assert "|" not in page.read_text()
 
 
 # ---- the verb --------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,6 +31,7 @@ from pix2pix.training.plan import choose_precision
 
 TRAINED, QUICK_TRAINED, QUICK_VALIDATED = 24, 16, 8  # pairs
 EXPECTED = 0.6  # of the matrix multiply's speed; only for saying beforehand how long it will take
+SHORTEST_STEP = 0.03  # seconds, however small the networks are
 
 
 class Section(NamedTuple):
@@ -58,6 +60,7 @@ class Benchmark:
 
     machine: dict[str, Any]
     settings: dict[str, Any]
+    date: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
     limits: Limits | None = None
     rows: list[Row] = field(default_factory=list)
     profile: Profile | None = None
@@ -68,6 +71,7 @@ class Benchmark:
         """Plain values, every repetition's seconds included."""
         return {
             "format": 1,
+            "date": self.date,
             "machine": self.machine,
             "settings": self.settings,
             "limits": None if self.limits is None else asdict(self.limits),
@@ -173,7 +177,7 @@ def _measure(
 ) -> None:
     assert result.limits is not None
     quick = int(conditions.quick)
-    step = step_work(conditions.config()).flop / result.limits.fp32 / EXPECTED
+    step = max(step_work(conditions.config()).flop / result.limits.fp32 / EXPECTED, SHORTEST_STEP)
     expected = {name: SECTIONS[name].steps[quick] * step + SECTIONS[name].seconds[quick] for name in chosen}
     if profile:
         progress.say("taking a training step apart")

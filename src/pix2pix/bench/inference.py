@@ -30,9 +30,9 @@ def picture_rows(conditions: Conditions) -> Iterator[Row]:
     yield from _pictures("running", "32", conditions)
     yield from _pictures("image", "32", conditions)
     if not conditions.bf16:
-        must, aim = MUST["bf16"]
-        note = NO_BF16
-        yield Row(section="inference", work="one picture, bf16, running averages", must=must, aim=aim, note=note)
+        must, aim = map(conditions.must, MUST["bf16"])
+        work = "one picture, bf16, running averages"
+        yield Row(section="inference", work=work, must=must, aim=aim, note=NO_BF16)
 
 
 def _pictures(statistics: Statistics, precision: str, conditions: Conditions) -> Iterator[Row]:

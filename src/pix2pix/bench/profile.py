@@ -72,7 +72,7 @@ def profile_step(conditions: Conditions, limits: Limits, *, batch_size: int = 1)
     """Time the step that this machine trains with by default: in parts, and then by its convolutions."""
     training = our_training(conditions, conditions.config(batch_size=batch_size), "profile")
     config = training.plan.config
-    peak = limits.bf16 if config.training.precision == "bf16" and limits.bf16 else limits.fp32
+    peak = limits.of(config.training.precision)
     source, target = conditions.batch(batch_size)
     rounds = QUICK_ROUNDS if conditions.quick else ROUNDS
     for _ in range(2):

@@ -2,14 +2,14 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 from torch import Tensor
 
 from pix2pix.bench.conditions import NO_BF16, SMALLEST, Conditions
 from pix2pix.bench.flops import step_work
-from pix2pix.bench.limits import Limits
+from pix2pix.bench.limits import Limits, limits_of, probes
 from pix2pix.bench.measure import Timing, faster, interleaved
 from pix2pix.bench.ours import OurTraining, our_training, silent
 from pix2pix.bench.reference import Reference
@@ -19,12 +19,19 @@ from pix2pix.evaluation.report import write_run_report
 from pix2pix.training.display import Display
 
 BATCHES = (1, 4)
-MUST: dict[str, dict[int, tuple[float, float]]] = {  # batch -> must reach, aim
-    "fp32": {1: (1.25, 1.5), 4: (1.08, 1.2)},
-    "bf16": {1: (2.4, 2.8), 4: (2.1, 2.3)},
-    "bf16 against modern": {1: (1.35, 1.6), 4: (1.2, 1.35)},
-    "floor": {1: (0.70, 0.85), 4: (0.77, 0.88)},
-}
+Targets = dict[int, tuple[float, float]]
+"""Batch -> must reach, aim."""
+MODERN = "a reference with bf16 autocast and fused Adam"
+# fmt: off
+COMPARED: tuple[tuple[str, str, str, Targets], ...] = (
+    # ours         against       in words                   targets
+    ("32 exact",   "reference",  "fp32, exact order",       {1: (1.25, 1.5), 4: (1.08, 1.2)}),
+    ("32",         "reference",  "fp32, default settings",  {}),
+    ("bf16",       "reference",  "bf16",                    {1: (2.4, 2.8), 4: (2.1, 2.3)}),
+    ("bf16",       "modern",     f"bf16, against {MODERN}", {1: (1.35, 1.6), 4: (1.2, 1.35)}),
+)
+# fmt: on
+FLOOR_TARGETS: Targets = {1: (0.70, 0.85), 4: (0.77, 0.88)}  # for bf16
 FULL_EPOCH = 320  # pairs of the facades that are trained on, of 400
 VALIDATED = 40
 EPOCHS = 200
@@ -33,96 +40,80 @@ EPOCHS = 200
 def step_rows(conditions: Conditions, limits: Limits) -> Iterator[Row]:
     """Ours against the reference in fp32 and in bf16, batch 1 and 4, and each as a share of the floor."""
     for batch in BATCHES:
-        yield from _steps_of(batch, conditions, limits)
+        yield from _steps_of(batch, conditions)
 
 
-def _steps_of(batch: int, conditions: Conditions, limits: Limits) -> Iterator[Row]:
+def _steps_of(batch: int, conditions: Conditions) -> Iterator[Row]:
+    """The steps and the machine's limits in turns, so that each share is of what the machine did at that time."""
     source, target = conditions.batch(batch)
-    depth = resolved_depth(conditions.config().generator, (conditions.image_size, conditions.image_size))
-    settings: dict[str, Config] = {"fp32 exact": conditions.config(batch_size=batch, precision="32", order="exact")}
+    settings = {
+        "32 exact": conditions.config(batch_size=batch, precision="32", order="exact"),
+        "32": conditions.config(batch_size=batch, precision="32"),
+    }
     if conditions.bf16:
         settings["bf16"] = conditions.config(batch_size=batch, precision="bf16")
-    base = conditions.base_channels
+    depth, base = resolved_depth(settings["32"].generator, settings["32"].data.image_size), conditions.base_channels
     steps: dict[str, Callable[[Tensor, Tensor], object]] = {"reference": Reference(depth=depth, base=base).step}
     if conditions.bf16:
         steps["modern"] = Reference(depth=depth, base=base, modern=True).step
     for name, config in settings.items():
         steps[name] = our_training(conditions, config, f"step {name} {batch}").step
 
-    rounds = conditions.rounds(9 if batch == 1 else 5)
-    tasks = {name: partial(step, source, target) for name, step in steps.items()}
-    timings = interleaved(tasks, rounds, conditions.tick)
+    probed = probes(bf16=conditions.bf16, quick=True)
+    tasks: dict[str, Callable[[], object]] = {name: partial(step, source, target) for name, step in steps.items()}
+    tasks |= {name: probe.work for name, probe in probed.items()}
+    timings = interleaved(tasks, conditions.rounds(9 if batch == 1 else 5), conditions.tick)
+    limits = limits_of(probed, {name: timings[name].median for name in probed})
 
-    yield _against("reference", "fp32 exact", batch, MUST["fp32"], conditions, timings, "fp32, exact order")
-    if not conditions.bf16:
-        for must, what in (("bf16", "reference"), ("bf16 against modern", "reference with bf16 and fused Adam")):
-            yield _not_measured(f"training step, bf16, batch {batch}, against the {what}", *MUST[must][batch])
-    else:
-        yield _against("reference", "bf16", batch, MUST["bf16"], conditions, timings, "bf16")
-        yield _against("modern", "bf16", batch, MUST["bf16 against modern"], conditions, timings, "bf16, modern")
-    yield from _floor_rows(batch, conditions, limits, timings, settings)
-
-
-def _against(
-    reference: str,
-    ours: str,
-    batch: int,
-    musts: dict[int, tuple[float, float]],
-    conditions: Conditions,
-    timings: dict[str, Timing],
-    words: str,
-) -> Row:
-    ratio = faster(timings[ours], timings[reference])
-    must, aim = musts[batch]
-    return Row(
-        section="training",
-        work=f"training step, {words}, batch {batch}",
-        ours=milliseconds(timings[ours].median),
-        reference=milliseconds(timings[reference].median),
-        value=ratio.value,
-        must=conditions.must(must),
-        aim=conditions.must(aim),
-        spread=(ratio.low, ratio.high),
-        raw={"ours": timings[ours].seconds, "reference": timings[reference].seconds},
-    )
-
-
-def _not_measured(work: str, must: float, aim: float) -> Row:
-    return Row(section="training", work=work, must=must, aim=aim, note=NO_BF16)
-
-
-def _floor_rows(
-    batch: int, conditions: Conditions, limits: Limits, timings: dict[str, Timing], settings: dict[str, Config]
-) -> Iterator[Row]:
-    """How much of each step no implementation could have spared on this machine."""
-    must, aim = MUST["floor"][batch]
-    for name, config in settings.items():
-        peak = limits.bf16 if name == "bf16" else limits.fp32
-        assert peak is not None
-        floor = step_work(config, order="exact").floor(peak, limits.bandwidth)
-        judged = name == "bf16"
+    for ours, reference, words, targets in COMPARED:
+        must, aim = targets.get(batch, (None, None))
+        must, aim, work = conditions.must(must), conditions.must(aim), f"training step, {words}, batch {batch}"
+        if ours not in timings:
+            yield Row(section="training", work=work, must=must, aim=aim, note=NO_BF16)
+            continue
+        ratio = faster(timings[ours], timings[reference])
         yield Row(
             section="training",
-            work=f"share of the floor, {name}, batch {batch}",
-            ours=milliseconds(timings[name].median),
-            reference=milliseconds(floor),
-            value=floor / timings[name].median,
-            unit="%",
-            must=conditions.must(must) if judged else None,
-            aim=conditions.must(aim) if judged else None,
-            note=f"the reference is at {shown(floor / timings['reference'].median, '%')}"
-            if name.startswith("fp32")
-            else "",
-        )
-    if not conditions.bf16:
-        yield Row(
-            section="training",
-            work=f"share of the floor, bf16, batch {batch}",
-            unit="%",
+            work=work,
+            ours=milliseconds(timings[ours].median),
+            reference=milliseconds(timings[reference].median),
+            value=ratio.value,
             must=must,
             aim=aim,
-            note=NO_BF16,
+            spread=(ratio.low, ratio.high),
+            raw={"ours": timings[ours].seconds, "reference": timings[reference].seconds},
         )
+    for name in ("32 exact", "32", "bf16"):
+        yield _floor_row(name, batch, conditions, limits, timings, settings.get(name))
+
+
+def _floor_row(
+    name: str,
+    batch: int,
+    conditions: Conditions,
+    limits: Limits,
+    timings: Mapping[str, Timing],
+    config: Config | None,
+) -> Row:
+    """How much of a step no implementation of its arithmetic could have spared on this machine."""
+    must, aim = map(conditions.must, FLOOR_TARGETS[batch] if name == "bf16" else (None, None))
+    work = f"share of the floor, {name.replace('32', 'fp32')}, batch {batch}"
+    if config is None:
+        return Row(section="training", work=work, unit="%", must=must, aim=aim, note=NO_BF16)
+    step, peak = step_work(config), limits.of(config.training.precision)
+    floor = step.floor(peak, limits.bandwidth)
+    return Row(
+        section="training",
+        work=work,
+        ours=milliseconds(timings[name].median),
+        reference=milliseconds(floor),
+        value=floor / timings[name].median,
+        unit="%",
+        must=must,
+        aim=aim,
+        note=f"{step.flop / 1e9:.1f} GFLOP at {peak / 1e9:.0f} GFLOP/s, Adam at {limits.bandwidth / 1e9:.1f} GB/s; "
+        f"the reference is at {shown(floor / timings['reference'].median, '%')}",
+    )
 
 
 # ---- a whole run -----------------------------------------------------------------------------------------------
