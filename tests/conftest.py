@@ -1,6 +1,7 @@
 """Small real data for every test: procedural facades, and a model trained on them for a few seconds."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,20 @@ from pix2pix.presets import chosen_settings
 from pix2pix.training.train import train_with
 
 TINY = {
-    "data": {"direction": "BtoA", "image_size": 32, "cache": True},
+    "data": {"direction": "BtoA", "image_size": 32},
     "generator": {"base_channels": 4},
     "discriminator": {"base_channels": 4, "patch_size": 16},
     "training": {"epochs": 2, "batch_size": 2, "precision": "32", "device": "cpu", "samples": 2},
 }
 """Settings of a training that takes a second or two."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What is kept between runs is kept for this run of the tests only."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -1,13 +1,17 @@
 """The report names everything wrong with a data set at once, from headers or from pixels."""
 
 import json
+import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pix2pix.config import Data
-from pix2pix.data import images
+from pix2pix.data import check as checking
+from pix2pix.data import findings, images
 from pix2pix.data.check import CheckReport, check
 from pix2pix.errors import DataError
 
@@ -41,7 +45,9 @@ def test_a_good_set(folder: Path, decode: bool) -> None:
     assert report.sizes == {"6x8": 12}
     assert report.native_size == (6, 8)
     assert (report.source_channels, report.target_channels) == (1, 3)
-    assert seen == [(done, 12) for done in range(1, 13)]
+    assert seen[0] == (1, 12)
+    assert seen[-1] == (12, 12)
+    assert seen == sorted(seen)
     assert check(Data(path=str(folder), direction="BtoA"), decode=decode).source_channels == 3
 
 
@@ -118,3 +124,158 @@ def test_nothing_readable(tmp_path: Path) -> None:
     report = check(Data(path=str(tmp_path)))
     assert (report.source_channels, report.native_size, len(report.problems)) == (None, None, 3)
     assert "source ?" in report.to_text()
+
+
+# ---- what is remembered --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def looked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Path], tuple[list[str], CheckReport]]:
+    """A check of a folder, with a memory of its own -> the names of the files that were opened, and the report."""
+    monkeypatch.setattr(findings, "FRESH_SECONDS", 0)
+    opened: list[str] = []
+    original = checking._look
+    monkeypatch.setattr(
+        checking, "_look", lambda file, *rest: (opened.append(Path(file).name), original(file, *rest))[1]
+    )
+
+    def look(folder: Path) -> tuple[list[str], CheckReport]:
+        opened.clear()
+        report = check(Data(path=str(folder), cache_dir=str(tmp_path / "memory")))
+        return sorted(opened), report
+
+    return look
+
+
+def sides(root: Path) -> Path:
+    """Four side-by-side files: good, flat on the right, odd, broken."""
+    images.write(root / "train/good.png", noise(6, 16))
+    images.write(root / "train/flat.png", np.concatenate([noise(6, 8), np.zeros((6, 8, 3), np.uint8)], axis=1))
+    images.write(root / "train/odd.png", noise(6, 15))
+    (root / "train/broken.png").write_bytes(b"no image")
+    return root
+
+
+def test_unchanged_files_are_not_opened_again(
+    tmp_path: Path, looked: Callable[[Path], tuple[list[str], CheckReport]]
+) -> None:
+    folder = sides(tmp_path / "data")
+    opened, first = looked(folder)
+    assert opened == ["broken.png", "flat.png", "good.png", "odd.png"]
+    assert len(first.problems) == 2
+    assert len(first.warnings) == 1
+    opened, second = looked(folder)
+    assert opened == []
+    assert second == first
+    images.write(folder / "train/broken.png", noise(6, 16))
+    (folder / "train/odd.png").unlink()
+    opened, third = looked(folder)
+    assert opened == ["broken.png"]
+    assert not third.problems
+    shutil.move(folder / "train/good.png", folder / "train/better.png")  # its content is the same, its name is not
+    assert looked(folder)[0] == ["better.png"]
+
+
+def test_the_same_size_and_time_do_not_hide_a_change(
+    tmp_path: Path, looked: Callable[[Path], tuple[list[str], CheckReport]]
+) -> None:
+    folder = sides(tmp_path / "data")
+    looked(folder)
+    path = folder / "train/broken.png"
+    before = path.stat()
+    path.write_bytes(b"no IMAGE")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert looked(folder)[0] == ["broken.png"]
+
+
+def test_a_question_of_another_kind_is_another_question(
+    tmp_path: Path, looked: Callable[[Path], tuple[list[str], CheckReport]]
+) -> None:
+    """One file as two halves, and as a whole; by its header only."""
+    folder = sides(tmp_path / "data")
+    for name in ("broken", "flat"):
+        (folder / f"train/{name}.png").unlink()
+    assert looked(folder)[0] == ["good.png", "odd.png"]
+    rows = "".join(f"../data/train/{name}.png,../data/train/{name}.png\n" for name in ("good", "odd"))
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "whole/pairs.csv").write_text("source,target\n" + rows)
+    folder = tmp_path / "whole"
+    opened, report = looked(folder)
+    assert opened == ["good.png", "odd.png"]
+    assert report.ok
+    assert report.sizes == {"6x16": 1, "6x15": 1}
+    assert check(Data(path=str(folder), cache_dir=str(tmp_path / "memory")), decode=False).sizes == report.sizes
+
+
+def test_an_interrupted_look_keeps_what_it_has_seen(
+    tmp_path: Path, looked: Callable[[Path], tuple[list[str], CheckReport]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(60):
+        images.write(tmp_path / f"data/train/{number}.png", noise(6, 16))
+    counting = checking._look
+    seen: list[str] = []
+
+    def interrupted(file: str, *rest: object) -> object:
+        seen.append(file)
+        if len(seen) == 40:
+            raise KeyboardInterrupt
+        return counting(file, *rest)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checking, "_look", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            looked(tmp_path / "data")
+    assert len(looked(tmp_path / "data")[0]) <= 60 - 39
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"no database at all, but long enough to be one" * 50, b"SQLite format 3\0" * 90]
+)
+def test_a_broken_memory_is_made_anew(
+    content: bytes, tmp_path: Path, looked: Callable[[Path], tuple[list[str], CheckReport]]
+) -> None:
+    folder = sides(tmp_path / "data")
+    _, first = looked(folder)
+    (database,) = (tmp_path / "memory").glob("*.sqlite")
+    database.write_bytes(content)
+    assert looked(folder) == (["broken.png", "flat.png", "good.png", "odd.png"], first)
+    assert looked(folder) == ([], first)
+
+
+def test_a_foreign_memory_is_made_anew(tmp_path: Path, looked: Callable[[Path], tuple[list[str], CheckReport]]) -> None:
+    import sqlite3
+
+    folder = sides(tmp_path / "data")
+    _, first = looked(folder)
+    (database,) = (tmp_path / "memory").glob("*.sqlite")
+    for change in (
+        "UPDATE findings SET answer = '[7]'",
+        "DROP TABLE findings",
+        "ALTER TABLE findings DROP COLUMN answer",
+    ):
+        connection = sqlite3.connect(database)
+        with connection:
+            connection.execute(change)
+        connection.close()
+        opened, report = looked(folder)
+        assert (len(opened), report) == (4, first)
+        assert looked(folder)[0] == []
+
+
+def test_without_a_place_to_remember_it_is_said_and_done(
+    tmp_path: Path, looked: Callable[[Path], tuple[list[str], CheckReport]], caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = sides(tmp_path / "data")
+    (tmp_path / "memory").write_text("a file where the folder would be")
+    for _ in range(2):
+        caplog.clear()
+        assert len(looked(folder)[0]) == 4
+        (record,) = caplog.records
+        assert str(tmp_path / "memory") in record.getMessage()
+
+
+def test_a_file_changed_just_now_is_looked_at_again(tmp_path: Path) -> None:
+    """Its times could stay the same if it changed once more."""
+    images.write(tmp_path / "1.png", noise())
+    assert findings.stamp(str(tmp_path / "1.png")) is None
+    assert findings.stamp(str(tmp_path / "none.png")) is None

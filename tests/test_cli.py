@@ -376,7 +376,7 @@ def printed(cli: Cli, *words: object) -> dict[str, Any]:
     [
         [],
         ["--preset", "slides"],
-        ["--preset", "junyanz", "--image-size", "64x128", "--no-cache", "--workers", "2", "--betas", "0.4", "0.9"],
+        ["--preset", "junyanz", "--image-size", "64x128", "--cache", "none", "--workers", "2", "--betas", "0.4", "0.9"],
         ["--generator.kind", "resnet", "--discriminator.patch-size", "16", "--source-channels", "1", "--ema", "0.9"],
         ["--direction", "BtoA", "--load-size", "300", "--l2-weight", "3", "--patience", "4", "--base-channels", "8"],
     ],
@@ -429,7 +429,7 @@ def test_the_presets_are_the_published_recipes(cli: Cli) -> None:
 FLAGS = """
     --run --preset --config --base-channels --overwrite --print-config --dry-run
     --source --target --direction --image-size --source-channels --target-channels
-    --val-fraction --test-fraction --split-seed --cache --workers
+    --val-fraction --test-fraction --split-seed --cache --cache-dir --cache-gigabytes --workers
     --jitter --load-size --flip
     --generator.kind --generator.depth --generator.base-channels --generator.norm --generator.bottleneck-norm
     --generator.dropout --generator.dropout-layers

@@ -1,6 +1,7 @@
 """Batches depend on (seed, epoch) alone: not on workers, cache or resuming; source and target stay in step."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -15,10 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
+from torchvision.transforms.v2 import functional
 
 from pix2pix.config import Augment, Data
 from pix2pix.data import images, loading
 from pix2pix.data.augment import augmented, draw, resized
+from pix2pix.data.cache import DiskCache, MemoryCache
 from pix2pix.data.loading import Batch, EpochSampler, PairDataset, PairLoader, make_dataset, make_loader
 from pix2pix.data.pairs import Pair, find_pairs
 from pix2pix.errors import DataError
@@ -37,7 +40,7 @@ def pairs(tmp_path: Path) -> tuple[Pair, ...]:
 
 
 def dataset(pairs: Sequence[Pair], *, augment: Augment | None = None, **settings: object) -> PairDataset:
-    data = Data.model_validate({"image_size": SIZE, "cache": False, **settings})
+    data = Data.model_validate({"image_size": SIZE, "cache": "none", **settings})
     return make_dataset(pairs, data, augment, LOAD_SIZE, seed=3)
 
 
@@ -96,14 +99,15 @@ def test_order_changes_with_epoch_and_seed() -> None:
     assert len(orders) == 3
 
 
-@pytest.mark.parametrize("cache", [False, True])
-def test_workers_and_cache_change_nothing(pairs: tuple[Pair, ...], cache: bool) -> None:
+@pytest.mark.parametrize("cache", ["none", "memory", "disk"])
+def test_workers_and_cache_change_nothing(pairs: tuple[Pair, ...], cache: str) -> None:
     alone = loader(dataset(pairs, augment=Augment()))
     expected = [list(alone.epoch(epoch)) for epoch in (0, 1)]
     assert not same(*expected)
     for workers in (0, 1, 2):
         data = dataset(pairs, augment=Augment(), cache=cache, workers=workers)
-        assert data.cached == cache
+        kind = {type(None): "none", MemoryCache: "memory", DiskCache: "disk"}[type(data.cache)]
+        assert kind == cache
         batches = loader(data, workers)
         for epoch in (0, 1, 0):
             assert same(batches.epoch(epoch), expected[epoch])
@@ -168,7 +172,7 @@ def test_crop_and_mirror_by_hand() -> None:
         drawn = draw(np.random.default_rng(seed), (4, 5), (3, 2), flip=True)
         expected = pixels.numpy()[:, drawn.top : drawn.top + 3, drawn.left : drawn.left + 2]
         expected = expected[..., ::-1] if drawn.flip else expected
-        assert np.array_equal(augmented(pixels, drawn, (3, 2)).numpy(), expected)
+        assert np.array_equal(augmented(pixels.numpy(), drawn, (3, 2)), expected)
 
 
 def test_resizing_agrees_with_pillow() -> None:
@@ -179,6 +183,32 @@ def test_resizing_agrees_with_pillow() -> None:
         expected = np.array(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))
         result = resized(tensor, (height, width)).permute(1, 2, 0).numpy()
         assert np.abs(result.astype(int) - expected).max() <= 1
+
+
+def test_a_batch_is_what_it_is_made_of(pairs: tuple[Pair, ...]) -> None:
+    """To the bit, the plain way: six channels at once, one pair after the other."""
+    for batch in loader(dataset(pairs, augment=Augment())).epoch(2):
+        for source, target, index in zip(batch.source, batch.target, batch.index.tolist(), strict=True):
+            stacked = torch.cat([images.to_bytes(side) for side in loading.read_pair(pairs[index])])
+            stacked = functional.resize(stacked, list(LOAD_SIZE), antialias=True)
+            drawn = draw(np.random.default_rng([3, 2, index]), LOAD_SIZE, SIZE, flip=True)
+            crop = stacked[:, drawn.top : drawn.top + SIZE[0], drawn.left : drawn.left + SIZE[1]]
+            expected = images.scaled(crop.flip(-1) if drawn.flip else crop)
+            assert torch.equal(torch.cat([source, target]), expected)
+
+
+def test_bytes_become_the_same_numbers_by_both_ways() -> None:
+    every = np.arange(256, dtype=np.uint8)
+    image = np.empty(256, np.float32)
+    images.scale_into(image, every)
+    assert np.array_equal(image, images.scaled(torch.from_numpy(every)).numpy())
+
+
+def test_many_channels_are_resized_like_few() -> None:
+    pixels = torch.randint(0, 256, (7, 30, 23), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    for size in ((15, 40), (61, 9)):
+        assert torch.equal(resized(pixels, size), torch.cat([resized(one[None], size) for one in pixels]))
+        assert torch.equal(resized(pixels, size), functional.resize(pixels, list(size), antialias=True))
 
 
 @pytest.mark.parametrize("augment", [None, Augment(), Augment(jitter=False), Augment(flip=False)])
@@ -209,37 +239,26 @@ def test_the_cache_decodes_once(pairs: tuple[Pair, ...], monkeypatch: pytest.Mon
         return original(pair)
 
     monkeypatch.setattr(loading, "read_pair", counted)
-    batches = loader(dataset(pairs, augment=Augment(), cache=True))
+    batches = loader(dataset(pairs, augment=Augment(), cache="memory"))
     for epoch in range(3):
         list(batches.epoch(epoch))
     assert sorted(read) == [pair.name for pair in pairs]
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_what_does_not_fit_is_not_cached(
-    pairs: tuple[Pair, ...], workers: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    needed = 7 * 6 * LOAD_SIZE[0] * LOAD_SIZE[1]
-    for free, fits in [(4 * needed, True), (4 * needed - 1, False)]:
-        monkeypatch.setattr(loading, "_free_shared_memory" if workers else "_free_memory", lambda free=free: free)
-        assert dataset(pairs, augment=Augment(), cache=True, workers=workers).cached == fits
+def test_a_cache_goes_to_a_process_that_is_not_forked(pairs: tuple[Pair, ...]) -> None:
+    for kind in ("memory", "disk"):
+        whole = dataset(pairs, augment=Augment(), cache=kind)
+        list(loader(whole).epoch(0))
+        twin = pickle.loads(pickle.dumps(whole))
+        assert same(loader(twin).epoch(1), loader(whole).epoch(1))
 
 
 def test_workers_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
     for cores, expected in [(1, 0), (2, 0), (3, 2), (64, 4)]:
         monkeypatch.setattr(loading.os, "sched_getaffinity", lambda _, cores=cores: set(range(cores)), raising=False)
-        assert loading.resolved_workers("auto", cached=False) == expected
-        assert loading.resolved_workers("auto", cached=True) == 0
-        assert loading.resolved_workers(3, cached=True) == 3
-
-
-def test_a_containers_limit_counts(tmp_path: Path) -> None:
-    assert loading._free_in_container(tmp_path, 7) == 7
-    for name, text in [("memory.current", "60\n"), ("memory.stat", "anon 9\ninactive_file 25\nactive_file 5\n")]:
-        (tmp_path / name).write_text(text)
-    for limit, free in [("max", 7), ("100", 65)]:
-        (tmp_path / "memory.max").write_text(limit + "\n")
-        assert loading._free_in_container(tmp_path, 7) == free
+        assert loading.resolved_workers("auto", in_memory=False) == expected
+        assert loading.resolved_workers("auto", in_memory=True) == 0
+        assert loading.resolved_workers(3, in_memory=True) == 3
 
 
 # ---- signals -------------------------------------------------------------------------------------------------
@@ -253,7 +272,7 @@ from pix2pix.data.pairs import find_pairs
 seen = []
 for number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, lambda number, _: seen.append(number))
-data = Data(path=sys.argv[1], image_size=16, cache=False, val_fraction=0, test_fraction=0)
+data = Data(path=sys.argv[1], image_size=16, cache="none", val_fraction=0, test_fraction=0)
 pairs = find_pairs(data).splits["train"]
 batches = make_loader(make_dataset(pairs, data, Augment(), (18, 18), 0), batch_size=1, workers=2, shuffle=True)
 started = iter(batches.epoch(0))

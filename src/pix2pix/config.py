@@ -66,6 +66,11 @@ def _number(value: Any) -> Any:
     return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
+def _cache(value: Any) -> Any:
+    """Yes and no are what earlier files say."""
+    return {True: "auto", False: "none"}[value] if isinstance(value, bool) else value
+
+
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
@@ -74,6 +79,7 @@ Direction = Literal["AtoB", "BtoA"]
 Channels = Annotated[Literal[1, 3], BeforeValidator(_number)]
 PatchSize = Annotated[Literal[1, 16, 34, 70, 142, 286], BeforeValidator(_number)]
 BestBy = Literal["l1", "psnr", "ssim", "last"]
+Cache = Annotated[Literal["auto", "memory", "disk", "none"], BeforeValidator(_cache)]
 
 
 class Section(BaseModel):
@@ -105,8 +111,13 @@ class Data(Section):
     """Share of `train` that becomes `test` where there is no such split."""
     split_seed: int = 0
     """Seed of the carved split; a pair's place depends on its name and this number."""
-    cache: bool = True
-    """Keep decoded pairs in memory where they fit into a quarter of what is free."""
+    cache: Cache = "auto"
+    """Where decoded pairs are kept: in memory if a quarter of what is free is enough, else on disk if there is room,
+    else nowhere; `memory`, `disk` and `none` are one of these only."""
+    cache_dir: str | None = None
+    """Folder of the disk cache and of what was found out of files; by default pix2pix in XDG_CACHE_HOME or ~/.cache."""
+    cache_gigabytes: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 30.0
+    """Most that the disk cache may take; the longest unused part is removed first."""
     workers: Literal["auto"] | Annotated[int, Field(ge=0)] = "auto"
     """Loader processes; 0 loads in the training process."""
 

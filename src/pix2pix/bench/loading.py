@@ -20,7 +20,7 @@ def loading_rows(conditions: Conditions) -> Iterator[Row]:
     config = conditions.config()
     pairs = find_pairs(config.data).splits["train"][:READ]
     cached = make_dataset(pairs, config.data, config.augment, config.load_size, 0)
-    reading = make_dataset(pairs, config.data.model_copy(update={"cache": False}), config.augment, config.load_size, 0)
+    reading = make_dataset(pairs, config.data.model_copy(update={"cache": "none"}), config.augment, config.load_size, 0)
     usual = ReferencePairs([pair.source.path for pair in pairs], image_size=conditions.image_size)
     passes = 8  # over the cached pairs, for a repetition that is long enough
 

@@ -1,11 +1,15 @@
-"""A stacked pair (C, H, W) in, jittered and perhaps mirrored out: one draw goes for both images."""
+"""The pictures of a pair (C, H, W) in, jittered and perhaps mirrored out: one draw goes for both images."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
+Array = NDArray[Any]
 Size = tuple[int, int]
 """(height, width) in pixels."""
 
@@ -30,12 +34,16 @@ def resized(pixels: Tensor, size: Size) -> Tensor:
     """(C, H, W) uint8 -> (C, *size), bilinear, antialiased; the same tensor if it fits already."""
     if tuple(pixels.shape[-2:]) == size:
         return pixels
-    fitted: Tensor = functional.resize(pixels, list(size), antialias=True)
+    # torch has vector code for up to four channels, with the same result: eight times faster than six at once
+    parts = [functional.resize(part, list(size), antialias=True) for part in torch.split(pixels, 4)]
+    fitted: Tensor = parts[0] if len(parts) == 1 else torch.cat(parts)
     return fitted
 
 
-def augmented(pixels: Tensor, drawn: Draw, image_size: Size) -> Tensor:
-    """(C, *load_size) -> (C, *image_size): the drawn crop, mirrored if drawn so."""
-    height, width = image_size
+def augmented(pixels: Array, drawn: Draw, size: Size) -> Array:
+    """(C, *load_size) -> (C, *size): the drawn crop, mirrored if drawn so; a view where it can be."""
+    height, width = size
     crop = pixels[:, drawn.top : drawn.top + height, drawn.left : drawn.left + width]
-    return crop.flip(-1) if drawn.flip else crop
+    if not drawn.flip:
+        return crop
+    return torch.from_numpy(np.ascontiguousarray(crop)).flip(-1).numpy()  # numpy would go byte by byte

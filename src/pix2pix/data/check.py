@@ -1,21 +1,27 @@
 """A data set in, a report out: what is there, and everything that would stand in the way of training."""
 
 import os
-from collections import Counter
+import time
+from array import array
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pix2pix.config import Data
 from pix2pix.data import images
+from pix2pix.data.findings import Findings, cache_folder, stamp
 from pix2pix.data.images import ImageFacts, Pixels
-from pix2pix.data.pairs import ImageRef, Pair, PairSet, find_pairs
+from pix2pix.data.pairs import Half, Pair, PairSet, find_pairs
 from pix2pix.errors import DataError
 
 THREADS = max(1, min(4, os.cpu_count() or 1))
+AHEAD = 8 * THREADS
+"""Pairs that may wait for their turn in the report: memory stays bounded, and an interruption loses little."""
+PROGRESS_SECONDS = 0.05
 
 
 class Problem(NamedTuple):
@@ -96,27 +102,28 @@ class CheckReport:
 
 
 def check(data: Data, *, decode: bool = True, progress: Callable[[int, int], None] | None = None) -> CheckReport:
-    """Look at every pair: decoded in full, or at headers only. Calls progress(done, total).
+    """Look at every pair: decoded in full, or at headers only. Calls progress(done, total) now and then and at the end.
 
-    Raises DataError or ConfigError only where no pairs are found at all; what is wrong with files is reported.
+    What a file holds is remembered until it changes, so that a second look takes no longer than asking for its times;
+    so is what an interrupted look has seen. Raises DataError or ConfigError only where no pairs are found at all;
+    what is wrong with files is reported.
     """
     found = find_pairs(data)
     pairs = [pair for split in found.splits.values() for pair in split]
-    looks = []
-    for look in _looks(pairs, decode):
-        looks.append(look)
-        if progress is not None:
-            progress(len(looks), len(pairs))
-    return _report(found, looks, data)
+    tally, told = _Tally(), 0.0
+    with Findings(cache_folder(data)) as findings:
+        for done, (pair, looks) in enumerate(_looks(pairs, decode, findings), start=1):
+            tally.add(pair, looks)
+            if progress is not None and (done in (1, len(pairs)) or time.monotonic() - told > PROGRESS_SECONDS):
+                told = time.monotonic()
+                progress(done, len(pairs))
+    return _report(found, pairs, tally, data)
 
 
-def _report(found: PairSet, looks: Sequence["_Look"], data: Data) -> CheckReport:
-    sources = [(look.pair.source.path, look.source) for look in looks if look.source]
-    targets = [(look.pair.target.path, look.target) for look in looks if look.target]
-    source_channels, odd_sources = _channels("source", sources, data.source_channels)
-    target_channels, odd_targets = _channels("target", targets, data.target_channels)
-    sizes = Counter((facts.height, facts.width) for _, facts in sources)
-    problems = [problem for look in looks for problem in look.problems]
+def _report(found: PairSet, pairs: Sequence[Pair], tally: "_Tally", data: Data) -> CheckReport:
+    source_channels, odd_sources = _channels("source", pairs, tally.source_channels, data.source_channels)
+    target_channels, odd_targets = _channels("target", pairs, tally.target_channels, data.target_channels)
+    sizes = tally.sizes
     return CheckReport(
         pairs=found,
         layout=found.layout,
@@ -127,78 +134,61 @@ def _report(found: PairSet, looks: Sequence["_Look"], data: Data) -> CheckReport
         source_channels=source_channels,
         target_channels=target_channels,
         unmatched=found.unmatched,
-        problems=tuple(dict.fromkeys([*problems, *odd_sources, *odd_targets])),
-        warnings=tuple(warning for look in looks for warning in look.warnings),
+        problems=tuple(dict.fromkeys([*tally.problems, *odd_sources, *odd_targets])),
+        warnings=tuple(tally.warnings),
         fingerprint=found.fingerprint(),
     )
 
 
-# ---- one pair ------------------------------------------------------------------------------------------------
+# ---- one file ------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Look:
-    pair: Pair
-    source: ImageFacts | None  # None where it cannot be read
-    target: ImageFacts | None
-    problems: tuple[Problem, ...]
-    warnings: tuple[Problem, ...]
+    """What is in one file: a fact about its content alone, whatever it is paired with."""
 
+    facts: ImageFacts | None  # of the image, or of each half; None where it cannot be read
+    problem: str | None
+    flat: tuple[Half | None, ...]  # the parts of one flat colour; known only if decoded
 
-def _looks(pairs: Sequence[Pair], decode: bool) -> Iterator[_Look]:
-    """A look at each pair, in order; decoders leave the interpreter free, so threads share the work."""
-    pool = ThreadPoolExecutor(THREADS)
-    try:
-        yield from pool.map(partial(_look, decode=decode), pairs)
-    finally:
-        pool.shutdown(cancel_futures=True)
+    def to_json(self) -> list[Any]:
+        facts = self.facts
+        return [facts and [facts.height, facts.width, facts.channels], self.problem, list(self.flat)]
 
-
-def _look(pair: Pair, decode: bool) -> _Look:
-    facts: dict[ImageRef, ImageFacts] = {}
-    problems: list[Problem] = []
-    warnings: list[Problem] = []
-    refs = (pair.source, pair.target)
-    for path in dict.fromkeys(ref.path for ref in refs):
+    @classmethod
+    def from_json(cls, values: Any) -> "_Look | None":
+        """What `to_json` gave; None for anything else."""
         try:
-            of_file = _decoded if decode else _headers
-            facts |= of_file(path, [ref for ref in refs if ref.path == path], warnings)
-        except DataError as error:
-            problems.append(Problem(path, str(error).removeprefix(f"{path}: ")))
-    source, target = facts.get(pair.source), facts.get(pair.target)
-    if source and target and _size(source) != _size(target):
-        problems.append(
-            Problem(
-                pair.source.path,
-                f"is {_size(source)} (HxW), but its target {pair.target.path} is {_size(target)}; "
-                "the two images of a pair need one size",
-            )
-        )
-    return _Look(pair, source, target, tuple(problems), tuple(warnings))
+            facts, problem, flat = values
+            return cls(ImageFacts(*map(int, facts)) if facts else None, problem, tuple(flat))
+        except (TypeError, ValueError):
+            return None
 
 
-def _headers(path: Path, refs: list[ImageRef], _: list[Problem]) -> dict[ImageRef, ImageFacts]:
-    """The facts of a file's one or two images from its header. Raises DataError."""
+def _look(file: str, halved: bool, decode: bool) -> _Look:
+    path = Path(file)
+    try:
+        return _at_pixels(path, halved) if decode else _at_header(path, halved)
+    except DataError as error:
+        return _Look(None, str(error).removeprefix(f"{path}: "), ())
+
+
+def _at_header(path: Path, halved: bool) -> _Look:
+    """Raises DataError."""
     whole = images.probe(path)
-    return {
-        ref: whole
-        if ref.half is None
-        else ImageFacts(whole.height, images.half_width(whole.width, path), whole.channels)
-        for ref in refs
-    }
+    width = images.half_width(whole.width, path) if halved else whole.width
+    return _Look(ImageFacts(whole.height, width, whole.channels), None, ())
 
 
-def _decoded(path: Path, refs: list[ImageRef], warnings: list[Problem]) -> dict[ImageRef, ImageFacts]:
-    """The same from its pixels, which are also looked at. Raises DataError."""
+def _at_pixels(path: Path, halved: bool) -> _Look:
+    """Raises DataError."""
     whole = images.read(path)
-    facts = {}
-    for ref in refs:
-        pixels = whole if ref.half is None else images.take_half(whole, ref.half, path)
-        facts[ref] = ImageFacts(*pixels.shape)
-        if _flat(pixels):
-            what = f"its {ref.half} half is" if ref.half else "is"
-            warnings.append(Problem(path, f"{what} one flat colour"))
-    return facts
+    halves: tuple[Half, ...] = ("left", "right")
+    parts: dict[Half | None, Pixels] = (
+        {half: images.take_half(whole, half, path) for half in halves} if halved else {None: whole}
+    )
+    flat = tuple(part for part, pixels in parts.items() if _flat(pixels))
+    return _Look(ImageFacts(*next(iter(parts.values())).shape), None, flat)
 
 
 def _flat(pixels: Pixels) -> bool:
@@ -211,20 +201,86 @@ def _size(facts: ImageFacts) -> str:
 
 # ---- all pairs -----------------------------------------------------------------------------------------------
 
+_Looks = dict[str, _Look]  # file -> what is in it
+
+
+def _looks(pairs: Sequence[Pair], decode: bool, findings: Findings) -> Iterator[tuple[Pair, _Looks]]:
+    """Each pair with a look at its files, in order; decoders leave the interpreter free, so threads share the work."""
+    question = f"{'pixels' if decode else 'header'} by Pillow {version('pillow')}"
+    waiting: deque[tuple[Pair, _Looks, list[tuple[str, str, str | None, Future[_Look]]]]] = deque()
+    pool = ThreadPoolExecutor(THREADS)
+
+    def answered() -> tuple[Pair, _Looks]:
+        pair, known, asked = waiting.popleft()
+        for file, what, stamped, future in asked:
+            known[file] = future.result()
+            findings.put(file, what, stamped, known[file].to_json())
+        return pair, known
+
+    try:
+        for pair in pairs:
+            known: _Looks = {}
+            asked = []
+            for file, halved in {ref.file: ref.half is not None for ref in (pair.source, pair.target)}.items():
+                what, stamped = f"{question}, halves" if halved else question, stamp(file)
+                if (look := _Look.from_json(findings.get(file, what, stamped))) is not None:
+                    known[file] = look
+                else:
+                    asked.append((file, what, stamped, pool.submit(_look, file, halved, decode)))
+            waiting.append((pair, known, asked))
+            if len(waiting) > AHEAD:
+                yield answered()
+        while waiting:
+            yield answered()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+class _Tally:
+    """What all looks come to, in a few bytes for each pair."""
+
+    def __init__(self) -> None:
+        self.sizes: Counter[tuple[int, int]] = Counter()
+        self.source_channels, self.target_channels = array("L"), array("L")  # of each pair, 0 where unknown
+        self.problems: list[Problem] = []
+        self.warnings: list[Problem] = []
+
+    def add(self, pair: Pair, looks: _Looks) -> None:
+        """Count the next pair."""
+        for file, look in looks.items():
+            if look.problem is not None:
+                self.problems.append(Problem(Path(file), look.problem))
+            for part in look.flat:
+                what = f"its {part} half is" if part else "is"
+                self.warnings.append(Problem(Path(file), f"{what} one flat colour"))
+        source, target = looks[pair.source.file].facts, looks[pair.target.file].facts
+        self.source_channels.append(source.channels if source else 0)
+        self.target_channels.append(target.channels if target else 0)
+        if source:
+            self.sizes[source.height, source.width] += 1
+        if source and target and _size(source) != _size(target):
+            self.problems.append(
+                Problem(
+                    pair.source.path,
+                    f"is {_size(source)} (HxW), but its target {pair.target.path} is {_size(target)}; "
+                    "the two images of a pair need one size",
+                )
+            )
+
 
 def _channels(
-    side: str, files: Sequence[tuple[Path, ImageFacts]], asked: int | None
+    side: Literal["source", "target"], pairs: Sequence[Pair], channels: Sequence[int], asked: int | None
 ) -> tuple[int | None, list[Problem]]:
     """The channels of one side, and the files that have others, unless they will be converted."""
-    if asked or not files:
+    tally = Counter(filter(None, channels))
+    if asked or not tally:
         return asked, []
-    tally = Counter(facts.channels for _, facts in files)
     most, count = tally.most_common(1)[0]
-    reason = f"but {count} of {len(files)} {side}s have {most}; set --{side}-channels 1 or 3 to convert"
+    reason = f"but {count} of {tally.total()} {side}s have {most}; set --{side}-channels 1 or 3 to convert"
     return most, [
-        Problem(path, f"has {facts.channels} channel{'s' if facts.channels > 1 else ''}, {reason}")
-        for path, facts in files
-        if facts.channels != most
+        Problem(getattr(pair, side).path, f"has {has} channel{'s' if has > 1 else ''}, {reason}")
+        for pair, has in zip(pairs, channels, strict=True)
+        if has not in (0, most)
     ]
 
 

@@ -230,6 +230,11 @@ def with_channels(pixels: Pixels, channels: int) -> Pixels:
     return _array(to_pil(pixels).convert("L"))
 
 
+def planes(pixels: Pixels) -> Tensor:
+    """(H, W, C) uint8 -> (C, H, W) uint8, the same memory."""
+    return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
 def to_bytes(pixels: Pixels) -> Tensor:
     """(H, W, C) uint8 -> (C, H, W) uint8, contiguous."""
     return torch.from_numpy(pixels.transpose(2, 0, 1).copy(order="C"))
@@ -238,6 +243,12 @@ def to_bytes(pixels: Pixels) -> Tensor:
 def scaled(pixels: Tensor) -> Tensor:
     """uint8 -> float32 in [-1, 1], any shape."""
     return pixels.to(torch.float32).div_(127.5).sub_(1)
+
+
+def scale_into(image: NDArray[np.float32], pixels: NDArray[np.uint8]) -> None:
+    """The same for an array, to the bit, written into `image`; `pixels` may be any view."""
+    np.divide(pixels, np.float32(127.5), out=image)
+    np.subtract(image, np.float32(1), out=image)
 
 
 def to_tensor(pixels: Pixels) -> Tensor:

@@ -2,21 +2,21 @@
 
 import math
 import os
-import shutil
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from pix2pix.config import Augment, Data
+from pix2pix.config import Augment, Config, Data
 from pix2pix.data import images
-from pix2pix.data.augment import Size, augmented, draw, resized
+from pix2pix.data.augment import Array, Draw, Size, augmented, draw, resized
+from pix2pix.data.cache import Choice, DiskCache, Entry, MemoryCache, choose_cache, open_cache
 from pix2pix.data.images import Pixels
 from pix2pix.data.pairs import ImageRef, Pair
 from pix2pix.errors import DataError
@@ -26,8 +26,10 @@ Key = tuple[int, int]
 Example = tuple[Tensor, Tensor, int]
 """(source (C, H, W), target (C, H, W), index)."""
 
-CACHE_SHARE = 0.25
-"""The cache of one split may take this share of the memory that is free."""
+
+KEPT_BLOCK = 31 * 2**20
+"""Bytes. The GNU C library asks the system for pages anew, which costs more than loading, for every block larger than
+the largest that it has seen freed, up to 32 MB: so one is taken and freed."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,10 @@ def read_pair(pair: Pair) -> tuple[Pixels, Pixels]:
 class PairDataset(Dataset[Example]):
     """Pairs as tensors in [-1, 1]: jittered and mirrored with `augment`, otherwise resized to image_size.
 
-    `load_size` is the size before the crop; `shared` tells that loader processes will use the cache.
+    `load_size` is the size before the crop; with a `cache`, which may be set at any time, files are decoded once.
     """
+
+    cache: MemoryCache | DiskCache | None = None
 
     def __init__(
         self,
@@ -80,17 +84,15 @@ class PairDataset(Dataset[Example]):
         augment: Augment | None = None,
         load_size: Size | None = None,
         seed: int = 0,
-        cache: bool = False,
-        shared: bool = False,
     ) -> None:
         self.pairs = tuple(pairs)
         self.image_size = image_size
         self.augment = augment
         self.load_size = (load_size or image_size) if augment and augment.jitter else image_size
         self.seed = seed
+        np.empty(KEPT_BLOCK, np.uint8)
         self._source = _Channels("source", source_channels, self.pairs[0].source)
         self._target = _Channels("target", target_channels, self.pairs[0].target)
-        self._cache = _Cache.if_it_fits(len(self), self._stacked_shape, shared) if cache else None
 
     @property
     def source_channels(self) -> int:
@@ -101,55 +103,65 @@ class PairDataset(Dataset[Example]):
         return self._target.count
 
     @property
-    def cached(self) -> bool:
-        """Whether decoded pairs are kept in memory."""
-        return self._cache is not None
-
-    @property
-    def _stacked_shape(self) -> tuple[int, int, int]:
-        return (self.source_channels + self.target_channels, *self.load_size)
+    def entry(self) -> Entry:
+        """A decoded pair: source above target, before the crop."""
+        return _entry(self.source_channels, self.target_channels, self.load_size)
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def __getitem__(self, key: Key) -> Example:
         """(epoch, index) -> source, target (C, H, W) in [-1, 1], index. Raises DataError."""
-        epoch, index = key
-        pixels = self._decoded(index)
-        if self.augment:
-            rng = np.random.default_rng([self.seed, epoch, index])
-            drawn = draw(rng, self.load_size, self.image_size, self.augment.flip)
-            pixels = augmented(pixels, drawn, self.image_size)
-        image = images.scaled(pixels)
-        return image[: self.source_channels], image[self.source_channels :], index
+        batch = self._batch([key])
+        return batch.source[0], batch.target[0], key[1]
 
     def __getitems__(self, keys: list[Key]) -> Batch | DataError:
         """One batch. An error is returned, not raised: a loader process would wrap it in its traceback."""
         try:
-            sources, targets, indices = zip(*(self[key] for key in keys), strict=True)
+            return self._batch(keys)
         except DataError as error:
             return error
-        return Batch(torch.stack(sources), torch.stack(targets), torch.tensor(indices))
 
-    def _decoded(self, index: int) -> Tensor:
-        """Source above target in one (C, *load_size) uint8 tensor: what follows is done to both alike."""
-        if self._cache is not None and self._cache.filled[index]:
-            return self._cache.pixels[index]
-        pair = self.pairs[index]
+    def _batch(self, keys: Sequence[Key]) -> Batch:
+        """Crops of bytes become numbers on their way into the batch, so that each is touched once."""
+        count = self.source_channels
+        source, target = (
+            np.empty((len(keys), channels, *self.image_size), np.float32)
+            for channels in (self.source_channels, self.target_channels)
+        )
+        for n, (epoch, index) in enumerate(keys):
+            pixels = self._decoded(index) if self.cache is None else self.cache.pixels(index, self._decoded)
+            drawn = self._drawn(epoch, index)
+            images.scale_into(source[n], augmented(pixels[:count], drawn, self.image_size))
+            images.scale_into(target[n], augmented(pixels[count:], drawn, self.image_size))
+        indices = torch.tensor([index for _, index in keys])
+        return Batch(torch.from_numpy(source), torch.from_numpy(target), indices)
+
+    def _drawn(self, epoch: int, index: int) -> Draw:
+        if self.augment is None:
+            return Draw(0, 0, False)
+        rng = np.random.default_rng([self.seed, epoch, index])
+        return draw(rng, self.load_size, self.image_size, self.augment.flip)
+
+    def _decoded(self, index: int) -> Array:
+        """The files of a pair -> (C, *load_size) uint8, source above target."""
+        pair, entry = self.pairs[index], self.entry
         source, target = read_pair(pair)
         source, target = self._source.of(source, pair.source.path), self._target.of(target, pair.target.path)
-        pixels = resized(torch.cat([images.to_bytes(source), images.to_bytes(target)]), self.load_size)
-        if self._cache is not None:
-            self._cache.pixels[index] = pixels
-            self._cache.filled[index] = True
-        return pixels
+        stacked = np.empty(entry.shape, entry.dtype)
+        for pixels, place in (
+            (source, stacked[: self.source_channels]),
+            (target, stacked[self.source_channels :]),
+        ):
+            place[...] = resized(images.planes(pixels), self.load_size).numpy()
+        return stacked
 
 
 def make_dataset(
     pairs: Sequence[Pair], data: Data, augment: Augment | None, load_size: Size | None, seed: int
 ) -> PairDataset:
     """The data set of one split as the settings say; `augment` and `load_size` are None but for training."""
-    return PairDataset(
+    dataset = PairDataset(
         pairs,
         image_size=data.image_size,
         source_channels=data.source_channels,
@@ -157,9 +169,22 @@ def make_dataset(
         augment=augment,
         load_size=load_size,
         seed=seed,
-        cache=data.cache,
-        shared=data.workers not in ("auto", 0),
     )
+    dataset.cache = open_cache(data, dataset.pairs, dataset.entry, (data.source_channels, data.target_channels))
+    return dataset
+
+
+def planned_cache(config: Config, count: int) -> Choice:
+    """Where `count` training pairs will be kept by settings that leave no channels open."""
+    data = config.data
+    assert data.source_channels is not None
+    assert data.target_channels is not None
+    size = config.load_size if config.augment.jitter else data.image_size
+    return choose_cache(data, count, _entry(data.source_channels, data.target_channels, size))
+
+
+def _entry(source_channels: int, target_channels: int, size: Size) -> Entry:
+    return Entry((source_channels + target_channels, *size), np.dtype(np.uint8))
 
 
 class _Channels:
@@ -184,60 +209,6 @@ class _Channels:
 
 def _channels(count: int) -> str:
     return "1 channel" if count == 1 else f"{count} channels"
-
-
-# ---- decoded pairs in memory -------------------------------------------------------------------------------
-
-
-class _Cache(NamedTuple):
-    pixels: Tensor  # (pairs, C, *load_size) uint8
-    filled: Tensor  # (pairs,) bool
-
-    @classmethod
-    def if_it_fits(cls, count: int, shape: tuple[int, int, int], shared: bool) -> "_Cache | None":
-        needed = count * math.prod(shape)
-        if needed > CACHE_SHARE * _free_memory() or (shared and needed > CACHE_SHARE * _free_shared_memory()):
-            return None
-        cache = cls(torch.empty((count, *shape), dtype=torch.uint8), torch.zeros(count, dtype=torch.bool))
-        if shared:
-            for tensor in cache:
-                tensor.share_memory_()  # type: ignore[no-untyped-call]
-        return cache
-
-
-def _free_memory() -> int:
-    """Bytes that can be taken without swapping, as far as the system tells; 0 where it does not."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration):
-        return _physical_memory() // 2
-    return min(free, _free_in_container(Path("/sys/fs/cgroup"), free))
-
-
-def _free_in_container(cgroup: Path, otherwise: int) -> int:
-    """Bytes left of a control group's limit (version 2), counting old file pages as free."""
-    try:
-        limit = (cgroup / "memory.max").read_text(encoding="ascii").strip()
-        used = int((cgroup / "memory.current").read_text(encoding="ascii"))
-        stat = (cgroup / "memory.stat").read_text(encoding="ascii")
-    except OSError:
-        return otherwise
-    reclaimable = sum(int(line.split()[1]) for line in stat.splitlines() if line.startswith("inactive_file "))
-    return otherwise if limit == "max" else int(limit) - used + reclaimable
-
-
-def _physical_memory() -> int:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError):  # Windows has no sysconf
-        return 0
-
-
-def _free_shared_memory() -> int:
-    """Containers often give /dev/shm 64 MB, and writing past its end kills the process."""
-    shm = Path("/dev/shm")
-    return shutil.disk_usage(shm).free if shm.is_dir() else _free_memory()
 
 
 # ---- order and batches -------------------------------------------------------------------------------------
@@ -366,7 +337,7 @@ def make_loader(
     return PairLoader(
         dataset,
         batch_size=batch_size,
-        workers=resolved_workers(workers, dataset.cached, neighbours),
+        workers=resolved_workers(workers, isinstance(dataset.cache, MemoryCache), neighbours),
         seed=seed,
         shuffle=shuffle,
         pin_memory=pin_memory,
@@ -375,8 +346,8 @@ def make_loader(
     )
 
 
-def resolved_workers(workers: Literal["auto"] | int, cached: bool, neighbours: int = 1) -> int:
-    """Loader processes: as set; or none where pairs are cached or cores few; all cores but one, at most 4.
+def resolved_workers(workers: Literal["auto"] | int, in_memory: bool, neighbours: int = 1) -> int:
+    """Loader processes: as set; or none where pairs are in memory or cores few; all cores but one, at most 4.
 
     Cores are those of the machine divided by the training processes on it.
     """
@@ -384,7 +355,7 @@ def resolved_workers(workers: Literal["auto"] | int, cached: bool, neighbours: i
         return workers
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     cores //= neighbours
-    return 0 if cached or cores <= 2 else min(4, cores - 1)
+    return 0 if in_memory or cores <= 2 else min(4, cores - 1)
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -34,15 +34,24 @@ _NEAR_SPLITS = {
 } | {split: split for split in SPLITS}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True, init=False)
 class ImageRef:
     """One image: a file, or one half of a side-by-side file."""
 
-    path: Path
-    half: Half | None = None
+    file: str
+    """Its path as text, a tenth of what a `Path` takes: there may be millions of pairs."""
+    half: Half | None
+
+    def __init__(self, path: str | Path, half: Half | None = None) -> None:
+        object.__setattr__(self, "file", os.fspath(path))
+        object.__setattr__(self, "half", half)
+
+    @property
+    def path(self) -> Path:
+        return Path(self.file)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Pair:
     """One example. The name is unique in its split and safe as a relative path: no root, no `..`."""
 
@@ -69,7 +78,13 @@ class PairSet:
         digest = hashlib.sha256()
         for split, pairs in sorted(self.splits.items()):
             for pair in sorted(pairs, key=lambda pair: pair.name):
-                sides = [f"{_size(ref.path)}:{ref.half}:{ref.path.name}" for ref in (pair.source, pair.target)]
+                source, target = pair.source, pair.target
+                size = _size(source.file)
+                sides = [
+                    f"{size}:{source.half}:{os.path.basename(source.file)}",
+                    f"{size if target.file == source.file else _size(target.file)}:{target.half}:"
+                    f"{os.path.basename(target.file)}",
+                ]
                 digest.update(_bytes("\0".join([split, pair.name, *sides]) + "\n"))
         return digest.hexdigest()
 
@@ -226,7 +241,7 @@ def _matched(a: Path, b: Path, direction: Direction) -> tuple[list[Pair], list[P
             f"against {_examples(named_b)}); give the two images of a pair the same name"
         )
     pairs = [_pair(name, ImageRef(named_a[name]), ImageRef(named_b[name]), direction) for name in both]
-    return pairs, [named[name] for named in (named_a, named_b) for name in named if name not in both]
+    return pairs, [Path(named[name]) for named in (named_a, named_b) for name in named if name not in both]
 
 
 def _pair(name: str, a: ImageRef, b: ImageRef, direction: Direction) -> Pair:
@@ -235,37 +250,43 @@ def _pair(name: str, a: ImageRef, b: ImageRef, direction: Direction) -> Pair:
     return Pair(name, source, target)
 
 
-def _named_images(folder: Path, *, deep: bool = True) -> dict[str, Path]:
+def _named_images(folder: Path, *, deep: bool = True) -> dict[str, str]:
     """Name -> file; the name is the path below `folder` without suffix, in NFC as systems differ."""
-    named: dict[str, Path] = {}
-    for path in _images(folder) if deep else _loose_images(folder):
-        name = _name(path.relative_to(folder))
+    named: dict[str, str] = {}
+    for relative in _images(folder) if deep else _loose_names(folder):
+        name, file = _name(relative), os.path.join(folder, relative)
         if name in named:
-            raise DataError(f"{named[name]} and {path}: two images of one name; pairs go by name, so keep one")
-        named[name] = path
+            raise DataError(f"{named[name]} and {file}: two images of one name; pairs go by name, so keep one")
+        named[name] = file
     if not named:
         raise DataError(f"{folder}: no images; expected files ending in {', '.join(sorted(IMAGE_SUFFIXES))}")
     return named
 
 
-def _images(folder: Path) -> Iterator[Path]:
+def _images(folder: Path) -> Iterator[str]:
     """Whatever bears an image's name, at any depth; linked folders, which may lead in circles, stay shut."""
     for place, folders, files in os.walk(folder, onerror=_raise):
         posing = [name for name in folders if _is_image_name(name)]  # reported by name when it is read
         folders[:] = [name for name in folders if name not in posing and not name.startswith(".")]
-        yield from (Path(place, name) for name in sorted(files + posing) if _is_image_name(name))
+        below = os.path.relpath(place, folder)
+        names = (name for name in sorted(files + posing) if _is_image_name(name))
+        yield from names if below == os.curdir else (os.path.join(below, name) for name in names)
 
 
 def _loose_images(folder: Path) -> list[Path]:
-    return [entry for entry in folder.iterdir() if _is_image_name(entry.name)]
+    return [folder / name for name in _loose_names(folder)]
+
+
+def _loose_names(folder: Path) -> list[str]:
+    return [name for name in os.listdir(folder) if _is_image_name(name)]
 
 
 def _is_image_name(name: str) -> bool:
-    return not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
-def _name(relative: Path) -> str:
-    return unicodedata.normalize("NFC", relative.with_suffix("").as_posix())
+def _name(relative: str) -> str:
+    return unicodedata.normalize("NFC", os.path.splitext(relative)[0].replace(os.sep, "/"))
 
 
 # ---- the manifest ------------------------------------------------------------------------------------------
@@ -280,7 +301,7 @@ def _manifest(path: Path, data: Data) -> _Found:
         if split not in SPLITS:
             raise DataError(f"{path}, line {line}: split is {split!r}, expected train, val or test")
         source, target = (_manifest_file(path, line, column, row[column]) for column in ("source", "target"))
-        name = _name(Path(*(part for part in Path(row["source"]).parts if part not in (os.sep, ".."))))
+        name = _name(os.path.join(*(part for part in Path(row["source"]).parts if part not in (os.sep, ".."))))
         first = lines.setdefault((split, name), line)
         if first != line:
             raise DataError(f"{path}, lines {first} and {line}: two sources of one name, {name}; keep one")
@@ -348,19 +369,22 @@ def turn(name: str, seed: int) -> bytes:
     return hashlib.sha256(_bytes(f"{seed}:{name}")).digest()
 
 
+_NUMBERS = re.compile(r"([0-9]+)")
+
+
 def _natural(pair: Pair) -> tuple[list[str | int], str]:
     """Text and numbers alternate, so that equal places compare alike: 2 before 10."""
-    parts = re.split(r"([0-9]+)", pair.name)
+    parts = _NUMBERS.split(pair.name)
     return [int(part) if odd % 2 else part for odd, part in enumerate(parts)], pair.name
 
 
 # ---- words -------------------------------------------------------------------------------------------------
 
 
-def _size(path: Path) -> int:
+def _size(file: str) -> int:
     """Bytes; -1 for what cannot be looked at, which whoever reads it will report."""
     try:
-        return path.stat().st_size
+        return os.stat(file).st_size
     except OSError:
         return -1
 

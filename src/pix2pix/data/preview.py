@@ -78,7 +78,7 @@ def _chosen(found: PairSet, split: str | None, count: int, seed: int) -> list[tu
 
 def _draws(pairs: Sequence[Pair], config: Config, seed: int) -> Iterator[list[Pixels]]:
     """For each pair, source and target in DRAWS epochs of training, (*image_size, C) uint8."""
-    data = config.data.model_copy(update={"cache": False})
+    data = config.data.model_copy(update={"cache": "none"})
     dataset = make_dataset(pairs, data, config.augment, config.load_size, seed)
     for index in range(len(pairs)):
         yield [images.to_array(image) for epoch in range(1, DRAWS + 1) for image in dataset[epoch, index][:2]]

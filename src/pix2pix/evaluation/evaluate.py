@@ -113,7 +113,7 @@ def _measured(
 
 def _dataset(pairs: Sequence[Pair], model: Model) -> PairDataset:
     """Pairs as the model's training presented them. Raises DataError for other channels than it was trained on."""
-    data = model.card.config.data.model_copy(update={"cache": False})
+    data = model.card.config.data.model_copy(update={"cache": "none"})
     if not model.card.converts:
         data = data.model_copy(update={"source_channels": None, "target_channels": None})
     dataset = make_dataset(pairs, data, None, None, 0)

@@ -16,7 +16,8 @@ from pix2pix.training.checkpoint import DESCRIPTION
 
 # What may change between two sittings of one run, since it does not change what is learnt.
 FREE = {
-    "data.path", "data.source", "data.target", "data.cache", "data.workers",
+    "data.path", "data.source", "data.target", "data.workers",
+    "data.cache", "data.cache_dir", "data.cache_gigabytes",
     "training.epochs", "training.patience", "training.samples", "training.device",
     "training.devices", "training.nodes", "training.rank_timeout",
     "provenance.pix2pix", "provenance.python", "provenance.torch",

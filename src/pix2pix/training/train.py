@@ -11,6 +11,7 @@ from typing import Any
 
 from pix2pix.config import Config, placed
 from pix2pix.data.check import check
+from pix2pix.data.loading import planned_cache
 from pix2pix.data.pairs import Pair, PairSet, describe_unmatched
 from pix2pix.errors import ConfigError, DataError, Interrupted
 from pix2pix.evaluation.curves import read_metrics
@@ -130,6 +131,7 @@ def look(config: Config, display: Display) -> tuple[Plan, PairSet]:
         display.say(f"             {' and '.join(pairs.carved)} carved from train by seed {config.data.split_seed}")
     for line in describe(plan):
         display.say(line)
+    display.say(f"cache        {planned_cache(plan.config, plan.counts['train']).words}")
     return plan, pairs
 
 
