@@ -122,28 +122,32 @@ class MemoryCache:
     """Decoded pairs in memory that loader processes share, if `shared`; gone with the run."""
 
     def __init__(self, count: int, entry: Entry, *, shared: bool) -> None:
-        dtype = torch.from_numpy(np.empty(0, entry.dtype)).dtype
-        self._pixels = torch.empty((count, *entry.shape), dtype=dtype)
-        self._filled = torch.zeros(count, dtype=torch.bool)
+        self._shared: tuple[torch.Tensor, torch.Tensor] | None = None
         if shared:
-            for tensor in (self._pixels, self._filled):
+            dtype = torch.from_numpy(np.empty(0, entry.dtype)).dtype
+            self._shared = torch.empty((count, *entry.shape), dtype=dtype), torch.zeros(count, dtype=torch.bool)
+            for tensor in self._shared:
                 tensor.share_memory_()  # type: ignore[no-untyped-call]
-        self._views = self._pixels.numpy(), self._filled.numpy()
+        self._pixels: Array
+        self._filled: Array
+        if self._shared is None:  # numpy asks for huge pages, torch does not
+            self._pixels, self._filled = np.empty((count, *entry.shape), entry.dtype), np.zeros(count, np.bool_)
+        else:
+            self._pixels, self._filled = (tensor.numpy() for tensor in self._shared)
 
     def pixels(self, index: int, decode: Decode) -> Array:
         """A pair's pixels (C, H, W), decoded if it is the first time."""
-        pixels, filled = self._views
-        if not filled[index]:
-            pixels[index] = decode(index)
-            filled[index] = True
-        return pixels[index]
+        if not self._filled[index]:
+            self._pixels[index] = decode(index)
+            self._filled[index] = True
+        return self._pixels[index]
 
-    def __getstate__(self) -> tuple[torch.Tensor, torch.Tensor]:
-        return self._pixels, self._filled  # to a loader process, a tensor goes by its handle
+    def __getstate__(self) -> Any:
+        return self._shared or (self._pixels, self._filled)  # a tensor goes to a loader process by its handle
 
-    def __setstate__(self, state: tuple[torch.Tensor, torch.Tensor]) -> None:
-        self._pixels, self._filled = state
-        self._views = self._pixels.numpy(), self._filled.numpy()
+    def __setstate__(self, state: Any) -> None:
+        self._shared = state if isinstance(state[0], torch.Tensor) else None
+        self._pixels, self._filled = (part if self._shared is None else part.numpy() for part in state)
 
 
 # ---- on disk -------------------------------------------------------------------------------------------------
