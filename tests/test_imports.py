@@ -16,6 +16,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "pix2pix"
 ORDER = """
     errors files
     config presets
+    machine
     data networks losses
     model
     inference

@@ -78,6 +78,7 @@ Norm = Literal["batch", "instance", "group", "none"]
 Direction = Literal["AtoB", "BtoA"]
 Channels = Annotated[Literal[1, 3], BeforeValidator(_number)]
 PatchSize = Annotated[Literal[1, 16, 34, 70, 142, 286], BeforeValidator(_number)]
+UpdateOrder = Literal["shared", "exact"]
 BestBy = Literal["l1", "psnr", "ssim", "last"]
 Cache = Annotated[Literal["auto", "memory", "disk", "none"], BeforeValidator(_cache)]
 
@@ -252,6 +253,11 @@ class Training(Section):
     """Batch norm over the pictures of all processes; otherwise each process normalises its own batch_size pictures."""
     rank_timeout: Annotated[float, Field(gt=0, le=86400)] = 600.0
     """Seconds without an answer after which another process is given up."""
+    update_order: UpdateOrder = "shared"
+    """`exact`: D judges the output once more for G, after its own update; `shared`: both learn from one judgement."""
+    convolutions: Literal["auto", "fast", "native"] = "auto"
+    """`native`: the library's convolutions; `fast`: ours where they are faster, the same up to rounding; `auto` is
+    `fast` on a processor and `native` on a GPU."""
 
     @property
     def processes(self) -> int:

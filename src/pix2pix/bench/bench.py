@@ -27,7 +27,7 @@ from pix2pix.bench.rows import Row, table
 from pix2pix.bench.training import VALIDATED, run_rows, scaling_rows, step_rows
 from pix2pix.errors import ConfigError
 from pix2pix.evaluation.report import duration
-from pix2pix.training.plan import choose_precision
+from pix2pix.machine import choose_precision
 
 TRAINED, QUICK_TRAINED, QUICK_VALIDATED = 24, 16, 8  # pairs
 EXPECTED = 0.6  # of the matrix multiply's speed; only for saying beforehand how long it will take

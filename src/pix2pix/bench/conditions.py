@@ -9,9 +9,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pix2pix.bench.flops import UpdateOrder
 from pix2pix.bench.measure import Tick
-from pix2pix.config import Config, Data
+from pix2pix.config import Config, Data, UpdateOrder
 from pix2pix.data import images
 from pix2pix.data.facades import facade
 from pix2pix.data.loading import read_pair
@@ -50,11 +49,11 @@ class Conditions:
         *,
         batch_size: int = 1,
         precision: str = "auto",
-        order: UpdateOrder | None = None,
+        order: UpdateOrder = "shared",
         epochs: int = 1,
         image_size: int | None = None,
     ) -> Config:
-        """The paper's settings at these sizes; `order` None is the default."""
+        """The paper's settings at these sizes, in the default update order or another."""
         return chosen_settings(
             self.pairs,
             None,
@@ -67,7 +66,13 @@ class Conditions:
                 },
                 "generator": {"base_channels": self.base_channels},
                 "discriminator": {"base_channels": self.base_channels},
-                "training": {"batch_size": batch_size, "precision": precision, "device": "cpu", "epochs": epochs},
+                "training": {
+                    "batch_size": batch_size,
+                    "precision": precision,
+                    "device": "cpu",
+                    "epochs": epochs,
+                    "update_order": order,
+                },
             },
         )
 

@@ -4,11 +4,10 @@ A multiply-add is two floating-point operations. Positions in the padding count,
 Norms, activations and losses are left out: they are bound by memory, and far below a hundredth of the arithmetic.
 """
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from pix2pix.config import PATCH_LAYERS, Config, Discriminator, Generator, resolved_depth
 
-UpdateOrder = Literal["exact", "shared"]
 ADAM_BYTES = 28
 """Moved for each parameter by an fp32 Adam: weight, gradient and two moments read, all but the gradient written."""
 
@@ -80,11 +79,11 @@ class StepWork(NamedTuple):
         return self.flop / flop_per_second + self.adam_bytes / bytes_per_second
 
 
-def step_work(config: Config, *, order: UpdateOrder = "exact") -> StepWork:
+def step_work(config: Config) -> StepWork:
     """What one training step computes for a batch, with settings that name the channels.
 
-    `exact` runs D anew on the output for the generator's update, as the paper does; `shared` uses the logits of D's
-    update again, and so runs D one time less.
+    In the update order `exact` D judges the output anew for the generator's update; in `shared` it does not, and so
+    runs one time less.
     """
     source, target = config.data.source_channels or 3, config.data.target_channels or 3
     generator = unet_layers(config.generator, source, target, config.data.image_size)
@@ -99,14 +98,14 @@ def step_work(config: Config, *, order: UpdateOrder = "exact") -> StepWork:
         generator_forward=g,
         discriminator_forward=d,
         discriminator=2 * (d + d + (d - d_first)),
-        generator_update=(d if order == "exact" else 0) + d + g + (g - g_first),
+        generator_update=(discriminator_forwards(config) - 2) * d + d + g + (g - g_first),
         adam_bytes=ADAM_BYTES * parameters(config),
     )
 
 
-def discriminator_forwards(order: UpdateOrder) -> int:
+def discriminator_forwards(config: Config) -> int:
     """Forward passes of D in a step."""
-    return 3 if order == "exact" else 2
+    return 3 if config.training.update_order == "exact" else 2
 
 
 def parameters(config: Config) -> int:

@@ -40,7 +40,9 @@ class OurTraining:
     ) -> dict[str, Tensor]:
         """One update of D and one of G on (N, C, H, W) in [-1, 1]; `backward` in place of the engine's, to watch it."""
         run_backward = backward or self.trainer.fabric.backward
-        return update(self.trainer.state, source, target, self.plan.config.loss, backward=run_backward)
+        config = self.plan.config
+        order = config.training.update_order
+        return update(self.trainer.state, source, target, config.loss, backward=run_backward, order=order)
 
 
 def silent() -> Display:

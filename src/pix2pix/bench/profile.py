@@ -59,13 +59,13 @@ class Profile:
         return "\n".join(lines)
 
     def _lines(self, what: str, parts: list[Part]) -> Iterator[str]:
-        yield f"{what:38}{'ms':>9}{'of step':>9}{'GFLOP':>9}{'GFLOP/s':>9}{'of peak':>9}{'lost ms':>9}"
+        yield f"{what:42}{'ms':>9}{'of step':>9}{'GFLOP':>9}{'GFLOP/s':>9}{'of peak':>9}{'lost ms':>9}"
         for part in parts:
             pace = part.flop / part.seconds if part.seconds else 0.0
             reached = f"{part.flop / 1e9:9.2f}{pace / 1e9:9.0f}{100 * pace / self.peak:7.0f} %" if pace else " " * 27
             share = 100 * part.seconds / self.seconds
             lost = 1000 * part.lost(self.peak)
-            yield f"{part.name:38}{1000 * part.seconds:9.1f}{share:7.1f} %{reached}{lost:9.1f}"
+            yield f"{part.name:42}{1000 * part.seconds:9.1f}{share:7.1f} %{reached}{lost:9.1f}"
 
 
 def profile_step(conditions: Conditions, limits: Limits, *, batch_size: int = 1) -> Profile:
@@ -138,21 +138,18 @@ class _Times:
 
 
 class _PartTimes(_Times):
-    """Forward passes, backward passes and optimisers of a step."""
+    """Forward and backward passes of a step; the Adams are at work during the latter."""
 
-    LOSSES = ("backward of D's loss", "backward of G's loss, through D")
+    LOSSES = ("backward of D's loss, D's Adam", "backward of G's loss, G's Adam")
 
     def __init__(self, training: OurTraining) -> None:
         super().__init__()
         state = training.trainer.state
         self.run_backward = training.trainer.fabric.backward
+        self.exact = training.plan.config.training.update_order == "exact"
         for name, network in (("G forward", state.generator), ("D forward", state.discriminator)):
             self.handles.append(network.register_forward_pre_hook(self.begin))
             self.handles.append(network.register_forward_hook(self._after(name)))
-        for name, optimizer in (("D's Adam", state.discriminator_optimizer), ("G's Adam", state.generator_optimizer)):
-            inner = getattr(optimizer, "optimizer", optimizer)  # within the engine's wrapper
-            self.handles.append(inner.register_step_pre_hook(self.begin))
-            self.handles.append(inner.register_step_post_hook(self._after(name)))
 
     def _after(self, name: str) -> Callable[..., None]:
         return lambda *_: self.end(name)
@@ -164,23 +161,20 @@ class _PartTimes(_Times):
         self.end(name)
 
     def parts(self, work: StepWork, whole: float) -> Iterator[Part]:
-        d_forward = self.calls("D forward") * work.discriminator_forward
         d_loss, g_loss = self.LOSSES
+        judging = work.discriminator_forward  # as much as the gradient on the output takes
         flop = {
             "G forward": work.generator_forward,
-            "D forward": d_forward,
-            d_loss: work.discriminator - 2 * work.discriminator_forward,
-            "D's Adam": 0.0,
-            g_loss: work.flop
-            - work.generator_forward
-            - work.discriminator
-            - (d_forward - 2 * work.discriminator_forward),
-            "G's Adam": 0.0,
+            "D forward": self.calls("D forward") * judging,
+            d_loss: work.discriminator - 2 * judging,
         }
+        rest = 0.0 if self.exact else judging
+        flop[g_loss] = work.flop - rest - sum(flop.values())
         for name, operations in flop.items():
             calls = self.calls(name)
             yield Part(f"{name}, {calls} times" if calls > 1 else name, self.median(name), operations)
-        yield Part("everything else", whole - sum(self.median(name) for name in flop), 0.0)
+        words = "everything else" if self.exact else "D's gradient on the output, and the rest"
+        yield Part(words, whole - sum(self.median(name) for name in flop), rest)
 
 
 class _ConvolutionTimes(_Times):
@@ -197,7 +191,7 @@ class _ConvolutionTimes(_Times):
         self._watch(training.trainer.generator, generator)
         self._watch(training.trainer.discriminator, discriminator)
         self.first = {generator[0].name, discriminator[0].name}
-        self.forwards = discriminator_forwards("exact")
+        self.forwards = discriminator_forwards(config)
 
     def _watch(self, network: nn.Module, layers: list[Layer]) -> None:
         found = [(module, weight) for module in network.modules() if (weight := _kernel(module)) is not None]

@@ -20,7 +20,8 @@ from pix2pix.errors import ConfigError, DataError, ModelError
 from pix2pix.evaluation.metrics import METRICS, ImageScore, image_metrics, mean_scores, score
 from pix2pix.evaluation.report import Example, write_evaluation_report, write_run_report
 from pix2pix.files import write_text
-from pix2pix.inference.translate import Translator, choose_device
+from pix2pix.inference.translate import Translator
+from pix2pix.machine import choose_device
 from pix2pix.model import Card, Model, load_model, locate
 
 BATCH = 4

@@ -19,6 +19,7 @@ from torchvision.transforms.v2 import functional
 from pix2pix.data import images
 from pix2pix.data.pairs import IMAGE_SUFFIXES
 from pix2pix.errors import ConfigError, DataError, ModelError
+from pix2pix.machine import choose_device
 from pix2pix.model import Model, load_model
 
 Picture = TypeVar("Picture", Image.Image, NDArray[np.uint8], NDArray[np.floating], Tensor)
@@ -119,16 +120,6 @@ class Translator:
         if scale is None:
             return self.model.card.config.data.image_size
         return max(1, round(size[0] * scale[0])), max(1, round(size[1] * scale[1]))
-
-
-def choose_device(device: str) -> str:
-    """`auto` -> the accelerator, if there is one. Raises ConfigError if the device asked for is absent."""
-    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if device == "auto":
-        return next(name for name, there in present.items() if there)
-    if not present.get(device):
-        raise ConfigError(f"device {device}: this machine has none that torch can use; use --device auto")
-    return device
 
 
 def _resized(x: Tensor, size: Size) -> Tensor:

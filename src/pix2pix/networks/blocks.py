@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pix2pix.config import Norm
+from pix2pix.networks.convolution import Conv, ConvTranspose
 
 Statistics = Literal["image", "running"]
 
@@ -134,21 +135,24 @@ def has_bias(norm: Norm) -> bool:
 def down(in_channels: int, out_channels: int, norm: Norm, *, bias: bool) -> nn.Sequential:
     """Ck of the encoder: (N, in, H, W) -> (N, out, H/2, W/2). Convolution, norm, leaky ReLU of slope 0.2."""
     return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, 4, stride=2, padding=1, bias=bias),
+        Conv(in_channels, out_channels, stride=2, bias=bias),
         make_norm(norm, out_channels),
-        nn.LeakyReLU(0.2),
+        nn.LeakyReLU(0.2, inplace=True),
     )
 
 
-def up(in_channels: int, out_channels: int, norm: Norm, dropout: float = 0.0) -> nn.Sequential:
+def up(
+    in_channels: int, out_channels: int, norm: Norm, dropout: float = 0.0, *, owns_input: bool = True
+) -> nn.Sequential:
     """Ck or CDk of the decoder: (N, in, H, W) -> (N, out, 2H, 2W).
 
     The ReLU stands before the convolution, not after the norm, since it must also act on the encoder's half of a
-    concatenated input; where nothing is concatenated both orders are the same function.
+    concatenated input; where nothing is concatenated both orders are the same function. It overwrites its input if
+    the layer owns that, as it does a concatenation.
     """
     return nn.Sequential(
-        nn.ReLU(),
-        nn.ConvTranspose2d(in_channels, out_channels, 4, stride=2, padding=1, bias=has_bias(norm)),
+        nn.ReLU(inplace=owns_input),
+        ConvTranspose(in_channels, out_channels, bias=has_bias(norm)),
         make_norm(norm, out_channels),
         nn.Dropout(dropout) if dropout else nn.Identity(),
     )

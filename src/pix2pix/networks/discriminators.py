@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from pix2pix.config import PATCH_LAYERS, Discriminator, Norm
 from pix2pix.networks.blocks import down, has_bias, initialise, make_norm
+from pix2pix.networks.convolution import Conv
 
 
 class PatchGAN(nn.Module):
@@ -37,10 +38,10 @@ def _patch_layers(in_channels: int, base: int, norm: Norm, halvings: int) -> lis
     layers: list[nn.Module] = [down(in_channels, widths[0], "none", bias=True)]
     layers += [down(widths[i], widths[i + 1], norm, bias=has_bias(norm)) for i in range(halvings - 1)]
     layers += [
-        nn.Conv2d(widths[-2], widths[-1], 4, stride=1, padding=1, bias=has_bias(norm)),
+        Conv(widths[-2], widths[-1], stride=1, bias=has_bias(norm)),
         make_norm(norm, widths[-1]),
-        nn.LeakyReLU(0.2),
-        nn.Conv2d(widths[-1], 1, 4, stride=1, padding=1),
+        nn.LeakyReLU(0.2, inplace=True),
+        Conv(widths[-1], 1, stride=1, bias=True),
     ]
     return layers
 
@@ -48,9 +49,9 @@ def _patch_layers(in_channels: int, base: int, norm: Norm, halvings: int) -> lis
 def _pixel_layers(in_channels: int, base: int, norm: Norm) -> list[nn.Module]:
     return [
         nn.Conv2d(in_channels, base, 1),
-        nn.LeakyReLU(0.2),
+        nn.LeakyReLU(0.2, inplace=True),
         nn.Conv2d(base, base * 2, 1, bias=has_bias(norm)),
         make_norm(norm, base * 2),
-        nn.LeakyReLU(0.2),
+        nn.LeakyReLU(0.2, inplace=True),
         nn.Conv2d(base * 2, 1, 1, bias=has_bias(norm)),
     ]

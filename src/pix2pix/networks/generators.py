@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from pix2pix.config import Generator, Norm, resolved_depth
 from pix2pix.networks.blocks import down, has_bias, initialise, make_norm, up
+from pix2pix.networks.convolution import ConvTranspose
 
 
 class _Halving(nn.Module):
@@ -32,12 +33,11 @@ class _Halving(nn.Module):
         channels = widths[-1]
         for layer, width in enumerate(reversed(widths[:-1]), start=1):
             noisy = layer in settings.dropout_layers and width == base * 8
-            self.decoder.append(up(channels, width, norm, settings.dropout if noisy else 0.0))
+            dropout = settings.dropout if noisy else 0.0
+            self.decoder.append(up(channels, width, norm, dropout, owns_input=layer > 1))  # the encoder's last is saved
             channels = width * (2 if skips else 1)
 
-        self.to_image = nn.Sequential(
-            nn.ReLU(), nn.ConvTranspose2d(channels, out_channels, 4, stride=2, padding=1), nn.Tanh()
-        )
+        self.to_image = nn.Sequential(nn.ReLU(), ConvTranspose(channels, out_channels, bias=True), nn.Tanh())
         initialise(self)
 
 

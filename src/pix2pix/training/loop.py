@@ -29,14 +29,17 @@ from pix2pix.data.sheets import sheet
 from pix2pix.errors import Interrupted, RunError
 from pix2pix.evaluation.metrics import ImageScore, mean_scores, score
 from pix2pix.evaluation.report import HIGHER_IS_BETTER, duration
+from pix2pix.machine import keep_memory
 from pix2pix.model import Model, build_networks, choose_statistics, make_card
+from pix2pix.networks import set_fast
 from pix2pix.networks.blocks import synchronise_norm
+from pix2pix.training.adam import make_adam
 from pix2pix.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from pix2pix.training.display import Display
 from pix2pix.training.logs import MetricsLog
 from pix2pix.training.plan import Plan
 from pix2pix.training.ranks import ALONE, OneDeviceEach, Ranks, cuda_index
-from pix2pix.training.step import State, average_into, make_adam, update
+from pix2pix.training.step import State, average_into, update
 
 VALIDATION_BATCH = 4
 SAVE_SECONDS = 300.0  # an epoch may take hours; no more than this is lost if the process is killed
@@ -49,6 +52,7 @@ class Trainer:
         self, plan: Plan, splits: dict[str, tuple[Pair, ...]], folder: Path, display: Display, ranks: Ranks = ALONE
     ) -> None:
         self.plan, self.config, self.folder, self.display, self.ranks = plan, plan.config, folder, display, ranks
+        keep_memory()
         self.fabric = _fabric(plan.config, ranks)
         self._make_networks()
         self.progress = self._restore()
@@ -63,6 +67,8 @@ class Trainer:
         config = self.config
         torch.manual_seed(config.training.seed)
         generator, discriminator = build_networks(config)
+        for network in (generator, discriminator):
+            set_fast(network, config.training.convolutions == "fast")
         average = copy.deepcopy(generator).requires_grad_(False) if config.training.ema else None
         for network in filter(None, (generator, average)):
             choose_statistics(network, discriminator, self.plan.norm_statistics)
@@ -74,8 +80,11 @@ class Trainer:
         else:
             buffers = [*generator.buffers(), *discriminator.buffers()]
             self._own_counts = [buffer for buffer in buffers if buffer.is_floating_point()]
-        wrapped, optimizer = self.fabric.setup(generator, make_adam(generator, config.optimizer))
-        opponent, opponent_optimizer = self.fabric.setup(discriminator, make_adam(discriminator, config.optimizer))
+        alone = self.ranks.size == 1  # else gradients are averaged over the ranks before they change anything
+        wrapped, optimizer = self.fabric.setup(generator, make_adam(generator, config.optimizer, eager=alone))
+        opponent, opponent_optimizer = self.fabric.setup(
+            discriminator, make_adam(discriminator, config.optimizer, eager=alone)
+        )
         self.state = State(wrapped, opponent, optimizer, opponent_optimizer)
         # The same weights without the wrapper, and what is validated and kept: the moving average, if there is one.
         self.generator, self.discriminator, self.average = generator, discriminator, average
@@ -132,9 +141,14 @@ class Trainer:
             source, target = self.fabric.to_device((batch.source, batch.target))
             part, whole = len(batch.index), min(training.effective_batch, self._pairs - done)
             terms = update(
-                self.state, source, target, self.config.loss,
-                backward=self._backward(part, whole), generator_learns=learns,
-            )  # fmt: skip
+                self.state,
+                source,
+                target,
+                self.config.loss,
+                backward=self._backward(part, whole),
+                order=training.update_order,
+                generator_learns=learns,
+            )
             self.ranks.average_(self._own_counts)
             if self.average is not None:
                 average_into(self.average, self.generator, training.ema)

@@ -11,7 +11,7 @@ from pix2pix.config import Config, Training, resolved_depth
 from pix2pix.data.check import CheckReport
 from pix2pix.data.loading import part_of
 from pix2pix.errors import ConfigError
-from pix2pix.inference.translate import choose_device
+from pix2pix.machine import choose_device, choose_precision
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ def make_plan(config: Config, report: CheckReport) -> Plan:
     """Derive everything that is open from the data and the machine. Raises ConfigError where that cannot be."""
     data, generator, training = config.data, config.generator, config.training
     height, width = data.image_size
+    device = choose_device(training.device)
     values = config.model_copy(
         update={
             "data": data.model_copy(
@@ -47,8 +48,9 @@ def make_plan(config: Config, report: CheckReport) -> Plan:
             "generator": generator.model_copy(update={"depth": resolved_depth(generator, data.image_size)}),
             "training": training.model_copy(
                 update={
-                    "device": choose_device(training.device),
-                    "precision": choose_precision(training.precision, choose_device(training.device)),
+                    "device": device,
+                    "precision": choose_precision(training.precision, device),
+                    "convolutions": _convolutions(training.convolutions, device),
                     "norm_statistics": _statistics(training),
                     "devices": 1 if training.devices == "auto" else training.devices,
                     "nodes": 1 if training.nodes == "auto" else training.nodes,
@@ -93,16 +95,10 @@ def _statistics(training: Training) -> Literal["image", "running"]:
     return training.norm_statistics
 
 
-def choose_precision(precision: str, device: str) -> Literal["32", "bf16"]:
-    """`auto` -> bf16 where the device computes it in hardware: a GPU that has it, AVX512-BF16 or AMX."""
-    if precision != "auto":
-        return precision  # type: ignore[return-value]
-    if device == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "32"
-    if device == "cpu":
-        features = torch.cpu.get_capabilities()
-        return "bf16" if features.get("avx512_bf16") or features.get("amx_bf16") else "32"
-    return "32"
+def _convolutions(chosen: str, device: str) -> str:
+    if chosen == "auto":
+        return "fast" if device == "cpu" else "native"
+    return chosen
 
 
 def describe(plan: Plan) -> list[str]:
@@ -123,7 +119,9 @@ def describe(plan: Plan) -> list[str]:
         f"generator    {generator.kind}, depth {generator.depth}, {generator.base_channels} base channels",
         f"patches      {config.discriminator.patch_size}x{config.discriminator.patch_size}, {config.loss.adversarial}",
         f"training     {training.epochs} epochs of batches of {batches}{head_start}; rate {rate}",
-        f"machine      {training.device}, {training.precision} arithmetic, seed {training.seed}{_processes(training)}",
+        f"machine      {training.device}, {training.precision} arithmetic, {training.convolutions} convolutions"
+        f"{_processes(training)}",
+        f"update       {training.update_order} judgement of the output, seed {training.seed}",
     ]
 
 

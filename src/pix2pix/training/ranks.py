@@ -25,7 +25,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from pix2pix.config import Config, Training
 from pix2pix.errors import ConfigError, DataError, Interrupted, ModelError, RunError
-from pix2pix.inference.translate import choose_device
+from pix2pix.machine import choose_device
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam
 
-from pix2pix.config import Loss, Optimizer
+from pix2pix.config import Loss, UpdateOrder
 from pix2pix.losses import (
     adversarial_term,
     discriminator_objective,
@@ -15,6 +15,7 @@ from pix2pix.losses import (
     generator_objective,
     reconstruction_terms,
 )
+from pix2pix.networks import weights_at_rest
 
 
 @dataclass
@@ -27,11 +28,6 @@ class State:
     discriminator_optimizer: Adam
 
 
-def make_adam(network: nn.Module, settings: Optimizer) -> Adam:
-    """Adam as the paper uses it (6.2): 2e-4, betas 0.5 and 0.999; one fused kernel for all tensors."""
-    return Adam(network.parameters(), lr=settings.learning_rate, betas=settings.betas, fused=True)
-
-
 def update(
     state: State,
     source: Tensor,
@@ -39,36 +35,58 @@ def update(
     loss: Loss,
     *,
     backward: Callable[[Tensor], None],
+    order: UpdateOrder = "exact",
     generator_learns: bool = True,
 ) -> dict[str, Tensor]:
     """One discriminator update, then one generator update (paper, 3.3). Returns the detached, unweighted terms.
 
-    source (N, in, H, W) and target (N, out, H, W) are in [-1, 1]. While `generator_learns` is false, in the
-    discriminator's head start (slide "Training details"), G only shows what it makes.
+    source (N, in, H, W) and target (N, out, H, W) are in [-1, 1]. In the order "exact" D judges the output anew for
+    G, after its own update; in "shared" it judges once, before, and both learn from that. While `generator_learns`
+    is false, in the discriminator's head start (slide "Training details"), G only shows what it makes.
     """
     with torch.set_grad_enabled(generator_learns):
         output = state.generator(source)  # (N, out, H, W) in [-1, 1]
     d_terms: dict[str, Tensor] = {}
     g_terms = reconstruction_terms(output, target)
+    to_minimise = g_terms
 
     if loss.adversarial_weight:
+        shown = output.detach().requires_grad_(generator_learns and order == "shared")
         real_logits = state.discriminator(source, target)  # (N, 1, h, w)
-        fake_logits = state.discriminator(source, output.detach())
+        fake_logits = state.discriminator(source, shown)
         d_terms = discriminator_terms(real_logits, fake_logits, loss.adversarial)
+        if order == "shared":
+            judged = adversarial_term(fake_logits, loss.adversarial)
+            to_minimise = g_terms | {"g_adversarial": _with_gradient_of(judged["g_adversarial"], shown, output)}
+
         state.discriminator_optimizer.zero_grad()
         backward(discriminator_objective(d_terms, loss))
         state.discriminator_optimizer.step()
 
-        state.discriminator.requires_grad_(False)  # its turn is over: spare the gradients of its weights
-        fake_logits = state.discriminator(source, output)
-        state.discriminator.requires_grad_(True)
-        g_terms |= adversarial_term(fake_logits, loss.adversarial)
+        if order == "exact":
+            state.discriminator.requires_grad_(False)  # its turn is over: spare the gradients of its weights
+            judged = adversarial_term(state.discriminator(source, output), loss.adversarial)
+            state.discriminator.requires_grad_(True)
+            to_minimise = g_terms | judged
+        g_terms |= judged
 
     if generator_learns:
         state.generator_optimizer.zero_grad()
-        backward(generator_objective(g_terms, loss))
+        backward(generator_objective(to_minimise, loss))
         state.generator_optimizer.step()
     return {name: term.detach() for name, term in (g_terms | d_terms).items()}
+
+
+def _with_gradient_of(term: Tensor, shown: Tensor, output: Tensor) -> Tensor:
+    """A scalar on `output` with the gradient that `term` has on `shown`, the same picture cut off from G.
+
+    So D can learn, and its graph be freed, before G does: the original code hands on this gradient too.
+    """
+    if not shown.requires_grad:
+        return term
+    with weights_at_rest():
+        (gradient,) = torch.autograd.grad(term, shown, retain_graph=True)
+    return (output * gradient).sum()
 
 
 @torch.no_grad()

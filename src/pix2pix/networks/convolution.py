@@ -1,0 +1,94 @@
+"""The networks' two convolutions, 4x4 with padding 1, and faster ways to compute the same sums on a CPU.
+
+`Conv` and `ConvTranspose` have the weights and the numbers of `torch.nn`'s, up to rounding. Once `set_fast` has been
+called, each picks by the size of its map among three ways:
+
+native   the library's own kernel: good where maps are large and channels many
+matmul   one matrix product of patches and weights (`patches.py`): for small maps, where the library spends its time
+         on laying out 8 to 33 MB of weights anew at every call, and for very few channels
+toom     Toom-Cook's algorithm, which needs fewer products (`toom.py`): for large maps in float32
+
+All three ways work on memory in channels_last order, (N, H, W, C): the channels of a pixel are neighbours.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from pix2pix.networks import patches, toom
+
+Way = Literal["native", "matmul", "toom"]
+
+
+class Conv(nn.Conv2d):
+    """(N, in, H, W) -> (N, out, H/2, W/2) with stride 2, or (N, out, H-1, W-1) with stride 1; 4x4, padding 1."""
+
+    fast = False
+
+    def __init__(self, in_channels: int, out_channels: int, *, stride: int, bias: bool) -> None:
+        super().__init__(in_channels, out_channels, 4, stride=stride, padding=1, bias=bias)
+
+    def way(self, x: Tensor) -> Way:
+        """How `forward` computes a map of this size, type and device."""
+        if not self.fast:
+            return "native"
+        if self.stride == (1, 1):
+            return "toom" if self.out_channels >= 32 and _computes_float32(x) else "native"
+        even = x.shape[-2] % 2 == 0 and x.shape[-1] % 2 == 0
+        return "matmul" if even and self.in_channels >= 32 and _area(x) <= 32 * 32 else "native"
+
+    def forward(self, input: Tensor) -> Tensor:
+        way = self.way(input)
+        if way == "native":
+            return super().forward(input)
+        x, weight = _cast(input), _cast(self.weight)
+        y = patches.down(x, weight) if way == "matmul" else toom.convolved(x, weight, "same", 2)
+        return y if self.bias is None else y + self.bias.to(y.dtype).view(-1, 1, 1)
+
+
+class ConvTranspose(nn.ConvTranspose2d):
+    """(N, in, H, W) -> (N, out, 2H, 2W); 4x4, stride 2, padding 1."""
+
+    fast = False
+
+    def __init__(self, in_channels: int, out_channels: int, *, bias: bool) -> None:
+        super().__init__(in_channels, out_channels, 4, stride=2, padding=1, bias=bias)
+
+    def way(self, x: Tensor) -> Way:
+        """How `forward` computes a map of this size, type and device."""
+        if not self.fast:
+            return "native"
+        if self.out_channels < 8 or _area(x) <= 8 * 8:
+            return "matmul"
+        return "toom" if _area(x) > 16 * 16 and _computes_float32(x) else "native"
+
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        way = self.way(input)
+        if way == "native":
+            return super().forward(input, output_size)
+        x, weight = _cast(input), _cast(self.weight)
+        y = patches.up(x, weight) if way == "matmul" else toom.convolved(x, weight, "up", 3)
+        return y if self.bias is None else y + self.bias.to(y.dtype).view(-1, 1, 1)
+
+
+def set_fast(network: nn.Module, fast: bool) -> None:
+    """Let every convolution of a network pick its way, or take the library's own; the same numbers up to rounding."""
+    network.to(memory_format=torch.channels_last if fast else torch.contiguous_format)
+    for module in network.modules():
+        if isinstance(module, Conv | ConvTranspose):
+            module.fast = fast
+
+
+def _area(x: Tensor) -> int:
+    return x.shape[-2] * x.shape[-1]
+
+
+def _computes_float32(x: Tensor) -> bool:
+    return x.dtype == torch.float32 and not torch.is_autocast_enabled(x.device.type)
+
+
+def _cast(x: Tensor) -> Tensor:
+    """What autocast does for the library's own convolutions."""
+    device = x.device.type
+    return x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x

@@ -1,0 +1,102 @@
+"""The convolution of stride 2 and its transpose as one matrix product of patches, (N·H/2·W/2, 4·4·C), and weights."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from pix2pix.networks.gradients import weight_learns
+
+
+def down(x: Tensor, weight: Tensor) -> Tensor:
+    """(N, C, H, W) and (O, C, 4, 4) -> (N, O, H/2, W/2): `conv2d` with stride 2 and padding 1, for even sides."""
+    y: Tensor = _Down.apply(x, weight)
+    return y
+
+
+def up(x: Tensor, weight: Tensor) -> Tensor:
+    """(N, C, H, W) and (C, O, 4, 4) -> (N, O, 2H, 2W): `conv_transpose2d` with stride 2 and padding 1."""
+    y: Tensor = _Up.apply(x, weight)
+    return y
+
+
+class _Down(torch.autograd.Function):
+    """The convolution of stride 2 as patches times weights; weight (O, C, 4, 4)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return _sum_of_patches(x, weight)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        x, weight = ctx.saved_tensors
+        of_x = _spread_patches(gradient, weight) if ctx.needs_input_grad[0] else None
+        return of_x, _of_weight(gradient, x) if weight_learns(ctx) else None
+
+
+class _Up(torch.autograd.Function):
+    """The transposed convolution, the adjoint of the other: every pixel adds a patch; weight (C, O, 4, 4)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return _spread_patches(x, weight)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        x, weight = ctx.saved_tensors
+        of_x = _sum_of_patches(gradient, weight) if ctx.needs_input_grad[0] else None
+        return of_x, _of_weight(x, gradient) if weight_learns(ctx) else None
+
+
+def _sum_of_patches(x: Tensor, weight: Tensor) -> Tensor:
+    """(N, C, H, W) and (O, C, 4, 4) -> (N, O, H/2, W/2): each output is a patch times the weights."""
+    n, _, height, width = x.shape
+    y = new_map(x, (n, weight.shape[0], height // 2, width // 2))
+    torch.mm(_patches(x), nhwc(weight).flatten(1).t(), out=nhwc(y).flatten(0, 2))
+    return y
+
+
+def _spread_patches(x: Tensor, weight: Tensor) -> Tensor:
+    """(N, O, h, w) and (O, C, 4, 4) -> (N, C, 2h, 2w): each input adds a patch, its value times the weights."""
+    n, _, h, w = x.shape
+    c = weight.shape[1]
+    patches = (nhwc(x).flatten(0, 2) @ nhwc(weight).flatten(1)).view(n, h, w, 4, 4, c).transpose(2, 3)
+    padded = x.new_zeros(n, h + 1, 2, w + 1, 2, c)
+    for a in (0, 1):
+        for b in (0, 1):  # patches lie two pixels apart, so that quarters of them do not overlap
+            padded[:, a : a + h, :, b : b + w] += patches[:, :, 2 * a : 2 * a + 2, :, 2 * b : 2 * b + 2]
+    y = new_map(x, (n, c, 2 * h, 2 * w))
+    nhwc(y).copy_(padded.view(n, 2 * h + 2, 2 * w + 2, c)[:, 1:-1, 1:-1])
+    return y
+
+
+def _of_weight(small: Tensor, large: Tensor) -> Tensor:
+    """(N, O, h, w) and (N, C, 2h, 2w) -> the gradient (O, C, 4, 4)."""
+    gradient = nhwc(small).flatten(0, 2).t() @ _patches(large)
+    return gradient.view(small.shape[1], 4, 4, -1).permute(0, 3, 1, 2)
+
+
+def _patches(x: Tensor) -> Tensor:
+    """(N, C, H, W) -> (N·H/2·W/2, 4·4·C), around every second pixel, zeros beyond the edge."""
+    padded = F.pad(nhwc(x), (0, 0, 1, 1, 1, 1))
+    n, height, width, c = padded.shape
+    h, w = height // 2 - 1, width // 2 - 1
+    image, row, pixel, _ = padded.stride()
+    patches = padded.as_strided((n, h, w, 4, 4, c), (image, 2 * row, 2 * pixel, row, pixel, 1))
+    return patches.reshape(n * h * w, 16 * c)
+
+
+def nhwc(x: Tensor) -> Tensor:
+    """(N, C, H, W) -> (N, H, W, C), contiguous: a view where the memory is in channels_last order."""
+    return x.permute(0, 2, 3, 1).contiguous()
+
+
+def new_map(like: Tensor, shape: tuple[int, int, int, int]) -> Tensor:
+    """Memory for an (N, C, H, W) in channels_last order. A function in Python must return its own tensor, no view."""
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)

@@ -1,0 +1,166 @@
+"""Every way to compute a convolution, and the optimiser that works during backward, against the library's own."""
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pix2pix.config import Config, Optimizer
+from pix2pix.machine import keep_memory
+from pix2pix.model import build_networks
+from pix2pix.networks import set_fast, weights_at_rest
+from pix2pix.networks.convolution import Conv, ConvTranspose
+from pix2pix.networks.patches import down, up
+from pix2pix.networks.toom import Kind, convolved
+from pix2pix.training.adam import make_adam
+
+Way = Callable[[Tensor, Tensor], Tensor]
+
+
+def native(x: Tensor, weight: Tensor, kind: Kind) -> Tensor:
+    if kind == "up":
+        return F.conv_transpose2d(x, weight, stride=2, padding=1)
+    return F.conv2d(x, weight, stride=2 if kind == "down" else 1, padding=1)
+
+
+WAYS: dict[str, tuple[Kind, Way]] = {
+    "matmul down": ("down", down),
+    "matmul up": ("up", up),
+    **{
+        f"toom {kind} {m}": (kind, lambda x, weight, kind=kind, m=m: convolved(x, weight, kind, m))
+        for kind in ("same", "down", "up")
+        for m in (1, 2, 3)
+    },
+}
+
+
+def case(kind: Kind, size: tuple[int, int], dtype: torch.dtype, channels: int = 5) -> tuple[Tensor, Tensor]:
+    torch.manual_seed(0)
+    x = torch.randn(2, channels, *size, dtype=dtype, requires_grad=True)
+    shape = (channels, 3, 4, 4) if kind == "up" else (3, channels, 4, 4)
+    return x, (torch.randn(shape, dtype=dtype) * 0.1).requires_grad_()
+
+
+@pytest.mark.parametrize("size", [(12, 8), (2, 2), (6, 14)])
+@pytest.mark.parametrize("way", WAYS)
+def test_values_and_gradients_are_the_librarys(way: str, size: tuple[int, int]) -> None:
+    """In float64, where another order of summation costs nothing, to ten digits."""
+    kind, function = WAYS[way]
+    x, weight = case(kind, size, torch.float64)
+    ours, theirs = function(x, weight), native(x, weight, kind)
+    torch.testing.assert_close(ours, theirs, atol=1e-10, rtol=0)
+    upstream = torch.randn_like(theirs)
+    for mine, other in zip(
+        torch.autograd.grad(ours, (x, weight), upstream),
+        torch.autograd.grad(theirs, (x, weight), upstream),
+        strict=True,
+    ):
+        assert mine.shape == other.shape
+        torch.testing.assert_close(mine, other, atol=1e-10, rtol=0)
+
+
+@pytest.mark.parametrize("way", ["matmul down", "matmul up", "toom same 2", "toom up 3"])
+def test_rounding_stays_small_in_float32(way: str) -> None:
+    """With as many channels as count: within 1e-5 of the exact values, which are of size 1."""
+    kind, function = WAYS[way]
+    x, weight = case(kind, (16, 16), torch.float32, channels=256)
+    with torch.no_grad():
+        weight *= 0.2
+        exact = native(x.double(), weight.double(), kind)
+        assert 0.2 < exact.std() < 5
+        torch.testing.assert_close(function(x, weight).double(), exact, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("base_channels", [4, 32])
+@pytest.mark.parametrize("size", [64, (32, 96)])
+def test_networks_give_the_same_pictures_and_gradients(base_channels: int, size: int) -> None:
+    """Both networks, in both modes, fast against native."""
+    section = {"base_channels": base_channels}
+    config = Config(
+        data={"image_size": size, "source_channels": 3, "target_channels": 1},
+        generator={**section, "dropout": 0.0},
+        discriminator=section,
+    )
+    torch.manual_seed(0)
+    networks = [network.double() for network in build_networks(config)]
+    others = copy.deepcopy(networks)
+    for network in networks:
+        set_fast(network, True)
+    assert any(module.fast for module in networks[0].modules() if isinstance(module, Conv | ConvTranspose))
+    source = torch.rand(2, 3, *config.data.image_size, dtype=torch.float64) * 2 - 1
+    results = []
+    for generator, discriminator in (networks, others):
+        output = generator(source)
+        (output.abs().mean() + discriminator(source, output).square().mean()).backward()
+        gradients = [weights.grad for network in (generator, discriminator) for weights in network.parameters()]
+        results.append([output, generator.eval()(source), *gradients])
+    for mine, other in zip(*results, strict=True):
+        torch.testing.assert_close(mine, other, atol=1e-9, rtol=1e-7)
+
+
+def test_large_and_small_maps_go_different_ways() -> None:
+    same, transposed = Conv(64, 64, stride=1, bias=False), ConvTranspose(64, 32, bias=False)
+    for layer in (same, transposed):
+        assert layer.way(torch.zeros(1, 64, 64, 64)) == "native"
+        set_fast(layer, True)
+    assert same.way(torch.zeros(1, 64, 64, 64)) == "toom"
+    assert transposed.way(torch.zeros(1, 64, 64, 64)) == "toom"
+    assert transposed.way(torch.zeros(1, 64, 4, 4)) == "matmul"
+    with torch.autocast("cpu", torch.bfloat16):  # short products are for float32
+        assert same.way(torch.zeros(1, 64, 64, 64)) == "native"
+
+
+def test_autocast_reaches_the_fast_ways() -> None:
+    layer = ConvTranspose(64, 8, bias=False)
+    set_fast(layer, True)
+    x = torch.randn(1, 64, 4, 4)
+    exact = layer(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = layer(x)
+    rounded.float().sum().backward()
+    assert rounded.dtype == torch.bfloat16
+    assert layer.weight.grad is not None
+    assert layer.weight.grad.dtype == torch.float32
+    torch.testing.assert_close(rounded.float(), exact, atol=0.02, rtol=0.02)
+
+
+@pytest.mark.parametrize("way", ["matmul down", "toom same 2"])
+def test_weights_at_rest_get_no_gradient(way: str) -> None:
+    kind, function = WAYS[way]
+    x, weight = case(kind, (8, 8), torch.float32)
+    with weights_at_rest():
+        function(x, weight).sum().backward()
+    assert weight.grad is None
+    assert x.grad is not None
+    function(x, weight).sum().backward()
+    assert weight.grad is not None
+
+
+def test_eager_adam_is_adam() -> None:
+    """The same bits as the fused optimiser after several steps, and a state that either can go on from."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 2))
+    other = copy.deepcopy(network)
+    settings = Optimizer(learning_rate=0.01)
+    eager, plain = make_adam(network, settings), make_adam(other, settings, eager=False)
+    for step in range(6):
+        x = torch.randn(3, 6)
+        for model, optimizer in ((network, eager), (other, plain)):
+            optimizer.zero_grad()
+            model(x).square().sum().backward()
+            assert (model[0].weight.grad is None) == (optimizer is eager)
+            optimizer.step()
+        if step == 2:
+            eager.load_state_dict(copy.deepcopy(plain.state_dict()))
+            for optimizer in (eager, plain):
+                optimizer.param_groups[0]["lr"] /= 2
+    for mine, theirs in zip(network.parameters(), other.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+
+
+def test_keeping_memory_is_harmless() -> None:
+    keep_memory()
+    assert torch.ones(64, 2**20).sum() == 64 * 2**20
