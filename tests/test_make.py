@@ -303,6 +303,9 @@ def test_misuse(photos: Path, tmp_path: Path) -> None:
     for inside in (photos, photos / "pairs", tmp_path):
         with pytest.raises(ConfigError, match="lie in one another"):
             make(photos, inside, Make(kind="gray"))
+    for nameless in (Path("."), Path("..")):
+        with pytest.raises(ConfigError, match="a folder by its own name"):
+            make(photos, nameless, Make(kind="gray"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no photos; expected"):
         make(tmp_path / "empty", output, Make(kind="gray"))

@@ -30,7 +30,7 @@ app = App(
     result_action="return_value",
     group_parameters=Group("Parameters", sort_key=0),
 )
-data_app = App(name="data", help="Make a set of pairs from photos, check it before training, look at it.")
+data_app = App(name="data", help="Get a set of pairs, or make one from photos; check it before training; look at it.")
 app.command(data_app)
 
 OUT_OF_MEMORY = "out of memory; try a smaller --batch-size, --image-size or picture"
@@ -313,6 +313,40 @@ def check(
 
 
 @data_app.command
+def download(
+    name: str | None = None,
+    /,
+    *,
+    output: Path | None = None,
+    url: str | None = None,
+    sha256: str | None = None,
+) -> None:
+    """Fetch and unpack a published set of pairs; the same command goes on where it was stopped.
+
+    Parameters
+    ----------
+    name
+        facades, maps, cityscapes, edges2shoes, edges2handbags or night2day; with --url, any name.
+    output
+        Folder for the pairs; by default NAME.
+    url
+        Another archive, .tar.gz or .zip: an address, or a file that was fetched by hand.
+    sha256
+        Hash that the archive must have.
+    """
+    from pix2pix.data.download import download as fetch
+
+    with _Counting("downloading", in_bytes=True) as progress:
+        done = fetch(name, output, url=url, digest=sha256, progress=progress)
+    if not done.new:
+        _say(f"{done.path} is there already")
+    _say(_aligned({key: _in_words(value) for key, value in done.record.items()}))
+    if done.note:
+        _say(f"note: not yet pairs to train on: {done.note}")
+    print(done.path)
+
+
+@data_app.command
 def preview(
     data: str | None = None,
     /,
@@ -402,18 +436,25 @@ def make(
 class _Counting:
     """A bar on a terminal while something counts up; silence elsewhere."""
 
-    def __init__(self, what: str) -> None:
-        self.what = what
+    def __init__(self, what: str, *, in_bytes: bool = False) -> None:
+        self.what, self.in_bytes = what, in_bytes
 
-    def __enter__(self) -> Callable[[int, int], None]:
+    def __enter__(self) -> Callable[..., None]:
+        """A function of how much is done, how much in all (None if unknown) and, where it changes, of what."""
         from rich.console import Console
-        from rich.progress import Progress
+        from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
 
         console = Console(stderr=True)
-        self.bar = Progress(console=console, transient=True, disable=not console.is_terminal)
+        more = (DownloadColumn(), TransferSpeedColumn()) if self.in_bytes else ()
+        columns = (*Progress.get_default_columns(), *more)
+        self.bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self.bar.start()
         task = self.bar.add_task(self.what, total=None)
-        return lambda done, total: self.bar.update(task, completed=done, total=total)
+
+        def update(done: int, total: int | None, what: str = self.what) -> None:
+            self.bar.update(task, completed=done, total=total, description=what)
+
+        return update
 
     def __exit__(self, *_: object) -> None:
         self.bar.stop()
@@ -421,6 +462,10 @@ class _Counting:
 
 def _say(line: str) -> None:
     print(line, file=sys.stderr)
+
+
+def _in_words(value: object) -> object:
+    return ", ".join(f"{name} {count}" for name, count in value.items()) if isinstance(value, dict) else value
 
 
 def _some(paths: Sequence[Path], most: int = 3) -> str:

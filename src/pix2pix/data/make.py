@@ -271,6 +271,8 @@ def _refuse(settings: Make) -> None:
 
 
 def _refuse_nested(photos: Path, output: Path) -> None:
+    if output.name in ("", ".."):
+        raise ConfigError(f"--output {output}: expected a folder by its own name, which will be made")
     inside, outside = photos.resolve(), output.resolve()
     if inside == outside or inside in outside.parents or outside in inside.parents:
         raise ConfigError(f"--output {output} and the photos, {photos}, lie in one another: keep them apart")
