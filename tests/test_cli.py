@@ -437,7 +437,7 @@ FLAGS = """
     --adversarial --adversarial-weight --l1-weight --l2-weight --discriminator-weight
     --learning-rate --betas --schedule
     --epochs --batch-size --discriminator-epochs --ema --norm-statistics --best-by --patience --samples
-    --seed --device --precision --devices --nodes --sync-norm --rank-timeout
+    --seed --device --precision --devices --nodes --sync-norm --rank-timeout --update-order --convolutions
 """
 
 
