@@ -20,13 +20,14 @@ from pix2pix.data import images
 from pix2pix.data.facades import make_facades
 from pix2pix.errors import DataError
 from pix2pix.evaluation.evaluate import evaluate, to_json
+from pix2pix.evaluation.metrics import ACCURACIES
 from pix2pix.model import Model, build_networks, load_model, make_card
 from pix2pix.presets import chosen_settings
 from pix2pix.training.train import train_with
 
 SIZE = 40  # of the facades and of the networks here: nothing is resized
 FOUR = ("g_adversarial", "g_l1", "d_real", "d_fake")
-PICTURES = ("g_l1", "g_l2", "l1", "psnr", "ssim")
+PICTURES = ("g_l1", "g_l2", "l1", "l2", "psnr", "ssim")
 Array = NDArray[np.float64]
 
 
@@ -63,7 +64,7 @@ def split_of(data: Path, split: str) -> dict[str, tuple[Array, Array]]:
 def picture_metrics(output: Array, target: Array) -> dict[str, float]:
     """As the definitions say, but for SSIM."""
     g_l1, g_l2 = float(np.abs(output - target).mean()), float(((output - target) ** 2).mean())
-    return {"g_l1": g_l1, "g_l2": g_l2, "l1": g_l1 / 2, "psnr": float(10 * np.log10(4 / g_l2))}
+    return {"g_l1": g_l1, "g_l2": g_l2, "l1": g_l1 / 2, "l2": g_l2 / 4, "psnr": float(10 * np.log10(4 / g_l2))}
 
 
 def ssim(output: Array, target: Array) -> float:
@@ -120,6 +121,8 @@ def test_every_number_against_its_definition(model: Path, facades: Path, tmp_pat
             "g_adversarial": float(np.logaddexp(0, -fake).mean()),  # -log D(x, G(x))
             "d_real": float(np.logaddexp(0, -real).mean()),  # -log D(x, y)
             "d_fake": float(np.logaddexp(0, fake).mean()),  # -log(1 - D(x, G(x)))
+            "d_real_accuracy": float((real > 0).mean()),
+            "d_fake_accuracy": float((fake < 0).mean()),
         }
         written = np.asarray(Image.open(tmp_path / "outputs" / f"{name}.png"))
         assert np.abs(written / 255 * 2 - 1 - output[0].permute(1, 2, 0).numpy()).max() <= 1 / 255 + 1e-6
@@ -133,7 +136,7 @@ def test_every_number_against_its_definition(model: Path, facades: Path, tmp_pat
     metrics = strict((tmp_path / "metrics.json").read_text("utf-8"))
     assert metrics == strict(to_json(result.metrics))
     means = mean_of(list(expected.values()))
-    assert means.keys() == {*FOUR, *PICTURES} - {"ssim"}
+    assert means.keys() == {*FOUR, *ACCURACIES, *PICTURES} - {"ssim"}
     assert {name: metrics[name] for name in means} == pytest.approx(means, rel=1e-4)
     assert metrics["ssim"] == pytest.approx(np.mean([float(row["ssim"]) for row in rows.values()]), rel=1e-4)
     assert metrics["images"] == 3
@@ -233,7 +236,9 @@ def test_a_copy_has_an_infinite_psnr_and_strict_json(model: Path, facades: Path,
         half = images.read(path, "left")
         images.write(data / "test" / path.name, np.concatenate([half, half], axis=1))
     result = evaluate(model, data, output=tmp_path / "out", device="cpu")
-    assert result.metrics["baselines"] == {"source": {"g_l1": 0, "g_l2": 0, "l1": 0, "psnr": math.inf, "ssim": 1}}
+    assert result.metrics["baselines"] == {
+        "source": {"g_l1": 0, "g_l2": 0, "l1": 0, "l2": 0, "psnr": math.inf, "ssim": 1}
+    }
     metrics = strict((tmp_path / "out" / "metrics.json").read_text("utf-8"))
     assert metrics["baselines"]["source"]["psnr"] is None
     assert "∞" in (tmp_path / "out" / "report.html").read_text("utf-8")

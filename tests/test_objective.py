@@ -10,7 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from pix2pix.config import Config, Discriminator, Generator, Loss, Optimizer, UpdateOrder, make_config
-from pix2pix.losses import adversarial_term, discriminator_terms, generator_objective, reconstruction_terms
+from pix2pix.losses import (
+    adversarial_term,
+    discriminator_accuracy,
+    discriminator_terms,
+    generator_objective,
+    reconstruction_terms,
+)
 from pix2pix.model import build_networks
 from pix2pix.networks import set_fast
 from pix2pix.training.adam import make_adam
@@ -185,6 +191,14 @@ def test_moving_average_follows_slowly() -> None:
         torch.testing.assert_close(slow, 0.9 * start + 0.1 * fast, atol=1e-6, rtol=1e-5)
 
 
+def test_accuracy_is_the_share_on_the_right_side() -> None:
+    real, fake = torch.tensor([0.7, 0.3, -1.0, 2.0]), torch.tensor([0.7, -0.3, -1.0, 0.2])
+    expected = {"vanilla": (0.75, 0.5), "hinge": (0.75, 0.5), "lsgan": (0.5, 0.75)}
+    for kind, (on_real, on_fake) in expected.items():
+        accuracy = discriminator_accuracy(real, fake, kind)  # type: ignore[arg-type]
+        assert (accuracy["d_real_accuracy"], accuracy["d_fake_accuracy"]) == (on_real, on_fake)
+
+
 # ---- golden curve ----------------------------------------------------------------------------------------------
 
 GOLDEN = {
@@ -206,7 +220,7 @@ def golden_curve(**changes: dict[str, object]) -> dict[int, dict[str, float]]:
         torch.manual_seed(step)
         source, _ = pair(step % 4)
         terms = update(state, source, -source.roll(3, dims=-1), config.loss, backward=backward)
-        curve[step] = {name: round(term.item(), 5) for name, term in terms.items()}
+        curve[step] = {name: round(terms[name].item(), 5) for name in GOLDEN[0] if name in terms}
     return curve
 
 

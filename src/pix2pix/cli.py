@@ -121,10 +121,12 @@ def evaluate(
     split: str = "test",
     output: Path | None = None,
     dropout: bool = False,
+    weights: Annotated[list[Path], Parameter(negative=())] = [],  # noqa: B006  # never changed
+    features: str | None = None,
     device: Device = "auto",
     json_: Json = False,
 ) -> None:
-    """Measure a model on a split: the slides' four numbers, L1, PSNR, SSIM, baselines, a report.
+    """Measure a model on a split: the slides' four numbers, every metric with its interval, baselines, a report.
 
     Parameters
     ----------
@@ -142,6 +144,11 @@ def evaluate(
         Folder to write to; by default the run's evaluation/SPLIT.
     dropout
         Keep dropout on, as the paper's test mode does.
+    weights
+        File with the weights of AlexNet (for LPIPS) or Inception (FID, KID), or a folder with both; by default they are
+        looked for in torch's cache (TORCH_HOME).
+    features
+        Another network for FID and KID, as package.module:factory.
     device
         Where to compute.
     json_
@@ -150,11 +157,18 @@ def evaluate(
     from pix2pix.evaluation.evaluate import evaluate as measure
     from pix2pix.evaluation.evaluate import to_json
 
-    place = {"data": data, "source": source, "target": target}
+    place: dict[str, Any] = {"data": data, "source": source, "target": target}
+    choices: dict[str, Any] = {"split": split, "output": output, "device": device, "dropout": dropout}
+    if features is not None:
+        from pix2pix.evaluation.features import load_features
+
+        choices["features"] = load_features(features)
     with _Counting("evaluating") as progress:
-        result = measure(model, **place, split=split, output=output, device=device, dropout=dropout, progress=progress)
+        result = measure(model, **place, **choices, weights=weights, progress=progress)
     for note in result.metrics["notes"]:
         _say(f"note: {note}")
+    for name, reason in result.metrics["missing"].items():
+        _say(f"not measured: {name}: {reason}")
     if json_:
         print(to_json(result.metrics), end="")
     else:
@@ -480,11 +494,15 @@ def _aligned(facts: dict[str, Any]) -> str:
 
 def _print_metrics(metrics: dict[str, Any]) -> None:
     rows = {f"{metrics['split']} ({metrics['images']} images)": metrics} | metrics["baselines"]
-    names = ("g_adversarial", "g_l1", "d_real", "d_fake", "l1", "psnr", "ssim")  # the slides' four numbers first
+    names = ["g_adversarial", "g_l1", "d_real", "d_fake", "l1", "psnr", "ssim"]  # the slides' four numbers first
+    names += [name for name in ("ms_ssim", "lpips", "fid", "kid") if metrics.get(name) is not None]
     print(" " * 22 + "".join(f"{name:>14}" for name in names))
     for row, values in rows.items():
         cells = (values.get(name) for name in names)
         print(f"{row:22}" + "".join(f"{'-' if cell is None else f'{cell:.4f}':>14}" for cell in cells))
+    for end, what in enumerate(("95 %: from", "95 %: to")):
+        ends = ((metrics["intervals"].get(name) or (None, None))[end] for name in names)
+        print(f"{what:22}" + "".join(f"{'-' if cell is None else f'{cell:.4f}':>14}" for cell in ends))
 
 
 # ---- the way out -----------------------------------------------------------------------------------------------

@@ -79,7 +79,7 @@ Direction = Literal["AtoB", "BtoA"]
 Channels = Annotated[Literal[1, 3], BeforeValidator(_number)]
 PatchSize = Annotated[Literal[1, 16, 34, 70, 142, 286], BeforeValidator(_number)]
 UpdateOrder = Literal["shared", "exact"]
-BestBy = Literal["l1", "psnr", "ssim", "last"]
+BestBy = Literal["l1", "l2", "psnr", "ssim", "ms_ssim", "lpips", "fid", "kid", "last"]
 Cache = Annotated[Literal["auto", "memory", "disk", "none"], BeforeValidator(_cache)]
 
 
@@ -234,7 +234,7 @@ class Training(Section):
     """What batch norm uses outside training: each image's own statistics (the paper's test mode) or running averages;
     `auto` takes the image's for batch size 1 and the averages otherwise, and the saved model says which."""
     best_by: BestBy = "l1"
-    """Validation metric that picks the kept model; `last` keeps the newest."""
+    """Validation metric that picks the kept model; `last` keeps the newest. `lpips`, `fid` and `kid` need weights."""
     patience: Count | None = None
     """Stop after this many epochs without a better validation."""
     samples: Annotated[int, Field(ge=0)] = 6

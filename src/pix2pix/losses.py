@@ -27,6 +27,13 @@ def discriminator_terms(real_logits: Tensor, fake_logits: Tensor, kind: Adversar
     return {"d_real": real.mean(), "d_fake": fake.mean()}
 
 
+def discriminator_accuracy(real_logits: Tensor, fake_logits: Tensor, kind: Adversarial) -> dict[str, Tensor]:
+    """Share of patches that D takes for what they are: `d_real_accuracy`, `d_fake_accuracy`, scalars; 1/2 is chance."""
+    undecided = 0.5 if kind == "lsgan" else 0.0
+    accuracy = {"d_real_accuracy": real_logits > undecided, "d_fake_accuracy": fake_logits < undecided}
+    return {name: right.float().mean() for name, right in accuracy.items()}
+
+
 def adversarial_term(fake_logits: Tensor, kind: Adversarial) -> dict[str, Tensor]:
     """What G pays for being recognised: `g_adversarial`, a scalar.
 

@@ -1,4 +1,4 @@
-"""A model and a split of pairs in; the slides' four numbers, L1, PSNR and SSIM, baselines and a report out."""
+"""A model and a split of pairs in; the slides' four numbers, every metric with intervals, baselines, a report out."""
 
 import csv
 import io
@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pix2pix.config import Data
 from pix2pix.data import images
 from pix2pix.data.loading import Batch, PairDataset, make_dataset, make_loader
 from pix2pix.data.pairs import MANIFEST, Pair, PairSet, describe_unmatched, find_pairs
 from pix2pix.errors import ConfigError, DataError, ModelError
+from pix2pix.evaluation.features import BEYOND, Judges, make_judges
+from pix2pix.evaluation.intervals import mean_intervals
 from pix2pix.evaluation.metrics import METRICS, ImageScore, image_metrics, mean_scores, score
 from pix2pix.evaluation.report import Example, write_evaluation_report, write_run_report
 from pix2pix.files import write_text
@@ -47,13 +49,17 @@ def evaluate(
     output: str | Path | None = None,
     device: str = "auto",
     dropout: bool = False,
+    weights: Sequence[str | Path] = (),
+    features: nn.Module | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Measure a model on a split of pairs, laid out and carved as for its training.
 
     Writes `metrics.json`, `per_image.csv`, `report.html` and `outputs/` into `output`, by default the run's
     `evaluation/SPLIT`. Pairs are presented at the model's image_size, as in validation. With `dropout` the method's
-    noise is on. Raises ConfigError, DataError or ModelError with one sentence.
+    noise is on. LPIPS, FID and KID are measured where their weights are at hand, in the usual caches or among the files
+    and folders `weights`; `features`, (N, C, H, W) in [-1, 1] -> (N, d), is another network for FID and KID.
+    Raises ConfigError, DataError or ModelError with one sentence.
     """
     loaded = load_model(model, discriminator=True)
     place = _place(data, source, target)
@@ -63,11 +69,20 @@ def evaluate(
     chosen = _split(pairs, split)
     folder = Path(output) if output is not None else _default_output(model, split)
     dataset = _dataset(chosen, loaded)
+    translator = Translator(loaded, device=choose_device(device), dropout=dropout)
+    judges = make_judges(
+        BEYOND,
+        image_size=dataset.image_size,
+        channels=dataset.target_channels,
+        device=translator.device,
+        weights=[Path(path) for path in weights],
+        features=features,
+    )
     # First, as it reads every pair: a broken one is met before anything is written.
     unlearnt = baselines(pairs.splits.get("train", ()), dataset, loaded)
-    scores = list(
-        _measured(Translator(loaded, device=choose_device(device), dropout=dropout), dataset, folder, progress)
-    )
+    scores = list(_measured(translator, dataset, folder, judges, progress))
+    of_the_set = judges.of_the_set(judges.taken(), intervals=True)
+    intervals = mean_intervals([result.values for result in scores])
     metrics = {
         "model": str(model),
         "data": str(data if data is not None else f"{source} and {target}"),
@@ -77,6 +92,10 @@ def evaluate(
         "dropout": dropout,
         **{name: None for name in METRICS},
         **mean_scores(scores),
+        **{name: value for name, (value, _) in of_the_set.items()},
+        "intervals": intervals | {name: interval for name, (_, interval) in of_the_set.items()},
+        "missing": judges.missing,
+        "features": None if features is None else type(features).__name__,
         "baselines": unlearnt,
         "notes": list(_notes(pairs, split, loaded.card)),
     }
@@ -95,7 +114,7 @@ def evaluate(
 
 
 def _measured(
-    translator: Translator, dataset: PairDataset, folder: Path, progress: Progress | None
+    translator: Translator, dataset: PairDataset, folder: Path, judges: Judges, progress: Progress | None
 ) -> Iterator[ImageScore]:
     """Score every pair and write its output."""
     model, loss, device = translator.model, translator.model.card.config.loss, translator.device
@@ -104,7 +123,7 @@ def _measured(
         discriminator.to(device)
     torch.manual_seed(model.card.config.training.seed)  # of the dropout, if it is on
     for done, (result, image) in enumerate(
-        score(translator.generator, discriminator, _batches(dataset), loss, device), start=1
+        score(translator.generator, discriminator, _batches(dataset), loss, device, judges), start=1
     ):
         images.write(_output_path(folder, dataset.pairs[result.index]), images.to_array(image))
         if progress is not None:
@@ -236,6 +255,8 @@ def to_json(metrics: Mapping[str, Any]) -> str:
     def finite(value: Any) -> Any:
         if isinstance(value, Mapping):
             return {name: finite(item) for name, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [finite(item) for item in value]
         return None if isinstance(value, float) and not math.isfinite(value) else value
 
     return json.dumps(finite(metrics), indent=2, allow_nan=False) + "\n"

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -9,10 +10,35 @@ from torchmetrics.functional.image import peak_signal_noise_ratio, structural_si
 
 from pix2pix.config import Loss
 from pix2pix.data.loading import Batch
-from pix2pix.losses import adversarial_term, discriminator_terms
+from pix2pix.losses import adversarial_term, discriminator_accuracy, discriminator_terms
 
-METRICS = ("g_adversarial", "g_l1", "g_l2", "d_real", "d_fake", "l1", "psnr", "ssim")
-"""The slides' four numbers, then what a picture is measured by."""
+
+class Measure(NamedTuple):
+    """How a metric of pictures is shown and read."""
+
+    name: str
+    higher_is_better: bool
+    unit: str
+    meaning: str
+
+
+MEASURES = (
+    Measure("l1", False, "", "mean absolute difference as a share of the full range: 0 is a perfect copy"),
+    Measure("l2", False, "", "mean squared difference of pictures in [0, 1]: 0 is a perfect copy"),
+    Measure("psnr", True, "dB", "peak signal-to-noise ratio: the squared difference on a logarithmic scale"),
+    Measure("ssim", True, "", "structural similarity: of local brightness, contrast and pattern, 1 at most"),
+    Measure("ms_ssim", True, "", "structural similarity over five scales, from fine to coarse, 1 at most"),
+    Measure("lpips", False, "", "distance of what AlexNet sees in the two pictures: 0 is a perfect copy"),
+    Measure("fid", False, "", "Fréchet distance of the features of all outputs from those of all targets"),
+    Measure(
+        "kid", False, "", "kernel distance of the same features, without FID's bias for few images; 0 is no difference"
+    ),
+)
+"""What a picture, or a set of them, is measured by."""
+HIGHER_IS_BETTER = {measure.name: measure.higher_is_better for measure in MEASURES}
+ACCURACIES = ("d_real_accuracy", "d_fake_accuracy")
+METRICS = ("g_adversarial", "g_l1", "g_l2", "d_real", "d_fake", *ACCURACIES, *HIGHER_IS_BETTER)
+"""The slides' four numbers, D's accuracy, then what a picture is measured by."""
 
 
 @dataclass(frozen=True)
@@ -23,23 +49,60 @@ class ImageScore:
     values: dict[str, float]
 
 
-def image_metrics(output: Tensor, target: Tensor) -> dict[str, Tensor]:
-    """(N, C, H, W) in [-1, 1], twice -> `g_l1`, `g_l2`, `l1`, `psnr` in dB and `ssim`, each (N,).
+class Judge(Protocol):
+    """Whoever measures more of a batch than `image_metrics` does."""
+
+    def __call__(self, output: Tensor, target: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
+        """Output and target (N, C, H, W) in [-1, 1] -> name -> (N,)."""
+
+
+def image_metrics(
+    output: Tensor, target: Tensor, mask: Tensor | None = None, span: Tensor | float | None = None
+) -> dict[str, Tensor]:
+    """(N, C, H, W) in [-1, 1], twice -> `g_l1`, `g_l2`, `l1`, `l2`, `psnr` in dB and `ssim`, each (N,).
 
     `g_l1` is mean |y - G(x)|, the training's term, and `g_l2` its square's; the others are of pictures in [0, 1], as
-    is usual (SSIM depends on where black is).
+    is usual (SSIM depends on where black is). Where the boolean `mask` (N, 1 or C, H, W) is false, nothing is counted:
+    an image without a counted pixel has NaN. SSIM then averages over the counted pixels, and sees the target in the
+    others. With `span`, what the range [-1, 1] is in the target's own units, a number or one for each channel (C,),
+    there are `mae` and `rmse` in those units.
     """
+    counted = None if mask is None else mask.expand_as(target)
+    if counted is not None:
+        output = torch.where(counted, output, target)
     difference = output - target
     picture, truth = (output + 1) / 2, (target + 1) / 2
-    psnr = peak_signal_noise_ratio(picture, truth, data_range=1.0, dim=(1, 2, 3), reduction="none")
-    ssim = structural_similarity_index_measure(picture, truth, data_range=1.0, reduction="none")
-    return {
-        "g_l1": difference.abs().mean(dim=(1, 2, 3)),
-        "g_l2": difference.square().mean(dim=(1, 2, 3)),
-        "l1": (picture - truth).abs().mean(dim=(1, 2, 3)),
-        "psnr": torch.as_tensor(psnr),
-        "ssim": torch.as_tensor(ssim),
-    }
+    g_l1, g_l2 = _mean(difference.abs(), counted), _mean(difference.square(), counted)
+    values = {"g_l1": g_l1, "g_l2": g_l2, "l1": _mean((picture - truth).abs(), counted), "l2": g_l2 / 4}
+    if counted is None:
+        values["psnr"] = torch.as_tensor(
+            peak_signal_noise_ratio(picture, truth, data_range=1.0, dim=(1, 2, 3), reduction="none")
+        )
+        values["ssim"] = torch.as_tensor(
+            structural_similarity_index_measure(picture, truth, data_range=1.0, reduction="none")
+        )
+    else:
+        values["psnr"] = -10 * torch.log10(values["l2"])
+        values["ssim"] = _mean(_ssim_map(picture, truth), counted)
+    if span is not None:
+        own = difference * (torch.as_tensor(span, dtype=output.dtype, device=output.device).reshape(-1, 1, 1) / 2)
+        values |= {"mae": _mean(own.abs(), counted), "rmse": _mean(own.square(), counted).sqrt()}
+    return values
+
+
+def _mean(values: Tensor, counted: Tensor | None) -> Tensor:
+    """(N, C, H, W) -> (N,), over what is counted."""
+    if counted is None:
+        return values.mean(dim=(1, 2, 3))
+    return torch.where(counted, values, 0).sum(dim=(1, 2, 3)) / counted.sum(dim=(1, 2, 3))
+
+
+def _ssim_map(picture: Tensor, truth: Tensor) -> Tensor:
+    """(N, C, H, W) in [0, 1], twice -> SSIM around every pixel, of the same shape."""
+    _, full = structural_similarity_index_measure(
+        picture, truth, data_range=1.0, reduction="none", return_full_image=True
+    )
+    return full
 
 
 def score(
@@ -48,23 +111,27 @@ def score(
     batches: Iterable[Batch],
     loss: Loss,
     device: torch.device,
+    judge: Judge | None = None,
 ) -> Iterator[tuple[ImageScore, Tensor]]:
     """Batches of pairs -> one (ImageScore, output (C, H, W)) for each image, in order.
 
     The networks must be in eval mode, so that an image's numbers do not depend on its neighbours. Without a
-    discriminator the adversarial terms are left out.
+    discriminator the adversarial terms are left out; `judge` adds what it measures.
     """
     for batch in batches:
         source, target = batch.source.to(device), batch.target.to(device)
         with torch.inference_mode():
             output = generator(source)
             terms = image_metrics(output, target)
+            if judge is not None:
+                terms |= judge(output, target)
             logits = None if discriminator is None else (discriminator(source, target), discriminator(source, output))
         for n, index in enumerate(batch.index.tolist()):
             one: dict[str, Tensor] = {name: term[n] for name, term in terms.items()}
             if logits is not None:
                 one |= adversarial_term(logits[1][n], loss.adversarial)
                 one |= discriminator_terms(logits[0][n], logits[1][n], loss.adversarial)
+                one |= discriminator_accuracy(logits[0][n], logits[1][n], loss.adversarial)
             yield ImageScore(index, {name: one[name].item() for name in METRICS if name in one}), output[n]
 
 

@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 from urllib.parse import quote
 
 import numpy as np
@@ -22,6 +22,7 @@ from pix2pix.config import read_yaml
 from pix2pix.data.sheets import Pixels
 from pix2pix.errors import ModelError
 from pix2pix.evaluation.curves import Row, curve_svgs, read_metrics, spread_svg
+from pix2pix.evaluation.metrics import HIGHER_IS_BETTER, MEASURES
 from pix2pix.files import write_text
 
 LARGE = 100_000  # bytes; a larger PNG goes into the page as JPEG
@@ -29,21 +30,7 @@ FEW = 5  # images; of fewer no spread is drawn
 GROUPS = ("best", "median", "worst")
 
 
-class Measure(NamedTuple):
-    """How a metric of pictures is shown and read."""
-
-    name: str
-    higher_is_better: bool
-    unit: str
-    meaning: str
-
-
-MEASURES = (
-    Measure("l1", False, "", "mean absolute difference as a share of the full range: 0 is a perfect copy"),
-    Measure("psnr", True, "dB", "peak signal-to-noise ratio: the squared difference on a logarithmic scale"),
-    Measure("ssim", True, "", "structural similarity: of local brightness, contrast and pattern, 1 at most"),
-)
-HIGHER_IS_BETTER = {measure.name: measure.higher_is_better for measure in MEASURES}
+HEADLINE = ("l1", "psnr", "ssim")  # what the verdict is about
 BASELINES = {
     "mean_target": "the mean training target, for every image",
     "source": "the source itself, untranslated",
@@ -130,8 +117,9 @@ def _verdict(metrics: Mapping[str, Any], baselines: Mapping[str, Mapping[str, An
     """`better than both baselines on l1, but not on psnr and ssim`; empty where nothing can be compared."""
     better: list[str] = []
     worse: list[str] = []
-    for name, higher_is_better, *_ in MEASURES:
+    for name in HEADLINE:
         value, others = metrics[name], [baseline[name] for baseline in baselines.values()]
+        higher_is_better = HIGHER_IS_BETTER[name]
         if others and None not in (value, *others):
             beats = value > max(others) if higher_is_better else value < min(others)
             (better if beats else worse).append(name)
@@ -285,8 +273,8 @@ def _render(page: str, **content: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(shown=shown, duration=duration, data_uri=data_uri)
-    constants = {"measures": MEASURES, "baseline_names": BASELINES}
+    environment.filters.update(shown=shown, interval=interval_shown, duration=duration, data_uri=data_uri)
+    constants = {"measures": MEASURES, "baseline_names": BASELINES, "measured": _measured}
     return environment.get_template("report.html.j2").render(page=page, **constants, **content).strip() + "\n"
 
 
@@ -300,6 +288,19 @@ def shown(value: float | None, unit: str = "") -> str:
         text = f"{value:.2f}" if unit in ("dB", "psnr") else f"{value:.4f}"
         text = text.replace("-", "−")
     return f"{text} dB" if unit in ("dB", "psnr") else text
+
+
+def interval_shown(ends: Sequence[float] | None, unit: str = "") -> str:
+    """`0.1200 to 0.1330`, and `–` for what has no interval."""
+    if ends is None:
+        return "–"
+    low, high = (shown(end, unit).removesuffix(" dB") for end in ends)
+    return f"{low} to {high}"
+
+
+def _measured(metrics: Mapping[str, Any]) -> list[str]:
+    """The metrics of pictures that an evaluation has."""
+    return [name for name in HIGHER_IS_BETTER if name in HEADLINE or metrics.get(name) is not None]
 
 
 def duration(seconds: float) -> str:

@@ -8,11 +8,12 @@ from pathlib import Path
 from torch.utils.tensorboard import SummaryWriter
 
 from pix2pix.evaluation.curves import draw_curves
+from pix2pix.evaluation.metrics import METRICS
 from pix2pix.files import write_text
 
 COLUMNS = (
     "step", "epoch", "images_seen", "split", "seconds", "learning_rate", "images_per_second",
-    "g_adversarial", "g_l1", "g_l2", "d_real", "d_fake", "l1", "psnr", "ssim",
+    *METRICS,
 )  # fmt: skip
 
 
@@ -47,7 +48,7 @@ def _rows_until(path: Path, step: int) -> list[dict[str, str]]:
     if not path.exists():
         return []
     with path.open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row.keys() == set(COLUMNS) and None not in row.values()]
+        rows = [row for row in csv.DictReader(file) if row.keys() <= set(COLUMNS) and None not in row.values()]
     return [row for row in rows if row["step"].isdecimal() and int(row["step"]) <= step]  # a torn line is none
 
 

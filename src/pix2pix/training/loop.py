@@ -26,9 +26,10 @@ from pix2pix.data import images
 from pix2pix.data.loading import PairLoader, make_dataset, make_loader
 from pix2pix.data.pairs import Pair
 from pix2pix.data.sheets import sheet
-from pix2pix.errors import Interrupted, RunError
-from pix2pix.evaluation.metrics import ImageScore, mean_scores, score
-from pix2pix.evaluation.report import HIGHER_IS_BETTER, duration
+from pix2pix.errors import ConfigError, Interrupted, RunError
+from pix2pix.evaluation.features import Judges, make_judges
+from pix2pix.evaluation.metrics import ACCURACIES, HIGHER_IS_BETTER, ImageScore, mean_scores, score
+from pix2pix.evaluation.report import duration
 from pix2pix.machine import keep_memory
 from pix2pix.model import Model, build_networks, choose_statistics, make_card
 from pix2pix.networks import set_fast
@@ -57,6 +58,7 @@ class Trainer:
         self._make_networks()
         self.progress = self._restore()
         self.train_loader, self.val_loader = self._loaders(splits)
+        self.judges = judges_of(self.config, self.fabric.device)
         self.log = MetricsLog(folder, self.progress.step) if ranks.first else None
         self._pace = 0.0  # images per second of the newest epoch's updates
         self._saved = time.monotonic()
@@ -203,16 +205,19 @@ class Trainer:
         batches = (batch for batch in self.val_loader.epoch(0) if len(batch.index))
         scores: list[ImageScore] = []
         outputs: dict[int, Tensor] = {}
-        for result, output in score(self.shown, discriminator, batches, self.config.loss, self.fabric.device):
+        measured = score(self.shown, discriminator, batches, self.config.loss, self.fabric.device, self.judges)
+        for result, output in measured:
             scores.append(result)
             if self._samples_are_due() and result.index < self.config.training.samples:
                 outputs[result.index] = output.cpu()
-        parts = self.ranks.gathered((scores, outputs))
+        parts = self.ranks.gathered((scores, outputs, self.judges.taken()))
         # Added up in the order of the pairs, as one process would.
-        means = mean_scores(sorted((one for part, _ in parts for one in part), key=lambda one: one.index))
+        means = mean_scores(sorted((one for part, *_ in parts for one in part), key=lambda one: one.index))
+        of_the_set = self.judges.of_the_set([pair for *_, seen in parts for pair in seen])
+        means |= {name: value for name, (value, _) in of_the_set.items()}
         self._refuse_non_finite({name: value for name, value in means.items() if name != "psnr"})  # inf for a copy
         if self._samples_are_due():
-            shown = dict(sorted(item for _, part in parts for item in part.items()))
+            shown = dict(sorted(item for _, part, _ in parts for item in part.items()))
             self.ranks.agreed(lambda: self._write_samples(shown))
         return means
 
@@ -277,9 +282,10 @@ class Trainer:
         self.ranks.agreed(lambda: Model(kept, self.discriminator, card).save(self.folder / "model"))
 
     def _say_epoch(self, means: dict[str, float], validation: dict[str, float]) -> None:
-        progress = self.progress
-        train = " ".join(f"{name} {value:.3f}" for name, value in means.items() if name != "g_l2")
-        val = " ".join(f"{name} {validation[name]:.4g}" for name in ("g_l1", "psnr", "ssim") if name in validation)
+        progress, quiet = self.progress, ("g_l2", *ACCURACIES)
+        train = " ".join(f"{name} {value:.3f}" for name, value in means.items() if name not in quiet)
+        named = dict.fromkeys(("g_l1", "psnr", "ssim", self.config.training.best_by))
+        val = " ".join(f"{name} {validation[name]:.4g}" for name in named if name in validation)
         star = " *" if progress.best_epoch == progress.epoch else ""
         took = duration(progress.seconds)
         self.display.say(f"epoch {progress.epoch}: {train}{f' | val {val}' if val else ''}{star}  [{took}]")
@@ -335,6 +341,17 @@ class Trainer:
         what = "already trained, to" if done else "going on from"
         self.display.say(f"{what} epoch {progress.epoch}, step {progress.step}")
         return progress
+
+
+def judges_of(config: Config, device: torch.device) -> Judges:
+    """Who measures what picks the model, beyond what every validation does. Raises ConfigError if no one can."""
+    chosen, data = config.training.best_by, config.data
+    channels = data.target_channels
+    assert channels is not None, "a plan leaves nothing open"
+    judges = make_judges([chosen], image_size=data.image_size, channels=channels, device=device)
+    if chosen in judges.missing:
+        raise ConfigError(f"training.best_by {chosen} cannot be measured: {judges.missing[chosen]}; or choose another")
+    return judges
 
 
 def _fabric(config: Config, ranks: Ranks) -> Fabric:

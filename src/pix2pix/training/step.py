@@ -10,6 +10,7 @@ from torch.optim import Adam
 from pix2pix.config import Loss, UpdateOrder
 from pix2pix.losses import (
     adversarial_term,
+    discriminator_accuracy,
     discriminator_objective,
     discriminator_terms,
     generator_objective,
@@ -47,6 +48,7 @@ def update(
     with torch.set_grad_enabled(generator_learns):
         output = state.generator(source)  # (N, out, H, W) in [-1, 1]
     d_terms: dict[str, Tensor] = {}
+    d_accuracy: dict[str, Tensor] = {}
     g_terms = reconstruction_terms(output, target)
     to_minimise = g_terms
 
@@ -55,6 +57,7 @@ def update(
         real_logits = state.discriminator(source, target)  # (N, 1, h, w)
         fake_logits = state.discriminator(source, shown)
         d_terms = discriminator_terms(real_logits, fake_logits, loss.adversarial)
+        d_accuracy = discriminator_accuracy(real_logits.detach(), fake_logits.detach(), loss.adversarial)
         if order == "shared":
             judged = adversarial_term(fake_logits, loss.adversarial)
             to_minimise = g_terms | {"g_adversarial": _with_gradient_of(judged["g_adversarial"], shown, output)}
@@ -74,7 +77,7 @@ def update(
         state.generator_optimizer.zero_grad()
         backward(generator_objective(to_minimise, loss))
         state.generator_optimizer.step()
-    return {name: term.detach() for name, term in (g_terms | d_terms).items()}
+    return {name: term.detach() for name, term in (g_terms | d_terms | d_accuracy).items()}
 
 
 def _with_gradient_of(term: Tensor, shown: Tensor, output: Tensor) -> Tensor:

@@ -9,6 +9,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import torch
+
 from pix2pix.config import Config, placed
 from pix2pix.data.check import check
 from pix2pix.data.loading import planned_cache
@@ -19,7 +21,7 @@ from pix2pix.evaluation.report import write_run_report
 from pix2pix.presets import chosen_settings
 from pix2pix.training.display import Display
 from pix2pix.training.launch import launch
-from pix2pix.training.loop import Trainer
+from pix2pix.training.loop import Trainer, judges_of
 from pix2pix.training.plan import Plan, describe, make_plan
 from pix2pix.training.ranks import choose_processes, joined, launcher_is_gone
 from pix2pix.training.run import Run, begin_run, open_run
@@ -127,6 +129,9 @@ def look(config: Config, display: Display) -> tuple[Plan, PairSet]:
     if config.training.patience is not None and "val" not in pairs.splits:
         raise ConfigError("training.patience waits for a better validation, and the data have no val split: drop it")
     plan = make_plan(config, report)
+    if config.training.best_by in ("fid", "kid") and len(pairs.splits.get("val", ("", ""))) < 2:
+        raise ConfigError(f"training.best_by {config.training.best_by} compares sets, and the val split has one pair")
+    judges_of(plan.config, torch.device("cpu"))
     if pairs.carved:
         display.say(f"             {' and '.join(pairs.carved)} carved from train by seed {config.data.split_seed}")
     for line in describe(plan):
