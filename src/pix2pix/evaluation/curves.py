@@ -204,6 +204,20 @@ def spread_svg(values: Sequence[float], name: str, unit: str) -> str:
     return _inline_svg(figure, f"Spread of {name} over the images")
 
 
+def spectrum_svg(frequencies: Sequence[float], output: Sequence[float], target: Sequence[float]) -> str:
+    """Power by frequency of outputs and targets -> an SVG element to stand in a page."""
+    figure = Figure(figsize=SIZE, layout="constrained")
+    axes = figure.add_subplot()
+    for powers, colour, label in ((target, COLOURS["d_real"], "targets"), (output, COLOURS["d_fake"], "outputs")):
+        axes.plot(frequencies, powers, color=colour, lw=1.4, label=label)
+    if any(power > 0 for power in (*output, *target)):
+        axes.set_yscale("log")
+    axes.set_xlim(0, 0.5)
+    _dress(axes, "Spectrum", "cycles a pixel; 0.5 is the finest", "power")
+    axes.legend(**LEGEND)
+    return _inline_svg(figure, "Power of outputs and targets by frequency")
+
+
 def _inline_svg(figure: Figure, label: str) -> str:
     """An SVG element whose text is text and whose ink is the page's own colour, light or dark.
 

@@ -18,6 +18,7 @@ from pix2pix.data.loading import Batch, PairDataset, make_dataset, make_loader
 from pix2pix.data.pairs import MANIFEST, Pair, PairSet, describe_unmatched, find_pairs
 from pix2pix.errors import ConfigError, DataError, ModelError
 from pix2pix.evaluation.features import BEYOND, Judges, make_judges
+from pix2pix.evaluation.health import Health, examine, thumbnails
 from pix2pix.evaluation.intervals import mean_intervals
 from pix2pix.evaluation.metrics import METRICS, ImageScore, image_metrics, mean_scores, score
 from pix2pix.evaluation.report import Example, write_evaluation_report, write_run_report
@@ -79,8 +80,13 @@ def evaluate(
         features=features,
     )
     # First, as it reads every pair: a broken one is met before anything is written.
-    unlearnt = baselines(pairs.splits.get("train", ()), dataset, loaded)
+    train = pairs.splits.get("train", ())
+    unlearnt, known = baselines(train, dataset, loaded)
     scores = list(_measured(translator, dataset, folder, judges, progress))
+    seed = loaded.card.config.training.seed
+    if split == "train":
+        known = None  # every target would find itself
+    health = _examined(translator.generator, dataset, translator.device, train, known, loaded, seed)
     of_the_set = judges.of_the_set(judges.taken(), intervals=True)
     intervals = mean_intervals([result.values for result in scores])
     metrics = {
@@ -97,6 +103,7 @@ def evaluate(
         "missing": judges.missing,
         "features": None if features is None else type(features).__name__,
         "baselines": unlearnt,
+        "health": {**health.numbers, "sentences": health.sentences},
         "notes": list(_notes(pairs, split, loaded.card)),
     }
     _write(folder, metrics, scores, chosen)
@@ -106,6 +113,7 @@ def evaluate(
         list(_examples(folder, scores, dataset)),
         scores=[result.values for result in scores],
         adversarial=loaded.card.config.loss.adversarial,
+        health=health,
         run=_run_with(locate(model)),
     )
     if (run := _run_with(folder.parent)) is not None and folder.parent.name == "evaluation":
@@ -164,21 +172,60 @@ def _notes(pairs: PairSet, split: str, card: Card) -> Iterator[str]:
         yield "these are not the data of the training, so some of these pairs may have been trained on"
 
 
+def _examined(
+    generator: nn.Module,
+    dataset: PairDataset,
+    device: torch.device,
+    train: Sequence[Pair],
+    known: Tensor | None,
+    model: Model,
+    seed: int,
+) -> Health:
+    """The health of a generator on some pairs of the split."""
+
+    def some(indices: Sequence[int]) -> Iterator[Batch]:
+        for index in indices:
+            source, target, _ = dataset[0, index]
+            yield Batch(source[None], target[None], torch.tensor([index]))
+
+    def training_image(index: int) -> tuple[str, Tensor]:
+        _, target, _ = _dataset([train[index]], model)[0, 0]
+        return train[index].name, target
+
+    return examine(
+        generator,
+        some,
+        len(dataset),
+        device,
+        train=known,
+        training_image=training_image,
+        names=[pair.name for pair in dataset.pairs],
+        seed=seed,
+    )
+
+
 # ---- baselines -------------------------------------------------------------------------------------------------
 
 
-def baselines(train: Sequence[Pair], dataset: PairDataset, model: Model) -> dict[str, dict[str, float]]:
-    """What needs no learning, measured on the same pairs: the mean training target, and the source itself."""
+def baselines(
+    train: Sequence[Pair], dataset: PairDataset, model: Model
+) -> tuple[dict[str, dict[str, float]], Tensor | None]:
+    """What needs no learning, measured on the same pairs: the mean training target, and the source itself.
+
+    Also the thumbnails of all training targets, as they are read here.
+    """
     found: dict[str, dict[str, float]] = {}
+    known: list[Tensor] = []
     if train:
         total, count = torch.zeros(()), 0
         for batch in _batches(_dataset(train, model)):
             total, count = total + batch.target.sum(dim=0), count + len(batch.index)
+            known.append(thumbnails(batch.target))
         mean = total / count
         found["mean_target"] = _baseline(dataset, lambda batch: mean.expand_as(batch.target))
     if dataset.source_channels == dataset.target_channels:
         found["source"] = _baseline(dataset, lambda batch: batch.source)
-    return found
+    return found, torch.cat(known) if known else None
 
 
 def _baseline(dataset: PairDataset, output: Callable[[Batch], Tensor]) -> dict[str, float]:

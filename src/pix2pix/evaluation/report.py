@@ -21,7 +21,8 @@ from PIL import Image
 from pix2pix.config import read_yaml
 from pix2pix.data.sheets import Pixels
 from pix2pix.errors import ModelError
-from pix2pix.evaluation.curves import Row, curve_svgs, read_metrics, spread_svg
+from pix2pix.evaluation.curves import Row, curve_svgs, read_metrics, spectrum_svg, spread_svg
+from pix2pix.evaluation.health import Health
 from pix2pix.evaluation.metrics import HIGHER_IS_BETTER, MEASURES
 from pix2pix.files import write_text
 
@@ -34,6 +35,12 @@ HEADLINE = ("l1", "psnr", "ssim")  # what the verdict is about
 BASELINES = {
     "mean_target": "the mean training target, for every image",
     "source": "the source itself, untranslated",
+}
+QUESTIONS = {  # of the model's health -> its numbers
+    "dropout": ("Does it move under dropout?", ("dropout_movement",)),
+    "source": ("Does it depend on the source?", ("source_dependence", "matched_l1", "shuffled_l1")),
+    "sharpness": ("Is it sharp?", ("gradient_ratio", "fine_detail_ratio")),
+    "memory": ("Is it a training image?", ("nearest_ratio", "remembered")),
 }
 G_L1 = "Mean |y − G(x)| with images in [−1, 1]: 0 is a perfect copy, 2 is black in place of white."
 FOUR_NUMBERS = {  # the slides' "Test": adversarial loss -> metric -> what it says
@@ -80,12 +87,14 @@ def write_evaluation_report(
     *,
     scores: Sequence[Mapping[str, float]] = (),
     adversarial: str = "vanilla",
+    health: Health | None = None,
     run: Path | None = None,
 ) -> None:
     """Write the page of one evaluation.
 
     `metrics` is the content of `metrics.json`, `scores` are the values of all images, `adversarial` is the loss that
-    the discriminator's numbers are in, and `run` is the folder of the training, for its curves.
+    the discriminator's numbers are in, `health` is what the outputs were examined for, and `run` is the folder of the
+    training, for its curves.
     """
     page = _render(
         "evaluation",
@@ -95,6 +104,9 @@ def write_evaluation_report(
         meanings=FOUR_NUMBERS.get(adversarial, {}),
         groups={group: [picture for picture in pictures if picture.group == group] for group in GROUPS},
         spreads=list(_spreads(scores)),
+        health=health,
+        questions=QUESTIONS,
+        spectrum=None if health is None or health.spectrum is None else Markup(spectrum_svg(*health.spectrum)),
         curves=[] if run is None else _curves(run),
         all_numbers=json.dumps(metrics, indent=2, ensure_ascii=False),
     )
