@@ -146,3 +146,16 @@ def test_start_is_light(arguments: tuple[str, ...]) -> None:
     assert "pix2pix" in imported
     heavy = imported.intersection(HEAVY)
     assert not heavy
+
+
+def test_training_is_lean(facades: Path, tmp_path: Path) -> None:
+    """A training in one process carries neither torch's compiler nor the libraries that would bring it in."""
+    words = ["train", str(facades), "--run", str(tmp_path / "run"), "--epochs", "1", "--base-channels", "2"]
+    code = (
+        "import sys; from pix2pix.cli import main\n"
+        f"main({[*words, '--image-size', '32', '--device', 'cpu']!r})\n"
+        "print(sorted({'torch._dynamo', 'torchvision', 'torchmetrics', 'lightning_fabric'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -13,6 +13,10 @@ import torchvision
 from conftest import TINY
 from torch import Tensor, nn
 from torchmetrics.functional.image import learned_perceptual_image_patch_similarity as lpips_of
+from torchmetrics.functional.image import (
+    peak_signal_noise_ratio,
+    structural_similarity_index_measure,
+)
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
@@ -52,6 +56,19 @@ def test_masked_pixels_count_for_nothing() -> None:
     for name, value in image_metrics(output, target).items():
         assert whole[name].tolist() == pytest.approx(value.tolist(), rel=1e-4), name
     assert all(value.isnan().all() for value in image_metrics(output, target, torch.zeros_like(mask)).values())
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 64, 64), (1, 1, 17, 40), (2, 4, 33, 6)])
+def test_ssim_and_psnr_are_torchmetrics_own(shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    target = torch.rand(shape) * 2 - 1
+    output = 0.7 * target + 0.3 * (torch.rand(shape) * 2 - 1)
+    values = image_metrics(output, target)
+    picture, truth = (output + 1) / 2, (target + 1) / 2
+    ssim = structural_similarity_index_measure(picture, truth, data_range=1.0, reduction="none")
+    psnr = peak_signal_noise_ratio(picture, truth, data_range=1.0, dim=(1, 2, 3), reduction="none")
+    torch.testing.assert_close(values["ssim"], torch.as_tensor(ssim), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(values["psnr"], torch.as_tensor(psnr), rtol=1e-5, atol=1e-5)
 
 
 def test_own_units() -> None:

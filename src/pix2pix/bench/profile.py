@@ -145,7 +145,7 @@ class _PartTimes(_Times):
     def __init__(self, training: OurTraining) -> None:
         super().__init__()
         state = training.trainer.state
-        self.run_backward = training.trainer.fabric.backward
+        self.run_backward = training.trainer.engine.backward
         self.exact = training.plan.config.training.update_order == "exact"
         for name, network in (("G forward", state.generator), ("D forward", state.discriminator)):
             self.handles.append(network.register_forward_pre_hook(self.begin))

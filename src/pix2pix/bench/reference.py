@@ -2,7 +2,7 @@
 
 Eager fp32 in PyTorch's own memory order, plain `torch.nn` layers with activations in place, batch norm in training
 mode, dropout on decoder layers 2 to 4, cross-entropy on logits, D run anew on the output for the generator's update,
-D's weights frozen and thawed around it, Adam as it comes, and pictures that go through PIL and torchvision one by one.
+D's weights frozen and thawed around it, Adam as it comes, and pictures that go through PIL one by one.
 Nothing here is made slower or faster than that. It shares no code with the networks and the step that it judges.
 """
 
@@ -11,11 +11,11 @@ from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.optim import Adam
-from torchvision import transforms
 
 NOISY = (2, 3, 4)  # decoder layers with dropout, counted from the innermost
 
@@ -167,19 +167,19 @@ class ReferencePairs:
         right = both.crop((width // 2, 0, width, height))
         room = self.load - self.crop
         corner = (random.randint(0, room), random.randint(0, room))
-        treat = self._treatment(corner, mirrored=random.random() > 0.5)
-        return treat(left), treat(right)
+        mirrored = random.random() > 0.5
+        return self._treated(left, corner, mirrored=mirrored), self._treated(right, corner, mirrored=mirrored)
 
-    def _treatment(self, corner: tuple[int, int], *, mirrored: bool) -> transforms.Compose:
+    def _treated(self, image: Image.Image, corner: tuple[int, int], *, mirrored: bool) -> Tensor:
+        """Resize, Crop, Flip, ToTensor and Normalize: the operations of torchvision's transforms on a PIL image."""
         x, y = corner
-        steps = [
-            transforms.Resize([self.load, self.load], transforms.InterpolationMode.BICUBIC),
-            transforms.Lambda(lambda image: image.crop((x, y, x + self.crop, y + self.crop))),
-        ]
+        image = image.resize((self.load, self.load), Image.Resampling.BICUBIC)
+        image = image.crop((x, y, x + self.crop, y + self.crop))
         if mirrored:
-            steps.append(transforms.Lambda(lambda image: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)))
-        steps += [transforms.ToTensor(), transforms.Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))]
-        return transforms.Compose(steps)
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous().to(torch.float32).div(255)
+        half = torch.full((3, 1, 1), 0.5)
+        return pixels.sub(half).div_(half)
 
 
 def copy_weights(into: nn.Module, of: nn.Module) -> None:

@@ -258,7 +258,7 @@ def _header(pairs: Sequence[Pair], entry: Entry, asked_channels: tuple[int | Non
         "dtype": entry.dtype.str,
         "asked_channels": asked_channels,
         "files": digest.hexdigest(),
-        "versions": {name: version(name) for name in ("pillow", "torch", "torchvision")},
+        "versions": {name: version(name) for name in ("pillow", "torch")},
     }
     return json.dumps(facts).encode().ljust(HEADER)
 

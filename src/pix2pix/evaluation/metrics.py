@@ -6,10 +6,10 @@ from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
-from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
 from pix2pix.config import Loss
 from pix2pix.data.loading import Batch
+from pix2pix.evaluation.similarity import ssim_map
 from pix2pix.losses import adversarial_term, discriminator_accuracy, discriminator_terms
 
 
@@ -73,17 +73,8 @@ def image_metrics(
     difference = output - target
     picture, truth = (output + 1) / 2, (target + 1) / 2
     g_l1, g_l2 = _mean(difference.abs(), counted), _mean(difference.square(), counted)
-    values = {"g_l1": g_l1, "g_l2": g_l2, "l1": _mean((picture - truth).abs(), counted), "l2": g_l2 / 4}
-    if counted is None:
-        values["psnr"] = torch.as_tensor(
-            peak_signal_noise_ratio(picture, truth, data_range=1.0, dim=(1, 2, 3), reduction="none")
-        )
-        values["ssim"] = torch.as_tensor(
-            structural_similarity_index_measure(picture, truth, data_range=1.0, reduction="none")
-        )
-    else:
-        values["psnr"] = -10 * torch.log10(values["l2"])
-        values["ssim"] = _mean(_ssim_map(picture, truth), counted)
+    values = {"g_l1": g_l1, "g_l2": g_l2, "l1": g_l1 / 2, "l2": g_l2 / 4, "psnr": -10 * torch.log10(g_l2 / 4)}
+    values["ssim"] = _mean(ssim_map(picture, truth), counted)
     if span is not None:
         own = difference * (torch.as_tensor(span, dtype=output.dtype, device=output.device).reshape(-1, 1, 1) / 2)
         values |= {"mae": _mean(own.abs(), counted), "rmse": _mean(own.square(), counted).sqrt()}
@@ -95,14 +86,6 @@ def _mean(values: Tensor, counted: Tensor | None) -> Tensor:
     if counted is None:
         return values.mean(dim=(1, 2, 3))
     return torch.where(counted, values, 0).sum(dim=(1, 2, 3)) / counted.sum(dim=(1, 2, 3))
-
-
-def _ssim_map(picture: Tensor, truth: Tensor) -> Tensor:
-    """(N, C, H, W) in [0, 1], twice -> SSIM around every pixel, of the same shape."""
-    _, full = structural_similarity_index_measure(
-        picture, truth, data_range=1.0, reduction="none", return_full_image=True
-    )
-    return full
 
 
 def score(

@@ -11,10 +11,10 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
-from torchvision.transforms.v2 import functional
 
 from pix2pix.data import images
 from pix2pix.data.pairs import IMAGE_SUFFIXES
@@ -124,7 +124,9 @@ class Translator:
 
 def _resized(x: Tensor, size: Size) -> Tensor:
     """(N, C, H, W) -> (N, C, *size), bilinear; the same tensor if it fits already."""
-    return x if tuple(x.shape[-2:]) == size else functional.resize(x, list(size), antialias=True)
+    if tuple(x.shape[-2:]) == size:
+        return x
+    return F.interpolate(x, size, mode="bilinear", align_corners=False, antialias=True)
 
 
 def reflected(x: Tensor, multiple: int) -> Tensor:

@@ -1,5 +1,8 @@
 """A network in, its Adam out: the paper's optimiser, which need not hold all gradients at once."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.optim import Adam
@@ -8,30 +11,49 @@ from torch.optim.adam import adam
 from pix2pix.config import Optimizer
 
 
-class EagerAdam(Adam):
+class EagerAdam:
     """Adam that changes each tensor during the backward pass, as soon as its gradient is complete, and drops that.
 
-    The numbers are those of `Adam(fused=True)`, since a tensor's change depends on its own gradient alone. What is
-    saved is one copy of the weights in memory, and the gradient is read while the processor's cache still holds it.
-    `step` changes what a backward pass has left a gradient for: nothing, unless the hooks are off, as they must be
-    where gradients are averaged over processes first.
+    The numbers are those of `Adam(fused=True)`, since a tensor's change depends on its own gradient alone, and so is
+    `state_dict`. What is saved is one copy of the weights in memory, and the gradient is read while the processor's
+    cache still holds it. It is no `torch.optim.Optimizer`, whose first use imports torch's compiler, 200 MB.
     """
 
-    def __init__(self, network: nn.Module, settings: Optimizer, *, eager: bool = True) -> None:
-        super().__init__(network.parameters(), lr=settings.learning_rate, betas=settings.betas, fused=True)
-        if eager:
-            for weights in network.parameters():
-                weights.register_post_accumulate_grad_hook(self._change)  # type: ignore[no-untyped-call]
+    def __init__(self, network: nn.Module, settings: Optimizer) -> None:
+        self.param_groups: list[dict[str, Any]] = [
+            {
+                "params": list(network.parameters()),
+                "lr": settings.learning_rate,
+                "betas": settings.betas,
+                "eps": 1e-8,
+                "weight_decay": 0.0,
+                "amsgrad": False,
+                "maximize": False,
+                "foreach": None,
+                "capturable": False,
+                "differentiable": False,
+                "fused": True,
+                "decoupled_weight_decay": False,
+            }
+        ]
+        self.state: dict[Tensor, dict[str, Tensor]] = {}
+        for weights in network.parameters():
+            self.state[weights] = _begun(weights)
+            weights.register_post_accumulate_grad_hook(self._change)  # type: ignore[no-untyped-call]
+
+    def zero_grad(self) -> None:
+        """Drop gradients that no update has used."""
+        for weights in self.param_groups[0]["params"]:
+            weights.grad = None
+
+    def step(self) -> None:
+        """Nothing: the backward pass has done it."""
 
     def _change(self, weights: Tensor) -> None:
         """One fused update of one tensor."""
         assert weights.grad is not None
-        (group,) = self.param_groups  # loading a state puts a new one here
+        (group,) = self.param_groups
         state = self.state[weights]
-        if not state:
-            state["step"] = torch.zeros((), dtype=torch.float32, device=weights.device)
-            state["exp_avg"] = torch.zeros_like(weights, memory_format=torch.preserve_format)
-            state["exp_avg_sq"] = torch.zeros_like(weights, memory_format=torch.preserve_format)
         beta1, beta2 = group["betas"]
         with torch.no_grad():
             adam(
@@ -52,7 +74,36 @@ class EagerAdam(Adam):
             )
         weights.grad = None
 
+    def state_dict(self) -> dict[str, Any]:
+        """As `torch.optim.Adam`'s, which can go on from it."""
+        (group,) = self.param_groups
+        state = {place: self.state[weights] for place, weights in enumerate(group["params"])}
+        return {"state": state, "param_groups": [group | {"params": list(range(len(group["params"])))}]}
 
-def make_adam(network: nn.Module, settings: Optimizer, *, eager: bool = True) -> Adam:
-    """Adam as the paper uses it (6.2): 2e-4, betas 0.5 and 0.999; fused."""
-    return EagerAdam(network, settings, eager=eager)
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+        """Go on from a `state_dict`, this one's or `torch.optim.Adam`'s."""
+        (group,), (saved_group,) = self.param_groups, saved["param_groups"]
+        group |= {name: saved_group[name] for name in ("lr", "betas", "eps")}
+        for place, values in saved["state"].items():
+            weights = group["params"][place]
+            for name, value in values.items():
+                self.state[weights][name].copy_(value)  # into the weights' own memory order, which an update relies on
+
+
+def _begun(weights: Tensor) -> dict[str, Tensor]:
+    """The state before a tensor's first update."""
+    moments = {name: torch.zeros_like(weights.detach()) for name in ("exp_avg", "exp_avg_sq")}
+    return {"step": torch.zeros((), dtype=torch.float32, device=weights.device)} | moments
+
+
+AnyAdam = Adam | EagerAdam
+
+
+def make_adam(network: nn.Module, settings: Optimizer, *, eager: bool = True) -> AnyAdam:
+    """Adam as the paper uses it (6.2): 2e-4, betas 0.5 and 0.999; fused.
+
+    Not `eager` where gradients are averaged over processes before they change anything.
+    """
+    if eager:
+        return EagerAdam(network, settings)
+    return Adam(network.parameters(), lr=settings.learning_rate, betas=settings.betas, fused=True)

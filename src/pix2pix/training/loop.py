@@ -8,7 +8,6 @@ decide alike from the same numbers; what is written, rank 0 writes while the oth
 """
 
 import copy
-import logging
 import math
 import time
 from collections.abc import Callable
@@ -17,9 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.strategies.ddp import DDPStrategy
-from torch import Tensor, nn
+from torch import Tensor
 
 from pix2pix.config import Config, Optimizer
 from pix2pix.data import images
@@ -37,9 +34,10 @@ from pix2pix.networks.blocks import synchronise_norm
 from pix2pix.training.adam import make_adam
 from pix2pix.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from pix2pix.training.display import Display
+from pix2pix.training.engine import InArithmeticOf, make_engine
 from pix2pix.training.logs import MetricsLog
 from pix2pix.training.plan import Plan
-from pix2pix.training.ranks import ALONE, OneDeviceEach, Ranks, cuda_index
+from pix2pix.training.ranks import ALONE, Ranks
 from pix2pix.training.step import State, average_into, update
 
 VALIDATION_BATCH = 4
@@ -54,11 +52,11 @@ class Trainer:
     ) -> None:
         self.plan, self.config, self.folder, self.display, self.ranks = plan, plan.config, folder, display, ranks
         keep_memory()
-        self.fabric = _fabric(plan.config, ranks)
+        self.engine = make_engine(plan.config, ranks)
         self._make_networks()
         self.progress = self._restore()
         self.train_loader, self.val_loader = self._loaders(splits)
-        self.judges = judges_of(self.config, self.fabric.device)
+        self.judges = judges_of(self.config, self.engine.device)
         self.log = MetricsLog(folder, self.progress.step) if ranks.first else None
         self._pace = 0.0  # images per second of the newest epoch's updates
         self._saved = time.monotonic()
@@ -83,14 +81,16 @@ class Trainer:
             buffers = [*generator.buffers(), *discriminator.buffers()]
             self._own_counts = [buffer for buffer in buffers if buffer.is_floating_point()]
         alone = self.ranks.size == 1  # else gradients are averaged over the ranks before they change anything
-        wrapped, optimizer = self.fabric.setup(generator, make_adam(generator, config.optimizer, eager=alone))
-        opponent, opponent_optimizer = self.fabric.setup(
+        for network in (generator, discriminator):
+            self.engine.to_device(network)  # before the Adams are made, whose moments lie beside the weights
+        wrapped, optimizer = self.engine.setup(generator, make_adam(generator, config.optimizer, eager=alone))
+        opponent, opponent_optimizer = self.engine.setup(
             discriminator, make_adam(discriminator, config.optimizer, eager=alone)
         )
         self.state = State(wrapped, opponent, optimizer, opponent_optimizer)
         # The same weights without the wrapper, and what is validated and kept: the moving average, if there is one.
         self.generator, self.discriminator, self.average = generator, discriminator, average
-        self.shown = wrapped if average is None else _Shown(self.fabric.to_device(average), self.fabric)
+        self.shown = wrapped if average is None else InArithmeticOf(self.engine, self.engine.to_device(average))
 
     def _loaders(self, splits: dict[str, tuple[Pair, ...]]) -> tuple[PairLoader, PairLoader | None]:
         config, seed = self.config, self.config.training.seed
@@ -140,7 +140,7 @@ class Trainer:
         done = seen - progress.epoch * self._pairs  # of this epoch, whatever its batches were when it began
         for batch in self.train_loader.epoch(progress.epoch, done):
             torch.manual_seed(seed_of(training.seed, progress.step, self.ranks.rank))  # dropout
-            source, target = self.fabric.to_device((batch.source, batch.target))
+            source, target = self.engine.to_device(batch.source), self.engine.to_device(batch.target)
             part, whole = len(batch.index), min(training.effective_batch, self._pairs - done)
             terms = update(
                 self.state,
@@ -178,7 +178,7 @@ class Trainer:
         The ranks' gradients are averaged as if their parts were equal, so a part counts by its share.
         """
         share = part * self.ranks.size / whole
-        return self.fabric.backward if share == 1 else lambda loss: self.fabric.backward(loss * share)
+        return self.engine.backward if share == 1 else lambda loss: self.engine.backward(loss * share)
 
     def _finish_epoch(self) -> None:
         """Log, validate, sample, keep the best, save; the epoch counts as done from here on."""
@@ -205,7 +205,7 @@ class Trainer:
         batches = (batch for batch in self.val_loader.epoch(0) if len(batch.index))
         scores: list[ImageScore] = []
         outputs: dict[int, Tensor] = {}
-        measured = score(self.shown, discriminator, batches, self.config.loss, self.fabric.device, self.judges)
+        measured = score(self.shown, discriminator, batches, self.config.loss, self.engine.device, self.judges)
         for result, output in measured:
             scores.append(result)
             if self._samples_are_due() and result.index < self.config.training.samples:
@@ -330,7 +330,7 @@ class Trainer:
 
     def _restore(self) -> Progress:
         # Rank 0 reads and hands on; on the CPU, or all would find their tensors on rank 0's GPU.
-        device = self.fabric.device if self.ranks.size == 1 else torch.device("cpu")
+        device = self.engine.device if self.ranks.size == 1 else torch.device("cpu")
         saved = self.ranks.agreed(lambda: load_checkpoint(self.folder / "checkpoints", device))
         if saved is None:
             return Progress()
@@ -352,39 +352,6 @@ def judges_of(config: Config, device: torch.device) -> Judges:
     if chosen in judges.missing:
         raise ConfigError(f"training.best_by {chosen} cannot be measured: {judges.missing[chosen]}; or choose another")
     return judges
-
-
-def _fabric(config: Config, ranks: Ranks) -> Fabric:
-    """One device; for several ranks each has its own, and gradients are averaged while they are computed."""
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # the plan has said which arithmetic is used
-    precision = {"32": "32-true", "bf16": "bf16-mixed"}[config.training.precision]
-    device = config.training.device
-    if ranks.size == 1:
-        return Fabric(accelerator=device, devices=1, precision=precision)  # type: ignore[arg-type]
-    own = torch.device("cuda", cuda_index(ranks.place)) if device == "cuda" else torch.device(device)
-    # D runs several times in an update, so its statistics must not be overwritten between; see _own_counts.
-    strategy = DDPStrategy(
-        parallel_devices=[own],
-        cluster_environment=OneDeviceEach(ranks),
-        forward_sync_buffers=False,
-        gradient_as_bucket_view=True,
-    )
-    fabric = Fabric(devices=1, num_nodes=ranks.size, strategy=strategy, precision=precision)  # type: ignore[arg-type]
-    fabric.launch()
-    return fabric
-
-
-class _Shown(nn.Module):
-    """A network that is only shown, never taught, under the training's arithmetic; its output is float32."""
-
-    def __init__(self, network: nn.Module, fabric: Fabric) -> None:
-        super().__init__()
-        self.network, self._fabric = network, fabric
-
-    def forward(self, source: Tensor) -> Tensor:
-        with self._fabric.autocast():
-            output: Tensor = self.network(source)
-        return output.float()
 
 
 def learning_rate(settings: Optimizer, epoch: int, epochs: int) -> float:

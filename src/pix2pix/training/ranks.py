@@ -18,8 +18,6 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 import torch.distributed as dist
-from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
-from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
@@ -91,6 +89,8 @@ def _place_in_step(environment: Mapping[str, str]) -> Place:
     tasks = environment.get("SLURM_STEP_TASKS_PER_NODE", environment["SLURM_STEP_NUM_TASKS"])  # such as 4(x2)
     if not (even := re.fullmatch(r"(\d+)(\(x\d+\))?", tasks)):
         raise ConfigError(f"srun started {tasks} tasks on its nodes: give each the same number with --ntasks-per-node")
+    from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+
     nodes = environment.get("SLURM_STEP_NODELIST", environment.get("SLURM_NODELIST", "127.0.0.1"))
     return Place(
         rank=int(environment["SLURM_PROCID"]),
@@ -375,48 +375,6 @@ def interface_towards(address: str) -> str | None:
     except (ImportError, OSError):
         pass
     return None
-
-
-class OneDeviceEach(ClusterEnvironment):
-    """Ranks as Fabric wants to hear of them: they exist already, and each drives one device."""
-
-    def __init__(self, ranks: Ranks) -> None:
-        super().__init__()
-        self._ranks = ranks
-
-    @property
-    def creates_processes_externally(self) -> bool:
-        return True
-
-    @property
-    def main_address(self) -> str:
-        return self._ranks.place.address
-
-    @property
-    def main_port(self) -> int:
-        return self._ranks.place.port
-
-    @staticmethod
-    def detect() -> bool:
-        return True
-
-    def world_size(self) -> int:
-        return self._ranks.size
-
-    def set_world_size(self, size: int) -> None:
-        assert size == self._ranks.size
-
-    def global_rank(self) -> int:
-        return self._ranks.rank
-
-    def set_global_rank(self, rank: int) -> None:
-        assert rank == self._ranks.rank
-
-    def local_rank(self) -> int:
-        return 0
-
-    def node_rank(self) -> int:
-        return self._ranks.rank
 
 
 def launcher_is_gone() -> bool:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Adam
 
 from pix2pix.config import Loss, UpdateOrder
 from pix2pix.losses import (
@@ -17,6 +16,7 @@ from pix2pix.losses import (
     reconstruction_terms,
 )
 from pix2pix.networks import weights_at_rest
+from pix2pix.training.adam import AnyAdam
 
 
 @dataclass
@@ -25,8 +25,8 @@ class State:
 
     generator: nn.Module
     discriminator: nn.Module
-    generator_optimizer: Adam
-    discriminator_optimizer: Adam
+    generator_optimizer: AnyAdam
+    discriminator_optimizer: AnyAdam
 
 
 def update(
