@@ -180,7 +180,7 @@ def _sharpness(health: Health, output: Tensor, target: Tensor) -> None:
     health.spectrum = (frequencies, powers[0], powers[1])
     said = f"Edges carry {_percent(gradient)} of the targets' energy, and the finest detail {_percent(detail)}. "
     if gradient < 0.5:
-        said += "The outputs are blurred: an L1 loss alone averages what it cannot know."
+        said += "The outputs are blurred, as an average over what the source does not tell is."
     elif detail > 2:
         said += "There is more fine detail than in the targets, which often is a grid or noise: look at plain areas."
     else:

@@ -96,7 +96,7 @@ def write_evaluation_report(
     the discriminator's numbers are in, `health` is what the outputs were examined for, and `run` is the folder of the
     training, for its curves.
     """
-    page = _render(
+    page = render(
         "evaluation",
         title=f"{metrics['model']}: {metrics['split']}",
         metrics=metrics,
@@ -167,7 +167,7 @@ def write_run_report(folder: Path) -> Path:
     training = _section(config, "training")
     adversarial = _section(config, "loss").get("adversarial", "vanilla")
     samples = sorted((folder / "samples").glob("*.png"), key=_natural)
-    page = _render(
+    page = render(
         "run",
         title=folder.resolve().name,
         config=config,
@@ -277,7 +277,8 @@ def _read(path: Path) -> Pixels:
 # ---- the page ----------------------------------------------------------------------------------------------
 
 
-def _render(page: str, **content: Any) -> str:
+def render(page: str, **content: Any) -> str:
+    """One of the pages `evaluation`, `run`, `compare` and `study` with its content -> HTML."""
     environment = Environment(
         loader=PackageLoader("pix2pix.evaluation", "."),
         autoescape=True,
@@ -287,7 +288,7 @@ def _render(page: str, **content: Any) -> str:
     )
     environment.filters.update(shown=shown, interval=interval_shown, duration=duration, data_uri=data_uri)
     constants = {"measures": MEASURES, "baseline_names": BASELINES, "measured": _measured}
-    return environment.get_template("report.html.j2").render(page=page, **constants, **content).strip() + "\n"
+    return environment.get_template(f"{page}.html.j2").render(page=page, **constants, **content).strip() + "\n"
 
 
 def shown(value: float | None, unit: str = "") -> str:
