@@ -234,9 +234,9 @@ def test_the_cache_decodes_once(pairs: tuple[Pair, ...], monkeypatch: pytest.Mon
     read: list[str] = []
     original = loading.read_pair
 
-    def counted(pair: Pair) -> object:
+    def counted(pair: Pair, **alpha: object) -> object:
         read.append(pair.name)
-        return original(pair)
+        return original(pair, **alpha)
 
     monkeypatch.setattr(loading, "read_pair", counted)
     batches = loader(dataset(pairs, augment=Augment(), cache="memory"))

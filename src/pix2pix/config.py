@@ -66,6 +66,30 @@ def _number(value: Any) -> Any:
     return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
+def _range(value: Any) -> Any:
+    """`type`, `measured`, `percentile`, or bounds: `-1000,3000`, two numbers, or two for each channel."""
+    if isinstance(value, list | tuple) and len(value) == 1 and isinstance(value[0], str):
+        value = value[0]  # a flag's one word
+    if isinstance(value, str) and value not in ("type", "measured", "percentile"):
+        try:
+            value = [float(word) for word in value.split(",")]
+        except ValueError:
+            value = []
+        if len(value) != 2:
+            raise ValueError("expected type, measured, percentile or LOW,HIGH, such as =-1000,3000")
+    if (
+        isinstance(value, list | tuple)
+        and len(value) == 2
+        and not any(isinstance(part, list | tuple) for part in value)
+    ):
+        value = (tuple(value),)
+    if not isinstance(value, str | None):
+        for low, high in value:
+            if not (math.isfinite(low) and math.isfinite(high) and low < high):
+                raise ValueError(f"{low:g},{high:g} is no range: expected two finite numbers, the lower one first")
+    return value
+
+
 def _cache(value: Any) -> Any:
     """Yes and no are what earlier files say."""
     return {True: "auto", False: "none"}[value] if isinstance(value, bool) else value
@@ -77,6 +101,14 @@ Count = Annotated[int, Field(ge=1)]
 Norm = Literal["batch", "instance", "group", "none"]
 Direction = Literal["AtoB", "BtoA"]
 Channels = Annotated[Literal[1, 3], BeforeValidator(_number)]
+Bounds = tuple[tuple[float, float], ...]
+"""What becomes -1 and 1: of each channel, or once for all."""
+ValueRange = Annotated[
+    Literal["type", "measured", "percentile"] | Bounds,
+    BeforeValidator(_range),
+    Parameter(n_tokens=1, accepts_keys=False, negative=()),
+]
+ValueType = Literal["uint8", "int8", "uint16", "int16", "float32"]
 PatchSize = Annotated[Literal[1, 16, 34, 70, 142, 286], BeforeValidator(_number)]
 UpdateOrder = Literal["shared", "exact"]
 BestBy = Literal["l1", "l2", "psnr", "ssim", "ms_ssim", "lpips", "fid", "kid", "last"]
@@ -102,10 +134,21 @@ class Data(Section):
     """Which side is the source: A is the left half, `A/`, `trainA/`."""
     image_size: Size = (256, 256)
     """Size that the networks are trained and validated at: N or HxW."""
-    source_channels: Channels | None = None
-    """Channels of the source; by default those of the files. 1 turns colour into gray, 3 repeats gray."""
-    target_channels: Channels | None = None
+    source_channels: Count | None = None
+    """Channels of the source; by default those of the files. 1 turns colour into gray, 3 repeats gray; 4 of RGB with
+    alpha, or 2 of gray, takes alpha as a channel."""
+    target_channels: Count | None = None
     """Channels of the target; by default those of the files."""
+    source_range: ValueRange | None = None
+    """Which values of the source become -1 and 1: the full range of their `type`, the least and greatest of each
+    channel on the training split (`measured`), its 0.5 and 99.5 percentiles (`percentile`), or LOW,HIGH. Others become
+    numbers outside. By default `type` for 8-bit files and `measured` for others."""
+    target_range: ValueRange | None = None
+    """The same for the target, whose outputs lie within."""
+    source_type: Annotated[ValueType | None, Parameter(parse=False)] = None
+    """Type of the sources' values, found out of the files."""
+    target_type: Annotated[ValueType | None, Parameter(parse=False)] = None
+    """Type of the targets' values, and so of translations."""
     val_fraction: Fraction = 0.1
     """Share of `train` that becomes `val` where there is no such split."""
     test_fraction: Fraction = 0.1

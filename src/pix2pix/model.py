@@ -12,7 +12,8 @@ import torch
 from pydantic import Field, ValidationError
 from torch import nn
 
-from pix2pix.config import Config, Section, explain
+from pix2pix.config import Config, Data, Section, explain
+from pix2pix.data.ranges import Side, Values
 from pix2pix.errors import ModelError
 from pix2pix.files import folder_atomically, write_atomically, write_text
 from pix2pix.networks import PatchGAN, make_generator, set_norm_statistics
@@ -64,6 +65,16 @@ class Model:
     def out_channels(self) -> int:
         """Channels of the output."""
         return _channels(self.card.config.data.target_channels)
+
+    @property
+    def source_values(self) -> Values:
+        """How the source's values become numbers in [-1, 1]."""
+        return _values(self.card.config.data, "source")
+
+    @property
+    def target_values(self) -> Values:
+        """How the output's numbers in [-1, 1] become values."""
+        return _values(self.card.config.data, "target")
 
     @property
     def size_multiple(self) -> int:
@@ -147,6 +158,8 @@ def describe_model(name: str | Path) -> dict[str, Any]:
         "depth": config.generator.depth,
         "parameters": sum(weights.numel() for weights in model.generator.parameters()),
         "channels": f"{model.in_channels} -> {model.out_channels}",
+        "source_values": model.source_values.describe(),
+        "target_values": model.target_values.describe(),
         "direction": config.data.direction,
         "image_size": list(config.data.image_size),
         "size_multiple": model.size_multiple,
@@ -200,7 +213,14 @@ def _read_card(path: Path) -> Card:
         raise ModelError(f"{path}: cannot be read as a model card ({error})") from None
     for side in ("source_channels", "target_channels"):
         if getattr(card.config.data, side) is None:
-            raise ModelError(f"{path}: leaves config.data.{side} open, expected 1 or 3")
+            raise ModelError(f"{path}: leaves config.data.{side} open, expected a number")
+    for side in ("source", "target"):
+        if isinstance(bounds := getattr(card.config.data, f"{side}_range"), str):
+            raise ModelError(f"{path}: config.data.{side}_range is {bounds}, expected numbers")
+        if bounds and len(bounds) not in (1, getattr(card.config.data, f"{side}_channels")):
+            raise ModelError(
+                f"{path}: config.data.{side}_range has {len(bounds)} bounds, expected one for each channel"
+            )
     return card
 
 
@@ -231,6 +251,13 @@ def _load_weights(network: nn.Module, path: Path) -> None:
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise ModelError(f"{path}: {name} holds numbers that are not finite; the file is broken, copy it again")
     network.load_state_dict(weights)
+
+
+def _values(data: Data, side: Side) -> Values:
+    """As settled by the training; models of before these were settings translate 8-bit pictures."""
+    dtype, bounds = (data.source_type, data.source_range) if side == "source" else (data.target_type, data.target_range)
+    assert not isinstance(bounds, str), "a card is checked when it is read"
+    return Values.of_type("uint8") if dtype is None or bounds is None else Values(dtype, bounds)
 
 
 def _channels(count: int | None) -> int:

@@ -31,9 +31,14 @@ def draw(rng: np.random.Generator, load_size: Size, image_size: Size, flip: bool
 
 
 def resized(pixels: Tensor, size: Size) -> Tensor:
-    """(C, H, W) uint8 -> (C, *size), bilinear, antialiased; the same tensor if it fits already."""
+    """(C, H, W) -> (C, *size), bilinear, antialiased; the same tensor if it fits already.
+
+    uint8 stays uint8; other integers become whole numbers in float32.
+    """
     if tuple(pixels.shape[-2:]) == size:
         return pixels
+    if pixels.dtype not in (torch.uint8, torch.float32):
+        return resized(pixels.to(torch.float32), size).round()
     # torch has vector code for up to four channels, with the same result: eight times faster than six at once
     parts = [
         F.interpolate(part[None], size, mode="bilinear", align_corners=False, antialias=True)[0]

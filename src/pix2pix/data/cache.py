@@ -27,7 +27,7 @@ from pix2pix.files import write_atomically
 if sys.platform != "win32":
     import fcntl
 
-FORMAT = 1
+FORMAT = 2
 """To be raised when decoding or resizing gives other pixels than before."""
 MEMORY_SHARE = 0.25
 """Decoded pairs may take this share of the memory that is free."""
@@ -45,7 +45,7 @@ _log = logging.getLogger(__name__)
 
 
 class Entry(NamedTuple):
-    """One decoded pair: source above target, by channel."""
+    """One decoded pair: source above target, by channel, in a type that holds both exactly."""
 
     shape: tuple[int, int, int]  # (C, H, W)
     dtype: np.dtype[Any]
@@ -258,7 +258,7 @@ def _header(pairs: Sequence[Pair], entry: Entry, asked_channels: tuple[int | Non
         "dtype": entry.dtype.str,
         "asked_channels": asked_channels,
         "files": digest.hexdigest(),
-        "versions": {name: version(name) for name in ("pillow", "torch")},
+        "versions": {name: version(name) for name in ("pillow", "tifffile", "imagecodecs", "torch")},
     }
     return json.dumps(facts).encode().ljust(HEADER)
 

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 from pix2pix.config import Data
 from pix2pix.data import images
 from pix2pix.data.findings import Findings, cache_folder, stamp
-from pix2pix.data.images import ImageFacts, Pixels
+from pix2pix.data.images import TYPES, ImageFacts, Values
 from pix2pix.data.pairs import Half, Pair, PairSet, find_pairs
 from pix2pix.errors import DataError
 
@@ -51,6 +51,10 @@ class CheckReport:
     """Channels of the sources: as set, or of most files; None if none can be read."""
     target_channels: int | None
     """The same for the targets."""
+    source_type: str | None
+    """Type of the sources' values, of most files; None if none can be read."""
+    target_type: str | None
+    """The same for the targets."""
     unmatched: tuple[Path, ...]
     """Images that belong to no pair."""
     problems: tuple[Problem, ...]
@@ -76,6 +80,8 @@ class CheckReport:
             "native_size": list(self.native_size) if self.native_size else None,
             "source_channels": self.source_channels,
             "target_channels": self.target_channels,
+            "source_type": self.source_type,
+            "target_type": self.target_type,
             "unmatched": [str(path) for path in self.unmatched],
             "problems": [{"path": str(path), "reason": reason} for path, reason in self.problems],
             "warnings": [{"path": str(path), "reason": reason} for path, reason in self.warnings],
@@ -90,6 +96,7 @@ class CheckReport:
             f"pairs        {_tally(self.counts)}{carved}",
             f"sizes        {_tally(self.sizes)}",
             f"channels     source {self.source_channels or '?'}, target {self.target_channels or '?'}",
+            f"values       source {self.source_type or '?'}, target {self.target_type or '?'}",
             f"fingerprint  {self.fingerprint}",
             f"problems     {len(self.problems) or 'none'}",
             *(f"  {path}: {reason}" for path, reason in self.problems),
@@ -112,7 +119,7 @@ def check(data: Data, *, decode: bool = True, progress: Callable[[int, int], Non
     pairs = [pair for split in found.splits.values() for pair in split]
     tally, told = _Tally(), 0.0
     with Findings(cache_folder(data)) as findings:
-        for done, (pair, looks) in enumerate(_looks(pairs, decode, findings), start=1):
+        for done, (pair, looks) in enumerate(_looks(pairs, decode, findings, data), start=1):
             tally.add(pair, looks)
             if progress is not None and (done in (1, len(pairs)) or time.monotonic() - told > PROGRESS_SECONDS):
                 told = time.monotonic()
@@ -123,6 +130,8 @@ def check(data: Data, *, decode: bool = True, progress: Callable[[int, int], Non
 def _report(found: PairSet, pairs: Sequence[Pair], tally: "_Tally", data: Data) -> CheckReport:
     source_channels, odd_sources = _channels("source", pairs, tally.source_channels, data.source_channels)
     target_channels, odd_targets = _channels("target", pairs, tally.target_channels, data.target_channels)
+    source_type, other_sources = _types("source", pairs, tally.source_types)
+    target_type, other_targets = _types("target", pairs, tally.target_types)
     sizes = tally.sizes
     return CheckReport(
         pairs=found,
@@ -133,8 +142,10 @@ def _report(found: PairSet, pairs: Sequence[Pair], tally: "_Tally", data: Data) 
         native_size=next(iter(sizes)) if len(sizes) == 1 else None,
         source_channels=source_channels,
         target_channels=target_channels,
+        source_type=source_type,
+        target_type=target_type,
         unmatched=found.unmatched,
-        problems=tuple(dict.fromkeys([*tally.problems, *odd_sources, *odd_targets])),
+        problems=tuple(dict.fromkeys([*tally.problems, *odd_sources, *odd_targets, *other_sources, *other_targets])),
         warnings=tuple(tally.warnings),
         fingerprint=found.fingerprint(),
     )
@@ -153,22 +164,23 @@ class _Look:
 
     def to_json(self) -> list[Any]:
         facts = self.facts
-        return [facts and [facts.height, facts.width, facts.channels], self.problem, list(self.flat)]
+        return [facts and [facts.height, facts.width, facts.channels, facts.dtype], self.problem, list(self.flat)]
 
     @classmethod
     def from_json(cls, values: Any) -> "_Look | None":
         """What `to_json` gave; None for anything else."""
         try:
             facts, problem, flat = values
-            return cls(ImageFacts(*map(int, facts)) if facts else None, problem, tuple(flat))
-        except (TypeError, ValueError):
+            known = ImageFacts(int(facts[0]), int(facts[1]), int(facts[2]), str(facts[3])) if facts else None
+            return cls(known, problem, tuple(flat))
+        except (TypeError, ValueError, IndexError):
             return None
 
 
-def _look(file: str, halved: bool, decode: bool) -> _Look:
+def _look(file: str, halved: bool, decode: bool, alpha: bool) -> _Look:
     path = Path(file)
     try:
-        return _at_pixels(path, halved) if decode else _at_header(path, halved)
+        return _at_pixels(path, halved, alpha) if decode else _at_header(path, halved)
     except DataError as error:
         return _Look(None, str(error).removeprefix(f"{path}: "), ())
 
@@ -177,21 +189,22 @@ def _at_header(path: Path, halved: bool) -> _Look:
     """Raises DataError."""
     whole = images.probe(path)
     width = images.half_width(whole.width, path) if halved else whole.width
-    return _Look(ImageFacts(whole.height, width, whole.channels), None, ())
+    return _Look(ImageFacts(whole.height, width, whole.channels, whole.dtype), None, ())
 
 
-def _at_pixels(path: Path, halved: bool) -> _Look:
+def _at_pixels(path: Path, halved: bool, alpha: bool) -> _Look:
     """Raises DataError."""
-    whole = images.read(path)
+    whole = images.read(path, alpha=alpha)
     halves: tuple[Half, ...] = ("left", "right")
-    parts: dict[Half | None, Pixels] = (
+    parts: dict[Half | None, Values] = (
         {half: images.take_half(whole, half, path) for half in halves} if halved else {None: whole}
     )
     flat = tuple(part for part, pixels in parts.items() if _flat(pixels))
-    return _Look(ImageFacts(*next(iter(parts.values())).shape), None, flat)
+    height, width, channels = next(iter(parts.values())).shape
+    return _Look(ImageFacts(height, width, channels, whole.dtype.name), None, flat)
 
 
-def _flat(pixels: Pixels) -> bool:
+def _flat(pixels: Values) -> bool:
     return bool((pixels == pixels[0, 0]).all())
 
 
@@ -204,9 +217,12 @@ def _size(facts: ImageFacts) -> str:
 _Looks = dict[str, _Look]  # file -> what is in it
 
 
-def _looks(pairs: Sequence[Pair], decode: bool, findings: Findings) -> Iterator[tuple[Pair, _Looks]]:
+def _looks(pairs: Sequence[Pair], decode: bool, findings: Findings, data: Data) -> Iterator[tuple[Pair, _Looks]]:
     """Each pair with a look at its files, in order; decoders leave the interpreter free, so threads share the work."""
     question = f"{'pixels' if decode else 'header'} by Pillow {version('pillow')}"
+    alpha = {data.source_channels, data.target_channels} & {2, 4} != set()  # is a channel as any other
+    if alpha:
+        question += ", alpha"
     waiting: deque[tuple[Pair, _Looks, list[tuple[str, str, str | None, Future[_Look]]]]] = deque()
     pool = ThreadPoolExecutor(THREADS)
 
@@ -226,7 +242,7 @@ def _looks(pairs: Sequence[Pair], decode: bool, findings: Findings) -> Iterator[
                 if (look := _Look.from_json(findings.get(file, what, stamped))) is not None:
                     known[file] = look
                 else:
-                    asked.append((file, what, stamped, pool.submit(_look, file, halved, decode)))
+                    asked.append((file, what, stamped, pool.submit(_look, file, halved, decode, alpha)))
             waiting.append((pair, known, asked))
             if len(waiting) > AHEAD:
                 yield answered()
@@ -242,6 +258,7 @@ class _Tally:
     def __init__(self) -> None:
         self.sizes: Counter[tuple[int, int]] = Counter()
         self.source_channels, self.target_channels = array("L"), array("L")  # of each pair, 0 where unknown
+        self.source_types, self.target_types = array("B"), array("B")  # place in TYPES, counted from 1
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
 
@@ -256,6 +273,8 @@ class _Tally:
         source, target = looks[pair.source.file].facts, looks[pair.target.file].facts
         self.source_channels.append(source.channels if source else 0)
         self.target_channels.append(target.channels if target else 0)
+        self.source_types.append(TYPES.index(source.dtype) + 1 if source else 0)
+        self.target_types.append(TYPES.index(target.dtype) + 1 if target else 0)
         if source:
             self.sizes[source.height, source.width] += 1
         if source and target and _size(source) != _size(target):
@@ -280,6 +299,22 @@ def _channels(
     return most, [
         Problem(getattr(pair, side).path, f"has {has} channel{'s' if has > 1 else ''}, {reason}")
         for pair, has in zip(pairs, channels, strict=True)
+        if has not in (0, most)
+    ]
+
+
+def _types(
+    side: Literal["source", "target"], pairs: Sequence[Pair], types: Sequence[int]
+) -> tuple[str | None, list[Problem]]:
+    """The type of one side's values, and the files that have another."""
+    tally = Counter(filter(None, types))
+    if not tally:
+        return None, []
+    most, count = tally.most_common(1)[0]
+    reason = f"but {count} of {tally.total()} {side}s hold {TYPES[most - 1]}: save all in one type"
+    return TYPES[most - 1], [
+        Problem(getattr(pair, side).path, f"holds {TYPES[has - 1]} values, {reason}")
+        for pair, has in zip(pairs, types, strict=True)
         if has not in (0, most)
     ]
 

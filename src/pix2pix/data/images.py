@@ -1,6 +1,7 @@
-"""Image files in, uint8 arrays (H, W, C) and float tensors (C, H, W) in [-1, 1] out, and back.
+"""Image files in, arrays (H, W, C) of the file's own type out, and back; 8-bit ones to tensors in [-1, 1] and back.
 
-The only module that knows formats, bit depths and ranges. Nothing is clipped, flattened or repaired.
+With `deep`, which this module alone calls on, the only place that knows formats. Nothing is clipped, flattened or
+repaired. `ranges` has the other types' way to [-1, 1].
 """
 
 import threading
@@ -17,14 +18,23 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 from torch import Tensor
 
+from pix2pix.data import deep
+from pix2pix.data.deep import TYPES, DeepFileError
 from pix2pix.data.pairs import Half
 from pix2pix.errors import DataError
 from pix2pix.files import write_atomically
 
+__all__ = ["MAX_PIXELS", "TYPES", "ImageFacts", "Pixels", "Values"]
+
 Pixels = NDArray[np.uint8]
+"""Of an ordinary picture."""
+Values = NDArray[Any]
+"""Of any type in TYPES."""
 
 MAX_PIXELS = 512 * 2**20
 """Larger images are refused from their header, before anything is decoded."""
+MAX_BYTES = 4 * MAX_PIXELS
+"""And so are those with more channels than this leaves room for."""
 
 _READ_FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF")
 _WRITE_OPTIONS: dict[str, dict[str, Any]] = {
@@ -54,11 +64,12 @@ _LIMITS = threading.Lock()
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What a header says: the size after EXIF orientation, and 1 (gray) or 3 (colour) channels."""
+    """What a header says: the size after EXIF orientation, the channels without alpha, the type of the values."""
 
     height: int
     width: int
     channels: int
+    dtype: str = "uint8"
 
 
 # ---- files -> arrays ---------------------------------------------------------------------------------------
@@ -66,6 +77,11 @@ class ImageFacts:
 
 def probe(path: Path) -> ImageFacts:
     """The facts in a file's header, without decoding. Raises DataError for what `read` could not take."""
+    if (file := _deep(path)) is not None:
+        height, width, channels = file.shape
+        if file.orientation in (5, 6, 7, 8):
+            height, width = width, height
+        return ImageFacts(height, width, channels - file.alpha, file.dtype)
     with _opened(path) as image:
         width, height = image.size
         turned = _orientation(image) in (5, 6, 7, 8) and image.format != "TIFF"  # Pillow turns a TIFF by itself
@@ -74,14 +90,20 @@ def probe(path: Path) -> ImageFacts:
         return ImageFacts(height, width, 1 if image.mode in _GRAY_MODES else 3)
 
 
-def read(path: Path, half: Half | None = None) -> Pixels:
-    """File -> (H, W, C) uint8, upright, C = 1 or 3; of a side-by-side file one half. Raises DataError."""
-    with _opened(path) as image:
-        pixels = _decoded(image, str(path))
-    return pixels if half is None else take_half(pixels, half, path)
+def read(path: Path, half: Half | None = None, *, alpha: bool = False) -> Values:
+    """File -> (H, W, C) of its own type, upright; of a side-by-side file one half. Raises DataError.
+
+    With `alpha` an alpha channel is a channel as any other; without, it is left out and must hide nothing.
+    """
+    if (file := _deep(path)) is not None:
+        values = _decoded_deep(file, path, alpha)
+    else:
+        with _opened(path) as image:
+            values = _decoded(image, str(path), alpha)
+    return values if half is None else take_half(values, half, path)
 
 
-def take_half(pixels: Pixels, half: Half, path: Path) -> Pixels:
+def take_half(pixels: Values, half: Half, path: Path) -> Values:
     """(H, 2W, C) -> one half (H, W, C). Raises DataError as `half_width`."""
     width = half_width(pixels.shape[1], path)
     return pixels[:, :width] if half == "left" else pixels[:, width:]
@@ -92,6 +114,57 @@ def half_width(width: int, path: Path) -> int:
     if width % 2:
         raise DataError(f"{path}: is {width} pixels wide; two images side by side need an even width")
     return width // 2
+
+
+def _deep(path: Path) -> deep.Deep | None:
+    """A file that Pillow would cut down; None for any other. Raises DataError."""
+    try:
+        if not path.is_file():
+            return None
+        file = deep.look(path)
+    except DeepFileError as error:
+        raise DataError(f"{path}: {error}") from None
+    except (OSError, ValueError):
+        return None  # whoever opens it next says why
+    if file is not None:
+        height, width, channels = file.shape
+        if height * width > MAX_PIXELS or height * width * channels * np.dtype(file.dtype).itemsize > MAX_BYTES:
+            raise _too_large(path)
+        if 0 in file.shape:
+            raise _unreadable(path, "it has no pixels")
+    return file
+
+
+def _decoded_deep(file: deep.Deep, path: Path, alpha: bool) -> Values:
+    """(H, W, C) upright, without its alpha channel, which must hide nothing, unless that is asked for."""
+    try:
+        values = file.decode()
+    except Exception as error:  # decoders of damaged files raise nearly anything
+        raise _unreadable(path, str(error) or type(error).__name__) from None
+    has_alpha = file.alpha or values.shape[2] == file.shape[2] + 1  # a PNG's one transparent colour
+    if file.orientation in _UPRIGHT:
+        values = _upright(values, file.orientation)
+    if alpha or not has_alpha:
+        return values
+    if values[..., -1].min() < np.iinfo(values.dtype).max:
+        raise _has_transparency(str(path))
+    return np.ascontiguousarray(values[..., :-1])
+
+
+def _upright(values: Values, orientation: int) -> Values:
+    """What `_UPRIGHT` does, for an array."""
+    if orientation in (5, 6, 7, 8):
+        values = values.swapaxes(0, 1)
+    down = {3: -1, 4: -1, 7: -1, 8: -1}.get(orientation, 1)
+    across = {2: -1, 3: -1, 6: -1, 7: -1}.get(orientation, 1)
+    return np.ascontiguousarray(values[::down, ::across])
+
+
+def _has_transparency(name: str) -> DataError:
+    return DataError(
+        f"{name}: has transparency; flatten it onto a background first, or take alpha as a channel "
+        "(--source-channels 4 or --target-channels 4, or 2 for gray)"
+    )
 
 
 @contextmanager
@@ -115,7 +188,7 @@ def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
     except Image.DecompressionBombError:
         raise _too_large(path) from None
     except UnidentifiedImageError:
-        raise _unreadable(path, "not an 8-bit PNG, JPEG, BMP, WebP, GIF or TIFF") from None
+        raise _unreadable(path, "not a PNG, JPEG, BMP, WebP, GIF, TIFF or .npy") from None
     except Exception as error:  # decoders of damaged files raise nearly anything
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise _unreadable(path, reason) from None
@@ -163,7 +236,7 @@ def _refuse_kind(image: Image.Image, name: str) -> None:
     deep |= image.format == "PNG" and any(";16" in str(tile.args) for tile in tiles)
     signed_or_float = not set(_numbers(tags.get(_SAMPLE_FORMAT_TAG, 1))) <= {1, 4}  # unsigned, undefined
     if image.mode[0] in "IF" or deep or signed_or_float:
-        raise DataError(f"{name}: is not 8-bit (mode {image.mode}), which is expected: convert it to 8 bits")
+        raise DataError(f"{name}: is deeper than 8 bits (mode {image.mode}) in a way that cannot be read: convert it")
     if image.mode not in _GRAY_MODES | _COLOUR_MODES:
         raise DataError(f"{name}: has the colour mode {image.mode}, expected gray or RGB: convert it to RGB")
     samples = tags.get(_SAMPLES_TAG, 1)
@@ -175,8 +248,8 @@ def _numbers(value: int | tuple[int, ...]) -> tuple[int, ...]:
     return value if isinstance(value, tuple) else (value,)
 
 
-def _decoded(image: Image.Image, name: str) -> Pixels:
-    """An accepted image -> (H, W, C) uint8, upright, without its alpha channel, which must hide nothing."""
+def _decoded(image: Image.Image, name: str, alpha: bool = False) -> Pixels:
+    """An accepted image -> (H, W, C) uint8, upright; without alpha, which must hide nothing, unless it is asked for."""
     large = Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS
     looks_again = large or image.format == "TIFF"  # at the limit, at metadata
     with _our_limits() if looks_again else nullcontext():
@@ -187,8 +260,10 @@ def _decoded(image: Image.Image, name: str) -> Pixels:
     if not upright.has_transparency_data:
         return _array(upright if upright.mode == base else upright.convert(base))
     pixels = _array(upright.convert("LA" if base == "L" else "RGBA"))
+    if alpha:
+        return pixels
     if pixels[..., -1].min() < 255:
-        raise DataError(f"{name}: has transparency; flatten it onto a background first")
+        raise _has_transparency(name)
     return np.ascontiguousarray(pixels[..., :-1])
 
 
@@ -221,17 +296,43 @@ def to_pil(pixels: Pixels) -> Image.Image:
 # ---- arrays <-> tensors ------------------------------------------------------------------------------------
 
 
-def with_channels(pixels: Pixels, channels: int) -> Pixels:
-    """(H, W, C) -> (H, W, channels): gray is repeated, colour becomes luminance (ITU-R 601)."""
-    if pixels.shape[2] == channels:
+def with_channels(pixels: Values, channels: int, name: str = "the image") -> Values:
+    """(H, W, C) -> (H, W, channels): gray is repeated, colour becomes luminance (ITU-R 601). Raises DataError else."""
+    has = pixels.shape[2]
+    if has == channels:
         return pixels
-    if channels == 3:
+    if has == 1 and channels == 3:
         return np.repeat(pixels, 3, axis=2)
-    return _array(to_pil(pixels).convert("L"))
+    if has != 3 or channels != 1:
+        raise DataError(f"{name}: has {_counted(has)}, expected {channels}; only gray and RGB are converted")
+    if pixels.dtype == np.uint8:
+        return _array(to_pil(pixels).convert("L"))
+    luminance = pixels @ np.array([[0.299], [0.587], [0.114]])
+    return (luminance if pixels.dtype.kind == "f" else np.rint(luminance)).astype(pixels.dtype)
 
 
-def planes(pixels: Pixels) -> Tensor:
-    """(H, W, C) uint8 -> (C, H, W) uint8, the same memory."""
+def _counted(channels: int) -> str:
+    return "1 channel" if channels == 1 else f"{channels} channels"
+
+
+def picture(image: Tensor) -> Pixels:
+    """(C, H, W) -> (H, W, 1 or 3) uint8 to look at: clipped, of many channels the first three, of two one."""
+    shown = image[: 3 if len(image) >= 3 else 1].detach().float().nan_to_num(-1).clamp(-1, 1)
+    return to_array(shown)
+
+
+def shown(values: Values) -> Pixels:
+    """(H, W, C) of a file -> (H, W, 1 or 3) uint8 to look at: 8-bit ones as they are, others from least to greatest."""
+    chosen = values[..., : 3 if values.shape[2] >= 3 else 1]
+    if values.dtype == np.uint8:
+        return np.ascontiguousarray(chosen)
+    numbers = np.nan_to_num(chosen.astype(np.float64))
+    low, high = numbers.min(), numbers.max()
+    return np.rint((numbers - low) * (255 / max(high - low, 1e-30))).astype(np.uint8)
+
+
+def planes(pixels: Values) -> Tensor:
+    """(H, W, C) -> (C, H, W) of the same type, the same memory."""
     return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
@@ -268,13 +369,35 @@ def to_array(image: Tensor) -> Pixels:
 # ---- arrays -> files ---------------------------------------------------------------------------------------
 
 
-def write(path: Path, pixels: Pixels) -> None:
-    """(H, W, C) uint8 -> a file, in its suffix's format; never half a file of that name. Raises DataError."""
-    options = _WRITE_OPTIONS.get(path.suffix.lower())
-    if options is None:
-        raise DataError(f"{path}: cannot be written as {path.suffix!r}; use {', '.join(sorted(_WRITE_OPTIONS))}")
-    image = to_pil(pixels)
+def write(path: Path, pixels: Values) -> None:
+    """(H, W, C) -> a file, in its suffix's format; never half a file of that name. Raises DataError."""
+    suffix, channels = path.suffix.lower(), pixels.shape[2]
+    if not can_hold(suffix, pixels.dtype.name, channels):
+        raise DataError(f"{path}: {_cannot_be_written(path.suffix, pixels.dtype.name, channels)}")
+    ordinary = pixels.dtype == np.uint8 and channels in (1, 3) and suffix in _WRITE_OPTIONS
     try:
-        write_atomically(path, lambda file: image.save(file, **options))
+        if ordinary:
+            image = to_pil(pixels)
+            write_atomically(path, lambda file: image.save(file, **_WRITE_OPTIONS[suffix]))
+        else:
+            content = deep.encoded(suffix, pixels)
+            write_atomically(path, lambda file: file.write(content))
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror or error})") from None
+
+
+def can_hold(suffix: str, dtype: str, channels: int) -> bool:
+    """Whether `write` can put such values in a file of this suffix (in lower case)."""
+    ordinary = dtype == "uint8" and channels in (1, 3)
+    return (ordinary and suffix in _WRITE_OPTIONS) or deep.can_hold(suffix, dtype, channels)
+
+
+def suffix_for(dtype: str, channels: int) -> str:
+    """The suffix of a file that holds such values, where nothing else decides: .png where it can."""
+    return ".png" if can_hold(".png", dtype, channels) else ".tif"
+
+
+def _cannot_be_written(suffix: str, dtype: str, channels: int) -> str:
+    able = [known for known in sorted({*_WRITE_OPTIONS, ".npy"}) if can_hold(known, dtype, channels)]
+    what = "" if dtype == "uint8" and channels in (1, 3) else f" with {_counted(channels)} of {dtype}"
+    return f"cannot be written as {suffix!r}{what}; use {', '.join(able)}"

@@ -17,8 +17,8 @@ from pix2pix.config import Augment, Config, Data
 from pix2pix.data import images
 from pix2pix.data.augment import Array, Draw, Size, augmented, draw, resized
 from pix2pix.data.cache import Choice, DiskCache, Entry, MemoryCache, choose_cache, open_cache
-from pix2pix.data.images import Pixels
 from pix2pix.data.pairs import ImageRef, Pair
+from pix2pix.data.ranges import Side, Values, refuse_gaps, values_of
 from pix2pix.errors import DataError
 
 Key = tuple[int, int]
@@ -45,16 +45,20 @@ class Batch:
         return Batch(self.source.pin_memory(), self.target.pin_memory(), self.index.pin_memory())
 
 
-def read_pair(pair: Pair) -> tuple[Pixels, Pixels]:
-    """The files of a pair -> source and target (H, W, C) uint8 of one size. Raises DataError."""
+def read_pair(pair: Pair, *, alpha: tuple[bool, bool] = (False, False)) -> tuple[Array, Array]:
+    """The files of a pair -> source and target (H, W, C), each of its own type, of one size. Raises DataError.
+
+    `alpha` says of source and target whether an alpha channel is a channel as any other.
+    """
     source_ref, target_ref = pair.source, pair.target
-    if source_ref.path == target_ref.path and source_ref.half and target_ref.half:
-        both = images.read(source_ref.path)  # decoded once
+    if source_ref.path == target_ref.path and source_ref.half and target_ref.half and alpha[0] == alpha[1]:
+        both = images.read(source_ref.path, alpha=alpha[0])  # decoded once
         return (
             images.take_half(both, source_ref.half, source_ref.path),
             images.take_half(both, target_ref.half, target_ref.path),
         )
-    source, target = (images.read(ref.path, ref.half) for ref in (source_ref, target_ref))
+    source = images.read(source_ref.path, source_ref.half, alpha=alpha[0])
+    target = images.read(target_ref.path, target_ref.half, alpha=alpha[1])
     if source.shape[:2] != target.shape[:2]:
         raise DataError(
             f"{source_ref.path}: is {source.shape[0]}x{source.shape[1]} (HxW), but its target {target_ref.path} "
@@ -69,6 +73,7 @@ def read_pair(pair: Pair) -> tuple[Pixels, Pixels]:
 class PairDataset(Dataset[Example]):
     """Pairs as tensors in [-1, 1]: jittered and mirrored with `augment`, otherwise resized to image_size.
 
+    `source_values` and `target_values` say how files' values become numbers; by default by the range of their type.
     `load_size` is the size before the crop; with a `cache`, which may be set at any time, files are decoded once.
     """
 
@@ -81,6 +86,8 @@ class PairDataset(Dataset[Example]):
         image_size: Size,
         source_channels: int | None = None,
         target_channels: int | None = None,
+        source_values: Values | None = None,
+        target_values: Values | None = None,
         augment: Augment | None = None,
         load_size: Size | None = None,
         seed: int = 0,
@@ -91,8 +98,8 @@ class PairDataset(Dataset[Example]):
         self.load_size = (load_size or image_size) if augment and augment.jitter else image_size
         self.seed = seed
         np.empty(KEPT_BLOCK, np.uint8)
-        self._source = _Channels("source", source_channels, self.pairs[0].source)
-        self._target = _Channels("target", target_channels, self.pairs[0].target)
+        self._source = _Side("source", source_channels, source_values, self.pairs[0].source)
+        self._target = _Side("target", target_channels, target_values, self.pairs[0].target)
 
     @property
     def source_channels(self) -> int:
@@ -105,7 +112,8 @@ class PairDataset(Dataset[Example]):
     @property
     def entry(self) -> Entry:
         """A decoded pair: source above target, before the crop."""
-        return _entry(self.source_channels, self.target_channels, self.load_size)
+        types = self._source.values.dtype, self._target.values.dtype
+        return _entry(self.source_channels, self.target_channels, types, self.load_size)
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -132,8 +140,8 @@ class PairDataset(Dataset[Example]):
         for n, (epoch, index) in enumerate(keys):
             pixels = self._decoded(index) if self.cache is None else self.cache.pixels(index, self._decoded)
             drawn = self._drawn(epoch, index)
-            images.scale_into(source[n], augmented(pixels[:count], drawn, self.image_size))
-            images.scale_into(target[n], augmented(pixels[count:], drawn, self.image_size))
+            self._source.values.scale_into(source[n], augmented(pixels[:count], drawn, self.image_size))
+            self._target.values.scale_into(target[n], augmented(pixels[count:], drawn, self.image_size))
         indices = torch.tensor([index for _, index in keys])
         return Batch(torch.from_numpy(source), torch.from_numpy(target), indices)
 
@@ -144,9 +152,9 @@ class PairDataset(Dataset[Example]):
         return draw(rng, self.load_size, self.image_size, self.augment.flip)
 
     def _decoded(self, index: int) -> Array:
-        """The files of a pair -> (C, *load_size) uint8, source above target."""
+        """The files of a pair -> (C, *load_size), source above target."""
         pair, entry = self.pairs[index], self.entry
-        source, target = read_pair(pair)
+        source, target = read_pair(pair, alpha=(self._source.alpha, self._target.alpha))
         source, target = self._source.of(source, pair.source.path), self._target.of(target, pair.target.path)
         stacked = np.empty(entry.shape, entry.dtype)
         for pixels, place in (
@@ -166,6 +174,8 @@ def make_dataset(
         image_size=data.image_size,
         source_channels=data.source_channels,
         target_channels=data.target_channels,
+        source_values=values_of(data, "source", pairs),
+        target_values=values_of(data, "target", pairs),
         augment=augment,
         load_size=load_size,
         seed=seed,
@@ -180,24 +190,32 @@ def planned_cache(config: Config, count: int) -> Choice:
     assert data.source_channels is not None
     assert data.target_channels is not None
     size = config.load_size if config.augment.jitter else data.image_size
-    return choose_cache(data, count, _entry(data.source_channels, data.target_channels, size))
+    types = data.source_type or "uint8", data.target_type or "uint8"
+    return choose_cache(data, count, _entry(data.source_channels, data.target_channels, types, size))
 
 
-def _entry(source_channels: int, target_channels: int, size: Size) -> Entry:
-    return Entry((source_channels + target_channels, *size), np.dtype(np.uint8))
+def _entry(source_channels: int, target_channels: int, types: tuple[str, str], size: Size) -> Entry:
+    return Entry((source_channels + target_channels, *size), np.result_type(*types))
 
 
-class _Channels:
-    """How many channels one side has: as asked for, or as its first file, which all others must equal."""
+class _Side:
+    """The channels and the type of one side: as asked for, or as its first file's, which all others must equal."""
 
-    def __init__(self, side: Literal["source", "target"], asked: int | None, first: ImageRef) -> None:
+    def __init__(self, side: Side, asked: int | None, values: Values | None, first: ImageRef) -> None:
         self.side, self.asked, self.first = side, asked, first.path
         self.count = asked or images.probe(first.path).channels
+        self.values = values or Values.of_type(images.probe(first.path).dtype)
+        self.alpha = asked in (2, 4)
 
-    def of(self, pixels: Pixels, path: Path) -> Pixels:
-        """Pixels with this side's number of channels. Raises DataError."""
+    def of(self, pixels: Array, path: Path) -> Array:
+        """Values with this side's number of channels. Raises DataError for another type, and for NaN."""
+        if pixels.dtype.name != self.values.dtype:
+            raise DataError(
+                f"{path}: holds {pixels.dtype.name} values, expected {self.values.dtype}: save it in that type"
+            )
+        refuse_gaps(pixels, path)
         if self.asked:
-            return images.with_channels(pixels, self.asked)
+            return images.with_channels(pixels, self.asked, str(path))
         has = pixels.shape[2]
         if has != self.count:
             raise DataError(

@@ -15,7 +15,7 @@ from pix2pix.errors import ConfigError, DataError
 
 Half = Literal["left", "right"]
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff"})
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".npy"})
 """What counts as an image by its name, in lower case; its content decides how it is read."""
 
 SPLITS = ("train", "val", "test")

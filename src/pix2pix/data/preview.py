@@ -50,12 +50,17 @@ def preview(
     draws = _draws([pair for _, pair in chosen], config, seed) if augmented else None
     cells = []
     for _, pair in chosen:
-        cells.append([*read_pair(pair), *(next(draws) if draws else [])])
+        cells.append([*_pictures(pair, config.data), *(next(draws) if draws else [])])
         if progress is not None:
             progress(len(cells), len(chosen))
     titles = ["source", "target", *["source, drawn", "target, drawn"] * (DRAWS if augmented else 0)]
     images.write(output, _grid(cells, titles))
     return Preview(output, tuple(f"{split_name}/{pair.name}" for split_name, pair in chosen))
+
+
+def _pictures(pair: Pair, data: Data) -> list[Pixels]:
+    alpha = data.source_channels in (2, 4), data.target_channels in (2, 4)
+    return [images.shown(values) for values in read_pair(pair, alpha=alpha)]
 
 
 def _refuse_output(output: Path, data: Data) -> None:
@@ -81,7 +86,7 @@ def _draws(pairs: Sequence[Pair], config: Config, seed: int) -> Iterator[list[Pi
     data = config.data.model_copy(update={"cache": "none"})
     dataset = make_dataset(pairs, data, config.augment, config.load_size, seed)
     for index in range(len(pairs)):
-        yield [images.to_array(image) for epoch in range(1, DRAWS + 1) for image in dataset[epoch, index][:2]]
+        yield [images.picture(image) for epoch in range(1, DRAWS + 1) for image in dataset[epoch, index][:2]]
 
 
 def _grid(cells: Sequence[Sequence[Pixels]], titles: Sequence[str]) -> Pixels:

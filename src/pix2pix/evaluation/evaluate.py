@@ -110,7 +110,7 @@ def evaluate(
     write_evaluation_report(
         folder / "report.html",
         metrics,
-        list(_examples(folder, scores, dataset)),
+        list(_examples(folder, scores, dataset, loaded)),
         scores=[result.values for result in scores],
         adversarial=loaded.card.config.loss.adversarial,
         health=health,
@@ -133,7 +133,8 @@ def _measured(
     for done, (result, image) in enumerate(
         score(translator.generator, discriminator, _batches(dataset), loss, device, judges), start=1
     ):
-        images.write(_output_path(folder, dataset.pairs[result.index]), images.to_array(image))
+        path = _output_path(folder, dataset.pairs[result.index], model)
+        images.write(path, model.target_values.to_array(image.clamp(-1, 1)))
         if progress is not None:
             progress(done, len(dataset))
         yield result
@@ -141,7 +142,10 @@ def _measured(
 
 def _dataset(pairs: Sequence[Pair], model: Model) -> PairDataset:
     """Pairs as the model's training presented them. Raises DataError for other channels than it was trained on."""
-    data = model.card.config.data.model_copy(update={"cache": "none"})
+    source, target = model.source_values, model.target_values
+    types = {"source_type": source.dtype, "target_type": target.dtype}
+    ranges = {"source_range": source.bounds, "target_range": target.bounds}
+    data = model.card.config.data.model_copy(update={"cache": "none", **types, **ranges})
     if not model.card.converts:
         data = data.model_copy(update={"source_channels": None, "target_channels": None})
     dataset = make_dataset(pairs, data, None, None, 0)
@@ -279,8 +283,9 @@ def _batches(dataset: PairDataset) -> Iterator[Batch]:
     return make_loader(dataset, batch_size=BATCH, workers=0, shuffle=False).epoch(0)
 
 
-def _output_path(folder: Path, pair: Pair) -> Path:
-    path = folder / "outputs" / f"{pair.name}.png"
+def _output_path(folder: Path, pair: Pair, model: Model) -> Path:
+    suffix = images.suffix_for(model.target_values.dtype, model.out_channels)
+    path = folder / "outputs" / f"{pair.name}{suffix}"
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
 
@@ -309,7 +314,7 @@ def to_json(metrics: Mapping[str, Any]) -> str:
     return json.dumps(finite(metrics), indent=2, allow_nan=False) + "\n"
 
 
-def _examples(folder: Path, scores: Sequence[ImageScore], dataset: PairDataset) -> Iterator[Example]:
+def _examples(folder: Path, scores: Sequence[ImageScore], dataset: PairDataset, model: Model) -> Iterator[Example]:
     """The best, the median and the worst images by l1: up to SHOWN each, no image twice."""
     ranked = sorted(scores, key=lambda result: result.values["l1"])
     size = min(SHOWN, max(1, len(ranked) // 3))
@@ -324,13 +329,15 @@ def _examples(folder: Path, scores: Sequence[ImageScore], dataset: PairDataset) 
         for result in ranked[max(0, start) : max(0, start) + size]:
             if result.index not in shown:
                 shown.add(result.index)
-                yield _example(folder, result, dataset, group)
+                yield _example(folder, result, dataset, model, group)
 
 
 def _example(
-    folder: Path, result: ImageScore, dataset: PairDataset, group: Literal["best", "median", "worst"]
+    folder: Path, result: ImageScore, dataset: PairDataset, model: Model, group: Literal["best", "median", "worst"]
 ) -> Example:
     source, target, _ = dataset[0, result.index]
     pair = dataset.pairs[result.index]
-    output = images.read(_output_path(folder, pair))
-    return Example(pair.name, group, images.to_array(source), output, images.to_array(target), result.values)
+    written = images.read(_output_path(folder, pair, model), alpha=True)
+    output = model.target_values.to_tensor(written)
+    shown, made, wanted = (images.picture(image) for image in (source, output, target))
+    return Example(pair.name, group, shown, made, wanted, result.values)

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pix2pix.data.images import to_array
+from pix2pix.data.images import picture
 from pix2pix.data.loading import Batch
 from pix2pix.data.sheets import Pixels
 
@@ -253,9 +253,9 @@ def _neighbours(
             Neighbour(
                 name=names[index],
                 nearest=name,
-                output=to_array(output[index].clamp(-1, 1)),
-                target=to_array(target[index]),
-                training=to_array(image),
+                output=picture(output[index]),
+                target=picture(target[index]),
+                training=picture(image),
                 distance=float(nearest[index]),
                 to_own=float(own[index]),
             )

@@ -1,4 +1,4 @@
-"""A model and pictures in; translated pictures of the same kind, size and depth out.
+"""A model and pictures in; translated pictures of the same kind and size out, of the target's type and units.
 
 `Translator` is the one class behind the shell, Python, the service and the page.
 """
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from pix2pix.data import images
 from pix2pix.data.pairs import IMAGE_SUFFIXES
+from pix2pix.data.ranges import refuse_gaps
 from pix2pix.errors import ConfigError, DataError, ModelError
 from pix2pix.machine import choose_device
 from pix2pix.model import Model, load_model
@@ -51,26 +52,52 @@ class Translator:
     def __call__(self, picture: Picture) -> Picture:
         """Translate one picture, or a batch as a tensor; the same kind comes back.
 
-        PIL image (gray or RGB); array (H, W) or (H, W, C); tensor (C, H, W) or (N, C, H, W). Arrays and tensors are
-        uint8, or floating with values in [-1, 1]. Raises ModelError for a wrong number of channels, ValueError or
-        TypeError for anything else that is not such a picture.
+        PIL image (gray or RGB); array (H, W) or (H, W, C); tensor (C, H, W) or (N, C, H, W). Arrays and tensors hold
+        values of the source's type, and values of the target's come back; or, where the source is not float32 itself,
+        floating numbers in [-1, 1], and such come back. Raises ModelError for a wrong number of channels, ValueError
+        or TypeError for anything else that is not such a picture.
         """
         if isinstance(picture, Image.Image):
-            pixels = self._translated_pixels(self.presentable(images.from_pil(picture)))
-            return images.to_pil(pixels)
+            return self._pil(picture)
         if isinstance(picture, np.ndarray):
             return self._array(picture)  # type: ignore[return-value]  # of the dtype that came in
         if isinstance(picture, Tensor):
             return self._tensor(picture)
         raise TypeError(f"expected a PIL image, an array or a tensor, got {type(picture).__name__}")
 
-    def presentable(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """(H, W, C) -> the same with the model's channels, if its training was asked to convert files."""
-        return images.with_channels(pixels, self.model.in_channels) if self.model.card.converts else pixels
+    def read(self, path: Path) -> Tensor:
+        """File -> (in, H, W), as training presented it. Raises DataError for what does not fit the model."""
+        values, channels, dtype = self.model.source_values, self.model.in_channels, self.model.source_values.dtype
+        pixels = images.read(path, alpha=self.model.card.converts and channels in (2, 4))
+        if pixels.dtype.name != dtype:
+            raise DataError(f"{path}: holds {pixels.dtype.name} values, but the model translates {dtype}: convert it")
+        refuse_gaps(pixels, path)
+        if self.model.card.converts:
+            pixels = images.with_channels(pixels, channels, str(path))
+        if pixels.shape[2] != channels:
+            raise DataError(
+                f"{path}: has {pixels.shape[2]} channels, but the model translates {channels}; convert it first"
+            )
+        return values.to_tensor(pixels)
 
-    def _translated_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """(H, W, in) uint8 -> (H, W, out) uint8."""
-        return images.to_array(self.translate(images.to_tensor(pixels)[None])[0])
+    def write(self, path: Path, output: Tensor) -> None:
+        """(out, H, W) in [-1, 1] -> a file of the target's type and units. Raises DataError."""
+        images.write(path, self.model.target_values.to_array(output))
+
+    def _pil(self, picture: Image.Image) -> Image.Image:
+        source, target = self.model.source_values, self.model.target_values
+        for side, values, channels in (
+            ("takes", source, self.model.in_channels),
+            ("gives", target, self.model.out_channels),
+        ):
+            if values.dtype != "uint8" or channels not in (1, 3):
+                raise ModelError(
+                    f"the model {side} {channels} channels of {values.dtype}, which no PIL image holds: use arrays"
+                )
+        pixels = images.from_pil(picture)
+        if self.model.card.converts:
+            pixels = images.with_channels(pixels, self.model.in_channels)
+        return images.to_pil(target.to_array(self.translate(source.to_tensor(pixels)[None])[0]))
 
     def _array(self, array: NDArray[np.generic]) -> NDArray[np.generic]:
         flat = array.ndim == 2
@@ -86,15 +113,27 @@ class Translator:
         if tensor.ndim not in (3, 4) or 0 in tensor.shape:
             raise ValueError(f"expected a tensor (C, H, W) or (N, C, H, W), none of them 0, got {tuple(tensor.shape)}")
         batch = tensor if tensor.ndim == 4 else tensor[None]
-        if tensor.dtype == torch.uint8:
+        source, target = self.model.source_values, self.model.target_values
+        if tensor.dtype == getattr(torch, source.dtype) and not (source.plain and target.plain):
+            values = batch.detach().cpu().numpy()
+            numbers = np.empty(values.shape, np.float32)
+            for image, one in zip(numbers, values, strict=True):
+                source.scale_into(image, one)
+            if not np.isfinite(numbers).all():
+                raise ValueError("expected finite values, got NaN or infinity")
+            outputs = [target.to_array(image) for image in self.translate(torch.from_numpy(numbers))]
+            found = torch.stack([images.planes(image) for image in outputs]).to(tensor.device)
+            return found if tensor.ndim == 4 else found[0]
+        if tensor.dtype == torch.uint8 and source.plain:
             output = self.translate(images.scaled(batch)).add(1).mul(127.5).round().to(torch.uint8)
-        elif tensor.is_floating_point():
+        elif tensor.is_floating_point() and source.dtype != "float32":
             low, high = batch.aminmax()
             if not (low >= -1 and high <= 1):  # NaN fails too
                 raise ValueError(f"expected floating values in [-1, 1], got [{low.item():g}, {high.item():g}]")
             output = self.translate(batch.float())
         else:
-            raise TypeError(f"expected uint8 or floating values in [-1, 1], got {tensor.dtype}")
+            others = "" if source.dtype == "float32" else " or floating values in [-1, 1]"
+            raise TypeError(f"expected {source.dtype}{others}, got {tensor.dtype}")
         output = output.to(tensor.device, tensor.dtype)
         return output if tensor.ndim == 4 else output[0]
 
@@ -156,9 +195,12 @@ class Job:
     name: Path
 
 
-def find_jobs(inputs: Sequence[Path], output: Path) -> list[Job]:
-    """Files and folders -> one job for each image. Raises DataError for what is absent, empty or would collide."""
-    jobs = [job for entry in inputs for job in _jobs_of(entry, output)]
+def find_jobs(inputs: Sequence[Path], output: Path, written: tuple[str, int] = ("uint8", 3)) -> list[Job]:
+    """Files and folders -> one job for each image; `written` is the translations' type and channels.
+
+    Raises DataError for what is absent, empty or would collide.
+    """
+    jobs = [job for entry in inputs for job in _jobs_of(entry, output, written)]
     seen: dict[Path, Path] = {}
     for job in jobs:
         target = output / job.name
@@ -170,11 +212,11 @@ def find_jobs(inputs: Sequence[Path], output: Path) -> list[Job]:
     return jobs
 
 
-def _jobs_of(entry: Path, output: Path) -> Iterator[Job]:
+def _jobs_of(entry: Path, output: Path, written: tuple[str, int]) -> Iterator[Job]:
     if entry.is_file():
         if entry.suffix.lower() not in IMAGE_SUFFIXES:
             raise DataError(f"{entry}: no image by its name; expected one of {', '.join(sorted(IMAGE_SUFFIXES))}")
-        yield Job(entry, _output_name(Path(entry.name)))
+        yield Job(entry, _output_name(Path(entry.name), written))
         return
     if not entry.is_dir():
         raise DataError(f"{entry}: no such file or folder; give images or folders of images to translate")
@@ -182,7 +224,7 @@ def _jobs_of(entry: Path, output: Path) -> Iterator[Job]:
     if not found:
         raise DataError(f"{entry}: holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
     for path in found:
-        yield Job(path, _output_name(path.relative_to(entry)))
+        yield Job(path, _output_name(path.relative_to(entry), written))
 
 
 def _walk(folder: Path, output: Path) -> Iterator[Path]:
@@ -197,9 +239,9 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-def _output_name(path: Path) -> Path:
-    """The input's own name where its format can hold the translation exactly or nearly; GIF becomes PNG."""
-    return path.with_suffix(".png") if path.suffix.lower() == ".gif" else path
+def _output_name(path: Path, written: tuple[str, int]) -> Path:
+    """The input's own name where its format can hold the translation exactly or nearly; else PNG, or else TIFF."""
+    return path if images.can_hold(path.suffix.lower(), *written) else path.with_suffix(images.suffix_for(*written))
 
 
 @dataclass(frozen=True)
@@ -243,7 +285,8 @@ def translate_files(
     Neighbours of one size go through the generator together. An image that cannot be read or does not fit the model
     does not stop the others. Calls progress(done, total). Raises DataError where there is nothing to translate.
     """
-    jobs = shard.of(find_jobs(inputs, output))
+    model = translator.model
+    jobs = shard.of(find_jobs(inputs, output, (model.target_values.dtype, model.out_channels)))
     written: list[Path] = []
     failed: list[tuple[Path, str]] = []
     for batch in _batches(jobs, batch_size, translator, failed):
@@ -251,7 +294,7 @@ def translate_files(
         for (job, _), translated in zip(batch, translator.translate(sources), strict=True):
             path = output / job.name
             path.parent.mkdir(parents=True, exist_ok=True)
-            images.write(path, images.to_array(translated))
+            translator.write(path, translated)
             written.append(path)
         if progress is not None:
             progress(len(written) + len(failed), len(jobs))
@@ -265,7 +308,7 @@ def _batches(
     batch: list[tuple[Job, Tensor]] = []
     for job in jobs:
         try:
-            source = images.to_tensor(_read(job.input, translator))
+            source = translator.read(job.input)
         except DataError as error:
             failed.append((job.input, str(error)))
             continue
@@ -275,15 +318,6 @@ def _batches(
         batch.append((job, source))
     if batch:
         yield batch
-
-
-def _read(path: Path, translator: Translator) -> NDArray[np.uint8]:
-    pixels, channels = translator.presentable(images.read(path)), translator.model.in_channels
-    if pixels.shape[2] != channels:
-        raise DataError(
-            f"{path}: has {pixels.shape[2]} channels, but the model translates {channels}; convert it first"
-        )
-    return pixels
 
 
 def translate(

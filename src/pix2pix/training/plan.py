@@ -1,15 +1,17 @@
 """Settings and the look at the data in; a plan out: settings with nothing left open, and how pictures are presented."""
 
 import platform
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Literal
 
 import torch
 
-from pix2pix.config import Config, Training, resolved_depth
+from pix2pix.config import Config, Data, Training, resolved_depth
 from pix2pix.data.check import CheckReport
 from pix2pix.data.loading import part_of
+from pix2pix.data.ranges import Side, Values, values_of
 from pix2pix.errors import ConfigError
 from pix2pix.machine import choose_device, choose_precision
 
@@ -31,19 +33,16 @@ class Plan:
         return chosen
 
 
-def make_plan(config: Config, report: CheckReport) -> Plan:
-    """Derive everything that is open from the data and the machine. Raises ConfigError where that cannot be."""
+def make_plan(config: Config, report: CheckReport, progress: Callable[[int, int], None] | None = None) -> Plan:
+    """Derive everything that is open from the data and the machine, reading the training split where ranges are to be
+    measured, with progress(done, total). Raises ConfigError or DataError where that cannot be.
+    """
     data, generator, training = config.data, config.generator, config.training
     height, width = data.image_size
     device = choose_device(training.device)
     values = config.model_copy(
         update={
-            "data": data.model_copy(
-                update={
-                    "source_channels": data.source_channels or report.source_channels,
-                    "target_channels": data.target_channels or report.target_channels,
-                }
-            ),
+            "data": _settled(data, report, progress),
             "augment": config.augment.model_copy(update={"load_size": config.load_size}),
             "generator": generator.model_copy(update={"depth": resolved_depth(generator, data.image_size)}),
             "training": training.model_copy(
@@ -73,6 +72,22 @@ def make_plan(config: Config, report: CheckReport) -> Plan:
         counts=dict(report.counts),
         converts=bool(data.source_channels or data.target_channels),
     )
+
+
+def _settled(data: Data, report: CheckReport, progress: Callable[[int, int], None] | None) -> Data:
+    """Channels, types and ranges as the files have them."""
+    settled = data.model_copy(
+        update={
+            "source_channels": data.source_channels or report.source_channels,
+            "target_channels": data.target_channels or report.target_channels,
+            "source_type": report.source_type,
+            "target_type": report.target_type,
+        }
+    )
+    train = report.pairs.splits.get("train", ())
+    sides: tuple[Side, Side] = ("source", "target")
+    ranges = {f"{side}_range": values_of(settled, side, train, progress).bounds for side in sides}
+    return settled.model_copy(update=ranges)
 
 
 def _refuse_single_pairs(training: Training, pairs: int) -> None:
@@ -115,6 +130,7 @@ def describe(plan: Plan) -> list[str]:
         batches += f" x {training.processes} processes = {training.effective_batch}"
     return [
         f"pairs        {pairs}; {data.source_channels} -> {data.target_channels} channels, {data.direction}",
+        f"values       {_values(data, 'source')} -> {_values(data, 'target')}",
         f"pictures     {height}x{width}; jitter from {load}, {'mirrored' if config.augment.flip else 'not mirrored'}",
         f"generator    {generator.kind}, depth {generator.depth}, {generator.base_channels} base channels",
         f"patches      {config.discriminator.patch_size}x{config.discriminator.patch_size}, {config.loss.adversarial}",
@@ -123,6 +139,11 @@ def describe(plan: Plan) -> list[str]:
         f"{_processes(training)}",
         f"update       {training.update_order} judgement of the output, seed {training.seed}",
     ]
+
+
+def _values(data: Data, side: Side) -> str:
+    dtype, bounds = getattr(data, f"{side}_type"), getattr(data, f"{side}_range")
+    return Values(dtype, bounds).describe()
 
 
 def _processes(training: Training) -> str:

@@ -128,7 +128,7 @@ def look(config: Config, display: Display) -> tuple[Plan, PairSet]:
         raise DataError(f"{path}: {reason}{more} (`pix2pix data check` lists them all)")
     if config.training.patience is not None and "val" not in pairs.splits:
         raise ConfigError("training.patience waits for a better validation, and the data have no val split: drop it")
-    plan = make_plan(config, report)
+    plan = make_plan(config, report, lambda done, total: display.advance(done, "measuring ranges"))
     if config.training.best_by in ("fid", "kid") and len(pairs.splits.get("val", ("", ""))) < 2:
         raise ConfigError(f"training.best_by {config.training.best_by} compares sets, and the val split has one pair")
     judges_of(plan.config, torch.device("cpu"))
