@@ -428,7 +428,8 @@ def test_the_presets_are_the_published_recipes(cli: Cli) -> None:
 
 FLAGS = """
     --run --preset --config --base-channels --overwrite --print-config --dry-run
-    --source --target --direction --image-size --source-channels --target-channels --source-range --target-range
+    --source --target --source-pattern --target-pattern --direction --image-size
+    --source-channels --target-channels --source-range --target-range
     --val-fraction --test-fraction --split-seed --cache --cache-dir --cache-gigabytes --workers
     --jitter --load-size --flip
     --generator.kind --generator.depth --generator.base-channels --generator.norm --generator.bottleneck-norm

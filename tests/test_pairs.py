@@ -145,7 +145,7 @@ def test_composed_and_decomposed_names_match(tmp_path: Path) -> None:
     composed, decomposed = (unicodedata.normalize(form, "é") for form in ("NFC", "NFD"))
     root = tree(tmp_path, f"A/{composed}.png", f"B/{decomposed}.png")
     assert names(found(root)) == [composed]
-    with pytest.raises(DataError, match="two images of one name"):
+    with pytest.raises(DataError, match="has one name, é, with"):
         found(tree(root, f"A/{decomposed}.png"))
 
 
@@ -155,7 +155,7 @@ def test_what_has_no_partner_is_listed(tmp_path: Path) -> None:
     assert names(pairs) == ["1"]
     assert pairs.unmatched == tuple(root / name for name in ("A/2.png", "A/x.png", "B/3.png", "B/X.png"))
     assert describe_unmatched(pairs).startswith(f"4 images belong to no pair: {root}/A/2.png")
-    assert "and 1 more" in describe_unmatched(pairs)
+    assert "and 1 more (the first has no partner 2 in" in describe_unmatched(pairs)
     assert describe_unmatched(found(tree(tmp_path / "whole", "1.png"))) == ""
 
 
@@ -170,7 +170,7 @@ def test_a_run_among_loose_images_is_no_data(tmp_path: Path) -> None:
 
 def test_order_never_matches(tmp_path: Path) -> None:
     root = tree(tmp_path, *(f"A/{n}_A.png" for n in range(5)), *(f"B/{n}_B.png" for n in range(5)))
-    with pytest.raises(DataError, match=r"0_A, 1_A, 2_A and 2 more against 0_B, 1_B, 2_B and 2 more"):
+    with pytest.raises(DataError, match=r"0_A, 1_A, 2_A and 2 more against 0_B, 1_B, 2_B and 2 more.*or try --source"):
         found(root)
 
 
@@ -191,6 +191,114 @@ def test_names_need_not_be_unicode(tmp_path: Path) -> None:
     assert pairs.fingerprint()
 
 
+# ---- patterns ------------------------------------------------------------------------------------------------
+
+DRIVE = {"source_pattern": "{id}_training.tif", "target_pattern": "{id}_manual1.gif"}
+PATTERNED: dict[str, tuple[list[str], dict[str, str], str, str]] = {
+    "one folder": (["21_training.tif", "21_manual1.gif"], DRIVE, "21", "21_training.tif"),
+    "splits": (["train/21_training.TIF", "train/21_manual1.gif"], DRIVE, "21", "train/21_training.TIF"),
+    "below": (["train/x/1_training.tif", "train/x/1_manual1.gif"], DRIVE, "x/1", "train/x/1_training.tif"),
+    "A and B": (["A/21_training.tif", "B/21_manual1.gif"], DRIVE, "21", "A/21_training.tif"),
+    "A and B with splits": (
+        ["A/train/21_training.tif", "B/train/21_manual1.gif"],
+        DRIVE,
+        "21",
+        "A/train/21_training.tif",
+    ),
+    "trainA and trainB": (["trainA/21_training.tif", "trainB/21_manual1.gif"], DRIVE, "21", "trainA/21_training.tif"),
+    "folders in the pattern": (
+        ["train/images/21.tif", "train/masks/21_m.gif"],
+        {"source_pattern": "images/{id}.tif", "target_pattern": "masks/{id}_m.gif"},
+        "21",
+        "train/images/21.tif",
+    ),
+    "the suffix left open": (
+        ["a_rgb.png", "a_depth.PNG"],
+        {"source_pattern": "{id}_rgb", "target_pattern": "{id}_depth"},
+        "a",
+        "a_rgb.png",
+    ),
+    "special signs": (
+        ["s(1)+.png", "t(1)+.png"],
+        {"source_pattern": "s({id})+.png", "target_pattern": "t({id})+.png"},
+        "1",
+        "s(1)+.png",
+    ),
+}
+
+
+@pytest.mark.parametrize("layout", PATTERNED)
+def test_patterns(tmp_path: Path, layout: str) -> None:
+    files, patterns, name, source = PATTERNED[layout]
+    pairs = found(tree(tmp_path, *files), **patterns)
+    assert (names(pairs), pairs.strays) == ([name], ())
+    assert pairs.splits["train"][0].source.path == tmp_path / source
+
+
+def test_one_pattern_is_enough_for_two_folders(tmp_path: Path) -> None:
+    root = tree(tmp_path, "A/21.tif", "B/21_m.gif")
+    assert names(found(root, target_pattern="{id}_m.gif")) == ["21"]
+    assert names(found(root, source_pattern="{id}_m", direction="BtoA")) == ["21"]
+    with pytest.raises(ConfigError, match="give both"):
+        found(tree(tmp_path / "flat", "21.tif", "21_m.gif"), target_pattern="{id}_m.gif")
+
+
+def test_what_patterns_leave_is_listed_and_never_guessed(tmp_path: Path) -> None:
+    files = ("1_a.png", "1_b.png", "2_a.png", "3_b.png", "a_b.png", "_a.png", "4.png", "5_a.png", "5_a.PNG", "5_b.png")
+    pairs = found(tree(tmp_path, *files), source_pattern="{id}_a.png", target_pattern="{id}_b.png")
+    assert names(pairs) == ["1"]
+    reasons = {path.name: reason.split(" in ")[0].split(" with ")[0] for path, reason in pairs.strays}
+    assert reasons == {
+        "2_a.png": "has no partner 2",
+        "3_b.png": "has no partner 3",
+        "_a.png": "fits neither pattern",
+        "4.png": "fits neither pattern",
+        "a_b.png": "has no partner a",
+        "5_a.png": "has one name, 5,",
+        "5_a.PNG": "has one name, 5,",
+        "5_b.png": "has no partner 5",
+    }
+
+
+def test_a_file_that_fits_both_patterns_is_in_no_pair(tmp_path: Path) -> None:
+    pairs = found(tree(tmp_path, "1_x.png", "y1.png", "y2_x.png"), source_pattern="{id}_x.png", target_pattern="y{id}")
+    assert names(pairs) == ["1"]
+    assert pairs.strays == ((tmp_path / "y2_x.png", "fits both patterns"),)
+
+
+def test_misused_patterns(tmp_path: Path) -> None:
+    for pattern in ("_a.png", "{id}_{id}.png", ""):
+        with pytest.raises(ValueError, match=r"write \{id\} once"):
+            Data.model_validate({"source_pattern": pattern})
+    with pytest.raises(ConfigError, match="a manifest names each file"):
+        found(manifest(tmp_path, "source,target"), source_pattern="{id}_a")
+    with pytest.raises(ConfigError, match="the patterns already say"):
+        found(tree(tmp_path / "x", "1_a.png"), direction="BtoA", source_pattern="{id}_a", target_pattern="{id}_b")
+
+
+@pytest.mark.parametrize(
+    ("files", "hint"),
+    [
+        (["A/21_training.tif", "A/22_training.tif", "B/21_manual1.gif", "B/22_manual1.gif"],
+         '"{id}_training.tif" --target-pattern "{id}_manual1.gif"'),
+        (["A/scan1.png", "A/scan2.png", "A/scan10.png", "B/mask1.png", "B/mask2.png", "B/mask10.png"],
+         '"scan{id}.png" --target-pattern "mask{id}.png"'),
+        (["A/x.png", "A/y.png", "B/1.png", "B/2.png"], None),
+        (["A/x1.png", "B/y1.png"], None),
+    ],
+)  # fmt: skip
+def test_an_evident_pattern_is_suggested(tmp_path: Path, files: list[str], hint: str | None) -> None:
+    with pytest.raises(DataError) as error:
+        found(tree(tmp_path, *files))
+    assert (f"or try --source-pattern {hint}" in str(error.value)) if hint else ("try" not in str(error.value))
+
+
+def test_a_pattern_is_suggested_within_a_folder(tmp_path: Path) -> None:
+    root = tree(tmp_path, *(f"{n}{side}" for n in (21, 22, 23) for side in ("_training.tif", "_manual1.gif")))
+    with pytest.raises(DataError, match=r'try --source-pattern "\{id\}_manual1.gif" .*or the other way round'):
+        found(root, source_pattern="{id}_x", target_pattern="{id}_y")
+
+
 # ---- errors --------------------------------------------------------------------------------------------------
 
 
@@ -201,7 +309,7 @@ def test_names_need_not_be_unicode(tmp_path: Path) -> None:
         (["photos/1.png", "a/1.png"], "no known layout of pairs, it has the folders a, photos"),
         (["train/notes.txt"], "train: no images; expected files ending in"),
         (["train/1.png", "val/x.txt"], "val: no images"),
-        (["train/1.png", "train/1.jpg"], r"1\.jpg and .*1\.png: two images of one name"),
+        (["train/1.png", "train/1.jpg"], r"1\.jpg: has one name, 1, with .*1\.png; pairs go by name, so keep one"),
         (["train/1.png", "valid/2.png"], "valid: not a known split; rename it to val"),
         (["train/1.png", "Test/2.png"], "Test: not a known split; rename it to test"),
         (["trainA/1.png", "trainB/1.png", "val_B/2.png"], "val_B: not a known split; rename it to valB"),

@@ -90,6 +90,15 @@ def _range(value: Any) -> Any:
     return value
 
 
+def _pattern(value: Any) -> Any:
+    """A pattern of file names has one place for the pair's name."""
+    if isinstance(value, str) and value.count("{id}") != 1:
+        raise ValueError(
+            f"{value!r} is no pattern; write {{id}} once where the pair's name stands, as in {{id}}_mask.png"
+        )
+    return value
+
+
 def _cache(value: Any) -> Any:
     """Yes and no are what earlier files say."""
     return {True: "auto", False: "none"}[value] if isinstance(value, bool) else value
@@ -130,6 +139,10 @@ class Data(Section):
     """Folder of sources, in place of DATA; needs --target."""
     target: str | None = None
     """Folder of targets, matched to the sources by name."""
+    source_pattern: Annotated[str | None, BeforeValidator(_pattern)] = None
+    """Names of the sources where they differ from the targets': `{id}_training.tif`, in which {id} names the pair."""
+    target_pattern: Annotated[str | None, BeforeValidator(_pattern)] = None
+    """Names of the targets, such as `{id}_manual1.gif`; both patterns may also tell files of one folder apart."""
     direction: Direction = "AtoB"
     """Which side is the source: A is the left half, `A/`, `trainA/`."""
     image_size: Size = (256, 256)

@@ -103,7 +103,7 @@ class CheckReport:
             f"warnings     {len(self.warnings) or 'none'}",
             *(f"  {path}: {reason}" for path, reason in self.warnings),
             f"unmatched    {len(self.unmatched) or 'none'}",
-            *(f"  {path}" for path in self.unmatched),
+            *(f"  {path}: {reason}" for path, reason in self.pairs.strays),
         ]
         return "\n".join(lines)
 

@@ -4,13 +4,13 @@ import csv
 import hashlib
 import os
 import re
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import Literal, NamedTuple, NoReturn
 
 from pix2pix.config import Data, Direction
+from pix2pix.data.patterns import Naming, flags, naming, plain_name, suggested, suggested_within
 from pix2pix.errors import ConfigError, DataError
 
 Half = Literal["left", "right"]
@@ -60,6 +60,13 @@ class Pair:
     target: ImageRef
 
 
+class Stray(NamedTuple):
+    """A file that belongs to no pair, or a manifest with a row that makes none, and why."""
+
+    path: Path
+    reason: str
+
+
 @dataclass(frozen=True)
 class PairSet:
     """All pairs of a data set by split, each split in natural order of names (2 before 10)."""
@@ -70,8 +77,15 @@ class PairSet:
     """Splits that were taken out of `train`, as there was no folder of theirs."""
     layout: str
     """How the files lie, for humans."""
-    unmatched: tuple[Path, ...]
-    """Images that belong to no pair."""
+    strays: tuple[Stray, ...] = ()
+    """Images that belong to no pair, and rows of a manifest that make none."""
+    passed_over: tuple[Path, ...] = ()
+    """Files among the images that are none by their names, and linked folders: never read."""
+
+    @property
+    def unmatched(self) -> tuple[Path, ...]:
+        """The paths of the strays."""
+        return tuple(path for path, _ in self.strays)
 
     def fingerprint(self) -> str:
         """SHA-256 over splits, names, file names and byte sizes: it changes when the data set does."""
@@ -95,18 +109,21 @@ def find_pairs(data: Data) -> PairSet:
         found = _found(data)
     except OSError as error:
         raise DataError(f"{error.filename}: cannot be read ({error.strerror}); check the permissions") from None
-    splits, carved = _carved(found.splits, data)
+    splits, carved = _carved({split: pairs for split, pairs in found.splits.items() if pairs}, data)
     ordered = {split: tuple(sorted(splits[split], key=_natural)) for split in SPLITS if split in splits}
-    return PairSet(ordered, carved, found.layout, tuple(sorted(found.unmatched)))
+    if not any(found.splits.values()) and found.strays:
+        path, reason = sorted(found.strays)[0]
+        raise DataError(f"{path}: {reason}; it leaves no pair at all")
+    return PairSet(ordered, carved, found.layout, tuple(sorted(found.strays)), tuple(sorted(found.passed_over)))
 
 
 def describe_unmatched(pairs: PairSet) -> str:
-    """One sentence on the images that belong to no pair; empty if there are none."""
-    count = len(pairs.unmatched)
+    """One sentence on what belongs to no pair, with the first reason; empty if there is nothing."""
+    count = len(pairs.strays)
     if not count:
         return ""
     subject = "1 image belongs" if count == 1 else f"{count} images belong"
-    return f"{subject} to no pair: {_examples(map(str, pairs.unmatched))}"
+    return f"{subject} to no pair: {_examples(map(str, pairs.unmatched))} (the first {pairs.strays[0].reason})"
 
 
 # ---- layouts -----------------------------------------------------------------------------------------------
@@ -116,13 +133,22 @@ def describe_unmatched(pairs: PairSet) -> str:
 class _Found:
     layout: str
     splits: dict[str, list[Pair]]
-    unmatched: list[Path]
+    strays: list[Stray]
+    passed_over: list[Path]
+
+
+@dataclass(frozen=True)
+class _Names:
+    """The images of one folder by the name of their pair, and what has none of its own."""
+
+    files: dict[str, str]
+    strays: list[Stray]
 
 
 def _found(data: Data) -> _Found:
     if data.source is not None and data.target is not None:
         _direction_is_said(data, "--source and --target")
-        return _source_and_target(Path(data.source), Path(data.target))
+        return _source_and_target(Path(data.source), Path(data.target), data)
     if data.path is None:
         raise ConfigError("no data is named: give DATA, a folder of image pairs, or --source DIR --target DIR")
     root = Path(data.path)
@@ -137,11 +163,13 @@ def _folder(root: Path, data: Data) -> _Found:
     """The one layout that a folder has; none or several are errors."""
     folders = {entry.name for entry in root.iterdir() if entry.is_dir()}
     _refuse_near_names(root, folders)
+    if any("/" in pattern for pattern in _patterns(data)):
+        return _told_apart(root, folders, data)
     finders: dict[str, Callable[[], _Found]] = {
         MANIFEST: lambda: _manifest(root / MANIFEST, data),
-        "side-by-side splits": lambda: _side_by_side(root, folders, data.direction),
-        "A and B": lambda: _a_and_b(root, folders, data.direction),
-        "trainA and trainB": lambda: _split_a_and_b(root, folders, data.direction),
+        "side-by-side splits": lambda: (_told_apart if _patterns(data) else _side_by_side)(root, folders, data),
+        "A and B": lambda: _a_and_b(root, folders, data),
+        "trainA and trainB": lambda: _split_a_and_b(root, folders, data),
     }
     present = {
         MANIFEST: (root / MANIFEST).exists(),
@@ -154,57 +182,86 @@ def _folder(root: Path, data: Data) -> _Found:
         raise DataError(f"{root}: has several layouts at once ({', '.join(layouts)}); keep one of them")
     if layouts:
         return finders[layouts[0]]()
+    if _patterns(data):
+        return _told_apart(root, folders, data)
     if _loose_images(root):
-        pairs = _halves(root, data.direction, deep=False)
-        return _Found("side-by-side images in one folder", {"train": pairs}, [])
+        return _joined("side-by-side images in one folder", {"train": _halves(root, data.direction, deep=False)})
     inside = f"it has the folders {_examples(sorted(folders))}" if folders else "it has no images and no folders"
     raise DataError(f"{root}: no known layout of pairs, {inside}; expected {LAYOUTS}")
 
 
-def _side_by_side(root: Path, folders: set[str], direction: Direction) -> _Found:
+def _side_by_side(root: Path, folders: set[str], data: Data) -> _Found:
     present = [split for split in SPLITS if split in folders]
-    splits = {split: _halves(root / split, direction) for split in present}
-    return _Found(f"side-by-side images in {_listed(present)}", splits, [])
+    matched = {split: _halves(root / split, data.direction) for split in present}
+    return _joined(f"side-by-side images in {_listed(present)}", matched)
 
 
-def _a_and_b(root: Path, folders: set[str], direction: Direction) -> _Found:
+def _told_apart(root: Path, folders: set[str], data: Data) -> _Found:
+    """Sources and targets in the same folders, which patterns tell apart."""
+    _direction_is_said(data, "the patterns")
+    if len(_patterns(data)) < 2:
+        raise ConfigError("sources and targets lie in one folder: give both --source-pattern and --target-pattern")
+    present = [split for split in SPLITS if split in folders]
+    places = {split: root / split for split in present} or {"train": root}
+    matched = {split: _matched_within(place, data) for split, place in places.items()}
+    return _joined(f"files told apart by name{f' in {_listed(present)}' if present else ''}", matched)
+
+
+def _a_and_b(root: Path, folders: set[str], data: Data) -> _Found:
     for side in "AB":
         if side not in folders:
             raise DataError(f"{root}: has a folder {'AB'.replace(side, '')} but no {side}; a pair needs both")
-    return _two_folders("folders A and B", root / "A", root / "B", direction)
+    return _two_folders("folders A and B", root / "A", root / "B", data)
 
 
-def _split_a_and_b(root: Path, folders: set[str], direction: Direction) -> _Found:
+def _split_a_and_b(root: Path, folders: set[str], data: Data) -> _Found:
     present = [split for split in SPLITS if {split + "A", split + "B"} & folders]
-    matched = {split: _matched(root / f"{split}A", root / f"{split}B", direction) for split in present}
-    layout = f"folders {_listed([f'{split}{side}' for split in present for side in 'AB'])}"
-    return _joined(layout, matched, [])
+    matched = {split: _matched(root / f"{split}A", root / f"{split}B", data) for split in present}
+    return _joined(f"folders {_listed([f'{split}{side}' for split in present for side in 'AB'])}", matched)
 
 
-def _source_and_target(source: Path, target: Path) -> _Found:
+def _source_and_target(source: Path, target: Path, data: Data) -> _Found:
     for folder in (source, target):
         if not folder.is_dir():
             raise DataError(f"{folder}: {'no' if folder.exists() else 'no such'} folder; expected one of images")
     if source.resolve() == target.resolve():
-        raise ConfigError(f"--source and --target are one folder, {source}: give two")
-    return _two_folders(f"folders {source} and {target}", source, target, "AtoB")
+        raise ConfigError(
+            f"--source and --target are one folder, {source}: give two, or the folder as DATA with "
+            "--source-pattern and --target-pattern"
+        )
+    return _two_folders(f"folders {source} and {target}", source, target, data)
 
 
-def _two_folders(layout: str, a: Path, b: Path, direction: Direction) -> _Found:
+def _two_folders(layout: str, a: Path, b: Path, data: Data) -> _Found:
     """Two folders with the splits inside, or with all images of `train`."""
     inside = {folder: {entry.name for entry in folder.iterdir() if entry.is_dir()} for folder in (a, b)}
     for folder, folders in inside.items():
         _refuse_near_names(folder, folders)
     present = [split for split in SPLITS if split in inside[a] | inside[b]]
     if not present:
-        return _joined(layout, {"train": _matched(a, b, direction)}, [])
-    matched = {split: _matched(a / split, b / split, direction) for split in present}
-    return _joined(f"{layout} with {_listed(present)}", matched, _loose_images(a) + _loose_images(b))
+        return _joined(layout, {"train": _matched(a, b, data)})
+    matched = {split: _matched(a / split, b / split, data) for split in present}
+    loose = [Stray(path, "lies beside the folders of the splits") for path in _loose_images(a) + _loose_images(b)]
+    found = _joined(f"{layout} with {_listed(present)}", matched)
+    return _Found(found.layout, found.splits, loose + found.strays, found.passed_over)
 
 
-def _joined(layout: str, matched: dict[str, tuple[list[Pair], list[Path]]], loose: list[Path]) -> _Found:
-    splits = {split: pairs for split, (pairs, _) in matched.items()}
-    return _Found(layout, splits, loose + [path for _, unmatched in matched.values() for path in unmatched])
+@dataclass(frozen=True)
+class _Matched:
+    """What one split's folders hold."""
+
+    pairs: list[Pair]
+    strays: list[Stray]
+    passed_over: list[Path]
+
+
+def _joined(layout: str, matched: dict[str, _Matched]) -> _Found:
+    return _Found(
+        layout,
+        {split: part.pairs for split, part in matched.items()},
+        [stray for part in matched.values() for stray in part.strays],
+        [path for part in matched.values() for path in part.passed_over],
+    )
 
 
 def _refuse_near_names(root: Path, folders: set[str]) -> None:
@@ -220,28 +277,79 @@ def _refuse_near_names(root: Path, folders: set[str]) -> None:
 # ---- pairs of one split ------------------------------------------------------------------------------------
 
 
-def _halves(folder: Path, direction: Direction, *, deep: bool = True) -> list[Pair]:
+def _halves(folder: Path, direction: Direction, *, deep: bool = True) -> _Matched:
     """Side-by-side files below a folder, or in it alone: beside loose images there may be a run's pictures."""
-    return [
-        _pair(name, ImageRef(path, "left"), ImageRef(path, "right"), direction)
-        for name, path in _named_images(folder, deep=deep).items()
+    passed: list[Path] = []
+    names = _named(folder, _all_images(folder, passed, deep=deep), plain_name)
+    pairs = [
+        _pair(name, ImageRef(path, "left"), ImageRef(path, "right"), direction) for name, path in names.files.items()
     ]
+    return _Matched(pairs, names.strays, passed)
 
 
-def _matched(a: Path, b: Path, direction: Direction) -> tuple[list[Pair], list[Path]]:
+def _matched(a: Path, b: Path, data: Data) -> _Matched:
     """Pairs of equal names in two folders, and the images without a partner."""
     for folder, other in ((a, b), (b, a)):
         if not folder.is_dir():
             raise DataError(f"{other}: has no partner folder {folder}; a pair needs both")
-    named_a, named_b = _named_images(a), _named_images(b)
-    both = named_a.keys() & named_b.keys()
-    if not both:
+    passed: list[Path] = []
+    patterns = (data.source_pattern, data.target_pattern)
+    patterns = patterns if data.direction == "AtoB" else patterns[::-1]
+    files = [_all_images(folder, passed) for folder in (a, b)]
+    named = [
+        _named(folder, inside, naming(pattern, IMAGE_SUFFIXES), f"does not fit the pattern {pattern}")
+        for folder, inside, pattern in zip((a, b), files, patterns, strict=True)
+    ]
+    if not named[0].files.keys() & named[1].files.keys():
+        if not _patterns(data) and (doubled := named[0].strays + named[1].strays):
+            raise DataError(f"{doubled[0].path}: {doubled[0].reason}")
+        hint = suggested(*(files if data.direction == "AtoB" else files[::-1]))
         raise DataError(
-            f"{a} and {b}: no image of one has the name of one of the other ({_examples(named_a)} "
-            f"against {_examples(named_b)}); give the two images of a pair the same name"
+            f"{a} and {b}: no image of one has the name of one of the other ({_examples(named[0].files or files[0])} "
+            f"against {_examples(named[1].files or files[1])}); give the two images of a pair the same name"
+            f"{f', or try {flags(hint)}' if hint else ''}"
         )
-    pairs = [_pair(name, ImageRef(named_a[name]), ImageRef(named_b[name]), direction) for name in both]
-    return pairs, [Path(named[name]) for named in (named_a, named_b) for name in named if name not in both]
+    pairs, strays = _partners(named[0], named[1], (str(b), str(a)), data.direction)
+    return _Matched(pairs, strays, passed)
+
+
+def _matched_within(folder: Path, data: Data) -> _Matched:
+    """Pairs of equal names in one folder, whose sources fit one pattern and whose targets fit another."""
+    passed: list[Path] = []
+    files = _all_images(folder, passed)
+    of_source, of_target = (naming(pattern, IMAGE_SUFFIXES) for pattern in (data.source_pattern, data.target_pattern))
+    sides: dict[tuple[bool, bool], list[str]] = {}
+    for file in files:
+        sides.setdefault((of_source(file) is not None, of_target(file) is not None), []).append(file)
+    strays = [
+        Stray(folder / file, f"fits {reason}")
+        for side, reason in (((True, True), "both patterns"), ((False, False), "neither pattern"))
+        for file in sides.get(side, [])
+    ]
+    sources = _named(folder, sides.get((True, False), []), of_source)
+    targets = _named(folder, sides.get((False, True), []), of_target)
+    if not sources.files.keys() & targets.files.keys():
+        hint = suggested_within(files)
+        raise DataError(
+            f"{folder}: no two files fit {data.source_pattern} and {data.target_pattern} with one name in place of "
+            f"{{id}} ({len(sources.files)} fit the first, {len(targets.files)} the second, of {_examples(files)})"
+            f"{f'; try {flags(hint)}, or the other way round' if hint else ''}"
+        )
+    pairs, lonely = _partners(sources, targets, (f"{data.target_pattern}", f"{data.source_pattern}"), "AtoB")
+    return _Matched(pairs, strays + lonely, passed)
+
+
+def _partners(a: _Names, b: _Names, partners: tuple[str, str], direction: Direction) -> tuple[list[Pair], list[Stray]]:
+    """Pairs of equal names, and what is without a partner, of which `partners` says where it would be."""
+    both = a.files.keys() & b.files.keys()
+    pairs = [_pair(name, ImageRef(a.files[name]), ImageRef(b.files[name]), direction) for name in both]
+    lonely = [
+        Stray(Path(file), f"has no partner {name} in {where}")
+        for names, where in zip((a, b), partners, strict=True)
+        for name, file in names.files.items()
+        if name not in both
+    ]
+    return pairs, a.strays + b.strays + lonely
 
 
 def _pair(name: str, a: ImageRef, b: ImageRef, direction: Direction) -> Pair:
@@ -250,23 +358,38 @@ def _pair(name: str, a: ImageRef, b: ImageRef, direction: Direction) -> Pair:
     return Pair(name, source, target)
 
 
-def _named_images(folder: Path, *, deep: bool = True) -> dict[str, str]:
-    """Name -> file; the name is the path below `folder` without suffix, in NFC as systems differ."""
-    named: dict[str, str] = {}
-    for relative in _images(folder) if deep else _loose_names(folder):
-        name, file = _name(relative), os.path.join(folder, relative)
-        if name in named:
-            raise DataError(f"{named[name]} and {file}: two images of one name; pairs go by name, so keep one")
-        named[name] = file
-    if not named:
+def _named(folder: Path, files: Iterable[str], name_of: Naming, unfit: str = "") -> _Names:
+    """Files below `folder` by the names of their pairs; of two with one name neither is taken: either may be right."""
+    named: dict[str, list[str]] = {}
+    strays = []
+    for relative in files:
+        name = name_of(relative)
+        if name is None:
+            strays.append(Stray(folder / relative, unfit))
+        else:
+            named.setdefault(name, []).append(os.path.join(folder, relative))
+    for name, same in named.items():
+        for file in same if len(same) > 1 else ():
+            others = ", ".join(other for other in same if other != file)
+            strays.append(Stray(Path(file), f"has one name, {name}, with {others}; pairs go by name, so keep one"))
+    return _Names({name: same[0] for name, same in named.items() if len(same) == 1}, strays)
+
+
+def _all_images(folder: Path, passed: list[Path], *, deep: bool = True) -> list[str]:
+    """Images below a folder by their names, relative to it; what else there is joins `passed`. Raises DataError."""
+    files = list(_images(folder, passed) if deep else _loose_names(folder))
+    if not files:
         raise DataError(f"{folder}: no images; expected files ending in {', '.join(sorted(IMAGE_SUFFIXES))}")
-    return named
+    return files
 
 
-def _images(folder: Path) -> Iterator[str]:
+def _images(folder: Path, passed: list[Path]) -> Iterator[str]:
     """Whatever bears an image's name, at any depth; linked folders, which may lead in circles, stay shut."""
     for place, folders, files in os.walk(folder, onerror=_raise):
         posing = [name for name in folders if _is_image_name(name)]  # reported by name when it is read
+        shut = {name for name in folders if name.startswith(".") or os.path.islink(os.path.join(place, name))}
+        passed += (Path(place, name) for name in shut.difference(posing))
+        passed += (Path(place, name) for name in files if not _is_image_name(name))
         folders[:] = [name for name in folders if name not in posing and not name.startswith(".")]
         below = os.path.relpath(place, folder)
         names = (name for name in sorted(files + posing) if _is_image_name(name))
@@ -285,34 +408,48 @@ def _is_image_name(name: str) -> bool:
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
-def _name(relative: str) -> str:
-    return unicodedata.normalize("NFC", os.path.splitext(relative)[0].replace(os.sep, "/"))
-
-
 # ---- the manifest ------------------------------------------------------------------------------------------
 
 
 def _manifest(path: Path, data: Data) -> _Found:
+    """Rows that make pairs, and a stray for each that does not."""
     _direction_is_said(data, f"the columns of {path}")
-    splits: dict[str, list[Pair]] = {}
-    lines: dict[tuple[str, str], int] = {}
+    if _patterns(data):
+        raise ConfigError(f"{path}: a manifest names each file; leave --source-pattern and --target-pattern out")
+    rows: dict[tuple[str, str], list[tuple[int, Pair]]] = {}
+    strays = []
     for line, row in _rows(path):
-        split = row.get("split", "train")
-        if split not in SPLITS:
-            raise DataError(f"{path}, line {line}: split is {split!r}, expected train, val or test")
-        source, target = (_manifest_file(path, line, column, row[column]) for column in ("source", "target"))
-        name = _name(os.path.join(*(part for part in Path(row["source"]).parts if part not in (os.sep, ".."))))
-        first = lines.setdefault((split, name), line)
-        if first != line:
-            raise DataError(f"{path}, lines {first} and {line}: two sources of one name, {name}; keep one")
-        splits.setdefault(split, []).append(Pair(name, ImageRef(source), ImageRef(target)))
-    if not splits:
+        try:
+            split, pair = _row(path, row)
+            rows.setdefault((split, pair.name), []).append((line, pair))
+        except DataError as error:
+            strays.append(Stray(path, f"line {line}: {error}"))
+    splits: dict[str, list[Pair]] = {}
+    for (split, name), same in rows.items():
+        if len(same) > 1:
+            lines = _listed([str(line) for line, _ in same])
+            strays.append(Stray(path, f"lines {lines}: two sources of one name, {name}; keep one"))
+        else:
+            splits.setdefault(split, []).append(same[0][1])
+    if not rows and not strays:
         raise DataError(f"{path}: no rows; expected a pair in each, under the header source,target[,split]")
-    return _Found(f"manifest {path.name}", splits, [])
+    return _Found(f"manifest {path.name}", splits, strays, [])
+
+
+def _row(manifest: Path, row: dict[str, str]) -> tuple[str, Pair]:
+    """Raises DataError that speaks of the row alone."""
+    if None in row or not all(row.values()):
+        raise DataError(f"expected one value for each of {[column for column in row if column]}")
+    split = row.get("split", "train")
+    if split not in SPLITS:
+        raise DataError(f"split is {split!r}, expected train, val or test")
+    source, target = (_manifest_file(manifest, column, row[column]) for column in ("source", "target"))
+    name = plain_name(os.path.join(*(part for part in Path(row["source"]).parts if part not in (os.sep, ".."))))
+    return split, Pair(name, ImageRef(source), ImageRef(target))
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """(line number, column -> text) of each row, with exactly the known columns and nothing empty."""
+    """(line number, column -> text) of each row; the header has exactly the known columns. Raises DataError."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
@@ -320,18 +457,24 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
             if sorted(columns) not in (["source", "target"], ["source", "split", "target"]):
                 raise DataError(f"{path}: the header is {','.join(columns)!r}, expected source,target[,split]")
             for row in reader:
-                if None in row or not all(row.values()):
-                    raise DataError(f"{path}, line {reader.line_num}: expected one value for each of {columns}")
                 yield reader.line_num, row
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: not a CSV file in UTF-8 ({error}); expected source,target[,split]") from None
 
 
-def _manifest_file(manifest: Path, line: int, column: str, text: str) -> Path:
+def _manifest_file(manifest: Path, column: str, text: str) -> Path:
     path = manifest.parent / text
-    if not path.is_file():
-        raise DataError(f"{manifest}, line {line}: {column} {path} is no file; paths are relative to the manifest")
+    try:
+        known = path.is_file() or path.exists()  # what is no regular file is reported when it is read
+    except (OSError, ValueError):
+        known = False
+    if not known:
+        raise DataError(f"{column} {path} is no file; paths are relative to the manifest")
     return path
+
+
+def _patterns(data: Data) -> list[str]:
+    return [pattern for pattern in (data.source_pattern, data.target_pattern) if pattern is not None]
 
 
 def _direction_is_said(data: Data, where: str) -> None:
