@@ -5,6 +5,7 @@ Every section is frozen and refuses unknown names. A function elsewhere receives
 
 import difflib
 import math
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -99,6 +100,23 @@ def _pattern(value: Any) -> Any:
     return value
 
 
+def _labels(value: Any) -> Any:
+    """`#0000aa,#ff0000` or `0,1,7`, or a list of such names -> classes of a label map."""
+    if isinstance(value, list | tuple) and len(value) == 1 and isinstance(value[0], str):
+        value = value[0]  # a flag's one word
+    if isinstance(value, str | int):
+        value = str(value).split(",")
+    if not isinstance(value, list | tuple):
+        return value
+    names = tuple(str(name).strip().lower() for name in value)
+    colours = [re.fullmatch("#[0-9a-f]{6}", name) is not None for name in names]
+    if not (all(colours) or (not any(colours) and all(re.fullmatch("-?[0-9]{1,5}", name) for name in names))):
+        raise ValueError("expected colours such as #0000aa,#ff0000, or gray values such as 0,1,7")
+    if not 2 <= len(set(names)) == len(names) <= 256:
+        raise ValueError("expected 2 to 256 different classes")
+    return names
+
+
 def _cache(value: Any) -> Any:
     """Yes and no are what earlier files say."""
     return {True: "auto", False: "none"}[value] if isinstance(value, bool) else value
@@ -115,6 +133,11 @@ Bounds = tuple[tuple[float, float], ...]
 ValueRange = Annotated[
     Literal["type", "measured", "percentile"] | Bounds,
     BeforeValidator(_range),
+    Parameter(n_tokens=1, accepts_keys=False, negative=()),
+]
+LabelNames = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_labels),
     Parameter(n_tokens=1, accepts_keys=False, negative=()),
 ]
 ValueType = Literal["uint8", "int8", "uint16", "int16", "float32"]
@@ -158,6 +181,13 @@ class Data(Section):
     numbers outside. By default `type` for 8-bit files and `measured` for others."""
     target_range: ValueRange | None = None
     """The same for the target, whose outputs lie within."""
+    source_kind: Literal["image", "labels"] = "image"
+    """What the source is: an `image` of quantities, or `labels`, whose colours or gray values are classes, each a
+    channel of its own."""
+    source_labels: LabelNames | None = None
+    """Classes of label maps, as `#0000aa,#ff0000` or `0,1,7`; by default what the training split's sources hold."""
+    label_tolerance: Weight = 0.0
+    """How far, in levels, a pixel's colour may be from its class; for label maps that JPEG has blurred."""
     source_type: Annotated[ValueType | None, Parameter(parse=False)] = None
     """Type of the sources' values, found out of the files."""
     target_type: Annotated[ValueType | None, Parameter(parse=False)] = None
@@ -177,6 +207,13 @@ class Data(Section):
     """Most that the disk cache may take; the longest unused part is removed first."""
     workers: Literal["auto"] | Annotated[int, Field(ge=0)] = "auto"
     """Loader processes; 0 loads in the training process."""
+
+    @property
+    def network_channels(self) -> int | None:
+        """Channels of what the networks see of the source: those of the files, or one for each class."""
+        if self.source_kind == "labels":
+            return None if self.source_labels is None else len(self.source_labels)
+        return self.source_channels
 
 
 class Make(Section):
@@ -373,6 +410,10 @@ def _of_data(config: Config) -> Iterator[str]:
         yield "data.source and data.target name two folders of one set: give --source DIR and --target DIR"
     if data.path is not None and data.source is not None:
         yield "DATA and --source/--target are two ways to name the pairs: give one of them"
+    if data.source_kind != "labels" and (data.source_labels or data.label_tolerance):
+        yield "data.source_labels and data.label_tolerance are of label maps: add --source-kind labels"
+    if data.source_kind == "labels" and data.source_range not in (None, "type") and data.source_type is None:
+        yield "data.source_range: classes have no range; leave it out with --source-kind labels"
     if data.val_fraction + data.test_fraction >= 1:
         yield "data.val_fraction and data.test_fraction leave nothing to train on: their sum must be below 1"
     if any(load < size for load, size in zip(config.load_size, data.image_size, strict=True)):

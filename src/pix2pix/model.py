@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError
 from torch import nn
 
 from pix2pix.config import Config, Data, Section, explain
+from pix2pix.data.labels import Labels
 from pix2pix.data.ranges import Side, Values
 from pix2pix.errors import ModelError
 from pix2pix.files import folder_atomically, write_atomically, write_text
@@ -59,7 +60,7 @@ class Model:
     @property
     def in_channels(self) -> int:
         """Channels of the source."""
-        return _channels(self.card.config.data.source_channels)
+        return _channels(self.card.config.data.network_channels)
 
     @property
     def out_channels(self) -> int:
@@ -67,8 +68,11 @@ class Model:
         return _channels(self.card.config.data.target_channels)
 
     @property
-    def source_values(self) -> Values:
+    def source_values(self) -> Values | Labels:
         """How the source's values become numbers in [-1, 1]."""
+        data = self.card.config.data
+        if data.source_kind == "labels":
+            return Labels(data.source_labels or (), data.label_tolerance)
         return _values(self.card.config.data, "source")
 
     @property
@@ -93,7 +97,7 @@ class Model:
 
 def build_networks(config: Config) -> tuple[nn.Module, PatchGAN]:
     """Resolved settings -> freshly initialised generator and discriminator."""
-    source, target = _channels(config.data.source_channels), _channels(config.data.target_channels)
+    source, target = _channels(config.data.network_channels), _channels(config.data.target_channels)
     generator = make_generator(
         config.generator, in_channels=source, out_channels=target, image_size=config.data.image_size
     )
@@ -214,6 +218,8 @@ def _read_card(path: Path) -> Card:
     for side in ("source_channels", "target_channels"):
         if getattr(card.config.data, side) is None:
             raise ModelError(f"{path}: leaves config.data.{side} open, expected a number")
+    if card.config.data.network_channels is None:
+        raise ModelError(f"{path}: leaves config.data.source_labels open, expected the classes of label maps")
     for side in ("source", "target"):
         if isinstance(bounds := getattr(card.config.data, f"{side}_range"), str):
             raise ModelError(f"{path}: config.data.{side}_range is {bounds}, expected numbers")
@@ -277,7 +283,7 @@ tags: [pix2pix, image-to-image]
 # A pix2pix translator
 
 Trained by the method of Isola et al. 2017 with pix2pix {card.pix2pix}: {config.generator.kind} generator at
-{height}x{width}, {config.data.source_channels} to {config.data.target_channels} channels, epoch {card.epoch}.
+{height}x{width}, {config.data.network_channels} to {config.data.target_channels} channels, epoch {card.epoch}.
 Validation: {measured or "no validation split"}.
 
     pix2pix translate THIS_FOLDER INPUT --output DIR

@@ -47,6 +47,17 @@ def resized(pixels: Tensor, size: Size) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
+def nearest(pixels: Array, size: Size) -> Array:
+    """(C, H, W) -> (C, *size) of the nearest pixels, of which none are mixed."""
+    if pixels.shape[-2:] == size:
+        return pixels
+    rows, columns = (
+        ((np.arange(new) + 0.5) * (old / new)).astype(np.int64)
+        for old, new in zip(pixels.shape[-2:], size, strict=True)
+    )
+    return pixels[:, rows][:, :, columns]
+
+
 def augmented(pixels: Array, drawn: Draw, size: Size) -> Array:
     """(C, *load_size) -> (C, *size): the drawn crop, mirrored if drawn so; a view where it can be."""
     height, width = size

@@ -97,7 +97,7 @@ def _no_room(folder: Path, needed: int, gigabytes: float) -> str:
 
 
 def open_cache(
-    data: Data, pairs: Sequence[Pair], entry: Entry, asked_channels: tuple[int | None, int | None]
+    data: Data, pairs: Sequence[Pair], entry: Entry, asked_channels: tuple[Any, ...]
 ) -> "MemoryCache | DiskCache | None":
     """The cache of one split, as `choose_cache` says; None, and a word on it, where the disk refuses."""
     kind = choose_cache(data, len(pairs), entry).kind
@@ -175,7 +175,7 @@ class DiskCache:
         folder: Path,
         pairs: Sequence[Pair],
         entry: Entry,
-        asked_channels: tuple[int | None, int | None] = (None, None),
+        asked_channels: tuple[Any, ...] = (None, None),
         limit: int = 2**62,
     ) -> None:
         """Open or make the file, removing the longest unused ones over `limit` bytes. Raises OSError."""
@@ -244,7 +244,7 @@ class DiskCache:
         return DiskCache, self._arguments  # a loader process that is not forked opens the file for itself
 
 
-def _header(pairs: Sequence[Pair], entry: Entry, asked_channels: tuple[int | None, int | None]) -> bytes:
+def _header(pairs: Sequence[Pair], entry: Entry, asked_channels: tuple[Any, ...]) -> bytes:
     """What the pixels depend on besides the files' contents, padded to HEADER bytes."""
     digest = hashlib.sha256()
     for pair in pairs:

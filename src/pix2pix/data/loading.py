@@ -15,8 +15,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from pix2pix.config import Augment, Config, Data
 from pix2pix.data import images
-from pix2pix.data.augment import Array, Draw, Size, augmented, draw, resized
+from pix2pix.data.augment import Array, Draw, Size, augmented, draw, nearest, resized
 from pix2pix.data.cache import Choice, DiskCache, Entry, MemoryCache, choose_cache, open_cache
+from pix2pix.data.labels import Labels, labels_of
 from pix2pix.data.pairs import ImageRef, Pair
 from pix2pix.data.ranges import Side, Values, refuse_gaps, values_of
 from pix2pix.errors import DataError
@@ -86,7 +87,7 @@ class PairDataset(Dataset[Example]):
         image_size: Size,
         source_channels: int | None = None,
         target_channels: int | None = None,
-        source_values: Values | None = None,
+        source_values: Values | Labels | None = None,
         target_values: Values | None = None,
         augment: Augment | None = None,
         load_size: Size | None = None,
@@ -103,6 +104,7 @@ class PairDataset(Dataset[Example]):
 
     @property
     def source_channels(self) -> int:
+        """Channels of the source in a batch: the files', or one for each class."""
         return self._source.count
 
     @property
@@ -110,10 +112,15 @@ class PairDataset(Dataset[Example]):
         return self._target.count
 
     @property
+    def classes(self) -> tuple[str, ...] | None:
+        """Of label maps."""
+        return self._source.values.classes if isinstance(self._source.values, Labels) else None
+
+    @property
     def entry(self) -> Entry:
         """A decoded pair: source above target, before the crop."""
         types = self._source.values.dtype, self._target.values.dtype
-        return _entry(self.source_channels, self.target_channels, types, self.load_size)
+        return _entry(self._source.stored, self._target.stored, types, self.load_size)
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -132,7 +139,7 @@ class PairDataset(Dataset[Example]):
 
     def _batch(self, keys: Sequence[Key]) -> Batch:
         """Crops of bytes become numbers on their way into the batch, so that each is touched once."""
-        count = self.source_channels
+        count = self._source.stored
         source, target = (
             np.empty((len(keys), channels, *self.image_size), np.float32)
             for channels in (self.source_channels, self.target_channels)
@@ -158,11 +165,19 @@ class PairDataset(Dataset[Example]):
         source, target = self._source.of(source, pair.source.path), self._target.of(target, pair.target.path)
         stacked = np.empty(entry.shape, entry.dtype)
         for pixels, place in (
-            (source, stacked[: self.source_channels]),
-            (target, stacked[self.source_channels :]),
+            (source, stacked[: self._source.stored]),
+            (target, stacked[self._source.stored :]),
         ):
-            place[...] = resized(images.planes(pixels), self.load_size).numpy()
+            if pixels is source and isinstance(self._source.values, Labels):
+                place[...] = nearest(pixels.transpose(2, 0, 1), self.load_size)
+            else:
+                place[...] = resized(images.planes(pixels), self.load_size).numpy()
         return stacked
+
+    def picture(self, source: Tensor) -> images.Pixels:
+        """A source (C, H, W) of a batch -> (H, W, 1 or 3) uint8 to look at."""
+        values = self._source.values
+        return values.picture(source) if isinstance(values, Labels) else images.picture(source)
 
 
 def make_dataset(
@@ -174,13 +189,16 @@ def make_dataset(
         image_size=data.image_size,
         source_channels=data.source_channels,
         target_channels=data.target_channels,
-        source_values=values_of(data, "source", pairs),
+        source_values=labels_of(data, pairs) if data.source_kind == "labels" else values_of(data, "source", pairs),
         target_values=values_of(data, "target", pairs),
         augment=augment,
         load_size=load_size,
         seed=seed,
     )
-    dataset.cache = open_cache(data, dataset.pairs, dataset.entry, (data.source_channels, data.target_channels))
+    asked: tuple[Any, ...] = (data.source_channels, data.target_channels)
+    if data.source_kind == "labels":
+        asked = (*asked, dataset.classes, data.label_tolerance)
+    dataset.cache = open_cache(data, dataset.pairs, dataset.entry, asked)
     return dataset
 
 
@@ -190,8 +208,9 @@ def planned_cache(config: Config, count: int) -> Choice:
     assert data.source_channels is not None
     assert data.target_channels is not None
     size = config.load_size if config.augment.jitter else data.image_size
-    types = data.source_type or "uint8", data.target_type or "uint8"
-    return choose_cache(data, count, _entry(data.source_channels, data.target_channels, types, size))
+    labels = data.source_kind == "labels"
+    types = "uint8" if labels else data.source_type or "uint8", data.target_type or "uint8"
+    return choose_cache(data, count, _entry(1 if labels else data.source_channels, data.target_channels, types, size))
 
 
 def _entry(source_channels: int, target_channels: int, types: tuple[str, str], size: Size) -> Entry:
@@ -201,14 +220,19 @@ def _entry(source_channels: int, target_channels: int, types: tuple[str, str], s
 class _Side:
     """The channels and the type of one side: as asked for, or as its first file's, which all others must equal."""
 
-    def __init__(self, side: Side, asked: int | None, values: Values | None, first: ImageRef) -> None:
+    def __init__(self, side: Side, asked: int | None, values: Values | Labels | None, first: ImageRef) -> None:
         self.side, self.asked, self.first = side, asked, first.path
         self.count = asked or images.probe(first.path).channels
+        self.stored = self.count  # channels of a decoded pair
         self.values = values or Values.of_type(images.probe(first.path).dtype)
+        if isinstance(self.values, Labels):
+            self.stored, self.count = 1, len(self.values.classes)
         self.alpha = asked in (2, 4)
 
     def of(self, pixels: Array, path: Path) -> Array:
-        """Values with this side's number of channels. Raises DataError for another type, and for NaN."""
+        """Values with this side's number of channels, or classes. Raises DataError for another type, and for NaN."""
+        if isinstance(self.values, Labels):
+            return self.values.of(pixels, path)
         if pixels.dtype.name != self.values.dtype:
             raise DataError(
                 f"{path}: holds {pixels.dtype.name} values, expected {self.values.dtype}: save it in that type"

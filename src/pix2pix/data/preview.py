@@ -86,7 +86,8 @@ def _draws(pairs: Sequence[Pair], config: Config, seed: int) -> Iterator[list[Pi
     data = config.data.model_copy(update={"cache": "none"})
     dataset = make_dataset(pairs, data, config.augment, config.load_size, seed)
     for index in range(len(pairs)):
-        yield [images.picture(image) for epoch in range(1, DRAWS + 1) for image in dataset[epoch, index][:2]]
+        drawn = [dataset[epoch, index] for epoch in range(1, DRAWS + 1)]
+        yield [cell for source, target, _ in drawn for cell in (dataset.picture(source), images.picture(target))]
 
 
 def _grid(cells: Sequence[Sequence[Pixels]], titles: Sequence[str]) -> Pixels:

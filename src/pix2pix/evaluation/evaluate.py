@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from pix2pix.config import Data
 from pix2pix.data import images
+from pix2pix.data.labels import Labels
 from pix2pix.data.loading import Batch, PairDataset, make_dataset, make_loader
 from pix2pix.data.pairs import MANIFEST, Pair, PairSet, describe_unmatched, find_pairs
 from pix2pix.errors import ConfigError, DataError, ModelError
@@ -144,7 +145,7 @@ def _dataset(pairs: Sequence[Pair], model: Model) -> PairDataset:
     """Pairs as the model's training presented them. Raises DataError for other channels than it was trained on."""
     source, target = model.source_values, model.target_values
     types = {"source_type": source.dtype, "target_type": target.dtype}
-    ranges = {"source_range": source.bounds, "target_range": target.bounds}
+    ranges = {"target_range": target.bounds} | ({} if isinstance(source, Labels) else {"source_range": source.bounds})
     data = model.card.config.data.model_copy(update={"cache": "none", **types, **ranges})
     if not model.card.converts:
         data = data.model_copy(update={"source_channels": None, "target_channels": None})
@@ -339,5 +340,5 @@ def _example(
     pair = dataset.pairs[result.index]
     written = images.read(_output_path(folder, pair, model), alpha=True)
     output = model.target_values.to_tensor(written)
-    shown, made, wanted = (images.picture(image) for image in (source, output, target))
+    shown, made, wanted = dataset.picture(source), images.picture(output), images.picture(target)
     return Example(pair.name, group, shown, made, wanted, result.values)

@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from pix2pix.data import images
+from pix2pix.data.labels import Labels
 from pix2pix.data.pairs import IMAGE_SUFFIXES
 from pix2pix.data.ranges import refuse_gaps
 from pix2pix.errors import ConfigError, DataError, ModelError
@@ -67,6 +68,8 @@ class Translator:
 
     def read(self, path: Path) -> Tensor:
         """File -> (in, H, W), as training presented it. Raises DataError for what does not fit the model."""
+        if isinstance(labels := self.model.source_values, Labels):
+            return labels.to_tensor(images.read(path), path)
         values, channels, dtype = self.model.source_values, self.model.in_channels, self.model.source_values.dtype
         pixels = images.read(path, alpha=self.model.card.converts and channels in (2, 4))
         if pixels.dtype.name != dtype:
@@ -87,7 +90,7 @@ class Translator:
     def _pil(self, picture: Image.Image) -> Image.Image:
         source, target = self.model.source_values, self.model.target_values
         for side, values, channels in (
-            ("takes", source, self.model.in_channels),
+            ("takes", source, 3 if isinstance(source, Labels) else self.model.in_channels),
             ("gives", target, self.model.out_channels),
         ):
             if values.dtype != "uint8" or channels not in (1, 3):
@@ -116,12 +119,13 @@ class Translator:
         source, target = self.model.source_values, self.model.target_values
         if tensor.dtype == getattr(torch, source.dtype) and not (source.plain and target.plain):
             values = batch.detach().cpu().numpy()
-            numbers = np.empty(values.shape, np.float32)
-            for image, one in zip(numbers, values, strict=True):
-                source.scale_into(image, one)
-            if not np.isfinite(numbers).all():
+            expected = source.file_channels if isinstance(source, Labels) else self.model.in_channels
+            if values.shape[1] != expected:
+                raise ModelError(f"expected {expected} channels, which the model translates, and got {values.shape[1]}")
+            numbers = torch.stack([source.to_tensor(one.transpose(1, 2, 0)) for one in values])
+            if not numbers.isfinite().all():
                 raise ValueError("expected finite values, got NaN or infinity")
-            outputs = [target.to_array(image) for image in self.translate(torch.from_numpy(numbers))]
+            outputs = [target.to_array(image) for image in self.translate(numbers)]
             found = torch.stack([images.planes(image) for image in outputs]).to(tensor.device)
             return found if tensor.ndim == 4 else found[0]
         if tensor.dtype == torch.uint8 and source.plain:
@@ -149,7 +153,8 @@ class Translator:
         if 0 in size:
             raise ValueError(f"expected a picture with pixels in it, got one of {size[0]}x{size[1]}")
         presented = self.presented_size(size)
-        x = _resized(source.to(self.device, torch.float32), presented)
+        fitted = _nearest if self.model.card.config.data.source_kind == "labels" else _resized
+        x = fitted(source.to(self.device, torch.float32), presented)
         output = self.generator(reflected(x, self.model.size_multiple)).float()
         return _resized(output[..., : presented[0], : presented[1]], size).clamp(-1, 1)
 
@@ -166,6 +171,11 @@ def _resized(x: Tensor, size: Size) -> Tensor:
     if tuple(x.shape[-2:]) == size:
         return x
     return F.interpolate(x, size, mode="bilinear", align_corners=False, antialias=True)
+
+
+def _nearest(x: Tensor, size: Size) -> Tensor:
+    """(N, C, H, W) -> (N, C, *size) of the nearest pixels, as the data set takes them of label maps."""
+    return x if tuple(x.shape[-2:]) == size else F.interpolate(x, size, mode="nearest-exact")
 
 
 def reflected(x: Tensor, multiple: int) -> Tensor:

@@ -245,7 +245,8 @@ class Trainer:
         rows = []
         for index, output in outputs.items():
             source, target, _ = self.val_loader.dataset[0, index]
-            rows.append([images.picture(image) for image in (source, output, target)])
+            shown = self.val_loader.dataset.picture(source)
+            rows.append([shown, images.picture(output), images.picture(target)])
         path = self.folder / "samples" / f"epoch_{self.progress.epoch:04}.png"
         path.parent.mkdir(exist_ok=True)
         images.write(path, sheet(rows, ("source", "output", "target")))

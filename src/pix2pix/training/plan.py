@@ -4,12 +4,14 @@ import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
 from pix2pix.config import Config, Data, Training, resolved_depth
+from pix2pix.data import images
 from pix2pix.data.check import CheckReport
+from pix2pix.data.labels import Labels, labels_of
 from pix2pix.data.loading import part_of
 from pix2pix.data.ranges import Side, Values, values_of
 from pix2pix.errors import ConfigError
@@ -85,9 +87,15 @@ def _settled(data: Data, report: CheckReport, progress: Callable[[int, int], Non
         }
     )
     train = report.pairs.splits.get("train", ())
-    sides: tuple[Side, Side] = ("source", "target")
-    ranges = {f"{side}_range": values_of(settled, side, train, progress).bounds for side in sides}
-    return settled.model_copy(update=ranges)
+    found: dict[str, Any] = {"target_range": values_of(settled, "target", train, progress).bounds}
+    if data.source_kind == "labels":
+        labels = labels_of(settled, train, progress)
+        found["source_labels"] = labels.classes
+        for pair in (pair for split, pairs in report.pairs.splits.items() if split != "train" for pair in pairs):
+            labels.of(images.read(pair.source.path, pair.source.half), pair.source.path)
+    else:
+        found["source_range"] = values_of(settled, "source", train, progress).bounds
+    return settled.model_copy(update=found)
 
 
 def _refuse_single_pairs(training: Training, pairs: int) -> None:
@@ -129,7 +137,7 @@ def describe(plan: Plan) -> list[str]:
     if training.processes > 1:
         batches += f" x {training.processes} processes = {training.effective_batch}"
     return [
-        f"pairs        {pairs}; {data.source_channels} -> {data.target_channels} channels, {data.direction}",
+        f"pairs        {pairs}; {data.network_channels} -> {data.target_channels} channels, {data.direction}",
         f"values       {_values(data, 'source')} -> {_values(data, 'target')}",
         f"pictures     {height}x{width}; jitter from {load}, {'mirrored' if config.augment.flip else 'not mirrored'}",
         f"generator    {generator.kind}, depth {generator.depth}, {generator.base_channels} base channels",
@@ -142,6 +150,8 @@ def describe(plan: Plan) -> list[str]:
 
 
 def _values(data: Data, side: Side) -> str:
+    if side == "source" and data.source_kind == "labels":
+        return Labels(data.source_labels or (), data.label_tolerance).describe()
     dtype, bounds = getattr(data, f"{side}_type"), getattr(data, f"{side}_range")
     return Values(dtype, bounds).describe()
 
