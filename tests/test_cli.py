@@ -432,7 +432,8 @@ FLAGS = """
     --source-channels --target-channels --source-range --target-range
     --source-kind --source-labels --label-tolerance
     --val-fraction --test-fraction --split-seed --cache --cache-dir --cache-gigabytes --workers
-    --jitter --load-size --flip
+    --jitter --load-size --flip --vertical-flip --rotate90 --affine --affine-degrees --affine-scale
+    --photometric --photometric-strength
     --generator.kind --generator.depth --generator.base-channels --generator.norm --generator.bottleneck-norm
     --generator.dropout --generator.dropout-layers
     --discriminator.patch-size --discriminator.base-channels --discriminator.norm --discriminator.conditional

@@ -153,14 +153,14 @@ sides = st.integers(1, 400)
 @given(sides, sides, st.integers(0, 50), st.integers(0, 50), st.integers(0, 2**32))
 def test_draws_stay_inside(height: int, width: int, more_h: int, more_w: int, seed: int) -> None:
     load_size = (height + more_h, width + more_w)
-    drawn = draw(np.random.default_rng(seed), load_size, (height, width), flip=False)
+    drawn = draw(np.random.default_rng(seed), load_size, (height, width), Augment(flip=False))
     assert 0 <= drawn.top <= more_h
     assert 0 <= drawn.left <= more_w
     assert not drawn.flip
 
 
 def test_draws_reach_every_place_and_both_sides() -> None:
-    draws = {draw(np.random.default_rng([seed]), (4, 5), (3, 3), flip=True) for seed in range(300)}
+    draws = {draw(np.random.default_rng([seed]), (4, 5), (3, 3), Augment(flip=True)) for seed in range(300)}
     assert {(d.top, d.left, d.flip) for d in draws} == {
         (top, left, flip) for top in (0, 1) for left in (0, 1, 2) for flip in (False, True)
     }
@@ -169,7 +169,7 @@ def test_draws_reach_every_place_and_both_sides() -> None:
 def test_crop_and_mirror_by_hand() -> None:
     pixels = torch.arange(2 * 4 * 5, dtype=torch.uint8).reshape(2, 4, 5)
     for seed in range(20):
-        drawn = draw(np.random.default_rng(seed), (4, 5), (3, 2), flip=True)
+        drawn = draw(np.random.default_rng(seed), (4, 5), (3, 2), Augment(flip=True))
         expected = pixels.numpy()[:, drawn.top : drawn.top + 3, drawn.left : drawn.left + 2]
         expected = expected[..., ::-1] if drawn.flip else expected
         assert np.array_equal(augmented(pixels.numpy(), drawn, (3, 2)), expected)
@@ -191,7 +191,7 @@ def test_a_batch_is_what_it_is_made_of(pairs: tuple[Pair, ...]) -> None:
         for source, target, index in zip(batch.source, batch.target, batch.index.tolist(), strict=True):
             stacked = torch.cat([images.to_bytes(side) for side in loading.read_pair(pairs[index])])
             stacked = functional.resize(stacked, list(LOAD_SIZE), antialias=True)
-            drawn = draw(np.random.default_rng([3, 2, index]), LOAD_SIZE, SIZE, flip=True)
+            drawn = draw(np.random.default_rng([3, 2, index]), LOAD_SIZE, SIZE, Augment(flip=True))
             crop = stacked[:, drawn.top : drawn.top + SIZE[0], drawn.left : drawn.left + SIZE[1]]
             expected = images.scaled(crop.flip(-1) if drawn.flip else crop)
             assert torch.equal(torch.cat([source, target]), expected)

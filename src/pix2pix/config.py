@@ -123,6 +123,7 @@ def _cache(value: Any) -> Any:
 
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Probability = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 Norm = Literal["batch", "instance", "group", "none"]
@@ -252,6 +253,20 @@ class Augment(Section):
     """Size before the random crop; by default image_size x 286/256."""
     flip: bool = True
     """Mirror half of the pairs (paper, 6.2)."""
+    vertical_flip: Probability = 0.0
+    """Probability of turning a pair upside down."""
+    rotate90: Probability = 0.0
+    """Probability of a turn by 90, 180 or 270 degrees; by 180 only where image_size is not square."""
+    affine: Probability = 0.0
+    """Probability of a small rotation and scaling about the middle."""
+    affine_degrees: Annotated[float, Field(ge=0, le=180)] = 5.0
+    """Greatest angle of it, either way."""
+    affine_scale: Annotated[float, Field(ge=0, le=0.9)] = 0.05
+    """Greatest change of size, as a share, either way."""
+    photometric: Probability = 0.0
+    """Probability of another brightness and contrast of the source alone."""
+    photometric_strength: Annotated[float, Field(ge=0, le=0.9)] = 0.2
+    """Greatest change of contrast, as a share, and of brightness, as a share of the range."""
 
 
 class Generator(Section):
@@ -414,6 +429,8 @@ def _of_data(config: Config) -> Iterator[str]:
         yield "data.source_labels and data.label_tolerance are of label maps: add --source-kind labels"
     if data.source_kind == "labels" and data.source_range not in (None, "type") and data.source_type is None:
         yield "data.source_range: classes have no range; leave it out with --source-kind labels"
+    if data.source_kind == "labels" and config.augment.photometric:
+        yield "augment.photometric changes brightness, which classes have none of: drop it or --source-kind labels"
     if data.val_fraction + data.test_fraction >= 1:
         yield "data.val_fraction and data.test_fraction leave nothing to train on: their sum must be below 1"
     if any(load < size for load, size in zip(config.load_size, data.image_size, strict=True)):

@@ -147,7 +147,11 @@ class PairDataset(Dataset[Example]):
         for n, (epoch, index) in enumerate(keys):
             pixels = self._decoded(index) if self.cache is None else self.cache.pixels(index, self._decoded)
             drawn = self._drawn(epoch, index)
-            self._source.values.scale_into(source[n], augmented(pixels[:count], drawn, self.image_size))
+            classes = isinstance(self._source.values, Labels)
+            crop = augmented(pixels[:count], drawn, self.image_size, whole=classes)
+            self._source.values.scale_into(source[n], crop)
+            if drawn.light is not None:
+                source[n] = source[n] * np.float32(drawn.light[0]) + np.float32(drawn.light[1])
             self._target.values.scale_into(target[n], augmented(pixels[count:], drawn, self.image_size))
         indices = torch.tensor([index for _, index in keys])
         return Batch(torch.from_numpy(source), torch.from_numpy(target), indices)
@@ -156,7 +160,7 @@ class PairDataset(Dataset[Example]):
         if self.augment is None:
             return Draw(0, 0, False)
         rng = np.random.default_rng([self.seed, epoch, index])
-        return draw(rng, self.load_size, self.image_size, self.augment.flip)
+        return draw(rng, self.load_size, self.image_size, self.augment)
 
     def _decoded(self, index: int) -> Array:
         """The files of a pair -> (C, *load_size), source above target."""

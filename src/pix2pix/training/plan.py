@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import torch
 
-from pix2pix.config import Config, Data, Training, resolved_depth
+from pix2pix.config import Augment, Config, Data, Training, resolved_depth
 from pix2pix.data import images
 from pix2pix.data.check import CheckReport
 from pix2pix.data.labels import Labels, labels_of
@@ -139,7 +139,7 @@ def describe(plan: Plan) -> list[str]:
     return [
         f"pairs        {pairs}; {data.network_channels} -> {data.target_channels} channels, {data.direction}",
         f"values       {_values(data, 'source')} -> {_values(data, 'target')}",
-        f"pictures     {height}x{width}; jitter from {load}, {'mirrored' if config.augment.flip else 'not mirrored'}",
+        f"pictures     {height}x{width}; jitter from {load}, {_changes(config.augment)}",
         f"generator    {generator.kind}, depth {generator.depth}, {generator.base_channels} base channels",
         f"patches      {config.discriminator.patch_size}x{config.discriminator.patch_size}, {config.loss.adversarial}",
         f"training     {training.epochs} epochs of batches of {batches}{head_start}; rate {rate}",
@@ -147,6 +147,11 @@ def describe(plan: Plan) -> list[str]:
         f"{_processes(training)}",
         f"update       {training.update_order} judgement of the output, seed {training.seed}",
     ]
+
+
+def _changes(augment: Augment) -> str:
+    rare = [name for name in ("vertical_flip", "rotate90", "affine", "photometric") if getattr(augment, name)]
+    return ", ".join(["mirrored" if augment.flip else "not mirrored", *rare])
 
 
 def _values(data: Data, side: Side) -> str:
