@@ -117,6 +117,17 @@ def _labels(value: Any) -> Any:
     return names
 
 
+def _mask(value: Any) -> Any:
+    """A flag's one word, or a number; not a number by its name, so that it is equal to itself."""
+    if isinstance(value, list | tuple) and len(value) == 1:
+        value = value[0]
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return value
+    return "nan" if math.isnan(number) else number
+
+
 def _cache(value: Any) -> Any:
     """Yes and no are what earlier files say."""
     return {True: "auto", False: "none"}[value] if isinstance(value, bool) else value
@@ -134,6 +145,11 @@ Bounds = tuple[tuple[float, float], ...]
 ValueRange = Annotated[
     Literal["type", "measured", "percentile"] | Bounds,
     BeforeValidator(_range),
+    Parameter(n_tokens=1, accepts_keys=False, negative=()),
+]
+MaskValue = Annotated[
+    Literal["nan"] | Annotated[float, Field(allow_inf_nan=False)],
+    BeforeValidator(_mask),
     Parameter(n_tokens=1, accepts_keys=False, negative=()),
 ]
 LabelNames = Annotated[
@@ -189,6 +205,8 @@ class Data(Section):
     """Classes of label maps, as `#0000aa,#ff0000` or `0,1,7`; by default what the training split's sources hold."""
     label_tolerance: Weight = 0.0
     """How far, in levels, a pixel's colour may be from its class; for label maps that JPEG has blurred."""
+    mask_value: MaskValue | None = None
+    """Value of the target, a number or `nan`, that means nothing is known there: left out of losses and metrics."""
     source_type: Annotated[ValueType | None, Parameter(parse=False)] = None
     """Type of the sources' values, found out of the files."""
     target_type: Annotated[ValueType | None, Parameter(parse=False)] = None

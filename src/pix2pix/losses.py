@@ -49,8 +49,14 @@ def adversarial_term(fake_logits: Tensor, kind: Adversarial) -> dict[str, Tensor
     return {"g_adversarial": term.mean()}
 
 
-def reconstruction_terms(output: Tensor, target: Tensor) -> dict[str, Tensor]:
-    """How far the output is from the target, images in [-1, 1]: `g_l1` (paper, equation 3) and `g_l2`, scalars."""
+def reconstruction_terms(output: Tensor, target: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
+    """How far the output is from the target, images in [-1, 1]: `g_l1` (paper, equation 3) and `g_l2`, scalars.
+
+    Where the boolean `mask` is false, nothing is counted.
+    """
+    if mask is not None:
+        difference, count = torch.where(mask, output - target, 0), mask.sum().clamp(min=1)
+        return {"g_l1": difference.abs().sum() / count, "g_l2": difference.square().sum() / count}
     return {"g_l1": F.l1_loss(output, target), "g_l2": F.mse_loss(output, target)}
 
 

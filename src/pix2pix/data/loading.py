@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from pix2pix.config import Augment, Config, Data
+from pix2pix.config import Augment, Config, Data, MaskValue
 from pix2pix.data import images
 from pix2pix.data.augment import Array, Draw, Size, augmented, draw, nearest, resized
 from pix2pix.data.cache import Choice, DiskCache, Entry, MemoryCache, choose_cache, open_cache
 from pix2pix.data.labels import Labels, labels_of
 from pix2pix.data.pairs import ImageRef, Pair
-from pix2pix.data.ranges import Side, Values, refuse_gaps, values_of
+from pix2pix.data.ranges import Side, Values, holes, refuse_gaps, values_of
 from pix2pix.errors import DataError
 
 Key = tuple[int, int]
@@ -40,10 +40,13 @@ class Batch:
     source: Tensor
     target: Tensor
     index: Tensor
+    mask: Tensor | None = None
+    """(N, C, H, W), false where nothing is known of the target, which is 0 there; None if all is known."""
 
     def pin_memory(self) -> "Batch":
         """Called by the loader, for a faster way to a GPU."""
-        return Batch(self.source.pin_memory(), self.target.pin_memory(), self.index.pin_memory())
+        mask = None if self.mask is None else self.mask.pin_memory()
+        return Batch(self.source.pin_memory(), self.target.pin_memory(), self.index.pin_memory(), mask)
 
 
 def read_pair(pair: Pair, *, alpha: tuple[bool, bool] = (False, False)) -> tuple[Array, Array]:
@@ -89,6 +92,7 @@ class PairDataset(Dataset[Example]):
         target_channels: int | None = None,
         source_values: Values | Labels | None = None,
         target_values: Values | None = None,
+        mask_value: MaskValue | None = None,
         augment: Augment | None = None,
         load_size: Size | None = None,
         seed: int = 0,
@@ -98,9 +102,10 @@ class PairDataset(Dataset[Example]):
         self.augment = augment
         self.load_size = (load_size or image_size) if augment and augment.jitter else image_size
         self.seed = seed
+        self.mask_value = mask_value
         np.empty(KEPT_BLOCK, np.uint8)
         self._source = _Side("source", source_channels, source_values, self.pairs[0].source)
-        self._target = _Side("target", target_channels, target_values, self.pairs[0].target)
+        self._target = _Side("target", target_channels, target_values, self.pairs[0].target, mask_value)
 
     @property
     def source_channels(self) -> int:
@@ -144,6 +149,7 @@ class PairDataset(Dataset[Example]):
             np.empty((len(keys), channels, *self.image_size), np.float32)
             for channels in (self.source_channels, self.target_channels)
         )
+        mask = None if self.mask_value is None else np.empty(target.shape, np.bool_)
         for n, (epoch, index) in enumerate(keys):
             pixels = self._decoded(index) if self.cache is None else self.cache.pixels(index, self._decoded)
             drawn = self._drawn(epoch, index)
@@ -152,9 +158,15 @@ class PairDataset(Dataset[Example]):
             self._source.values.scale_into(source[n], crop)
             if drawn.light is not None:
                 source[n] = source[n] * np.float32(drawn.light[0]) + np.float32(drawn.light[1])
-            self._target.values.scale_into(target[n], augmented(pixels[count:], drawn, self.image_size))
+            crop = augmented(pixels[count:], drawn, self.image_size, whole=mask is not None)
+            hole = holes(crop, self.mask_value)
+            self._target.values.scale_into(target[n], crop)
+            if mask is not None and hole is not None:
+                target[n][hole] = 0
+                np.logical_not(hole, out=mask[n])
         indices = torch.tensor([index for _, index in keys])
-        return Batch(torch.from_numpy(source), torch.from_numpy(target), indices)
+        known = None if mask is None else torch.from_numpy(mask)
+        return Batch(torch.from_numpy(source), torch.from_numpy(target), indices, known)
 
     def _drawn(self, epoch: int, index: int) -> Draw:
         if self.augment is None:
@@ -172,7 +184,8 @@ class PairDataset(Dataset[Example]):
             (source, stacked[: self._source.stored]),
             (target, stacked[self._source.stored :]),
         ):
-            if pixels is source and isinstance(self._source.values, Labels):
+            classes = pixels is source and isinstance(self._source.values, Labels)
+            if classes or (pixels is target and self.mask_value is not None):
                 place[...] = nearest(pixels.transpose(2, 0, 1), self.load_size)
             else:
                 place[...] = resized(images.planes(pixels), self.load_size).numpy()
@@ -195,6 +208,7 @@ def make_dataset(
         target_channels=data.target_channels,
         source_values=labels_of(data, pairs) if data.source_kind == "labels" else values_of(data, "source", pairs),
         target_values=values_of(data, "target", pairs),
+        mask_value=data.mask_value,
         augment=augment,
         load_size=load_size,
         seed=seed,
@@ -202,6 +216,8 @@ def make_dataset(
     asked: tuple[Any, ...] = (data.source_channels, data.target_channels)
     if data.source_kind == "labels":
         asked = (*asked, dataset.classes, data.label_tolerance)
+    if data.mask_value is not None:
+        asked = (*asked, "mask", data.mask_value)
     dataset.cache = open_cache(data, dataset.pairs, dataset.entry, asked)
     return dataset
 
@@ -224,7 +240,15 @@ def _entry(source_channels: int, target_channels: int, types: tuple[str, str], s
 class _Side:
     """The channels and the type of one side: as asked for, or as its first file's, which all others must equal."""
 
-    def __init__(self, side: Side, asked: int | None, values: Values | Labels | None, first: ImageRef) -> None:
+    def __init__(
+        self,
+        side: Side,
+        asked: int | None,
+        values: Values | Labels | None,
+        first: ImageRef,
+        mask: MaskValue | None = None,
+    ) -> None:
+        self.mask = mask
         self.side, self.asked, self.first = side, asked, first.path
         self.count = asked or images.probe(first.path).channels
         self.stored = self.count  # channels of a decoded pair
@@ -241,7 +265,10 @@ class _Side:
             raise DataError(
                 f"{path}: holds {pixels.dtype.name} values, expected {self.values.dtype}: save it in that type"
             )
-        refuse_gaps(pixels, path)
+        hole = holes(pixels, self.mask)
+        refuse_gaps(pixels if hole is None else np.where(hole, np.zeros((), pixels.dtype), pixels), path)
+        if hole is not None and hole.all():
+            raise DataError(f"{path}: holds nothing but data.mask_value, so there is nothing to learn: remove the pair")
         if self.asked:
             return images.with_channels(pixels, self.asked, str(path))
         has = pixels.shape[2]
@@ -361,7 +388,8 @@ class PairLoader:
         source, target = (
             torch.empty(0, count, *data.image_size) for count in (data.source_channels, data.target_channels)
         )
-        return Batch(source, target, torch.empty(0, dtype=torch.long))
+        mask = None if data.mask_value is None else torch.empty(target.shape, dtype=torch.bool)
+        return Batch(source, target, torch.empty(0, dtype=torch.long), mask)
 
 
 def make_loader(

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pix2pix.config import Bounds, Data, ValueRange
+from pix2pix.config import Bounds, Data, MaskValue, ValueRange
 from pix2pix.data import images
 from pix2pix.data.pairs import ImageRef, Pair
 from pix2pix.errors import ConfigError, DataError
@@ -123,7 +123,7 @@ def values_of(
             )
         return Values(dtype, (bounds,))
     refs: list[ImageRef] = [getattr(pair, side) for pair in pairs]
-    arrays = _arrays(refs, channels, progress)
+    arrays = _arrays(refs, channels, data.mask_value if side == "target" else None, progress)
     return Values(dtype, _measured(arrays) if asked == "measured" else _percentiles(arrays, len(refs)))
 
 
@@ -141,14 +141,21 @@ def _within(values: Values, side: Side) -> Values:
 
 
 def _arrays(
-    refs: Sequence[ImageRef], channels: int | None, progress: Callable[[int, int], None] | None
+    refs: Sequence[ImageRef],
+    channels: int | None,
+    mask: MaskValue | None,
+    progress: Callable[[int, int], None] | None,
 ) -> Iterable[Array]:
     """(pixels, C) of each image. Raises DataError, naming the file, for values that are not finite."""
     for done, ref in enumerate(refs, start=1):
         values = images.read(ref.path, ref.half, alpha=channels in (2, 4))
         if channels is not None:
             values = images.with_channels(values, channels, str(ref.path))
-        refuse_gaps(values, ref.path)
+        hole = holes(values, mask)
+        if hole is None:
+            refuse_gaps(values, ref.path)
+        else:
+            values = np.where(hole, np.nan, values.astype(np.float64))
         if progress is not None:
             progress(done, len(refs))
         yield values.reshape(-1, values.shape[2])
@@ -166,13 +173,20 @@ def refuse_gaps(values: Array, path: Path) -> None:
         )
 
 
+def holes(values: Array, mask: MaskValue | None) -> NDArray[np.bool_] | None:
+    """Where values say that nothing is known; None without a mask value."""
+    if mask is None:
+        return None
+    return np.isnan(values) if mask == "nan" else np.asarray(values == mask)
+
+
 def _measured(arrays: Iterable[Array]) -> Bounds:
     """The least and the greatest value of each channel."""
     lows, highs = [], []
     for values in arrays:
-        lows.append(values.min(axis=0))
-        highs.append(values.max(axis=0))
-    return _bounds(_joined(lows).min(axis=0), _joined(highs).max(axis=0))
+        lows.append(np.fmin.reduce(values, axis=0))  # passes over NaN
+        highs.append(np.fmax.reduce(values, axis=0))
+    return _bounds(np.fmin.reduce(_joined(lows), axis=0), np.fmax.reduce(_joined(highs), axis=0))
 
 
 def _percentiles(arrays: Iterable[Array], count: int) -> Bounds:
@@ -180,7 +194,7 @@ def _percentiles(arrays: Iterable[Array], count: int) -> Bounds:
     most = max(1, SAMPLES // count)
     sampled = [values[:: -(-len(values) // most)].copy() for values in arrays]
     _joined([values[0] for values in sampled])
-    low, high = np.percentile(np.concatenate(sampled), PERCENTILES, axis=0)
+    low, high = np.nanpercentile(np.concatenate(sampled), PERCENTILES, axis=0)
     return _bounds(low, high)
 
 
@@ -192,5 +206,7 @@ def _joined(rows: list[Array]) -> Array:
 
 def _bounds(low: Array, high: Array) -> Bounds:
     """A channel that is the same everywhere becomes -1."""
+    if np.isnan(low).any():
+        raise DataError("the targets hold nothing but data.mask_value in one of their channels: there is no range")
     pairs = zip(low.tolist(), high.tolist(), strict=True)
     return tuple((float(least), float(most if most > least else least + 1)) for least, most in pairs)

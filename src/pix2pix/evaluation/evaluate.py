@@ -222,11 +222,12 @@ def baselines(
     found: dict[str, dict[str, float]] = {}
     known: list[Tensor] = []
     if train:
-        total, count = torch.zeros(()), 0
+        total, count = torch.zeros(()), torch.zeros((), dtype=torch.long)
         for batch in _batches(_dataset(train, model)):
-            total, count = total + batch.target.sum(dim=0), count + len(batch.index)
+            known_here = torch.ones_like(batch.target, dtype=torch.bool) if batch.mask is None else batch.mask
+            total, count = total + batch.target.sum(dim=0), count + known_here.sum(dim=0)
             known.append(thumbnails(batch.target))
-        mean = total / count
+        mean = total / count.clamp(min=1)
         found["mean_target"] = _baseline(dataset, lambda batch: mean.expand_as(batch.target))
     if dataset.source_channels == dataset.target_channels:
         found["source"] = _baseline(dataset, lambda batch: batch.source)
@@ -236,7 +237,7 @@ def baselines(
 def _baseline(dataset: PairDataset, output: Callable[[Batch], Tensor]) -> dict[str, float]:
     scores = []
     for batch in _batches(dataset):
-        terms = image_metrics(output(batch), batch.target)
+        terms = image_metrics(output(batch), batch.target, batch.mask)
         scores += [
             ImageScore(int(index), {name: term[n].item() for name, term in terms.items()})
             for n, index in enumerate(batch.index)

@@ -105,9 +105,12 @@ def score(
         source, target = batch.source.to(device), batch.target.to(device)
         with torch.inference_mode():
             output = generator(source)
-            terms = image_metrics(output, target)
+            mask = None if batch.mask is None else batch.mask.to(device)
+            terms = image_metrics(output, target, mask)
             if judge is not None:
-                terms |= judge(output, target)
+                terms |= judge(output, target, mask)
+            if mask is not None:
+                target = torch.where(mask, target, output)
             logits = None if discriminator is None else (discriminator(source, target), discriminator(source, output))
         for n, index in enumerate(batch.index.tolist()):
             one: dict[str, Tensor] = {name: term[n] for name, term in terms.items()}

@@ -150,6 +150,7 @@ class Trainer:
                 backward=self._backward(part, whole),
                 order=training.update_order,
                 generator_learns=learns,
+                mask=None if batch.mask is None else self.engine.to_device(batch.mask),
             )
             self.ranks.average_(self._own_counts)
             if self.average is not None:

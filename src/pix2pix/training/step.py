@@ -38,18 +38,22 @@ def update(
     backward: Callable[[Tensor], None],
     order: UpdateOrder = "exact",
     generator_learns: bool = True,
+    mask: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """One discriminator update, then one generator update (paper, 3.3). Returns the detached, unweighted terms.
 
     source (N, in, H, W) and target (N, out, H, W) are in [-1, 1]. In the order "exact" D judges the output anew for
     G, after its own update; in "shared" it judges once, before, and both learn from that. While `generator_learns`
-    is false, in the discriminator's head start (slide "Training details"), G only shows what it makes.
+    is false, in the discriminator's head start (slide "Training details"), G only shows what it makes. Where the
+    boolean `mask` (N, out, H, W) is false, nothing is known of the target: D sees the output there in both pictures.
     """
     with torch.set_grad_enabled(generator_learns):
         output = state.generator(source)  # (N, out, H, W) in [-1, 1]
     d_terms: dict[str, Tensor] = {}
     d_accuracy: dict[str, Tensor] = {}
-    g_terms = reconstruction_terms(output, target)
+    g_terms = reconstruction_terms(output, target, mask)
+    if mask is not None:
+        target = torch.where(mask, target, output.detach())
     to_minimise = g_terms
 
     if loss.adversarial_weight:
