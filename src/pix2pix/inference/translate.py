@@ -4,7 +4,9 @@
 """
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -21,6 +23,7 @@ from pix2pix.data.labels import Labels
 from pix2pix.data.pairs import IMAGE_SUFFIXES
 from pix2pix.data.ranges import refuse_gaps
 from pix2pix.errors import ConfigError, DataError, ModelError
+from pix2pix.inference.engine import Precision, prepare
 from pix2pix.machine import choose_device
 from pix2pix.model import Model, load_model
 
@@ -36,19 +39,27 @@ class Translator:
     in the paper's test mode (section 3.4), and each call gives another picture; `torch.manual_seed` repeats one.
     """
 
-    def __init__(self, model: Model, *, device: str = "cpu", dropout: bool = False) -> None:
+    def __init__(
+        self, model: Model, *, device: str = "cpu", dropout: bool = False, precision: Precision = "32"
+    ) -> None:
         self.model = model
         self.device = torch.device(device)
         self.generator = model.generator.to(self.device).eval()
+        self.prepared = prepare(self.generator, self.device, precision=precision)
         if dropout:
-            for module in self.generator.modules():
+            for module in [*self.generator.modules(), *self.prepared.modules()]:
                 if isinstance(module, nn.Dropout):
                     module.train()
 
     @classmethod
-    def from_pretrained(cls, name: str | Path, *, device: str = "auto", dropout: bool = False) -> "Translator":
-        """A run folder, model folder or hub id -> Translator. Raises ModelError with one sentence."""
-        return cls(load_model(name), device=choose_device(device), dropout=dropout)
+    def from_pretrained(
+        cls, name: str | Path, *, device: str = "auto", dropout: bool = False, precision: Precision = "32"
+    ) -> "Translator":
+        """A run folder, model folder or hub id -> Translator. Raises ModelError with one sentence.
+
+        `precision` bf16 is faster on processors and GPUs that have it, and errs by about a thousandth of the range.
+        """
+        return cls(load_model(name), device=choose_device(device), dropout=dropout, precision=precision)
 
     def __call__(self, picture: Picture) -> Picture:
         """Translate one picture, or a batch as a tensor; the same kind comes back.
@@ -155,7 +166,7 @@ class Translator:
         presented = self.presented_size(size)
         fitted = _nearest if self.model.card.config.data.source_kind == "labels" else _resized
         x = fitted(source.to(self.device, torch.float32), presented)
-        output = self.generator(reflected(x, self.model.size_multiple)).float()
+        output = self.prepared(reflected(x, self.model.size_multiple))
         return _resized(output[..., : presented[0], : presented[1]], size).clamp(-1, 1)
 
     def presented_size(self, size: Size) -> Size:
@@ -299,26 +310,40 @@ def translate_files(
     jobs = shard.of(find_jobs(inputs, output, (model.target_values.dtype, model.out_channels)))
     written: list[Path] = []
     failed: list[tuple[Path, str]] = []
-    for batch in _batches(jobs, batch_size, translator, failed):
-        sources = torch.stack([source for _, source in batch])
-        for (job, _), translated in zip(batch, translator.translate(sources), strict=True):
-            path = output / job.name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            translator.write(path, translated)
-            written.append(path)
-        if progress is not None:
+    writing: list[Future[Path]] = []
+
+    def finish() -> None:
+        while writing:
+            written.append(writing.pop(0).result())
+        if progress is not None and (written or failed):
             progress(len(written) + len(failed), len(jobs))
+
+    with ThreadPoolExecutor(2) as pool:  # files are read ahead and written behind the generator
+        for batch in _batches(jobs, batch_size, translator, failed, pool):
+            outputs = translator.translate(torch.stack([source for _, source in batch]))
+            finish()
+            writing += [
+                pool.submit(_write, translator, output / job.name, one)
+                for (job, _), one in zip(batch, outputs, strict=True)
+            ]
+        finish()
     return Translated(tuple(written), tuple(failed))
 
 
+def _write(translator: Translator, path: Path, translated: Tensor) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    translator.write(path, translated)
+    return path
+
+
 def _batches(
-    jobs: Sequence[Job], batch_size: int, translator: Translator, failed: list[tuple[Path, str]]
+    jobs: Sequence[Job], batch_size: int, translator: Translator, failed: list[tuple[Path, str]], pool: Executor
 ) -> Iterator[list[tuple[Job, Tensor]]]:
     """Read the jobs' images and group neighbours of one size; what cannot be used is added to `failed`."""
     batch: list[tuple[Job, Tensor]] = []
-    for job in jobs:
+    for job, reading in _ahead(jobs, translator.read, pool, batch_size):
         try:
-            source = translator.read(job.input)
+            source = reading.result()
         except DataError as error:
             failed.append((job.input, str(error)))
             continue
@@ -328,6 +353,18 @@ def _batches(
         batch.append((job, source))
     if batch:
         yield batch
+
+
+def _ahead(
+    jobs: Sequence[Job], read: Callable[[Path], Tensor], pool: Executor, count: int
+) -> Iterator[tuple[Job, Future[Tensor]]]:
+    """The jobs in order, each with its reading under way, and that of `count` more."""
+    waiting: deque[tuple[Job, Future[Tensor]]] = deque()
+    for job in jobs:
+        waiting.append((job, pool.submit(read, job.input)))
+        if len(waiting) > count:
+            yield waiting.popleft()
+    yield from waiting
 
 
 def translate(
@@ -340,6 +377,7 @@ def translate(
     dropout: bool = False,
     seed: int | None = None,
     device: str = "auto",
+    precision: Precision = "32",
     progress: Callable[[int, int], None] | None = None,
 ) -> Translated:
     """Load a model and translate images and folders into `output`: `pix2pix translate` in Python.
@@ -356,5 +394,7 @@ def translate(
             raise ConfigError(f"--seed {seed}: expected a number from 0 to 2^63 - 1")
         torch.manual_seed(seed)
     places = [Path(inputs)] if isinstance(inputs, str | Path) else [Path(entry) for entry in inputs]
-    translator = Translator.from_pretrained(model, device=device, dropout=dropout)
+    if precision not in ("32", "bf16"):
+        raise ConfigError(f"--precision {precision}: expected 32 or bf16")
+    translator = Translator.from_pretrained(model, device=device, dropout=dropout, precision=precision)
     return translate_files(translator, places, Path(output), batch_size=batch_size, shard=part, progress=progress)

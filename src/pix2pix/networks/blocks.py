@@ -30,6 +30,8 @@ class BatchNorm(nn.BatchNorm2d):
             return self._over_all_processes(input)
         if self.training or self.statistics == "running":
             return super().forward(input)
+        if len(input) == 1:  # the same, and faster
+            return F.batch_norm(input, None, None, self.weight, self.bias, training=True, eps=self.eps)
         return F.instance_norm(input, weight=self.weight, bias=self.bias, eps=self.eps)
 
     def _over_all_processes(self, input: Tensor) -> Tensor:

@@ -58,7 +58,8 @@ def _sum_of_patches(x: Tensor, weight: Tensor) -> Tensor:
     """(N, C, H, W) and (O, C, 4, 4) -> (N, O, H/2, W/2): each output is a patch times the weights."""
     n, _, height, width = x.shape
     y = new_map(x, (n, weight.shape[0], height // 2, width // 2))
-    torch.mm(_patches(x), nhwc(weight).flatten(1).t(), out=nhwc(y).flatten(0, 2))
+    # Weights first: a matrix multiply lays the second factor out anew, and the patches are fewer.
+    nhwc(y).flatten(0, 2).copy_((nhwc(weight).flatten(1) @ _patches(x).t()).t())
     return y
 
 
