@@ -208,7 +208,7 @@ def test_an_evaluation_goes_into_its_run(run: Path, facades: Path, tmp_path: Pat
     shutil.copytree(run, copy)
     (copy / "report.html").unlink()
     seen: list[tuple[int, int]] = []
-    result = evaluate(copy, facades, device="cpu", progress=lambda *counts: seen.append(counts))
+    result = evaluate(copy, facades, device="cpu", progress=lambda done, count, _: seen.append((done, count)))
     assert result.path == copy / "evaluation" / "test"
     assert {path.name for path in result.path.iterdir()} == {
         "metrics.json",

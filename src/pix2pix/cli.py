@@ -123,6 +123,9 @@ def evaluate(
     dropout: bool = False,
     weights: Annotated[list[Path], Parameter(negative=())] = [],  # noqa: B006  # never changed
     features: str | None = None,
+    segmenter: Annotated[bool, Parameter(negative=())] = False,
+    segmenter_folder: Path | None = None,
+    palette: str | None = None,
     device: Device = "auto",
     json_: Json = False,
 ) -> None:
@@ -149,6 +152,13 @@ def evaluate(
         looked for in torch's cache (TORCH_HOME).
     features
         Another network for FID and KID, as package.module:factory.
+    segmenter
+        Teach a small network to read labels from photos, and measure how well it reads them from the outputs: the
+        paper's FCN-score, for models from label maps to photos.
+    segmenter_folder
+        Where that network is kept, for other models to share; by default in the run.
+    palette
+        Colours of the label maps, as #0000ff,#ff5500,... or a file with one a line; by default found in them.
     device
         Where to compute.
     json_
@@ -159,6 +169,7 @@ def evaluate(
 
     place: dict[str, Any] = {"data": data, "source": source, "target": target}
     choices: dict[str, Any] = {"split": split, "output": output, "device": device, "dropout": dropout}
+    choices |= {"segmenter": segmenter, "segmenter_folder": segmenter_folder, "palette": palette}
     if features is not None:
         from pix2pix.evaluation.features import load_features
 
@@ -173,6 +184,8 @@ def evaluate(
         print(to_json(result.metrics), end="")
     else:
         _print_metrics(result.metrics)
+        if result.metrics["labels"] is not None:
+            _print_labels(result.metrics["labels"])
         print(result.path / "report.html")
 
 
@@ -318,6 +331,8 @@ def study(
     preset: str | None = None,
     config: Path | None = None,
     base_channels: int | None = None,
+    segmenter: bool = True,
+    palette: str | None = None,
     dry_run: bool = False,
     json_: Json = False,
     settings: Annotated[Settings | None, Parameter(name="*")] = None,
@@ -344,6 +359,10 @@ def study(
         YAML file of settings that all variants share.
     base_channels
         First width of both networks.
+    segmenter
+        Where the sources are label maps, measure how well the labels can be read from the outputs, as the paper does.
+    palette
+        Colours of the label maps, as #0000ff,#ff5500,... or a file with one a line; by default found in them.
     dry_run
         Print the plan with an estimate of its time and stop.
     json_
@@ -358,6 +377,7 @@ def study(
         widths = {section: {"base_channels": base_channels} for section in ("generator", "discriminator")}
         overrides = merged(widths, overrides)
     choices: dict[str, Any] = {"run": run, "seeds": seeds, "split": split, "preset": preset, "config": config}
+    choices |= {"segmenter": segmenter, "palette": palette}
     if dry_run:
         for line in describe(plan_study(kind, data, overrides, **choices), processes):
             print(line)
@@ -565,6 +585,13 @@ def _some(paths: Sequence[Path], most: int = 3) -> str:
 def _aligned(facts: dict[str, Any]) -> str:
     width = max(map(len, facts))
     return "\n".join(f"{name:{width}}  {value}" for name, value in facts.items())
+
+
+def _print_labels(labels: dict[str, Any]) -> None:
+    print("labels read from         pixel accuracy  class accuracy             IoU")
+    for what, values in (("outputs", labels), ("real targets", labels["ceiling"])):
+        cells = (values[name] for name in ("pixel_accuracy", "class_accuracy", "iou"))
+        print(f"{what:23}" + "".join(f"{cell:16.4f}" for cell in cells))
 
 
 def _print_metrics(metrics: dict[str, Any]) -> None:

@@ -23,6 +23,7 @@ from pix2pix.evaluation.health import Health, examine, thumbnails
 from pix2pix.evaluation.intervals import mean_intervals
 from pix2pix.evaluation.metrics import METRICS, ImageScore, image_metrics, mean_scores, score
 from pix2pix.evaluation.report import Example, write_evaluation_report, write_run_report
+from pix2pix.evaluation.segmenter import LabelScore, find_palette, get_segmenter, parse_palette
 from pix2pix.files import write_text
 from pix2pix.inference.translate import Translator
 from pix2pix.machine import choose_device
@@ -30,7 +31,7 @@ from pix2pix.model import Card, Model, load_model, locate
 
 BATCH = 4
 SHOWN = 4  # pictures of the best, the median and the worst each
-Progress = Callable[[int, int], None]
+Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,9 @@ def evaluate(
     dropout: bool = False,
     weights: Sequence[str | Path] = (),
     features: nn.Module | None = None,
+    segmenter: bool = False,
+    segmenter_folder: str | Path | None = None,
+    palette: str | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Measure a model on a split of pairs, laid out and carved as for its training.
@@ -61,7 +65,9 @@ def evaluate(
     `evaluation/SPLIT`. Pairs are presented at the model's image_size, as in validation. With `dropout` the method's
     noise is on. LPIPS, FID and KID are measured where their weights are at hand, in the usual caches or among the files
     and folders `weights`; `features`, (N, C, H, W) in [-1, 1] -> (N, d), is another network for FID and KID.
-    Raises ConfigError, DataError or ModelError with one sentence.
+    With `segmenter`, a network that reads labels from photos is taught on the training pairs, or taken from
+    `segmenter_folder` (by default in the run), and measures how well it reads them from the outputs; `palette` names
+    the colours of the label maps. Raises ConfigError, DataError or ModelError with one sentence.
     """
     loaded = load_model(model, discriminator=True)
     place = _place(data, source, target)
@@ -83,7 +89,21 @@ def evaluate(
     # First, as it reads every pair: a broken one is met before anything is written.
     train = pairs.splits.get("train", ())
     unlearnt, known = baselines(train, dataset, loaded)
-    scores = list(_measured(translator, dataset, folder, judges, progress))
+    labels = None
+    if segmenter or segmenter_folder is not None or palette is not None:
+        if not train:
+            raise DataError(f"{data or source}: has no training pairs to teach a segmenter on; drop --segmenter")
+        own = (_run_with(locate(model)) or folder) / "segmenter"
+        taught = get_segmenter(
+            own if segmenter_folder is None else Path(segmenter_folder),
+            _dataset(train, loaded),
+            parse_palette(palette) if palette is not None else find_palette(train),
+            device=translator.device,
+            fingerprint=pairs.fingerprint(),
+            progress=progress,
+        )
+        labels = LabelScore(taught)
+    scores = list(_measured(translator, dataset, folder, judges, labels, progress))
     seed = loaded.card.config.training.seed
     if split == "train":
         known = None  # every target would find itself
@@ -104,6 +124,7 @@ def evaluate(
         "missing": judges.missing,
         "features": None if features is None else type(features).__name__,
         "baselines": unlearnt,
+        "labels": None if labels is None else labels.to_json(),
         "health": {**health.numbers, "sentences": health.sentences},
         "notes": list(_notes(pairs, split, loaded.card)),
     }
@@ -123,7 +144,12 @@ def evaluate(
 
 
 def _measured(
-    translator: Translator, dataset: PairDataset, folder: Path, judges: Judges, progress: Progress | None
+    translator: Translator,
+    dataset: PairDataset,
+    folder: Path,
+    judges: Judges,
+    labels: LabelScore | None,
+    progress: Progress | None,
 ) -> Iterator[ImageScore]:
     """Score every pair and write its output."""
     model, loss, device = translator.model, translator.model.card.config.loss, translator.device
@@ -136,8 +162,11 @@ def _measured(
     ):
         path = _output_path(folder, dataset.pairs[result.index], model)
         images.write(path, model.target_values.to_array(image.clamp(-1, 1)))
+        if labels is not None:
+            pair, target = dataset.pairs[result.index], dataset[0, result.index][1]
+            result.values["label_accuracy"] = labels.see(pair, image, target)
         if progress is not None:
-            progress(done, len(dataset))
+            progress(done, len(dataset), "evaluating")
         yield result
 
 
@@ -294,7 +323,7 @@ def _output_path(folder: Path, pair: Pair, model: Model) -> Path:
 
 def _write(folder: Path, metrics: Mapping[str, Any], scores: Sequence[ImageScore], pairs: Sequence[Pair]) -> None:
     text = io.StringIO()
-    names = [name for name in METRICS if name in scores[0].values]
+    names = [name for name in (*METRICS, "label_accuracy") if name in scores[0].values]
     rows = csv.DictWriter(text, ["name", *names], lineterminator="\n")
     rows.writeheader()
     for result in scores:

@@ -11,9 +11,13 @@ from torch import Tensor
 
 from pix2pix.config import Config, make_config, merged
 from pix2pix.data.check import CheckReport, check
+from pix2pix.data.loading import make_dataset
+from pix2pix.data.pairs import find_pairs
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.evaluation.report import duration
+from pix2pix.evaluation.segmenter import find_palette, get_segmenter, parse_palette
 from pix2pix.files import only_writer
+from pix2pix.machine import choose_device
 from pix2pix.model import build_networks
 from pix2pix.networks import set_fast
 from pix2pix.presets import chosen_settings
@@ -51,6 +55,7 @@ class StudyPlan:
     jobs: list[Job]
     notes: list[str]
     images_per_epoch: int
+    palette: str | None  # of the label maps, if labels are to be read
 
     @property
     def variants(self) -> list[Variant]:
@@ -69,6 +74,8 @@ def study(
     seeds: Sequence[int] = (0,),
     processes: int = 1,
     split: str = "test",
+    segmenter: bool = True,
+    palette: str | None = None,
     progress: Progress | None = None,
 ) -> Study:
     """Train and measure the variants of `losses`, `generators` or `patches`, as far as that is not done, and write the
@@ -76,12 +83,15 @@ def study(
 
     Raises ConfigError, DataError, ModelError, RunError or OSError with one sentence; Interrupted when a signal came.
     """
-    plan = plan_study(kind, data, overrides, run=run, preset=preset, config=config, seeds=seeds, split=split)
+    choices: dict[str, Any] = {"run": run, "preset": preset, "config": config, "seeds": seeds, "split": split}
+    plan = plan_study(kind, data, overrides, **choices, segmenter=segmenter, palette=palette)
     if processes < 1:
         raise ConfigError(f"--processes {processes}: expected 1 or more")
     folder = Path(run)
     folder.mkdir(parents=True, exist_ok=True)
     with only_writer(folder):
+        if plan.palette is not None:
+            _teach(plan.jobs[0], plan.palette, progress)
         carry_out(plan.jobs, processes, progress)
         results = write_page(folder, kind, plan.jobs, plan.notes, split)
     return Study(folder / f"{kind}.html", results)
@@ -97,6 +107,8 @@ def plan_study(
     config: str | Path | None = None,
     seeds: Sequence[int] = (0,),
     split: str = "test",
+    segmenter: bool = True,
+    palette: str | None = None,
 ) -> StudyPlan:
     """The jobs of a study; nothing is written. Raises as `study` does."""
     if kind not in KINDS:
@@ -110,6 +122,15 @@ def plan_study(
     report = check(shared.data)
     _refuse_unusable(report, shared, split)
     variants, notes = variants_of(kind, shared.data.image_size)
+    if segmenter or palette is not None:
+        try:
+            found = (
+                parse_palette(palette) if palette is not None else find_palette(find_pairs(shared.data).splits["train"])
+            )
+            palette = ",".join("#" + bytes(colour).hex() for colour in found)
+        except DataError:
+            notes.append("label accuracy is not measured, as the sources are no label maps")
+    measured = {} if palette is None else {"palette": palette, "segmenter_folder": str(Path(run) / "segmenter")}
     place = {"data": shared.data.path, "source": shared.data.source, "target": shared.data.target}
     jobs = [
         Job(
@@ -119,12 +140,26 @@ def plan_study(
             place,
             Path(run),
             report.fingerprint,
-            {"split": split},
+            {"split": split, **measured},
         )
         for variant in variants
         for seed in seeds
     ]
-    return StudyPlan(kind, jobs, notes, report.counts["train"])
+    return StudyPlan(kind, jobs, notes, report.counts["train"], palette)
+
+
+def _teach(job: Job, palette: str, progress: Progress | None) -> None:
+    """The segmenter of all jobs, before any of them needs it; at once if it is there."""
+    data = job.config.data.model_copy(update={"cache": "none"})
+    pairs = find_pairs(data)
+    get_segmenter(
+        job.study / "segmenter",
+        make_dataset(pairs.splits["train"], data, None, None, 0),
+        parse_palette(palette),
+        device=torch.device(choose_device(job.config.training.device)),
+        fingerprint=pairs.fingerprint(),
+        progress=progress,
+    )
 
 
 def _refuse_varied(overrides: Mapping[str, Any]) -> None:
