@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from test_report import Page
 
 from pix2pix.config import merged
 from pix2pix.errors import ConfigError, RunError
+from pix2pix.evaluation import segmenter
 from pix2pix.files import only_writer
 from pix2pix.model import load_model
 from pix2pix.study import jobs
@@ -30,8 +32,15 @@ SMALL: dict[str, Any] = {
 }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _brief() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(segmenter, "SAMPLES", 20)
+        yield
+
+
 @pytest.fixture(scope="module")
-def generators(facades: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Study]:
+def generators(facades: Path, tmp_path_factory: pytest.TempPathFactory, _brief: None) -> tuple[Path, Study]:
     folder = tmp_path_factory.mktemp("study")
     return folder, study("generators", facades, SMALL, run=folder)
 
@@ -98,7 +107,8 @@ def test_page_table_and_figure(generators: tuple[Path, Study]) -> None:
             "u_", "u"
         )
     assert sorted(results["order"]["here"]) == sorted(titles)
-    assert results["order"]["of"] == 6
+    assert (results["order"]["of"], results["order"]["by"]) == (6, "label_accuracy")
+    assert all(0 < row["values"]["label_iou"] < 1 for row in results["table"].values())
 
 
 def test_what_is_done_is_not_done_again(
@@ -142,7 +152,19 @@ def test_killed_and_gone_on_with(facades: Path, tmp_path: Path) -> None:
     """SIGKILL of a study of two processes: they save and end by themselves, and the same study goes on."""
     folder = tmp_path / "study"
     flags = ["--image-size", "32", "--base-channels", "4", "--epochs", "4000", "--batch-size", "2", "--samples", "0"]
-    flags += ["--direction", "BtoA", "--precision", "32", "--device", "cpu", "--processes", "2", "--run", str(folder)]
+    flags += [
+        "--direction",
+        "BtoA",
+        "--precision",
+        "32",
+        "--device",
+        "cpu",
+        "--processes",
+        "2",
+        "--run",
+        str(folder),
+        "--no-segmenter",
+    ]
     command = [sys.executable, "-m", "pix2pix", "study", "generators", str(facades), *flags]
     parent = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     names = ("encoder_decoder-l1-seed0", "encoder_decoder-l1+cgan-70-seed0")
@@ -162,7 +184,8 @@ def test_killed_and_gone_on_with(facades: Path, tmp_path: Path) -> None:
     saved = {name: json.loads((folder / "runs" / name / "checkpoints/state.json").read_text()) for name in names}
     assert all(progress["epoch"] >= 2 for progress in saved.values())
     last = max(progress["epoch"] for progress in saved.values()) + 1
-    plan = plan_study("generators", facades, merged(SMALL, {"training": {"epochs": last}}), run=folder)
+    longer = merged(SMALL, {"training": {"epochs": last}})
+    plan = plan_study("generators", facades, longer, run=folder, segmenter=False)
     jobs.carry_out(plan.jobs[:1], 1, None)
     assert plan.jobs[0].done
     resumed = (folder / "runs" / names[0] / "metrics.csv").read_text().splitlines()
@@ -171,7 +194,7 @@ def test_killed_and_gone_on_with(facades: Path, tmp_path: Path) -> None:
 
 def test_a_training_that_fails_is_named(facades: Path, tmp_path: Path) -> None:
     folder = tmp_path / "study"
-    plan = plan_study("generators", facades, SMALL, run=folder)
+    plan = plan_study("generators", facades, SMALL, run=folder, segmenter=False)
     plan.jobs[1].run.mkdir(parents=True)
     (plan.jobs[1].run / "something.txt").write_text("of somebody else")
     with pytest.raises(RunError, match=rf"{plan.jobs[1].name.replace('+', '.')} failed: .*not a run folder.*log.txt"):

@@ -76,7 +76,7 @@ def evaluate(
         raise DataError(f"{describe_unmatched(pairs)}; add the missing halves or move these images away")
     chosen = _split(pairs, split)
     folder = Path(output) if output is not None else _default_output(model, split)
-    dataset = _dataset(chosen, loaded)
+    dataset = presented(chosen, loaded)
     translator = Translator(loaded, device=choose_device(device), dropout=dropout)
     judges = make_judges(
         BEYOND,
@@ -96,7 +96,7 @@ def evaluate(
         own = (_run_with(locate(model)) or folder) / "segmenter"
         taught = get_segmenter(
             own if segmenter_folder is None else Path(segmenter_folder),
-            _dataset(train, loaded),
+            presented(train, loaded),
             parse_palette(palette) if palette is not None else find_palette(train),
             device=translator.device,
             fingerprint=pairs.fingerprint(),
@@ -160,7 +160,7 @@ def _measured(
     for done, (result, image) in enumerate(
         score(translator.generator, discriminator, _batches(dataset), loss, device, judges), start=1
     ):
-        path = _output_path(folder, dataset.pairs[result.index], model)
+        path = output_path(folder, dataset.pairs[result.index], model)
         images.write(path, model.target_values.to_array(image.clamp(-1, 1)))
         if labels is not None:
             pair, target = dataset.pairs[result.index], dataset[0, result.index][1]
@@ -170,7 +170,7 @@ def _measured(
         yield result
 
 
-def _dataset(pairs: Sequence[Pair], model: Model) -> PairDataset:
+def presented(pairs: Sequence[Pair], model: Model) -> PairDataset:
     """Pairs as the model's training presented them. Raises DataError for other channels than it was trained on."""
     source, target = model.source_values, model.target_values
     types = {"source_type": source.dtype, "target_type": target.dtype}
@@ -223,7 +223,7 @@ def _examined(
             yield Batch(source[None], target[None], torch.tensor([index]))
 
     def training_image(index: int) -> tuple[str, Tensor]:
-        _, target, _ = _dataset([train[index]], model)[0, 0]
+        _, target, _ = presented([train[index]], model)[0, 0]
         return train[index].name, target
 
     return examine(
@@ -252,7 +252,7 @@ def baselines(
     known: list[Tensor] = []
     if train:
         total, count = torch.zeros(()), torch.zeros((), dtype=torch.long)
-        for batch in _batches(_dataset(train, model)):
+        for batch in _batches(presented(train, model)):
             known_here = torch.ones_like(batch.target, dtype=torch.bool) if batch.mask is None else batch.mask
             total, count = total + batch.target.sum(dim=0), count + known_here.sum(dim=0)
             known.append(thumbnails(batch.target))
@@ -314,7 +314,8 @@ def _batches(dataset: PairDataset) -> Iterator[Batch]:
     return make_loader(dataset, batch_size=BATCH, workers=0, shuffle=False).epoch(0)
 
 
-def _output_path(folder: Path, pair: Pair, model: Model) -> Path:
+def output_path(folder: Path, pair: Pair, model: Model) -> Path:
+    """Where an evaluation in `folder` keeps the output of a pair."""
     suffix = images.suffix_for(model.target_values.dtype, model.out_channels)
     path = folder / "outputs" / f"{pair.name}{suffix}"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -368,7 +369,7 @@ def _example(
 ) -> Example:
     source, target, _ = dataset[0, result.index]
     pair = dataset.pairs[result.index]
-    written = images.read(_output_path(folder, pair, model), alpha=True)
+    written = images.read(output_path(folder, pair, model), alpha=True)
     output = model.target_values.to_tensor(written)
     shown, made, wanted = dataset.picture(source), images.picture(output), images.picture(target)
     return Example(pair.name, group, shown, made, wanted, result.values)

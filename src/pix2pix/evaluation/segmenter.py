@@ -72,6 +72,8 @@ def find_palette(pairs: Sequence[Pair]) -> list[Colour]:
     each class takes in what is near its most frequent colour. Raises DataError where the sources are no label maps.
     """
     maps = [read_pair(pairs[index])[0] for index in chosen(len(pairs), LOOKED_AT)]
+    if any(pixels.dtype != np.uint8 or pixels.shape[2] > 3 for pixels in maps):
+        maps = [np.zeros((1, 1, 1), np.uint8)]  # which is no label map
     exact = _counted(np.concatenate([pixels.reshape(-1, pixels.shape[2]) for pixels in maps]))
     if len(exact) <= MOST:
         found = [colour for colour, _ in exact]

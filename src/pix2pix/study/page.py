@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pix2pix.config import Data
 from pix2pix.data import images
-from pix2pix.data.loading import make_dataset
 from pix2pix.data.pairs import find_pairs
 from pix2pix.data.sheets import Pixels, sheet
+from pix2pix.evaluation.evaluate import presented
 from pix2pix.evaluation.health import chosen
 from pix2pix.evaluation.intervals import percentiles, resampled
 from pix2pix.evaluation.metrics import HIGHER_IS_BETTER
 from pix2pix.evaluation.report import render
 from pix2pix.files import write_text
+from pix2pix.model import load_model
 from pix2pix.study.jobs import Job
 from pix2pix.study.variants import QUESTIONS, Variant
 
@@ -211,10 +211,9 @@ def _figure(
     Columns are source, target, then the first seed of each variant.
     """
     first = {variant: next(job for job in jobs if job.variant == variant) for variant in variants}
-    job = jobs[0]
-    data = Data.model_validate(job.config.data.model_dump() | {"cache": "none"})
-    pairs = find_pairs(data).splits[split]
-    dataset = make_dataset(pairs, data, None, None, 0)
+    model = load_model(jobs[0].run)
+    pairs = find_pairs(jobs[0].config.data).splits[split]
+    dataset = presented(pairs, model)
     shown = chosen(len(pairs), ROWS)
     rows = []
     for index in shown:

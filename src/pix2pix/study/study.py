@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pix2pix.config import Config, make_config, merged
+from pix2pix.config import Config, Data, make_config, merged
 from pix2pix.data.check import CheckReport, check
 from pix2pix.data.loading import make_dataset
 from pix2pix.data.pairs import find_pairs
@@ -25,6 +25,7 @@ from pix2pix.study.jobs import Job, Progress, carry_out
 from pix2pix.study.page import write_page
 from pix2pix.study.variants import KINDS, Variant, variants_of
 from pix2pix.training.adam import make_adam
+from pix2pix.training.plan import make_plan
 from pix2pix.training.step import State, update
 
 VARIED = {
@@ -56,6 +57,7 @@ class StudyPlan:
     notes: list[str]
     images_per_epoch: int
     palette: str | None  # of the label maps, if labels are to be read
+    data: Data  # with nothing left open
 
     @property
     def variants(self) -> list[Variant]:
@@ -91,7 +93,7 @@ def study(
     folder.mkdir(parents=True, exist_ok=True)
     with only_writer(folder):
         if plan.palette is not None:
-            _teach(plan.jobs[0], plan.palette, progress)
+            _teach(plan, plan.palette, progress)
         carry_out(plan.jobs, processes, progress)
         results = write_page(folder, kind, plan.jobs, plan.notes, split)
     return Study(folder / f"{kind}.html", results)
@@ -145,12 +147,12 @@ def plan_study(
         for variant in variants
         for seed in seeds
     ]
-    return StudyPlan(kind, jobs, notes, report.counts["train"], palette)
+    return StudyPlan(kind, jobs, notes, report.counts["train"], palette, make_plan(shared, report).config.data)
 
 
-def _teach(job: Job, palette: str, progress: Progress | None) -> None:
+def _teach(plan: StudyPlan, palette: str, progress: Progress | None) -> None:
     """The segmenter of all jobs, before any of them needs it; at once if it is there."""
-    data = job.config.data.model_copy(update={"cache": "none"})
+    job, data = plan.jobs[0], plan.data.model_copy(update={"cache": "none"})
     pairs = find_pairs(data)
     get_segmenter(
         job.study / "segmenter",
