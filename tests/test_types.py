@@ -225,6 +225,7 @@ def test_from_files_to_the_targets_units(
 ) -> None:
     data, run = tmp_path / "data", tmp_path / "run"
     suffix = make(data)
+    pix2pix("train", data, "--run", run, "--target-range", f"{bounds[0]},{bounds[1]}", "--dry-run", *TINY)
     pix2pix("train", data, "--run", run, *TINY)
     assert f"{dtype} from {bounds[0]} to {bounds[1]}" in capsys.readouterr().err
     pix2pix("evaluate", run, data, "--json")

@@ -145,12 +145,12 @@ Bounds = tuple[tuple[float, float], ...]
 ValueRange = Annotated[
     Literal["type", "measured", "percentile"] | Bounds,
     BeforeValidator(_range),
-    Parameter(n_tokens=1, accepts_keys=False, negative=()),
+    Parameter(n_tokens=1, accepts_keys=False, negative=(), allow_leading_hyphen=True),
 ]
 MaskValue = Annotated[
     Literal["nan"] | Annotated[float, Field(allow_inf_nan=False)],
     BeforeValidator(_mask),
-    Parameter(n_tokens=1, accepts_keys=False, negative=()),
+    Parameter(n_tokens=1, accepts_keys=False, negative=(), allow_leading_hyphen=True),
 ]
 LabelNames = Annotated[
     tuple[str, ...],
