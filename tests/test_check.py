@@ -279,3 +279,101 @@ def test_a_file_changed_just_now_is_looked_at_again(tmp_path: Path) -> None:
     images.write(tmp_path / "1.png", noise())
     assert findings.stamp(str(tmp_path / "1.png")) is None
     assert findings.stamp(str(tmp_path / "none.png")) is None
+
+
+# ---- what deserves a look ------------------------------------------------------------------------------------
+
+
+def warned(report: CheckReport) -> dict[str, str]:
+    return {path.name: reason for path, reason in report.warnings}
+
+
+def test_an_image_in_two_splits_is_a_leak(tmp_path: Path) -> None:
+    for split, number in (("train", 1), ("train", 2), ("val", 3), ("test", 4)):
+        images.write(tmp_path / f"{split}/{number}.png", noise(6, 16))
+    first, second = (images.read(tmp_path / f"train/{number}.png") for number in (1, 2))
+    images.write(tmp_path / "val/leak.bmp", first)  # the same pixels in another file
+    images.write(tmp_path / "train/again.png", first)
+    images.write(tmp_path / "test/half.png", np.concatenate([second[:, :8], noise(6, 8)], axis=1))
+    images.write(tmp_path / "train/contrary.png", np.concatenate([second[:, :8], noise(6, 8)], axis=1))
+    images.write(tmp_path / "train/mirror.png", np.concatenate([noise(6, 8)] * 2, axis=1) // 2)
+    images.write(tmp_path / "train/same.png", np.concatenate([second[:, 8:]] * 2, axis=1))
+    report = check(Data(path=str(tmp_path)))
+    assert report.ok
+    found = warned(report)
+    assert found["leak.bmp"] == "the pair of val/leak is also that of train/1: val is no fair test"
+    assert found["again.png"] == "the pair train/again is train/1 again"
+    assert found["half.png"] == "the source of test/half is also that of train/2: test is no fair test"
+    assert found["contrary.png"] == "the source of train/contrary is also that of train/2, with another target"
+    assert found["same.png"] == "same: its source and its target are the same image"
+    assert "1.png" not in found
+    assert [path.name for path, _ in report.warnings][:2] == ["half.png", "leak.bmp"] or report.warnings[0][1].endswith(
+        "no fair test"
+    )
+
+
+def test_values_that_are_no_numbers_and_colours(folder: Path) -> None:
+    for number in range(12):
+        images.write(folder / f"A/{number}.png", (RNG.integers(0, 3, (6, 8, 1)) * 100).astype(np.uint8))
+    report = check(Data(path=str(folder)))
+    assert report.sources is not None
+    assert report.targets is not None
+    assert set(report.sources.colours or ()) == {"00", "64", "c8"}
+    assert (report.sources.low, report.sources.high) == (0, 200)
+    assert report.targets.colours is None  # all of them together have too many
+    deep = RNG.normal(size=(6, 8, 1)).astype(np.float32)
+    (folder / "B/1.png").unlink()
+    deep[2, 3], deep[0, 0] = np.nan, np.inf
+    np.save(folder / "B/1.npy", deep)
+    (problem,) = [reason for path, reason in check(Data(path=str(folder))).problems if path.name == "1.npy"][:1]
+    assert problem == "holds NaN or infinity in 2 of 48 values: replace them, or leave the pair out"
+
+
+def test_shifted_targets_are_told(tmp_path: Path) -> None:
+    for number in range(12):
+        scene = np.kron(noise(30, 30, 1)[..., 0], np.ones((8, 8), np.uint8))[..., None]
+        down = 40 if number == 7 else 6
+        images.write(tmp_path / f"A/{number}.png", scene[60:188, 20:148])
+        images.write(tmp_path / f"B/{number}.png", 255 - scene[60 - down : 188 - down, 20:148])
+    report = check(Data(path=str(tmp_path)))
+    assert report.alignment is not None
+    assert report.alignment.reliable
+    assert report.alignment.median == (6, 0)
+    (told,) = report.warnings
+    assert told.path.name == "7.png"
+    assert told.reason.startswith("seems to lie 40 px below its source, where most targets lie 6 px below theirs")
+    assert "most targets lie 6 px below their sources" in report.to_text()
+
+
+def test_unlike_pictures_give_no_shift(folder: Path) -> None:
+    report = check(Data(path=str(folder)))
+    assert report.alignment is not None
+    assert not report.alignment.reliable
+    assert "too few to tell" in report.to_text()
+
+
+def test_many_findings_are_cut_short_for_readers_only(tmp_path: Path) -> None:
+    images.write(tmp_path / "train/good.png", noise(6, 16))
+    for number in range(200):
+        (tmp_path / f"train/{number}.png").write_bytes(b"x")
+    images.write(tmp_path / "train/odd\nname.png", noise(6, 15))
+    report = check(Data(path=str(tmp_path)))
+    assert len(report.to_json()["problems"]) == 201
+    text = report.to_text()
+    assert "and 197 more of this kind" in text
+    assert "odd\\nname.png: is 15 pixels wide" in text
+    assert len(text.splitlines()) < 30
+
+
+def test_what_is_left_without_the_bad_pairs(folder: Path) -> None:
+    (folder / "A/0.png").write_bytes(b"")
+    images.write(folder / "B/1.png", noise(width=9))
+    images.write(folder / "A/lonely.png", noise())
+    report = check(Data(path=str(folder)))
+    rest = report.without_bad()
+    assert rest.ok
+    assert {pair.name for pairs in rest.pairs.splits.values() for pair in pairs} == {str(n) for n in range(2, 12)}
+    assert {path.name for path, _ in report.left_out} == {"0.png", "1.png", "lonely.png"}
+    whole = {split: {pair.name for pair in pairs} for split, pairs in report.pairs.splits.items()}
+    assert all({pair.name for pair in pairs} <= whole[split] for split, pairs in rest.pairs.splits.items())
+    assert rest.fingerprint != report.fingerprint

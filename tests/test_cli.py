@@ -428,7 +428,7 @@ def test_the_presets_are_the_published_recipes(cli: Cli) -> None:
 
 FLAGS = """
     --run --preset --config --base-channels --overwrite --print-config --dry-run
-    --source --target --source-pattern --target-pattern --direction --image-size
+    --source --target --source-pattern --target-pattern --skip-bad --direction --image-size
     --source-channels --target-channels --source-range --target-range
     --source-kind --source-labels --label-tolerance --mask-value
     --val-fraction --test-fraction --split-seed --cache --cache-dir --cache-gigabytes --workers

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -414,9 +415,15 @@ def check(
     from pix2pix.data.check import check as look
 
     overrides = {"data": settings.model_dump(exclude_unset=True) if settings is not None else {}}
+    chosen = chosen_settings(data, None, None, overrides)
     with _Counting("checking") as progress:
-        report = look(chosen_settings(data, None, None, overrides).data, progress=progress)
-    print(json.dumps(report.to_json(), indent=2) if json_ else report.to_text())
+        report = look(chosen.data, progress=progress)
+    if json_:
+        print(json.dumps(report.to_json(), indent=2))
+    else:
+        from pix2pix.training.plan import would_choose
+
+        print("\n".join([report.to_text(), "", *would_choose(chosen, report)]))
     if not report.ok:
         raise SystemExit(1)
 
@@ -543,10 +550,13 @@ def make(
 
 
 class _Counting:
-    """A bar on a terminal while something counts up; silence elsewhere."""
+    """A bar on a terminal while something counts up; elsewhere a line now and then."""
+
+    PLAIN_SECONDS = 30.0
 
     def __init__(self, what: str, *, in_bytes: bool = False) -> None:
         self.what, self.in_bytes = what, in_bytes
+        self.said = time.monotonic()
 
     def __enter__(self) -> Callable[..., None]:
         """A function of how much is done, how much in all (None if unknown) and, where it changes, of what."""
@@ -562,6 +572,9 @@ class _Counting:
 
         def update(done: int, total: int | None, what: str = self.what) -> None:
             self.bar.update(task, completed=done, total=total, description=what)
+            if self.bar.disable and not self.in_bytes and time.monotonic() - self.said > self.PLAIN_SECONDS:
+                self.said = time.monotonic()
+                _say(f"{what}: {done:,} of {total:,}" if total else f"{what}: {done:,}")
 
         return update
 

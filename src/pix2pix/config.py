@@ -183,6 +183,8 @@ class Data(Section):
     """Names of the sources where they differ from the targets': `{id}_training.tif`, in which {id} names the pair."""
     target_pattern: Annotated[str | None, BeforeValidator(_pattern)] = None
     """Names of the targets, such as `{id}_manual1.gif`; both patterns may also tell files of one folder apart."""
+    skip_bad: Annotated[bool, Parameter(negative=())] = False
+    """Leave out what cannot be used, after naming it, and train on the rest; by default anything bad is refused."""
     direction: Direction = "AtoB"
     """Which side is the source: A is the left half, `A/`, `trainA/`."""
     image_size: Size = (256, 256)

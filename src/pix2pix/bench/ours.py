@@ -25,7 +25,7 @@ class OurTraining:
 
     def __init__(self, config: Config, folder: Path, display: Display | None = None) -> None:
         self.display = display or silent()
-        plan, pairs = look(config, self.display)
+        plan, pairs, _ = look(config, self.display)
         begin_run(folder, plan.config, overwrite=False)
         self.plan, self.folder = plan, folder
         self.trainer = Trainer(plan, pairs.splits, folder, self.display)

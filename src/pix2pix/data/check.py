@@ -1,27 +1,33 @@
 """A data set in, a report out: what is there, and everything that would stand in the way of training."""
 
 import os
+import re
+import statistics
 import time
 from array import array
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from pix2pix.config import Data
-from pix2pix.data import images
 from pix2pix.data.findings import Findings, cache_folder, stamp
-from pix2pix.data.images import TYPES, ImageFacts, Values
-from pix2pix.data.pairs import Half, Pair, PairSet, find_pairs
-from pix2pix.errors import DataError
+from pix2pix.data.images import TYPES, ImageFacts
+from pix2pix.data.looks import MOST_COLOURS, Look, Outlines, Part, cell_size, look, shift
+from pix2pix.data.pairs import ImageRef, Pair, PairSet, find_pairs
 
 THREADS = max(1, min(4, os.cpu_count() or 1))
 AHEAD = 8 * THREADS
 """Pairs that may wait for their turn in the report: memory stays bounded, and an interruption loses little."""
 PROGRESS_SECONDS = 0.05
+SHOWN = 30
+"""Findings of one heading that a reader gets in full; of more, the first three of each kind."""
+_look = look
+
+Side = Literal["source", "target"]
 
 
 class Problem(NamedTuple):
@@ -29,6 +35,35 @@ class Problem(NamedTuple):
 
     path: Path
     reason: str
+
+
+@dataclass(frozen=True)
+class SideReport:
+    """What the readable images of one side hold together. Known only if decoded."""
+
+    low: float
+    """The least value."""
+    high: float
+    """The greatest."""
+    colours: dict[str, int] | None
+    """Where there are few enough for label maps: colour, as hexadecimal digits -> images with it, most first."""
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """How far targets lie off their sources, in pixels (down, right), by phase correlation of their edges."""
+
+    clear: int
+    """Pairs whose edges agree well enough to tell."""
+    of: int
+    """Pairs that could be compared."""
+    median: tuple[int, int]
+    """Of the clear pairs."""
+
+    @property
+    def reliable(self) -> bool:
+        """Whether enough pairs were clear to speak of the set."""
+        return self.clear >= max(5, self.of / 10)
 
 
 @dataclass(frozen=True)
@@ -55,22 +90,48 @@ class CheckReport:
     """Type of the sources' values, of most files; None if none can be read."""
     target_type: str | None
     """The same for the targets."""
+    sources: SideReport | None
+    """What the sources hold; None unless decoded."""
+    targets: SideReport | None
+    """The same for the targets."""
+    alignment: Alignment | None
+    """How targets lie on their sources; None unless decoded."""
     unmatched: tuple[Path, ...]
     """Images that belong to no pair."""
     problems: tuple[Problem, ...]
     """Everything wrong with single files, in the order of the pairs."""
     warnings: tuple[Problem, ...]
-    """What can be trained on but deserves a look: images of one flat colour. Known only if decoded."""
+    """What can be trained on but deserves a look: flat images, duplicates, shifted pairs. Known only if decoded."""
     fingerprint: str
     """SHA-256 over names and byte sizes."""
+    bad: frozenset[tuple[str, str]]
+    """(split, name) of the pairs that have problems."""
 
     @property
     def ok(self) -> bool:
         """Whether every image is in a pair and can be used."""
         return not self.problems and not self.unmatched
 
+    @property
+    def left_out(self) -> tuple[Problem, ...]:
+        """Everything that training on the rest leaves out, and why."""
+        return (*self.problems, *(Problem(path, reason) for path, reason in self.pairs.strays))
+
+    def without_bad(self) -> "CheckReport":
+        """The same for the pairs that can be used, in the splits that they had."""
+        splits = {
+            split: tuple(pair for pair in pairs if (split, pair.name) not in self.bad)
+            for split, pairs in self.pairs.splits.items()
+        }
+        kept = replace(self.pairs, splits={split: pairs for split, pairs in splits.items() if pairs}, strays=())
+        counts = {split: len(pairs) for split, pairs in kept.splits.items()}
+        return replace(
+            self, pairs=kept, counts=counts, unmatched=(), problems=(), bad=frozenset(), fingerprint=kept.fingerprint()
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Plain values for `json.dumps`, under the names of the fields."""
+        alignment = self.alignment
         return {
             "ok": self.ok,
             "layout": self.layout,
@@ -82,29 +143,44 @@ class CheckReport:
             "target_channels": self.target_channels,
             "source_type": self.source_type,
             "target_type": self.target_type,
+            "sources": vars(self.sources) if self.sources else None,
+            "targets": vars(self.targets) if self.targets else None,
+            "alignment": vars(alignment) | {"reliable": alignment.reliable} if alignment else None,
+            "unusable_pairs": len(self.bad),
             "unmatched": [str(path) for path in self.unmatched],
-            "problems": [{"path": str(path), "reason": reason} for path, reason in self.problems],
-            "warnings": [{"path": str(path), "reason": reason} for path, reason in self.warnings],
+            "strays": _plain(self.pairs.strays),
+            "problems": _plain(self.problems),
+            "warnings": _plain(self.warnings),
+            "passed_over": [str(path) for path in self.pairs.passed_over],
+            "hint": self.pairs.hint,
             "fingerprint": self.fingerprint,
         }
 
     def to_text(self) -> str:
-        """The report for a reader, with every problem on a line of its own."""
+        """The report for a reader: what is there, then what is wrong, the worst first; long lists are cut short."""
         carved = f" ({' and '.join(self.carved)} carved from train)" if self.carved else ""
         lines = [
             f"layout       {self.layout}",
             f"pairs        {_tally(self.counts)}{carved}",
-            f"sizes        {_tally(self.sizes)}",
+            f"sizes        {_sizes(self.sizes)}",
             f"channels     source {self.source_channels or '?'}, target {self.target_channels or '?'}",
-            f"values       source {self.source_type or '?'}, target {self.target_type or '?'}",
+            f"values       source {_values(self.source_type, self.sources)}, "
+            f"target {_values(self.target_type, self.targets)}",
+            *_colours(self.sources, self.targets),
+            *([f"alignment    {_alignment(self.alignment)}"] if self.alignment else []),
             f"fingerprint  {self.fingerprint}",
-            f"problems     {len(self.problems) or 'none'}",
-            *(f"  {path}: {reason}" for path, reason in self.problems),
-            f"warnings     {len(self.warnings) or 'none'}",
-            *(f"  {path}: {reason}" for path, reason in self.warnings),
+            *([f"hint         {self.pairs.hint}"] if self.pairs.hint else []),
+            f"problems     {f'{len(self.problems)}, {_pairs(len(self.bad))} unusable' if self.problems else 'none'}",
+            *_cut(self.problems),
             f"unmatched    {len(self.unmatched) or 'none'}",
-            *(f"  {path}: {reason}" for path, reason in self.pairs.strays),
+            *_cut(self.pairs.strays),
+            f"warnings     {len(self.warnings) or 'none'}",
+            *_cut(self.warnings),
         ]
+        if self.pairs.passed_over:
+            names = ", ".join(visible(path) for path in self.pairs.passed_over[:3])
+            more = f" and {len(self.pairs.passed_over) - 3:,} more" if len(self.pairs.passed_over) > 3 else ""
+            lines.append(f"passed over  {names}{more}: no images by their names")
         return "\n".join(lines)
 
 
@@ -119,8 +195,8 @@ def check(data: Data, *, decode: bool = True, progress: Callable[[int, int], Non
     pairs = [pair for split in found.splits.values() for pair in split]
     tally, told = _Tally(), 0.0
     with Findings(cache_folder(data)) as findings:
-        for done, (pair, looks) in enumerate(_looks(pairs, decode, findings, data), start=1):
-            tally.add(pair, looks)
+        for done, (pair, looks, offset) in enumerate(_looks(pairs, decode, findings, data), start=1):
+            tally.add(pair, looks, offset)
             if progress is not None and (done in (1, len(pairs)) or time.monotonic() - told > PROGRESS_SECONDS):
                 told = time.monotonic()
                 progress(done, len(pairs))
@@ -133,6 +209,9 @@ def _report(found: PairSet, pairs: Sequence[Pair], tally: "_Tally", data: Data) 
     source_type, other_sources = _types("source", pairs, tally.source_types)
     target_type, other_targets = _types("target", pairs, tally.target_types)
     sizes = tally.sizes
+    problems = dict.fromkeys([*tally.problems, *odd_sources, *odd_targets, *other_sources, *other_targets])
+    troubled = {os.fspath(path) for path, _ in problems}
+    decoded = bool(tally.sides["source"].count or tally.sides["target"].count)
     return CheckReport(
         pairs=found,
         layout=found.layout,
@@ -144,112 +223,135 @@ def _report(found: PairSet, pairs: Sequence[Pair], tally: "_Tally", data: Data) 
         target_channels=target_channels,
         source_type=source_type,
         target_type=target_type,
+        sources=tally.sides["source"].report() if decoded else None,
+        targets=tally.sides["target"].report() if decoded else None,
+        alignment=tally.alignment() if decoded else None,
         unmatched=found.unmatched,
-        problems=tuple(dict.fromkeys([*tally.problems, *odd_sources, *odd_targets, *other_sources, *other_targets])),
-        warnings=tuple(tally.warnings),
+        problems=tuple(problems),
+        warnings=(*_duplicates(found, tally), *tally.warnings, *_shifted(pairs, tally)),
         fingerprint=found.fingerprint(),
+        bad=frozenset(
+            (split, pair.name)
+            for split, inside in found.splits.items()
+            for pair in inside
+            if pair.source.file in troubled or pair.target.file in troubled
+        ),
     )
-
-
-# ---- one file ------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Look:
-    """What is in one file: a fact about its content alone, whatever it is paired with."""
-
-    facts: ImageFacts | None  # of the image, or of each half; None where it cannot be read
-    problem: str | None
-    flat: tuple[Half | None, ...]  # the parts of one flat colour; known only if decoded
-
-    def to_json(self) -> list[Any]:
-        facts = self.facts
-        return [facts and [facts.height, facts.width, facts.channels, facts.dtype], self.problem, list(self.flat)]
-
-    @classmethod
-    def from_json(cls, values: Any) -> "_Look | None":
-        """What `to_json` gave; None for anything else."""
-        try:
-            facts, problem, flat = values
-            known = ImageFacts(int(facts[0]), int(facts[1]), int(facts[2]), str(facts[3])) if facts else None
-            return cls(known, problem, tuple(flat))
-        except (TypeError, ValueError, IndexError):
-            return None
-
-
-def _look(file: str, halved: bool, decode: bool, alpha: bool) -> _Look:
-    path = Path(file)
-    try:
-        return _at_pixels(path, halved, alpha) if decode else _at_header(path, halved)
-    except DataError as error:
-        return _Look(None, str(error).removeprefix(f"{path}: "), ())
-
-
-def _at_header(path: Path, halved: bool) -> _Look:
-    """Raises DataError."""
-    whole = images.probe(path)
-    width = images.half_width(whole.width, path) if halved else whole.width
-    return _Look(ImageFacts(whole.height, width, whole.channels, whole.dtype), None, ())
-
-
-def _at_pixels(path: Path, halved: bool, alpha: bool) -> _Look:
-    """Raises DataError."""
-    whole = images.read(path, alpha=alpha)
-    halves: tuple[Half, ...] = ("left", "right")
-    parts: dict[Half | None, Values] = (
-        {half: images.take_half(whole, half, path) for half in halves} if halved else {None: whole}
-    )
-    flat = tuple(part for part, pixels in parts.items() if _flat(pixels))
-    height, width, channels = next(iter(parts.values())).shape
-    return _Look(ImageFacts(height, width, channels, whole.dtype.name), None, flat)
-
-
-def _flat(pixels: Values) -> bool:
-    return bool((pixels == pixels[0, 0]).all())
-
-
-def _size(facts: ImageFacts) -> str:
-    return f"{facts.height}x{facts.width}"
 
 
 # ---- all pairs -----------------------------------------------------------------------------------------------
 
-_Looks = dict[str, _Look]  # file -> what is in it
+_Looks = dict[str, Look]  # file -> what is in it
+_Offset = tuple[int, int] | None  # pixels (down, right)
 
 
-def _looks(pairs: Sequence[Pair], decode: bool, findings: Findings, data: Data) -> Iterator[tuple[Pair, _Looks]]:
+def _looks(
+    pairs: Sequence[Pair], decode: bool, findings: Findings, data: Data
+) -> Iterator[tuple[Pair, _Looks, _Offset]]:
     """Each pair with a look at its files, in order; decoders leave the interpreter free, so threads share the work."""
     question = f"{'pixels' if decode else 'header'} by Pillow {version('pillow')}"
     alpha = {data.source_channels, data.target_channels} & {2, 4} != set()  # is a channel as any other
     if alpha:
         question += ", alpha"
-    waiting: deque[tuple[Pair, _Looks, list[tuple[str, str, str | None, Future[_Look]]]]] = deque()
+    waiting: deque[tuple[Pair, _Looks, _Question, Future[tuple[_Looks, _Offset]] | None]] = deque()
     pool = ThreadPoolExecutor(THREADS)
 
-    def answered() -> tuple[Pair, _Looks]:
-        pair, known, asked = waiting.popleft()
-        for file, what, stamped, future in asked:
-            known[file] = future.result()
-            findings.put(file, what, stamped, known[file].to_json())
-        return pair, known
+    def answered() -> tuple[Pair, _Looks, _Offset]:
+        pair, known, asked, future = waiting.popleft()
+        if future is None:
+            return pair, known, asked.offset
+        new, offset = future.result()
+        for file, found in new.items():
+            findings.put(file, *asked.of_files[file], found.to_json())
+        if decode:
+            findings.put(pair.source.file, *asked.of_pair, list(offset) if offset else [])
+        return pair, known | new, offset
 
     try:
         for pair in pairs:
-            known: _Looks = {}
-            asked = []
-            for file, halved in {ref.file: ref.half is not None for ref in (pair.source, pair.target)}.items():
-                what, stamped = f"{question}, halves" if halved else question, stamp(file)
-                if (look := _Look.from_json(findings.get(file, what, stamped))) is not None:
-                    known[file] = look
-                else:
-                    asked.append((file, what, stamped, pool.submit(_look, file, halved, decode, alpha)))
-            waiting.append((pair, known, asked))
+            asked = _Question.about(pair, question)
+            known = {
+                file: found
+                for file, what in asked.of_files.items()
+                if (found := Look.from_json(findings.get(file, *what))) is not None
+            }
+            offset = findings.get(pair.source.file, *asked.of_pair) if decode else []
+            complete = len(known) == len(asked.of_files) and _is_offset(offset)
+            if complete:
+                asked.offset = tuple(offset) or None
+            future = None if complete else pool.submit(_look_at_pair, pair, known, decode, alpha)
+            waiting.append((pair, known, asked, future))
             if len(waiting) > AHEAD:
                 yield answered()
         while waiting:
             yield answered()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+@dataclass
+class _Question:
+    """What is asked of the files of a pair, and of the pair: (question, stamp)."""
+
+    of_files: dict[str, tuple[str, str | None]]
+    of_pair: tuple[str, str | None]
+    offset: _Offset = None
+
+    @classmethod
+    def about(cls, pair: Pair, question: str) -> "_Question":
+        files = {
+            ref.file: (f"{question}, halves" if ref.half else question, stamp(ref.file))
+            for ref in (pair.source, pair.target)
+        }
+        stamps = [stamped for _, stamped in files.values()]
+        both = None if None in stamps else " ".join(map(str, stamps))
+        return cls(files, (f"offset of {os.path.abspath(pair.target.file)} {pair.target.half}", both))
+
+
+def _is_offset(answer: Any) -> bool:
+    return isinstance(answer, list) and len(answer) in (0, 2) and all(isinstance(part, int) for part in answer)
+
+
+def _look_at_pair(pair: Pair, known: _Looks, decode: bool, alpha: bool) -> tuple[_Looks, _Offset]:
+    """The looks that are not known, and the target's offset. Of known files outlines are drawn anew."""
+    looks, outlines = {}, {}
+    for file, halved in {ref.file: ref.half is not None for ref in (pair.source, pair.target)}.items():
+        if file in known and known[file].facts is None:
+            continue  # it would be the same again
+        looks[file], outlines[file] = _look(file, halved, decode, alpha)
+    return looks, _offset(pair, known | looks, outlines) if decode else None
+
+
+def _offset(pair: Pair, looks: _Looks, outlines: dict[str, Outlines]) -> _Offset:
+    sides = [outlines.get(ref.file, {}).get(ref.half) for ref in (pair.source, pair.target)]
+    source, target = (looks[ref.file].facts for ref in (pair.source, pair.target))
+    if sides[0] is None or sides[1] is None or source is None or target is None or _other_size(source, target):
+        return None
+    cells = shift(sides[0], sides[1])
+    cell = cell_size(source.height, source.width)
+    return cells and (cells[0] * cell, cells[1] * cell)
+
+
+class _SideTally:
+    """What the images of one side come to."""
+
+    def __init__(self) -> None:
+        self.low, self.high, self.count = float("inf"), float("-inf"), 0
+        self.colours: Counter[str] | None = Counter()
+
+    def add(self, part: Part) -> None:
+        self.count += 1
+        self.low, self.high = min(self.low, part.low), max(self.high, part.high)
+        if part.colours is None or self.colours is None:
+            self.colours = None
+        else:
+            self.colours.update(part.colours)
+            self.colours = self.colours if len(self.colours) <= MOST_COLOURS else None
+
+    def report(self) -> SideReport | None:
+        if not self.count:
+            return None
+        return SideReport(self.low, self.high, None if self.colours is None else dict(self.colours.most_common()))
 
 
 class _Tally:
@@ -259,25 +361,35 @@ class _Tally:
         self.sizes: Counter[tuple[int, int]] = Counter()
         self.source_channels, self.target_channels = array("L"), array("L")  # of each pair, 0 where unknown
         self.source_types, self.target_types = array("B"), array("B")  # place in TYPES, counted from 1
+        self.source_digests, self.target_digests = array("Q"), array("Q")  # 0 where unknown or flat
+        self.sides: dict[Side, _SideTally] = {"source": _SideTally(), "target": _SideTally()}
+        self.offsets: dict[int, tuple[int, int]] = {}  # place of the pair -> pixels (down, right)
+        self.compared = 0
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
 
-    def add(self, pair: Pair, looks: _Looks) -> None:
+    def add(self, pair: Pair, looks: _Looks, offset: _Offset) -> None:
         """Count the next pair."""
-        for file, look in looks.items():
-            if look.problem is not None:
-                self.problems.append(Problem(Path(file), look.problem))
-            for part in look.flat:
-                what = f"its {part} half is" if part else "is"
-                self.warnings.append(Problem(Path(file), f"{what} one flat colour"))
+        for file, found in looks.items():
+            if found.problem is not None:
+                self.problems.append(Problem(Path(file), found.problem))
+            for part in found.parts:
+                if part.flat:
+                    what = f"its {part.half} half is" if part.half else "is"
+                    self.warnings.append(Problem(Path(file), f"{what} one flat colour"))
         source, target = looks[pair.source.file].facts, looks[pair.target.file].facts
         self.source_channels.append(source.channels if source else 0)
         self.target_channels.append(target.channels if target else 0)
         self.source_types.append(TYPES.index(source.dtype) + 1 if source else 0)
         self.target_types.append(TYPES.index(target.dtype) + 1 if target else 0)
+        self._add_parts(pair, looks)
+        if offset:
+            self.offsets[len(self.source_channels) - 1] = offset
         if source:
             self.sizes[source.height, source.width] += 1
-        if source and target and _size(source) != _size(target):
+        if source and target:
+            self.compared += 1
+        if source and target and _other_size(source, target):
             self.problems.append(
                 Problem(
                     pair.source.path,
@@ -285,6 +397,90 @@ class _Tally:
                     "the two images of a pair need one size",
                 )
             )
+
+    def _add_parts(self, pair: Pair, looks: _Looks) -> None:
+        parts = []
+        sides: tuple[tuple[Side, ImageRef, array[int]], ...] = (
+            ("source", pair.source, self.source_digests),
+            ("target", pair.target, self.target_digests),
+        )
+        for side, ref, digests in sides:
+            part = looks[ref.file].part(ref.half)
+            parts.append(part)
+            digests.append(part.digest if part and not part.flat else 0)
+            if part:
+                self.sides[side].add(part)
+        if parts[0] and parts[1] and parts[0].digest == parts[1].digest and not parts[0].flat:
+            self.warnings.append(
+                Problem(pair.source.path, f"{pair.name}: its source and its target are the same image")
+            )
+
+    def alignment(self) -> Alignment:
+        across = (
+            tuple(round(statistics.median(offset[axis] for offset in self.offsets.values())) for axis in (0, 1))
+            if (self.offsets)
+            else (0, 0)
+        )
+        return Alignment(len(self.offsets), self.compared, (across[0], across[1]))
+
+
+def _size(facts: ImageFacts) -> str:
+    return f"{facts.height}x{facts.width}"
+
+
+def _other_size(source: ImageFacts, target: ImageFacts) -> bool:
+    return (source.height, source.width) != (target.height, target.width)
+
+
+def _duplicates(found: PairSet, tally: _Tally) -> list[Problem]:
+    """Pairs that share an image: across splits a leak, within one a repetition or a contradiction."""
+    places = [(split, pair) for split, pairs in found.splits.items() for pair in pairs]
+    leaks, others = [], []
+    first: dict[tuple[Side, int], int] = {}
+    for place, digests in enumerate(zip(tally.source_digests, tally.target_digests, strict=True)):
+        split, pair = places[place]
+        sides: tuple[Side, Side] = ("source", "target")
+        earlier = [
+            first.setdefault((side, digest), place) if digest else place
+            for side, digest in zip(sides, digests, strict=True)
+        ]
+        same = [side for side, other in zip(sides, earlier, strict=True) if other != place]
+        if not same:
+            continue
+        other_split, other = places[earlier[0] if same[0] == "source" else earlier[1]]
+        both = len(same) == 2 and earlier[0] == earlier[1]
+        what = "the pair" if both else f"the {' and '.join(same)}"
+        where = f"{other_split}/{other.name}"
+        path = (pair.source if same[0] == "source" else pair.target).path
+        if split != other_split:
+            leaks.append(
+                Problem(path, f"{what} of {split}/{pair.name} is also that of {where}: {split} is no fair test")
+            )
+        elif both:
+            others.append(Problem(path, f"{what} {split}/{pair.name} is {where} again"))
+        elif "source" in same:
+            others.append(Problem(path, f"{what} of {split}/{pair.name} is also that of {where}, with another target"))
+        else:
+            others.append(Problem(path, f"{what} of {split}/{pair.name} is also that of {where}, with another source"))
+    return leaks + others
+
+
+def _shifted(pairs: Sequence[Pair], tally: _Tally) -> list[Problem]:
+    """Pairs whose edges lie clearly off each other, other than those of most pairs do."""
+    alignment = tally.alignment()
+    if not alignment.reliable:
+        return []
+    height, width = tally.sizes.most_common(1)[0][0]
+    allowed = max(2 * cell_size(height, width), 0.03 * max(height, width))
+    return [
+        Problem(
+            pairs[place].target.path,
+            f"seems to lie {_offset_in_words(offset)} its source, "
+            f"where most targets lie {_offset_in_words(alignment.median)} theirs",
+        )
+        for place, offset in tally.offsets.items()
+        if max(abs(part - usual) for part, usual in zip(offset, alignment.median, strict=True)) > allowed
+    ]
 
 
 def _channels(
@@ -319,5 +515,84 @@ def _types(
     ]
 
 
+# ---- words -----------------------------------------------------------------------------------------------------
+
+
+def visible(path: Path | str) -> str:
+    """A path on one line: what would move the cursor, and what is no text, as escapes."""
+    return "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape", "surrogatepass").decode() for sign in str(path)
+    )
+
+
 def _tally(counts: dict[str, int]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in counts.items())
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items())
+
+
+def _pairs(count: int) -> str:
+    return "1 pair is" if count == 1 else f"{count:,} pairs are"
+
+
+def _plain(findings: Sequence[tuple[Path, str]]) -> list[dict[str, str]]:
+    return [{"path": str(path), "reason": reason} for path, reason in findings]
+
+
+def _sizes(sizes: dict[str, int], most: int = 5) -> str:
+    """The most frequent sizes; of many, also the extremes."""
+    shown = _tally(dict(list(sizes.items())[:most]))
+    if len(sizes) <= most:
+        return shown or "?"
+    heights, widths = zip(*(map(int, size.split("x")) for size in sizes), strict=True)
+    return (
+        f"{shown} and {len(sizes) - most:,} others (HxW; height {min(heights)} to {max(heights)}, "
+        f"width {min(widths)} to {max(widths)})"
+    )
+
+
+def _values(kind: str | None, side: SideReport | None) -> str:
+    return f"{kind or '?'}{f' from {side.low:g} to {side.high:g}' if side else ''}"
+
+
+def _colours(sources: SideReport | None, targets: SideReport | None, most: int = 8) -> list[str]:
+    lines = []
+    for name, side in (("source", sources), ("target", targets)):
+        if side and side.colours:
+            shown = " ".join(list(side.colours)[:most])
+            more = f" and {len(side.colours) - most} more" if len(side.colours) > most else ""
+            lines.append(f"colours      {name}s have {len(side.colours)} in all, as label maps do: {shown}{more}")
+    return lines
+
+
+def _alignment(alignment: Alignment) -> str:
+    base = f"edges agree clearly in {alignment.clear:,} of {alignment.of:,} pairs"
+    if not alignment.reliable:
+        return f"{base}, too few to tell whether targets lie on their sources"
+    return f"{base}; most targets lie {_offset_in_words(alignment.median)} their sources"
+
+
+def _offset_in_words(offset: tuple[int, int]) -> str:
+    down, right = offset
+    words = [
+        f"{abs(amount)} px {after if amount > 0 else before}"
+        for amount, before, after in ((down, "above", "below"), (right, "left of", "right of"))
+        if amount
+    ]
+    return " and ".join(words) or "on"
+
+
+def _cut(findings: Sequence[tuple[Path, str]], each: int = 3, kinds: int = 12) -> list[str]:
+    """One line for each, or, where they are many, the first few of each kind with the number of the others."""
+    if len(findings) <= SHOWN:
+        return [f"  {visible(path)}: {visible(reason)}" for path, reason in findings]
+    groups: dict[str, list[tuple[Path, str]]] = {}
+    for path, reason in findings:
+        groups.setdefault(re.sub(r"/\S+|\S*\d\S*", "", reason)[:60], []).append((path, reason))
+    ordered = sorted(groups.values(), key=len, reverse=True)
+    lines = []
+    for group in ordered[:kinds]:
+        lines += [f"  {visible(path)}: {visible(reason)}" for path, reason in group[:each]]
+        if len(group) > each:
+            lines.append(f"    and {len(group) - each:,} more of this kind")
+    if rest := sum(map(len, ordered[kinds:])):
+        lines.append(f"  and {rest:,} more of other kinds")
+    return [*lines, "  (--json lists all)"]

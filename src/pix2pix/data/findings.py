@@ -11,7 +11,7 @@ from typing import Any
 
 from pix2pix.config import Data
 
-FORMAT = 2
+FORMAT = 3
 """To be raised when a question of old gets another answer, so that no old answer is believed."""
 MOST = 1_000_000
 """Answers that are kept, the newest; about 200 bytes each."""

@@ -81,6 +81,8 @@ class PairSet:
     """Images that belong to no pair, and rows of a manifest that make none."""
     passed_over: tuple[Path, ...] = ()
     """Files among the images that are none by their names, and linked folders: never read."""
+    hint: str = ""
+    """What else the names suggest; it changes nothing."""
 
     @property
     def unmatched(self) -> tuple[Path, ...]:
@@ -114,7 +116,9 @@ def find_pairs(data: Data) -> PairSet:
     if not any(found.splits.values()) and found.strays:
         path, reason = sorted(found.strays)[0]
         raise DataError(f"{path}: {reason}; it leaves no pair at all")
-    return PairSet(ordered, carved, found.layout, tuple(sorted(found.strays)), tuple(sorted(found.passed_over)))
+    return PairSet(
+        ordered, carved, found.layout, tuple(sorted(found.strays)), tuple(sorted(found.passed_over)), found.hint
+    )
 
 
 def describe_unmatched(pairs: PairSet) -> str:
@@ -135,6 +139,7 @@ class _Found:
     splits: dict[str, list[Pair]]
     strays: list[Stray]
     passed_over: list[Path]
+    hint: str = ""
 
 
 @dataclass(frozen=True)
@@ -253,6 +258,7 @@ class _Matched:
     pairs: list[Pair]
     strays: list[Stray]
     passed_over: list[Path]
+    hint: str = ""
 
 
 def _joined(layout: str, matched: dict[str, _Matched]) -> _Found:
@@ -261,6 +267,7 @@ def _joined(layout: str, matched: dict[str, _Matched]) -> _Found:
         {split: part.pairs for split, part in matched.items()},
         [stray for part in matched.values() for stray in part.strays],
         [path for part in matched.values() for path in part.passed_over],
+        next((part.hint for part in matched.values() if part.hint), ""),
     )
 
 
@@ -280,11 +287,18 @@ def _refuse_near_names(root: Path, folders: set[str]) -> None:
 def _halves(folder: Path, direction: Direction, *, deep: bool = True) -> _Matched:
     """Side-by-side files below a folder, or in it alone: beside loose images there may be a run's pictures."""
     passed: list[Path] = []
-    names = _named(folder, _all_images(folder, passed, deep=deep), plain_name)
+    files = _all_images(folder, passed, deep=deep)
+    names, patterns = _named(folder, files, plain_name), suggested_within(files)
+    hint = (
+        f"taken as side-by-side images, but their names suggest pairs of files: {flags(patterns)}, or the other way "
+        "round, would make them so"
+        if patterns
+        else ""
+    )
     pairs = [
         _pair(name, ImageRef(path, "left"), ImageRef(path, "right"), direction) for name, path in names.files.items()
     ]
-    return _Matched(pairs, names.strays, passed)
+    return _Matched(pairs, names.strays, passed, hint)
 
 
 def _matched(a: Path, b: Path, data: Data) -> _Matched:

@@ -14,7 +14,7 @@ from pix2pix.data.check import CheckReport
 from pix2pix.data.labels import Labels, labels_of
 from pix2pix.data.loading import part_of
 from pix2pix.data.ranges import Side, Values, values_of
-from pix2pix.errors import ConfigError
+from pix2pix.errors import ConfigError, DataError
 from pix2pix.machine import choose_device, choose_precision
 
 
@@ -122,6 +122,19 @@ def _convolutions(chosen: str, device: str) -> str:
     if chosen == "auto":
         return "fast" if device == "cpu" else "native"
     return chosen
+
+
+def would_choose(config: Config, report: CheckReport) -> list[str]:
+    """What a training with these settings would make of checked data, for people."""
+    usable = report.without_bad()
+    if "train" not in usable.counts or not (usable.source_channels and usable.target_channels):
+        return ["train        would refuse: there are no pairs to train on"]
+    try:
+        lines = describe(make_plan(config, usable))
+    except (ConfigError, DataError) as error:
+        return [f"train        would refuse: {error}"]
+    on_the_rest = "" if report.ok else ", once what is wrong is mended or with --skip-bad"
+    return [f"train would choose{on_the_rest}:", *(f"  {line}" for line in lines)]
 
 
 def describe(plan: Plan) -> list[str]:

@@ -3,7 +3,7 @@
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -12,12 +12,13 @@ from typing import Any
 import torch
 
 from pix2pix.config import Config, placed
-from pix2pix.data.check import check
+from pix2pix.data.check import Problem, check, visible
 from pix2pix.data.loading import planned_cache
 from pix2pix.data.pairs import Pair, PairSet, describe_unmatched
 from pix2pix.errors import ConfigError, DataError, Interrupted
 from pix2pix.evaluation.curves import read_metrics
 from pix2pix.evaluation.report import write_run_report
+from pix2pix.files import write_text
 from pix2pix.presets import chosen_settings
 from pix2pix.training.display import Display
 from pix2pix.training.launch import launch
@@ -25,6 +26,9 @@ from pix2pix.training.loop import Trainer, judges_of
 from pix2pix.training.plan import Plan, describe, make_plan
 from pix2pix.training.ranks import choose_processes, joined, launcher_is_gone
 from pix2pix.training.run import Run, begin_run, open_run
+
+LEFT_OUT = "left_out.txt"
+"""What --skip-bad left out, in the run folder."""
 
 __all__ = ["Run", "plan_only", "train", "train_with"]
 
@@ -79,10 +83,11 @@ def _begin(
     config: Config, run: Path | None, display: Display, *, overwrite: bool
 ) -> tuple[Plan, dict[str, tuple[Pair, ...]], Path]:
     """Look, plan, and make the run folder: what one process does for all."""
-    plan, pairs = look(config, display)
+    plan, pairs, left_out = look(config, display)
     folder = open_run(run, _name(config), plan.config, overwrite=overwrite)
     _refuse_run_inside_data(folder, config)
     begin_run(folder, plan.config, overwrite=overwrite)
+    _write_left_out(folder, left_out)
     display.say(f"run          {folder}")
     return plan, pairs.splits, folder
 
@@ -101,14 +106,14 @@ def plan_only(config: Config, run: Path | None = None, *, overwrite: bool = Fals
     if place is not None and place.rank:
         return  # the first process says it
     with Display() as display:
-        plan, _ = look(config, display)
+        plan, _, _ = look(config, display)
         folder = open_run(run, _name(config), plan.config, overwrite=overwrite)
         _refuse_run_inside_data(folder, config)
         display.say(f"run          {folder} (nothing has been written)")
 
 
-def look(config: Config, display: Display) -> tuple[Plan, PairSet]:
-    """Look at the data and settle the plan. Raises DataError naming whatever cannot be trained on."""
+def look(config: Config, display: Display) -> tuple[Plan, PairSet, tuple[Problem, ...]]:
+    """Look at the data, settle the plan, and what to leave out. Raises DataError naming what cannot be trained on."""
 
     def looked_at(done: int, total: int) -> None:
         if done == 1:
@@ -116,16 +121,32 @@ def look(config: Config, display: Display) -> tuple[Plan, PairSet]:
         display.advance(done, "looking at the pairs")
 
     report = check(config.data, progress=looked_at)
+    left_out = report.left_out if config.data.skip_bad else ()
+    if left_out:
+        report = report.without_bad()
     pairs = report.pairs
     display.say(f"data         {pairs.layout}")
+    if pairs.hint:
+        display.say(f"hint         {pairs.hint}")
+    _say_left_out(left_out, display)
+    if report.warnings:
+        path, reason = report.warnings[0]
+        more = (
+            f", and {len(report.warnings) - 1:,} more; `pix2pix data check` lists them" if report.warnings[1:] else ""
+        )
+        display.say(f"warnings     {visible(path)}: {visible(reason)}{more}")
     if "train" not in pairs.splits:
-        raise DataError(f"{config.data.path}: has no pairs to train on, only {', '.join(pairs.splits)}")
+        only = f"only {', '.join(pairs.splits)}" if pairs.splits else "all of them are bad"
+        raise DataError(f"{config.data.path or config.data.source}: has no pairs to train on, {only}")
     if pairs.unmatched:
-        raise DataError(f"{describe_unmatched(pairs)}; add the missing halves or move these images away")
+        raise DataError(
+            f"{describe_unmatched(pairs)}; add the missing halves or move these images away, or leave them out "
+            "with --skip-bad"
+        )
     if report.problems:
         path, reason = report.problems[0]
         more = f"; {len(report.problems) - 1} more files have problems" if len(report.problems) > 1 else ""
-        raise DataError(f"{path}: {reason}{more} (`pix2pix data check` lists them all)")
+        raise DataError(f"{path}: {reason}{more} (`pix2pix data check` lists them all, --skip-bad leaves them out)")
     if config.training.patience is not None and "val" not in pairs.splits:
         raise ConfigError("training.patience waits for a better validation, and the data have no val split: drop it")
     plan = make_plan(config, report, lambda done, total: display.advance(done, "measuring ranges"))
@@ -137,7 +158,24 @@ def look(config: Config, display: Display) -> tuple[Plan, PairSet]:
     for line in describe(plan):
         display.say(line)
     display.say(f"cache        {planned_cache(plan.config, plan.counts['train']).words}")
-    return plan, pairs
+    return plan, pairs, left_out
+
+
+def _say_left_out(left_out: Sequence[Problem], display: Display, most: int = 3) -> None:
+    """How many things were left out, and the first few."""
+    if left_out:
+        display.say(f"left out     {len(left_out):,}, all of them in {LEFT_OUT}")
+    for path, reason in left_out[:most]:
+        display.say(f"             {visible(path)}: {visible(reason)}")
+
+
+def _write_left_out(folder: Path, left_out: Sequence[Problem]) -> None:
+    """One line for each file that was left out; none of an earlier look stays."""
+    path = folder / LEFT_OUT
+    if left_out:
+        write_text(path, "".join(f"{visible(bad)}: {visible(reason)}\n" for bad, reason in left_out))
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextmanager
