@@ -29,6 +29,8 @@ COLOURS = {  # Okabe and Ito's, which the colour-blind tell apart
     "g_l1": "#009e73",
     "d_real": "#0072b2",
     "d_fake": "#e69f00",
+    "d_real_accuracy": "#0072b2",
+    "d_fake_accuracy": "#e69f00",
     "psnr": "#cc79a7",
     "ssim": "#56b4e9",
     "l1": "#009e73",
@@ -120,6 +122,7 @@ def _panels(rows: Sequence[Row], adversarial: str) -> list[Panel]:
         Panel("Discriminator", ("d_real", "d_fake"), unit, vanilla),
         Panel("Peak signal-to-noise ratio", ("psnr",), "PSNR, dB"),
         Panel("Structural similarity", ("ssim",), "SSIM, 1 is the target itself"),
+        Panel("Discriminator: accuracy", ("d_real_accuracy", "d_fake_accuracy"), "share of patches, 1/2 is chance"),
         Panel("Learning rate", ("learning_rate",), "step size of Adam"),
     )
     return [panel for panel in panels if any(_points(rows, term, split) for term in panel.terms for split in LINES)]

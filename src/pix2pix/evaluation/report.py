@@ -21,6 +21,7 @@ from PIL import Image
 from pix2pix.config import read_yaml
 from pix2pix.data.sheets import Pixels
 from pix2pix.errors import ModelError
+from pix2pix.evaluation.advice import advice
 from pix2pix.evaluation.curves import Row, curve_svgs, read_metrics, spectrum_svg, spread_svg
 from pix2pix.evaluation.health import Health
 from pix2pix.evaluation.metrics import HIGHER_IS_BETTER, MEASURES
@@ -172,6 +173,7 @@ def write_run_report(folder: Path) -> Path:
         title=folder.resolve().name,
         config=config,
         state=state_of(rows, training),
+        findings=advice(rows, training.get("best_by", "l1"), training.get("discriminator_epochs", 0)),
         terms=_final_terms(rows, best_epoch(rows, training)),
         curves=_curves(folder),
         sheets={path.stem: _read(path) for path in [*samples[:1], *samples[1:][-1:]]},
