@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, BinaryIO, Literal
 
 import safetensors
 import safetensors.torch
@@ -231,8 +231,26 @@ def _read_card(path: Path) -> Card:
 
 
 def _save_weights(network: nn.Module, path: Path) -> None:
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    write_atomically(path, lambda file: file.write(safetensors.torch.save(weights)))
+    """Tensor by tensor; the library's own function first holds a copy of all of them, and then one of the file.
+
+    The format: eight bytes with the length of a JSON header, which says where each tensor's bytes lie, and those bytes.
+    """
+    tensors = {name: tensor.detach() for name, tensor in network.state_dict().items()}
+    header: dict[str, Any] = {}
+    end = 0
+    for name, tensor in sorted(tensors.items(), key=lambda item: -item[1].element_size()):  # so that all are aligned
+        begin, end = end, end + tensor.numel() * tensor.element_size()
+        header[name] = {"dtype": TYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
+    text = json.dumps(header).encode()
+    text = text.ljust(-(-len(text) // 8) * 8)
+
+    def write(file: BinaryIO) -> None:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name in header:
+            flat = tensors[name].cpu().contiguous().reshape(-1)
+            file.write(flat.view(torch.uint8).numpy().data)
+
+    write_atomically(path, write)
 
 
 def _load_weights(network: nn.Module, path: Path) -> None:
