@@ -327,6 +327,13 @@ def test_values_that_are_no_numbers_and_colours(folder: Path) -> None:
     np.save(folder / "B/1.npy", deep)
     (problem,) = [reason for path, reason in check(Data(path=str(folder))).problems if path.name == "1.npy"][:1]
     assert problem == "holds NaN or infinity in 2 of 48 values: replace them, or leave the pair out"
+    deep[0, 0] = 0
+    np.save(folder / "B/1.npy", deep)
+    report = check(Data(path=str(folder), mask_value="nan"))  # a hole, and another type than most
+    assert [reason.split(",")[0] for path, reason in report.problems if path.name == "1.npy"] == [
+        "has 1 channel",
+        "holds float32 values",
+    ]
 
 
 def test_shifted_targets_are_told(tmp_path: Path) -> None:

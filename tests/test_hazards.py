@@ -54,3 +54,21 @@ def test_each_defect_alone(name: str, tmp_path: Path) -> None:
     assert any(hazard.said in reason for reason in found) == bool(hazard.said)
     assert report.without_bad().ok
     assert "\n".join(report.to_text().splitlines()) == report.to_text()
+
+
+def test_the_rest_is_trained_on_and_evaluated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from pix2pix.cli import main
+
+    root, run = seed(tmp_path / "data", "no bytes", "no partner", "another size", "NaN"), tmp_path / "run"
+    flags = ["--image-size", "32", "--base-channels", "4", "--discriminator.patch-size", "16", "--epochs", "1",
+             "--samples", "1", "--device", "cpu", "--val-fraction", "0.2", "--test-fraction", "0.3"]  # fmt: skip
+    with pytest.raises(SystemExit):
+        main(["train", str(root), "--run", str(run), *flags])
+    assert "--skip-bad" in capsys.readouterr().err
+    assert not run.exists()
+    main(["train", str(root), "--run", str(run), *flags, "--skip-bad"])
+    left_out = (run / "left_out.txt").read_text()
+    assert all(HAZARDS[name].said in left_out for name in ("no bytes", "no partner", "another size", "NaN"))
+    assert "good" not in left_out
+    assert "all of them in left_out.txt" in capsys.readouterr().err
+    main(["evaluate", str(run), str(root)])

@@ -71,7 +71,7 @@ def test_a_training_with_holes_from_the_command_line(tmp_path: Path, capsys: pyt
     with pytest.raises(SystemExit):
         main(["train", data, "--run", run, *flags])
     assert "B/" in (error := capsys.readouterr().err)
-    assert "holds nan at row" in error
+    assert "holds NaN or infinity in" in error
     main(["train", data, "--run", run, "--mask-value", "nan", *flags])
     capsys.readouterr()
     main(["evaluate", run, data, "--json"])

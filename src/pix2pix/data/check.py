@@ -193,7 +193,7 @@ def check(data: Data, *, decode: bool = True, progress: Callable[[int, int], Non
     """
     found = find_pairs(data)
     pairs = [pair for split in found.splits.values() for pair in split]
-    tally, told = _Tally(), 0.0
+    tally, told = _Tally(holes=data.mask_value == "nan"), 0.0
     with Findings(cache_folder(data)) as findings:
         for done, (pair, looks, offset) in enumerate(_looks(pairs, decode, findings, data), start=1):
             tally.add(pair, looks, offset)
@@ -355,9 +355,10 @@ class _SideTally:
 
 
 class _Tally:
-    """What all looks come to, in a few bytes for each pair."""
+    """What all looks come to, in a few bytes for each pair. With `holes`, NaN in a target is no defect."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, holes: bool) -> None:
+        self.holes = holes
         self.sizes: Counter[tuple[int, int]] = Counter()
         self.source_channels, self.target_channels = array("L"), array("L")  # of each pair, 0 where unknown
         self.source_types, self.target_types = array("B"), array("B")  # place in TYPES, counted from 1
@@ -410,9 +411,21 @@ class _Tally:
             digests.append(part.digest if part and not part.flat else 0)
             if part:
                 self.sides[side].add(part)
+                self._add_odd_values(ref, part, looks[ref.file], known=self.holes and side == "target")
         if parts[0] and parts[1] and parts[0].digest == parts[1].digest and not parts[0].flat:
             self.warnings.append(
                 Problem(pair.source.path, f"{pair.name}: its source and its target are the same image")
+            )
+
+    def _add_odd_values(self, ref: ImageRef, part: Part, found: Look, *, known: bool) -> None:
+        """Values that are no numbers, unless they are known holes."""
+        odd = part.infinite + (0 if known else part.nan)
+        if odd and found.facts:
+            where = f"its {part.half} half holds" if part.half else "holds"
+            count = found.facts.height * found.facts.width * found.facts.channels
+            what = "infinity" if known else "NaN or infinity"
+            self.problems.append(
+                Problem(ref.path, f"{where} {what} in {odd:,} of {count:,} values: replace them, or leave the pair out")
             )
 
     def alignment(self) -> Alignment:

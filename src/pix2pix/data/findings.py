@@ -11,7 +11,7 @@ from typing import Any
 
 from pix2pix.config import Data
 
-FORMAT = 3
+FORMAT = 4
 """To be raised when a question of old gets another answer, so that no old answer is believed."""
 MOST = 1_000_000
 """Answers that are kept, the newest; about 200 bytes each."""

@@ -32,7 +32,8 @@ class Part:
     digest: int  # 64 bits of its size, type and pixels
     low: float  # of the finite values
     high: float
-    not_finite: int  # how many values are NaN or infinite
+    nan: int  # how many values are not a number
+    infinite: int
     flat: bool
     colours: tuple[str, ...] | None  # as hexadecimal digits of its channels; None if too many for a label map
 
@@ -52,7 +53,7 @@ class Look:
         facts = self.facts
         known = facts and [facts.height, facts.width, facts.channels, facts.dtype]
         parts = [
-            [part.half, part.digest, part.low, part.high, part.not_finite, part.flat, part.colours]
+            [part.half, part.digest, part.low, part.high, part.nan, part.infinite, part.flat, part.colours]
             for part in self.parts
         ]
         return [known, self.problem, parts]
@@ -68,10 +69,11 @@ class Look:
             return None
 
 
-def _part(half: Half | None, digest: int, low: float, high: float, bad: int, flat: bool, colours: Any) -> Part:
-    return Part(
-        half, int(digest), float(low), float(high), int(bad), bool(flat), None if colours is None else (*colours,)
-    )
+def _part(
+    half: Half | None, digest: int, low: float, high: float, nan: int, infinite: int, flat: bool, colours: Any
+) -> Part:
+    named = None if colours is None else tuple(map(str, colours))
+    return Part(half, int(digest), float(low), float(high), int(nan), int(infinite), bool(flat), named)
 
 
 def look(file: str, halved: bool, decode: bool, alpha: bool) -> tuple[Look, Outlines]:
@@ -100,27 +102,22 @@ def _at_pixels(path: Path, halved: bool, alpha: bool) -> tuple[Look, Outlines]:
     height, width, channels = next(iter(parts.values())).shape
     facts = ImageFacts(height, width, channels, whole.dtype.name)
     seen = tuple(_seen(half, values) for half, values in parts.items())
-    problem = next((_not_finite(part, parts[part.half].size) for part in seen if part.not_finite), None)
-    return Look(facts, problem, seen), {half: outline(values) for half, values in parts.items()}
+    return Look(facts, None, seen), {half: outline(values) for half, values in parts.items()}
 
 
 def _seen(half: Half | None, values: Values) -> Part:
-    bad = 0
+    nan = infinite = 0
     finite = values
     if values.dtype.kind == "f":
         is_finite = np.isfinite(values)
-        bad = int(values.size - is_finite.sum())
-        finite = values[is_finite] if bad else values
+        if not is_finite.all():
+            nan, finite = int(np.isnan(values).sum()), values[is_finite]
+            infinite = values.size - finite.size - nan
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
-    flat = not bad and bool((values.min(axis=(0, 1)) == values.max(axis=(0, 1))).all())
+    flat = not (nan or infinite) and bool((values.min(axis=(0, 1)) == values.max(axis=(0, 1))).all())
     digest = blake2b(f"{values.shape}{values.dtype}".encode(), digest_size=8)
     digest.update(np.ascontiguousarray(values).data)
-    return Part(half, int.from_bytes(digest.digest(), "big"), low, high, bad, flat, _colours(values))
-
-
-def _not_finite(part: Part, count: int) -> str:
-    where = f"its {part.half} half holds" if part.half else "holds"
-    return f"{where} NaN or infinity in {part.not_finite:,} of {count:,} values: replace them, or leave the pair out"
+    return Part(half, int.from_bytes(digest.digest(), "big"), low, high, nan, infinite, flat, _colours(values))
 
 
 def _colours(values: Values) -> tuple[str, ...] | None:

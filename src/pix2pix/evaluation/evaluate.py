@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from pix2pix.config import Data
 from pix2pix.data import images
+from pix2pix.data.check import check
 from pix2pix.data.labels import Labels
 from pix2pix.data.loading import Batch, PairDataset, make_dataset, make_loader
 from pix2pix.data.pairs import MANIFEST, Pair, PairSet, describe_unmatched, find_pairs
@@ -71,7 +72,8 @@ def evaluate(
     """
     loaded = load_model(model, discriminator=True)
     place = _place(data, source, target)
-    pairs = find_pairs(Data.model_validate(loaded.card.config.data.model_dump() | place))
+    data_asked = Data.model_validate(loaded.card.config.data.model_dump() | place)
+    pairs = check(data_asked).without_bad().pairs if data_asked.skip_bad else find_pairs(data_asked)
     if pairs.unmatched:
         raise DataError(f"{describe_unmatched(pairs)}; add the missing halves or move these images away")
     chosen = _split(pairs, split)
