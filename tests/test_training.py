@@ -29,7 +29,7 @@ NO_STOP: Callable[[], int | None] = lambda: None  # noqa: E731
 def trainer(pairs_in: Path, folder: Path, /, **settings: Any) -> Trainer:
     """A training that is about to begin, or to go on, in `folder`."""
     with Display() as display:
-        plan, pairs = look(chosen_settings(pairs_in, None, None, merged(TINY, settings)), display)
+        plan, pairs, _ = look(chosen_settings(pairs_in, None, None, merged(TINY, settings)), display)
         begin_run(open_run(folder, "x", plan.config, overwrite=False), plan.config, overwrite=False)
         return Trainer(plan, pairs.splits, folder, display)
 
