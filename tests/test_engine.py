@@ -1,6 +1,7 @@
 """What translates: the prepared network against the plain one, for every generator, norm, size and batch."""
 
 import copy
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -61,6 +62,18 @@ def test_norm_of_a_square_transposed_convolution_is_folded_along_its_outputs() -
     assert not any(isinstance(module, BatchNorm) for module in ready.modules())
     source = torch.rand(1, 3, 64, 64) * 2 - 1
     torch.testing.assert_close(ready(source), plain(source), rtol=1e-4, atol=1e-5)
+
+
+def test_threads_share_a_prepared_network() -> None:
+    """The first pictures come by at once, when nothing has been laid out yet."""
+    plain = trained()
+    source = torch.rand(1, 3, 64, 64) * 2 - 1
+    expected = plain(source)
+    for _ in range(5):
+        ready = prepare(plain, CPU)
+        with ThreadPoolExecutor(4) as pool:
+            for output in pool.map(lambda _, ready=ready: ready(source), range(8)):  # type: ignore[misc]
+                torch.testing.assert_close(output, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_bf16_errs_by_little() -> None:

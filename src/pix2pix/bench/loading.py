@@ -1,4 +1,4 @@
-"""Pairs a second of one core: this package's data set, cached and not, against PIL and torchvision."""
+"""Pairs a second of one core: this package's data set, cached and not, against PIL picture by picture."""
 
 from collections.abc import Iterator
 

@@ -6,6 +6,7 @@ to rounding, and shares with it what it need not change.
 """
 
 import copy
+import threading
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -132,11 +133,13 @@ class _Packed(nn.Module):
         self.weight: Tensor | None = layer.weight.detach().to(dtype)
         self.bias = None if layer.bias is None else layer.bias.detach().to(dtype)
         self.packed: Any = None
+        self.lock = threading.Lock()  # several threads may share a translator
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
-        if self.packed is None:
-            self.packed, self.weight = self._laid_out(list(x.shape)), None
+        with self.lock:
+            if self.packed is None:
+                self.packed, self.weight = self._laid_out(list(x.shape)), None
         ops: Any = torch.ops.mkldnn
         more: Any = ([1, 1], 1, "none", [], "")  # dilation, groups, nothing after it
         if self.transposed:
