@@ -19,8 +19,9 @@ from pix2pix.config import make_config
 from pix2pix.data import images
 from pix2pix.data.loading import make_dataset
 from pix2pix.data.pairs import find_pairs
+from pix2pix.data.reflection import reflected
 from pix2pix.errors import ConfigError, DataError, ModelError
-from pix2pix.inference.translate import Shard, Translator, reflected, translate_files
+from pix2pix.inference.translate import Shard, Translator, translate_files
 from pix2pix.model import Model, build_networks, load_model, make_card
 from pix2pix.networks import set_norm_statistics
 

@@ -122,6 +122,7 @@ def evaluate(
     split: str = "test",
     output: Path | None = None,
     dropout: bool = False,
+    full_size: Annotated[bool, Parameter(negative=())] = False,
     weights: Annotated[list[Path], Parameter(negative=())] = [],  # noqa: B006  # never changed
     features: str | None = None,
     segmenter: Annotated[bool, Parameter(negative=())] = False,
@@ -148,6 +149,9 @@ def evaluate(
         Folder to write to; by default the run's evaluation/SPLIT.
     dropout
         Keep dropout on, as the paper's test mode does.
+    full_size
+        Measure pictures at their own size, as translate writes them; by default at the size that the model was trained
+        at. Always so for models that were trained with --load-size native.
     weights
         File with the weights of AlexNet (for LPIPS) or Inception (FID, KID), or a folder with both; by default they are
         looked for in torch's cache (TORCH_HOME).
@@ -170,7 +174,12 @@ def evaluate(
 
     place: dict[str, Any] = {"data": data, "source": source, "target": target}
     choices: dict[str, Any] = {"split": split, "output": output, "device": device, "dropout": dropout}
-    choices |= {"segmenter": segmenter, "segmenter_folder": segmenter_folder, "palette": palette}
+    choices |= {
+        "full_size": full_size,
+        "segmenter": segmenter,
+        "segmenter_folder": segmenter_folder,
+        "palette": palette,
+    }
     if features is not None:
         from pix2pix.evaluation.features import load_features
 

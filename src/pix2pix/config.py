@@ -45,7 +45,9 @@ def _size(value: Any) -> Any:
     return (value, value) if isinstance(value, int) else value
 
 
-def _size_text(size: tuple[int, int]) -> int | str:
+def _size_text(size: tuple[int, int] | str) -> int | str:
+    if isinstance(size, str):
+        return size
     return size[0] if size[0] == size[1] else f"{size[0]}x{size[1]}"
 
 
@@ -62,9 +64,28 @@ Size = Annotated[
 """(height, width) in pixels, written `256` or `256x512`."""
 
 
+Native = Literal["native"]
+"""Of each picture its own size."""
+
+
+def _load_size(value: Any) -> Any:
+    """A size, or the word `native`."""
+    word = value[0] if isinstance(value, list | tuple) and len(value) == 1 else value
+    return word if word == "native" else _size(value)
+
+
 def _number(value: Any) -> Any:
     """A flag's word where numbers are to choose from."""
     return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
+LoadSize = Annotated[
+    Native | tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]],
+    BeforeValidator(_load_size),
+    PlainSerializer(_size_text),
+    Parameter(n_tokens=1, accepts_keys=False, negative=(), show_default=_size_default),
+]
+"""The same, or `native`."""
 
 
 def _range(value: Any) -> Any:
@@ -269,8 +290,9 @@ class Augment(Section):
 
     jitter: bool = True
     """Resize to load_size, then crop image_size at random (paper, 6.2; slide "Training details")."""
-    load_size: Size | None = None
-    """Size before the random crop; by default image_size x 286/256."""
+    load_size: LoadSize | None = None
+    """Size before the random crop; by default image_size x 286/256. With `native` nothing is resized: crops are taken
+    of each pair at its own size, and pictures are validated, measured and translated whole."""
     flip: bool = True
     """Mirror half of the pairs (paper, 6.2)."""
     vertical_flip: Probability = 0.0
@@ -426,7 +448,12 @@ class Config(Settings):
         return self
 
     @property
-    def load_size(self) -> tuple[int, int]:
+    def native(self) -> bool:
+        """Whether pictures keep their own sizes."""
+        return self.augment.load_size == "native"
+
+    @property
+    def load_size(self) -> tuple[int, int] | Native:
         """(height, width) that a training pair is resized to before the crop (286 for 256, as the paper's)."""
         height, width = self.data.image_size
         return self.augment.load_size or (round(height * 286 / 256), round(width * 286 / 256))
@@ -453,7 +480,10 @@ def _of_data(config: Config) -> Iterator[str]:
         yield "augment.photometric changes brightness, which classes have none of: drop it or --source-kind labels"
     if data.val_fraction + data.test_fraction >= 1:
         yield "data.val_fraction and data.test_fraction leave nothing to train on: their sum must be below 1"
-    if any(load < size for load, size in zip(config.load_size, data.image_size, strict=True)):
+    if config.load_size == "native":
+        if not config.augment.jitter:
+            yield "augment.load_size native takes crops at random, which --no-jitter turns off: drop one of the two"
+    elif any(load < size for load, size in zip(config.load_size, data.image_size, strict=True)):
         height, width = data.image_size
         yield f"augment.load_size must be at least image_size, {height}x{width}, for a crop to fit"
 

@@ -45,14 +45,29 @@ _log = logging.getLogger(__name__)
 
 
 class Entry(NamedTuple):
-    """One decoded pair: source above target, by channel, in a type that holds both exactly."""
+    """A decoded pair: source above target, by channel, in a type that holds both exactly."""
 
-    shape: tuple[int, int, int]  # (C, H, W)
+    shape: tuple[int, int, int]  # (C, H, W), of the largest where they differ
     dtype: np.dtype[Any]
+    sizes: NDArray[np.int64] | None = None  # (N, 2): each pair's own (H, W), where they differ
 
     @property
     def nbytes(self) -> int:
         return math.prod(self.shape) * self.dtype.itemsize
+
+    def of(self, index: int) -> tuple[int, int, int]:
+        """The shape (C, H, W) of one pair of the split."""
+        if self.sizes is None:
+            return self.shape
+        height, width = self.sizes[index].tolist()
+        return self.shape[0], height, width
+
+    def ends(self, count: int) -> NDArray[np.int64]:
+        """(count + 1,): the bytes of the first 0, 1, 2, ... pairs together."""
+        if self.sizes is None:
+            return np.arange(count + 1) * self.nbytes
+        each = self.sizes.prod(axis=1) * (self.shape[0] * self.dtype.itemsize)
+        return np.concatenate([[0], np.cumsum(each)])
 
 
 class Choice(NamedTuple):
@@ -64,7 +79,7 @@ class Choice(NamedTuple):
 
 def choose_cache(data: Data, count: int, entry: Entry) -> Choice:
     """Memory for a small set, the disk for a larger one, neither for one that fits nowhere; or as it was asked for."""
-    needed = count * entry.nbytes
+    needed = int(entry.ends(count)[-1])
     size = f"{needed / GIGABYTE:.2f} GB"
     reasons = []
     if data.cache in ("auto", "memory"):
@@ -123,31 +138,36 @@ class MemoryCache:
 
     def __init__(self, count: int, entry: Entry, *, shared: bool) -> None:
         self._shared: tuple[torch.Tensor, torch.Tensor] | None = None
+        self._entry, self._ends = entry, entry.ends(count) // entry.dtype.itemsize
+        numbers = int(self._ends[-1])
         if shared:
             dtype = torch.from_numpy(np.empty(0, entry.dtype)).dtype
-            self._shared = torch.empty((count, *entry.shape), dtype=dtype), torch.zeros(count, dtype=torch.bool)
+            self._shared = torch.empty(numbers, dtype=dtype), torch.zeros(count, dtype=torch.bool)
             for tensor in self._shared:
                 tensor.share_memory_()  # type: ignore[no-untyped-call]
         self._pixels: Array
         self._filled: Array
         if self._shared is None:  # numpy asks for huge pages, torch does not
-            self._pixels, self._filled = np.empty((count, *entry.shape), entry.dtype), np.zeros(count, np.bool_)
+            self._pixels, self._filled = np.empty(numbers, entry.dtype), np.zeros(count, np.bool_)
         else:
             self._pixels, self._filled = (tensor.numpy() for tensor in self._shared)
 
     def pixels(self, index: int, decode: Decode) -> Array:
         """A pair's pixels (C, H, W), decoded if it is the first time."""
+        kept = self._pixels[self._ends[index] : self._ends[index + 1]].reshape(self._entry.of(index))
         if not self._filled[index]:
-            self._pixels[index] = decode(index)
+            kept[...] = decode(index)
             self._filled[index] = True
-        return self._pixels[index]
+        return kept
 
     def __getstate__(self) -> Any:
-        return self._shared or (self._pixels, self._filled)  # a tensor goes to a loader process by its handle
+        kept = self._shared or (self._pixels, self._filled)  # a tensor goes to a loader process by its handle
+        return *kept, self._entry, self._ends
 
     def __setstate__(self, state: Any) -> None:
-        self._shared = state if isinstance(state[0], torch.Tensor) else None
-        self._pixels, self._filled = (part if self._shared is None else part.numpy() for part in state)
+        *kept, self._entry, self._ends = state
+        self._shared = (kept[0], kept[1]) if isinstance(kept[0], torch.Tensor) else None
+        self._pixels, self._filled = (part if self._shared is None else part.numpy() for part in kept)
 
 
 # ---- on disk -------------------------------------------------------------------------------------------------
@@ -160,11 +180,11 @@ _UNKNOWN = np.zeros((), _RECORD)
 class DiskCache:
     """Decoded pairs of one split in one file, for all processes and runs that have the same pairs at the same size.
 
-    Behind a header there is a place for each pair: its pixels, then a record of (key, sum), of which zeros mean
-    nothing. The key is a hash of the files' stamps, the sum one of the pixels. A pair is written in the order zeros,
-    pixels, record, and read in one call with its record last. So a record that is the same as before stands behind
-    the same pixels, whoever writes at that moment; the first time in a process, key and sum are compared themselves,
-    which also finds what a killed process, a power cut or a bad disk has left.
+    Behind a header there is a place for each pair, as large as it needs: its pixels, then a record of (key, sum), of
+    which zeros mean nothing. The key is a hash of the files' stamps, the sum one of the pixels. A pair is written in
+    the order zeros, pixels, record, and read in one call with its record last. So a record that is the same as before
+    stands behind the same pixels, whoever writes at that moment; the first time in a process, key and sum are compared
+    themselves, which also finds what a killed process, a power cut or a bad disk has left.
 
     The file is read and not mapped: a mapping's pages count as the process's own memory, and a file that shrinks or a
     disk that fails would kill it without a word.
@@ -182,26 +202,28 @@ class DiskCache:
         self._arguments = folder, pairs, entry, asked_channels, limit
         self._pairs = pairs
         header = _header(pairs, entry, asked_channels)
-        self._stride = entry.nbytes + _RECORD.itemsize
+        self._entry = entry
+        self._places = HEADER + entry.ends(len(pairs)) + np.arange(len(pairs) + 1) * _RECORD.itemsize
         place = folder / "pairs"
         self.path = place / f"{hashlib.sha256(header).hexdigest()[:32]}.pixels"
-        self._file = _opened(self.path, header, HEADER + len(pairs) * self._stride, limit)
+        self._file = _opened(self.path, header, int(self._places[-1]), limit)
         weakref.finalize(self, self._file.close)
         self._known = np.zeros(len(pairs), _RECORD)  # records that this process has compared
-        self._buffer = np.zeros(self._stride, np.uint8)
-        self._pixels = self._buffer[: entry.nbytes].view(entry.dtype).reshape(entry.shape)
-        self._record = self._buffer[entry.nbytes :].view(_RECORD)
+        self._buffer = np.zeros(entry.nbytes + _RECORD.itemsize, np.uint8)  # takes memory once it is used
         self._writes, self._written = True, 0
 
     def pixels(self, index: int, decode: Decode) -> Array:
         """A pair's pixels (C, H, W), decoded where they are not known; they are good until the next call."""
         read = self._read(index)
-        if read and self._known[index]["key"] and self._record[0] == self._known[index]:
-            return self._pixels
+        size = int(self._places[index + 1] - self._places[index]) - _RECORD.itemsize
+        kept = self._buffer[:size].view(self._entry.dtype).reshape(self._entry.of(index))
+        record = self._buffer[size : size + _RECORD.itemsize].view(_RECORD)
+        if read and self._known[index]["key"] and record[0] == self._known[index]:
+            return kept
         key = self._key(index)
-        if read and key and self._record["key"][0] == key and self._record["sum"][0] == _sum(self._pixels):
-            self._known[index] = self._record[0]
-            return self._pixels
+        if read and key and record["key"][0] == key and record["sum"][0] == _sum(kept):
+            self._known[index] = record[0]
+            return kept
         pixels = decode(index)
         if key and self._writes:
             self._write(index, key, pixels)
@@ -215,17 +237,19 @@ class DiskCache:
 
     def _read(self, index: int) -> bool:
         """A place's bytes into the buffer; whether all of them came."""
+        place, end = self._places[index : index + 2].tolist()
         try:
-            return _read_at(self._file, self._buffer, HEADER + index * self._stride) == self._stride
+            return _read_at(self._file, self._buffer[: end - place], place) == end - place
         except OSError:
             return False
 
     def _write(self, index: int, key: int, pixels: Array) -> None:
-        place, record = HEADER + index * self._stride, np.array((key, _sum(pixels)), _RECORD)
+        place, end = self._places[index : index + 2].tolist()
+        record = np.array((key, _sum(pixels)), _RECORD)
         try:
             if self._written % 64 == 0 and shutil.disk_usage(self.path.parent).free < RESERVE:
                 raise OSError(errno.ENOSPC, f"less than {RESERVE / GIGABYTE:.0f} GB is left on the disk")
-            with _writing(self._file, place, self._stride) as alone:
+            with _writing(self._file, place, end - place) as alone:
                 if not alone:
                     return
                 for offset, part in ((pixels.nbytes, _UNKNOWN), (0, pixels), (pixels.nbytes, record)):
@@ -258,6 +282,7 @@ def _header(pairs: Sequence[Pair], entry: Entry, asked_channels: tuple[Any, ...]
         "dtype": entry.dtype.str,
         "asked_channels": asked_channels,
         "files": digest.hexdigest(),
+        "sizes": None if entry.sizes is None else hashlib.sha256(entry.sizes.tobytes()).hexdigest(),
         "versions": {name: version(name) for name in ("pillow", "tifffile", "imagecodecs", "torch")},
     }
     return json.dumps(facts).encode().ljust(HEADER)

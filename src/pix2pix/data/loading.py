@@ -10,16 +10,18 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from pix2pix.config import Augment, Config, Data, MaskValue
+from pix2pix.config import Augment, Config, Data, MaskValue, Native
 from pix2pix.data import images
 from pix2pix.data.augment import Array, Draw, Size, augmented, draw, nearest, resized
 from pix2pix.data.cache import Choice, DiskCache, Entry, MemoryCache, choose_cache, open_cache
 from pix2pix.data.labels import Labels, labels_of
 from pix2pix.data.pairs import ImageRef, Pair
 from pix2pix.data.ranges import Side, Values, holes, refuse_gaps, values_of
+from pix2pix.data.reflection import extended
 from pix2pix.errors import DataError
 
 Key = tuple[int, int]
@@ -78,7 +80,10 @@ class PairDataset(Dataset[Example]):
     """Pairs as tensors in [-1, 1]: jittered and mirrored with `augment`, otherwise resized to image_size.
 
     `source_values` and `target_values` say how files' values become numbers; by default by the range of their type.
-    `load_size` is the size before the crop; with a `cache`, which may be set at any time, files are decoded once.
+    `load_size` is the size before the crop. With `native` each pair keeps its own, is continued by reflection where a
+    crop would not fit, and is cropped at random with `augment`, in its middle without. With `full_size` there is no
+    crop at all, and pairs of one size make a batch. With a `cache`, which may be set at any time, files are decoded
+    once.
     """
 
     cache: MemoryCache | DiskCache | None = None
@@ -94,18 +99,25 @@ class PairDataset(Dataset[Example]):
         target_values: Values | None = None,
         mask_value: MaskValue | None = None,
         augment: Augment | None = None,
-        load_size: Size | None = None,
+        load_size: Size | Native | None = None,
+        full_size: bool = False,
         seed: int = 0,
     ) -> None:
         self.pairs = tuple(pairs)
         self.image_size = image_size
         self.augment = augment
-        self.load_size = (load_size or image_size) if augment and augment.jitter else image_size
+        self.full_size = full_size
         self.seed = seed
+        self._native = native_sizes(self.pairs) if full_size or load_size == "native" else None
+        self._fixed = load_size if isinstance(load_size, tuple) and augment and augment.jitter else image_size
         self.mask_value = mask_value
         np.empty(KEPT_BLOCK, np.uint8)
         self._source = _Side("source", source_channels, source_values, self.pairs[0].source)
         self._target = _Side("target", target_channels, target_values, self.pairs[0].target, mask_value)
+        types = self._source.values.dtype, self._target.values.dtype
+        sizes = self._fixed if self._native is None else _before_crop(self._native, image_size, full_size)
+        self.entry = _entry(self._source.stored, self._target.stored, types, sizes)
+        """Of the decoded pairs: source above target, before the crop."""
 
     @property
     def source_channels(self) -> int:
@@ -122,10 +134,12 @@ class PairDataset(Dataset[Example]):
         return self._source.values.classes if isinstance(self._source.values, Labels) else None
 
     @property
-    def entry(self) -> Entry:
-        """A decoded pair: source above target, before the crop."""
-        types = self._source.values.dtype, self._target.values.dtype
-        return _entry(self._source.stored, self._target.stored, types, self.load_size)
+    def smallest(self) -> Size:
+        """The least height and the least width of what is presented."""
+        if self._native is None or not self.full_size:
+            return self.image_size
+        height, width = self._native.min(axis=0).tolist()
+        return height, width
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -145,8 +159,9 @@ class PairDataset(Dataset[Example]):
     def _batch(self, keys: Sequence[Key]) -> Batch:
         """Crops of bytes become numbers on their way into the batch, so that each is touched once."""
         count = self._source.stored
+        size = self.entry.of(keys[0][1])[1:] if self.full_size else self.image_size
         source, target = (
-            np.empty((len(keys), channels, *self.image_size), np.float32)
+            np.empty((len(keys), channels, *size), np.float32)
             for channels in (self.source_channels, self.target_channels)
         )
         mask = None if self.mask_value is None else np.empty(target.shape, np.bool_)
@@ -154,11 +169,11 @@ class PairDataset(Dataset[Example]):
             pixels = self._decoded(index) if self.cache is None else self.cache.pixels(index, self._decoded)
             drawn = self._drawn(epoch, index)
             classes = isinstance(self._source.values, Labels)
-            crop = augmented(pixels[:count], drawn, self.image_size, whole=classes)
+            crop = augmented(pixels[:count], drawn, size, whole=classes)
             self._source.values.scale_into(source[n], crop)
             if drawn.light is not None:
                 source[n] = source[n] * np.float32(drawn.light[0]) + np.float32(drawn.light[1])
-            crop = augmented(pixels[count:], drawn, self.image_size, whole=mask is not None)
+            crop = augmented(pixels[count:], drawn, size, whole=mask is not None)
             hole = holes(crop, self.mask_value)
             self._target.values.scale_into(target[n], crop)
             if mask is not None and hole is not None:
@@ -169,26 +184,32 @@ class PairDataset(Dataset[Example]):
         return Batch(torch.from_numpy(source), torch.from_numpy(target), indices, known)
 
     def _drawn(self, epoch: int, index: int) -> Draw:
+        _, height, width = self.entry.of(index)
         if self.augment is None:
-            return Draw(0, 0, False)
+            wanted = (height, width) if self.full_size else self.image_size
+            return Draw((height - wanted[0]) // 2, (width - wanted[1]) // 2, False)
         rng = np.random.default_rng([self.seed, epoch, index])
-        return draw(rng, self.load_size, self.image_size, self.augment)
+        return draw(rng, (height, width), self.image_size, self.augment)
 
     def _decoded(self, index: int) -> Array:
-        """The files of a pair -> (C, *load_size), source above target."""
-        pair, entry = self.pairs[index], self.entry
+        """The files of a pair -> (C, H, W) before the crop, source above target."""
+        pair, shape = self.pairs[index], self.entry.of(index)
         source, target = read_pair(pair, alpha=(self._source.alpha, self._target.alpha))
         source, target = self._source.of(source, pair.source.path), self._target.of(target, pair.target.path)
-        stacked = np.empty(entry.shape, entry.dtype)
+        if self._native is not None and source.shape[:2] != tuple(self._native[index]):
+            raise DataError(f"{pair.source.path}: has changed its size since this began: run the same command again")
+        stacked = np.empty(shape, self.entry.dtype)
         for pixels, place in (
             (source, stacked[: self._source.stored]),
             (target, stacked[self._source.stored :]),
         ):
             classes = pixels is source and isinstance(self._source.values, Labels)
-            if classes or (pixels is target and self.mask_value is not None):
-                place[...] = nearest(pixels.transpose(2, 0, 1), self.load_size)
+            if self._native is not None:
+                place[...] = extended(pixels.transpose(2, 0, 1), shape[1:])
+            elif classes or (pixels is target and self.mask_value is not None):
+                place[...] = nearest(pixels.transpose(2, 0, 1), shape[1:])
             else:
-                place[...] = resized(images.planes(pixels), self.load_size).numpy()
+                place[...] = resized(images.planes(pixels), shape[1:]).numpy()
         return stacked
 
     def picture(self, source: Tensor) -> images.Pixels:
@@ -198,7 +219,13 @@ class PairDataset(Dataset[Example]):
 
 
 def make_dataset(
-    pairs: Sequence[Pair], data: Data, augment: Augment | None, load_size: Size | None, seed: int
+    pairs: Sequence[Pair],
+    data: Data,
+    augment: Augment | None,
+    load_size: Size | Native | None,
+    seed: int,
+    *,
+    full_size: bool = False,
 ) -> PairDataset:
     """The data set of one split as the settings say; `augment` and `load_size` are None but for training."""
     dataset = PairDataset(
@@ -211,6 +238,7 @@ def make_dataset(
         mask_value=data.mask_value,
         augment=augment,
         load_size=load_size,
+        full_size=full_size,
         seed=seed,
     )
     asked: tuple[Any, ...] = (data.source_channels, data.target_channels)
@@ -222,19 +250,44 @@ def make_dataset(
     return dataset
 
 
-def planned_cache(config: Config, count: int) -> Choice:
-    """Where `count` training pairs will be kept by settings that leave no channels open."""
-    data = config.data
+def planned_cache(config: Config, pairs: Sequence[Pair]) -> Choice:
+    """Where the training pairs will be kept by settings that leave no channels open."""
+    data, load_size = config.data, config.load_size
     assert data.source_channels is not None
     assert data.target_channels is not None
-    size = config.load_size if config.augment.jitter else data.image_size
+    size: Size | NDArray[np.int64]
+    if load_size == "native":
+        size = _before_crop(native_sizes(pairs), data.image_size)
+    else:
+        size = load_size if config.augment.jitter else data.image_size
     labels = data.source_kind == "labels"
     types = "uint8" if labels else data.source_type or "uint8", data.target_type or "uint8"
-    return choose_cache(data, count, _entry(1 if labels else data.source_channels, data.target_channels, types, size))
+    entry = _entry(1 if labels else data.source_channels, data.target_channels, types, size)
+    return choose_cache(data, len(pairs), entry)
 
 
-def _entry(source_channels: int, target_channels: int, types: tuple[str, str], size: Size) -> Entry:
-    return Entry((source_channels + target_channels, *size), np.result_type(*types))
+def _entry(source_channels: int, target_channels: int, types: tuple[str, str], size: Size | NDArray[np.int64]) -> Entry:
+    """Decoded pairs of one size, or each of its own, (N, 2)."""
+    channels, dtype = source_channels + target_channels, np.result_type(*types)
+    if isinstance(size, tuple):
+        return Entry((channels, *size), dtype)
+    height, width = size[size.prod(axis=1).argmax()].tolist()
+    return Entry((channels, height, width), dtype, size)
+
+
+def native_sizes(pairs: Sequence[Pair]) -> NDArray[np.int64]:
+    """(N, 2): (height, width) of each pair, by the header of its source. Raises DataError."""
+    sizes = np.empty((len(pairs), 2), np.int64)
+    for n, pair in enumerate(pairs):
+        source = pair.source
+        facts = images.probe(source.path)
+        sizes[n] = facts.height, images.half_width(facts.width, source.path) if source.half else facts.width
+    return sizes
+
+
+def _before_crop(sizes: NDArray[np.int64], image_size: Size, full_size: bool = False) -> NDArray[np.int64]:
+    """Sizes at which pairs are kept: their own, or as large as the crop needs."""
+    return sizes if full_size else np.maximum(sizes, image_size)
 
 
 class _Side:
@@ -404,13 +457,14 @@ def make_loader(
     ranks: int = 1,
     neighbours: int = 1,
 ) -> PairLoader:
-    """Batches of a data set: shuffled for training, in order for validation; pinned for a GPU.
+    """Batches of a data set: shuffled for training, in order for validation; pinned for a GPU. Pairs at full size,
+    which may differ in it, come one by one.
 
     Of several `ranks`, each with batch_size pairs a batch, this is one; `neighbours` of them share this machine.
     """
     return PairLoader(
         dataset,
-        batch_size=batch_size,
+        batch_size=1 if dataset.full_size else batch_size,
         workers=resolved_workers(workers, isinstance(dataset.cache, MemoryCache), neighbours),
         seed=seed,
         shuffle=shuffle,

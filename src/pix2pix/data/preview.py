@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from pix2pix.config import Config, Data
 from pix2pix.data import images
 from pix2pix.data.loading import make_dataset, read_pair
 from pix2pix.data.pairs import Pair, PairSet, find_pairs
-from pix2pix.data.sheets import Pixels, sheet
+from pix2pix.data.sheets import Pixels, fitted, sheet
 from pix2pix.errors import ConfigError, DataError
 
 MOST = 200  # pairs on one sheet
@@ -96,18 +95,7 @@ def _grid(cells: Sequence[Sequence[Pixels]], titles: Sequence[str]) -> Pixels:
     blank = [np.full((1, 1, 1), 255, np.uint8)] * len(titles)
     padded = [*cells, *[blank] * (-len(cells) % columns)]
     rows = [
-        [_fitted(picture) for pair in padded[start : start + columns] for picture in pair]
+        [fitted(picture, CELL) for pair in padded[start : start + columns] for picture in pair]
         for start in range(0, len(padded), columns)
     ]
     return sheet(rows, list(titles) * columns)
-
-
-def _fitted(picture: Pixels) -> Pixels:
-    """(H, W, C) -> the same if its longer side is at most CELL, or else made smaller to that."""
-    height, width, _ = picture.shape
-    scale = CELL / max(height, width)
-    if scale >= 1:
-        return picture
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    small = np.asarray(images.to_pil(picture).resize(size, Image.Resampling.BICUBIC))
-    return small if small.ndim == 3 else small[..., None]

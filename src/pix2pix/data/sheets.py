@@ -41,6 +41,18 @@ def enlarged(picture: Pixels) -> Pixels:
     return picture.repeat(factor, axis=0).repeat(factor, axis=1) if factor > 1 else picture
 
 
+def fitted(picture: Pixels, most: int) -> Pixels:
+    """(H, W, 1 or 3) -> the same, made smaller if its longer side is above `most`, to that."""
+    height, width, _ = picture.shape
+    scale = most / max(height, width)
+    if scale >= 1:
+        return picture
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    image = Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else picture)
+    small = np.asarray(image.resize(size, Image.Resampling.BICUBIC))
+    return small if small.ndim == 3 else small[..., None]
+
+
 def title_height(width: int) -> int:
     """Height in pixels of the band above the cells; a larger sheet is seen from farther away."""
     return max(28, width // 12)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from pix2pix.config import Data
+from pix2pix.config import SMALLEST_SIDE, Data, Native, smallest_discriminated
 from pix2pix.data import images
 from pix2pix.data.check import check
 from pix2pix.data.labels import Labels
@@ -53,6 +53,7 @@ def evaluate(
     output: str | Path | None = None,
     device: str = "auto",
     dropout: bool = False,
+    full_size: bool = False,
     weights: Sequence[str | Path] = (),
     features: nn.Module | None = None,
     segmenter: bool = False,
@@ -63,9 +64,11 @@ def evaluate(
     """Measure a model on a split of pairs, laid out and carved as for its training.
 
     Writes `metrics.json`, `per_image.csv`, `report.html` and `outputs/` into `output`, by default the run's
-    `evaluation/SPLIT`. Pairs are presented at the model's image_size, as in validation. With `dropout` the method's
-    noise is on. LPIPS, FID and KID are measured where their weights are at hand, in the usual caches or among the files
-    and folders `weights`; `features`, (N, C, H, W) in [-1, 1] -> (N, d), is another network for FID and KID.
+    `evaluation/SPLIT`. Pairs are presented as in validation: at the model's image_size, or whole if its training kept
+    their own sizes. With `full_size` they are measured as `translate` writes them, against targets as the files have
+    them, into `evaluation/SPLIT-full-size`. With `dropout` the method's noise is on.
+    LPIPS, FID and KID are measured where their weights are at hand, in the usual caches or among the files and folders
+    `weights`; `features`, (N, C, H, W) in [-1, 1] -> (N, d), is another network for FID and KID.
     With `segmenter`, a network that reads labels from photos is taught on the training pairs, or taken from
     `segmenter_folder` (by default in the run), and measures how well it reads them from the outputs; `palette` names
     the colours of the label maps. Raises ConfigError, DataError or ModelError with one sentence.
@@ -77,12 +80,17 @@ def evaluate(
     if pairs.unmatched:
         raise DataError(f"{describe_unmatched(pairs)}; add the missing halves or move these images away")
     chosen = _split(pairs, split)
-    folder = Path(output) if output is not None else _default_output(model, split)
+    native = loaded.card.config.native
+    folder = (
+        Path(output) if output is not None else _default_output(model, f"{split}-full-size" if full_size else split)
+    )
+    full_size = full_size or native
     dataset = presented(chosen, loaded)
+    measured = presented(chosen, loaded, full_size=True) if full_size else dataset
     translator = Translator(loaded, device=choose_device(device), dropout=dropout)
     judges = make_judges(
         BEYOND,
-        image_size=dataset.image_size,
+        image_size=measured.smallest,
         channels=dataset.target_channels,
         device=translator.device,
         weights=[Path(path) for path in weights],
@@ -90,9 +98,11 @@ def evaluate(
     )
     # First, as it reads every pair: a broken one is met before anything is written.
     train = pairs.splits.get("train", ())
-    unlearnt, known = baselines(train, dataset, loaded)
+    unlearnt, known = baselines(train, measured, loaded)
     labels = None
     if segmenter or segmenter_folder is not None or palette is not None:
+        if full_size:
+            raise ConfigError("--segmenter reads labels from pictures of one size, and these keep their own: drop it")
         if not train:
             raise DataError(f"{data or source}: has no training pairs to teach a segmenter on; drop --segmenter")
         own = (_run_with(locate(model)) or folder) / "segmenter"
@@ -105,7 +115,7 @@ def evaluate(
             progress=progress,
         )
         labels = LabelScore(taught)
-    scores = list(_measured(translator, dataset, folder, judges, labels, progress))
+    scores = list(_measured(translator, measured, folder, judges, labels, progress))
     seed = loaded.card.config.training.seed
     if split == "train":
         known = None  # every target would find itself
@@ -119,6 +129,7 @@ def evaluate(
         "images": len(chosen),
         **_facts(loaded.card),
         "dropout": dropout,
+        "full_size": full_size,
         **{name: None for name in METRICS},
         **mean_scores(scores),
         **{name: value for name, (value, _) in of_the_set.items()},
@@ -128,13 +139,13 @@ def evaluate(
         "baselines": unlearnt,
         "labels": None if labels is None else labels.to_json(),
         "health": {**health.numbers, "sentences": health.sentences},
-        "notes": list(_notes(pairs, split, loaded.card)),
+        "notes": list(_notes(pairs, split, loaded.card, full_size=full_size)),
     }
     _write(folder, metrics, scores, chosen)
     write_evaluation_report(
         folder / "report.html",
         metrics,
-        list(_examples(folder, scores, dataset, loaded)),
+        list(_examples(folder, scores, measured, loaded)),
         scores=[result.values for result in scores],
         adversarial=loaded.card.config.loss.adversarial,
         health=health,
@@ -156,11 +167,14 @@ def _measured(
     """Score every pair and write its output."""
     model, loss, device = translator.model, translator.model.card.config.loss, translator.device
     discriminator = model.discriminator if loss.adversarial_weight else None  # at weight 0 it has learnt nothing
+    if dataset.full_size and not _at_scale(model.card):
+        discriminator = None
+    generator = translator.of_any_size(translator.generator) if dataset.full_size else translator.generator
     if discriminator is not None:
         discriminator.to(device)
     torch.manual_seed(model.card.config.training.seed)  # of the dropout, if it is on
     for done, (result, image) in enumerate(
-        score(translator.generator, discriminator, _batches(dataset), loss, device, judges), start=1
+        score(generator, discriminator, _batches(dataset), loss, device, judges), start=1
     ):
         path = output_path(folder, dataset.pairs[result.index], model)
         images.write(path, model.target_values.to_array(image.clamp(-1, 1)))
@@ -172,15 +186,29 @@ def _measured(
         yield result
 
 
-def presented(pairs: Sequence[Pair], model: Model) -> PairDataset:
-    """Pairs as the model's training presented them. Raises DataError for other channels than it was trained on."""
+def _at_scale(card: Card) -> bool:
+    """Whether the networks see files pixel by pixel."""
+    return card.scale == (1.0, 1.0)
+
+
+def presented(pairs: Sequence[Pair], model: Model, *, full_size: bool = False) -> PairDataset:
+    """Pairs at the model's image_size, as its training presented them, or at full size; of a training that kept their
+    own sizes, without `full_size`, their middles. Raises DataError for other channels than the model was trained on.
+    """
     source, target = model.source_values, model.target_values
     types = {"source_type": source.dtype, "target_type": target.dtype}
     ranges = {"target_range": target.bounds} | ({} if isinstance(source, Labels) else {"source_range": source.bounds})
     data = model.card.config.data.model_copy(update={"cache": "none", **types, **ranges})
     if not model.card.converts:
         data = data.model_copy(update={"source_channels": None, "target_channels": None})
-    dataset = make_dataset(pairs, data, None, None, 0)
+    load_size: Native | None = "native" if model.card.config.native else None
+    dataset = make_dataset(pairs, data, None, load_size, 0, full_size=full_size)
+    if full_size and min(dataset.smallest) < _least(model):
+        height, width = dataset.smallest
+        raise DataError(
+            f"{pairs[0].source.path} and the others of its split: the least height and width are {height}x{width}, and "
+            f"measuring them whole takes {_least(model)} pixels a side: remove the small pairs"
+        )
     for side, has, needs, ref in (
         ("source", dataset.source_channels, model.in_channels, pairs[0].source),
         ("target", dataset.target_channels, model.out_channels, pairs[0].target),
@@ -188,6 +216,12 @@ def presented(pairs: Sequence[Pair], model: Model) -> PairDataset:
         if has != needs:
             raise DataError(f"{ref.path}: the {side} has {has} channels, but the model was trained on {needs}")
     return dataset
+
+
+def _least(model: Model) -> int:
+    """Pixels a side that SSIM and, where it judges, D need."""
+    judged = model.discriminator is not None and _at_scale(model.card)
+    return max(SMALLEST_SIDE, smallest_discriminated(model.card.config.discriminator.patch_size) if judged else 1)
 
 
 def _facts(card: Card) -> dict[str, Any]:
@@ -199,8 +233,12 @@ def _facts(card: Card) -> dict[str, Any]:
     }
 
 
-def _notes(pairs: PairSet, split: str, card: Card) -> Iterator[str]:
+def _notes(pairs: PairSet, split: str, card: Card, *, full_size: bool) -> Iterator[str]:
     """What a reader must know to trust the numbers."""
+    if full_size:
+        yield "pictures are measured whole, at their own size; the model's health is looked at in image_size"
+        if not _at_scale(card):
+            yield "the discriminator judges nothing here, as it was trained on pictures of another scale"
     if split not in pairs.carved:
         return
     yield f"there is no folder for {split}: it was carved from train by seed {card.config.data.split_seed}"
@@ -246,7 +284,8 @@ def _examined(
 def baselines(
     train: Sequence[Pair], dataset: PairDataset, model: Model
 ) -> tuple[dict[str, dict[str, float]], Tensor | None]:
-    """What needs no learning, measured on the same pairs: the mean training target, and the source itself.
+    """What needs no learning, measured on the same pairs: the mean training target, or at full size, where pictures may
+    differ in it, its mean colour; and the source itself.
 
     Also the thumbnails of all training targets, as they are read here.
     """
@@ -258,8 +297,11 @@ def baselines(
             known_here = torch.ones_like(batch.target, dtype=torch.bool) if batch.mask is None else batch.mask
             total, count = total + batch.target.sum(dim=0), count + known_here.sum(dim=0)
             known.append(thumbnails(batch.target))
+        if dataset.full_size:
+            total, count = total.sum(dim=(1, 2), keepdim=True), count.sum(dim=(1, 2), keepdim=True)
         mean = total / count.clamp(min=1)
-        found["mean_target"] = _baseline(dataset, lambda batch: mean.expand_as(batch.target))
+        name = "mean_colour" if dataset.full_size else "mean_target"
+        found[name] = _baseline(dataset, lambda batch: mean.expand_as(batch.target))
     if dataset.source_channels == dataset.target_channels:
         found["source"] = _baseline(dataset, lambda batch: batch.source)
     return found, torch.cat(known) if known else None

@@ -35,6 +35,7 @@ GROUPS = ("best", "median", "worst")
 HEADLINE = ("l1", "psnr", "ssim")  # what the verdict is about
 BASELINES = {
     "mean_target": "the mean training target, for every image",
+    "mean_colour": "the mean colour of the training targets, everywhere",
     "source": "the source itself, untranslated",
 }
 QUESTIONS = {  # of the model's health -> its numbers

@@ -13,7 +13,6 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
@@ -24,11 +23,11 @@ from pix2pix.data.pairs import IMAGE_SUFFIXES
 from pix2pix.data.ranges import refuse_gaps
 from pix2pix.errors import ConfigError, DataError, ModelError
 from pix2pix.inference.engine import Precision, prepare
+from pix2pix.inference.sizes import AnySize, Size
 from pix2pix.machine import choose_device
 from pix2pix.model import Model, load_model
 
 Picture = TypeVar("Picture", Image.Image, NDArray[np.uint8], NDArray[np.floating], Tensor)
-Size = tuple[int, int]
 
 
 class Translator:
@@ -45,7 +44,7 @@ class Translator:
         self.model = model
         self.device = torch.device(device)
         self.generator = model.generator.to(self.device).eval()
-        self.prepared = prepare(self.generator, self.device, precision=precision)
+        self.prepared = self.of_any_size(prepare(self.generator, self.device, precision=precision))
         if dropout:
             for module in [*self.generator.modules(), *self.prepared.modules()]:
                 if isinstance(module, nn.Dropout):
@@ -163,11 +162,13 @@ class Translator:
         size = (source.shape[-2], source.shape[-1])
         if 0 in size:
             raise ValueError(f"expected a picture with pixels in it, got one of {size[0]}x{size[1]}")
-        presented = self.presented_size(size)
-        fitted = _nearest if self.model.card.config.data.source_kind == "labels" else _resized
-        x = fitted(source.to(self.device, torch.float32), presented)
-        output = self.prepared(reflected(x, self.model.size_multiple))
-        return _resized(output[..., : presented[0], : presented[1]], size).clamp(-1, 1)
+        output: Tensor = self.prepared(source.to(self.device, torch.float32))
+        return output.clamp(-1, 1)
+
+    def of_any_size(self, network: nn.Module) -> AnySize:
+        """The model's generator, as it is or prepared, for pictures of any size."""
+        labels = self.model.card.config.data.source_kind == "labels"
+        return AnySize(network, self.model.size_multiple, self.presented_size, nearest=labels)
 
     def presented_size(self, size: Size) -> Size:
         """(H, W) of a picture -> (H, W) at which the generator sees it, before padding."""
@@ -175,34 +176,6 @@ class Translator:
         if scale is None:
             return self.model.card.config.data.image_size
         return max(1, round(size[0] * scale[0])), max(1, round(size[1] * scale[1]))
-
-
-def _resized(x: Tensor, size: Size) -> Tensor:
-    """(N, C, H, W) -> (N, C, *size), bilinear; the same tensor if it fits already."""
-    if tuple(x.shape[-2:]) == size:
-        return x
-    return F.interpolate(x, size, mode="bilinear", align_corners=False, antialias=True)
-
-
-def _nearest(x: Tensor, size: Size) -> Tensor:
-    """(N, C, H, W) -> (N, C, *size) of the nearest pixels, as the data set takes them of label maps."""
-    return x if tuple(x.shape[-2:]) == size else F.interpolate(x, size, mode="nearest-exact")
-
-
-def reflected(x: Tensor, multiple: int) -> Tensor:
-    """Pad (N, C, H, W) at the right and bottom to multiples of a number, by reflection as often as it takes."""
-    for dimension in (-2, -1):
-        size = x.shape[dimension]
-        padded = -(-size // multiple) * multiple
-        if padded != size:
-            position = torch.arange(padded, device=x.device)
-            if size > 1:
-                position = position % (2 * size - 2)  # 0 1 2 3 2 1 0 1 2 ... for size 4
-                position = torch.where(position < size, position, 2 * size - 2 - position)
-            else:
-                position = torch.zeros_like(position)
-            x = x.index_select(dimension, position)
-    return x
 
 
 # ---- files and folders -----------------------------------------------------------------------------------------

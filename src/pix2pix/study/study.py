@@ -124,7 +124,10 @@ def plan_study(
     report = check(shared.data)
     _refuse_unusable(report, shared, split)
     variants, notes = variants_of(kind, shared.data.image_size)
-    if segmenter or palette is not None:
+    if shared.native:
+        notes.append("label accuracy is not measured, as pictures keep their own sizes")
+        palette = None
+    elif segmenter or palette is not None:
         try:
             found = (
                 parse_palette(palette) if palette is not None else find_palette(find_pairs(shared.data).splits["train"])

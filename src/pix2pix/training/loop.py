@@ -22,11 +22,12 @@ from pix2pix.config import Config, Optimizer
 from pix2pix.data import images
 from pix2pix.data.loading import PairLoader, make_dataset, make_loader
 from pix2pix.data.pairs import Pair
-from pix2pix.data.sheets import sheet
+from pix2pix.data.sheets import fitted, sheet
 from pix2pix.errors import ConfigError, Interrupted, RunError
 from pix2pix.evaluation.features import Judges, make_judges
 from pix2pix.evaluation.metrics import ACCURACIES, HIGHER_IS_BETTER, ImageScore, mean_scores, score
 from pix2pix.evaluation.report import duration
+from pix2pix.inference.sizes import AnySize
 from pix2pix.machine import keep_memory
 from pix2pix.model import Model, build_networks, choose_statistics, make_card
 from pix2pix.networks import set_fast
@@ -41,6 +42,7 @@ from pix2pix.training.ranks import ALONE, Ranks
 from pix2pix.training.step import State, average_into, update
 
 VALIDATION_BATCH = 4
+LARGEST_SAMPLE = 512  # pixels of the longer side on a sheet, where pictures are larger than image_size
 SAVE_SECONDS = 300.0  # an epoch may take hours; no more than this is lost if the process is killed
 
 
@@ -56,7 +58,7 @@ class Trainer:
         self._make_networks()
         self.progress = self._restore()
         self.train_loader, self.val_loader = self._loaders(splits)
-        self.judges = judges_of(self.config, self.engine.device)
+        self.judges = judges_of(self.config, self.engine.device, plan.smallest)
         self.log = MetricsLog(folder, self.progress.step) if ranks.first else None
         self._pace = 0.0  # images per second of the newest epoch's updates
         self._saved = time.monotonic()
@@ -91,6 +93,8 @@ class Trainer:
         # The same weights without the wrapper, and what is validated and kept: the moving average, if there is one.
         self.generator, self.discriminator, self.average = generator, discriminator, average
         self.shown = wrapped if average is None else InArithmeticOf(self.engine, self.engine.to_device(average))
+        if config.native:
+            self.shown = AnySize(self.shown, int(generator.size_multiple))  # type: ignore[arg-type]
 
     def _loaders(self, splits: dict[str, tuple[Pair, ...]]) -> tuple[PairLoader, PairLoader | None]:
         config, seed = self.config, self.config.training.seed
@@ -101,7 +105,7 @@ class Trainer:
         loader = make_loader(train, batch_size=batch, workers=workers, seed=seed, shuffle=True, pin_memory=gpu, **part)
         if "val" not in splits:
             return loader, None
-        val = make_dataset(splits["val"], config.data, None, None, seed)
+        val = make_dataset(splits["val"], config.data, None, None, seed, full_size=config.native)
         return loader, make_loader(val, batch_size=VALIDATION_BATCH, workers=0, shuffle=False, **part)
 
     # ---- the epochs ------------------------------------------------------------------------------------------
@@ -247,7 +251,8 @@ class Trainer:
         for index, output in outputs.items():
             source, target, _ = self.val_loader.dataset[0, index]
             shown = self.val_loader.dataset.picture(source)
-            rows.append([shown, images.picture(output), images.picture(target)])
+            most = max(LARGEST_SAMPLE, *self.config.data.image_size)
+            rows.append([fitted(one, most) for one in (shown, images.picture(output), images.picture(target))])
         path = self.folder / "samples" / f"epoch_{self.progress.epoch:04}.png"
         path.parent.mkdir(exist_ok=True)
         images.write(path, sheet(rows, ("source", "output", "target")))
@@ -345,12 +350,15 @@ class Trainer:
         return progress
 
 
-def judges_of(config: Config, device: torch.device) -> Judges:
-    """Who measures what picks the model, beyond what every validation does. Raises ConfigError if no one can."""
+def judges_of(config: Config, device: torch.device, smallest: tuple[int, int]) -> Judges:
+    """Who measures what picks the model, beyond what every validation does, in pictures of at least `smallest`.
+
+    Raises ConfigError if no one can.
+    """
     chosen, data = config.training.best_by, config.data
     channels = data.target_channels
     assert channels is not None, "a plan leaves nothing open"
-    judges = make_judges([chosen], image_size=data.image_size, channels=channels, device=device)
+    judges = make_judges([chosen], image_size=smallest, channels=channels, device=device)
     if chosen in judges.missing:
         raise ConfigError(f"training.best_by {chosen} cannot be measured: {judges.missing[chosen]}; or choose another")
     return judges

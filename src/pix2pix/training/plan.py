@@ -8,11 +8,11 @@ from typing import Any, Literal
 
 import torch
 
-from pix2pix.config import Augment, Config, Data, Training, resolved_depth
+from pix2pix.config import SMALLEST_SIDE, Augment, Config, Data, Training, resolved_depth, smallest_discriminated
 from pix2pix.data import images
 from pix2pix.data.check import CheckReport
 from pix2pix.data.labels import Labels, labels_of
-from pix2pix.data.loading import part_of
+from pix2pix.data.loading import native_sizes, part_of
 from pix2pix.data.ranges import Side, Values, values_of
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.machine import choose_device, choose_precision
@@ -23,9 +23,11 @@ class Plan:
     """A training as it will be run."""
 
     config: Config  # nothing in it is `auto` or open
-    scale: tuple[float, float] | None  # image_size over the files' size; None where the files' sizes differ
+    scale: tuple[float, float] | None  # size presented over the files' size; None where all become image_size
     counts: dict[str, int]  # pairs in each split
     converts: bool  # whether files with other channels are converted, as was asked for
+    smallest: tuple[int, int]  # the least height and width of pictures that are validated
+    sizes: dict[tuple[int, int], int]  # of the files, with how many pairs have each
 
     @property
     def norm_statistics(self) -> Literal["image", "running"]:
@@ -67,13 +69,39 @@ def make_plan(config: Config, report: CheckReport, progress: Callable[[int, int]
     )
     if generator.bottleneck_norm and generator.norm == "batch":
         _refuse_single_pairs(training, report.counts.get("train", 0))
+    if config.native:
+        _refuse_small_pictures(config, report)
+    sizes = {_size(text): count for text, count in report.sizes.items()}
     native = report.native_size
+    scale = None if native is None else (height / native[0], width / native[1])
     return Plan(
         config=values,
-        scale=None if native is None else (height / native[0], width / native[1]),
+        scale=(1.0, 1.0) if config.native else scale,
         counts=dict(report.counts),
         converts=bool(data.source_channels or data.target_channels),
+        smallest=(min(h for h, _ in sizes), min(w for _, w in sizes)) if config.native else data.image_size,
+        sizes=sizes,
     )
+
+
+def _size(text: str) -> tuple[int, int]:
+    """`HxW` -> (H, W)."""
+    height, width = text.split("x")
+    return int(height), int(width)
+
+
+def _refuse_small_pictures(config: Config, report: CheckReport) -> None:
+    """Raises DataError for pairs in which, whole, D has no patch or SSIM no window."""
+    least = max(SMALLEST_SIDE, smallest_discriminated(config.discriminator.patch_size))
+    if all(min(_size(text)) >= least for text in report.sizes):
+        return
+    pairs = [pair for split in report.pairs.splits.values() for pair in split]
+    for pair, (height, width) in zip(pairs, native_sizes(pairs).tolist(), strict=True):
+        if min(height, width) < least:
+            raise DataError(
+                f"{pair.source.path}: is {height}x{width} (HxW), and --load-size native validates pictures whole, "
+                f"which takes {least} pixels a side: remove the pair, or train at one size without --load-size native"
+            )
 
 
 def _settled(data: Data, report: CheckReport, progress: Callable[[int, int], None] | None) -> Data:
@@ -141,9 +169,7 @@ def describe(plan: Plan) -> list[str]:
     """The plan in a few lines for people."""
     config = plan.config
     data, training, generator = config.data, config.training, config.generator
-    height, width = data.image_size
     pairs = ", ".join(f"{count} {split}" for split, count in plan.counts.items())
-    load = "x".join(map(str, config.load_size)) if config.augment.jitter else "none"
     head_start = f", D alone for the first {training.discriminator_epochs}" if training.discriminator_epochs else ""
     rate = f"{config.optimizer.learning_rate:g} {config.optimizer.schedule}"
     batches = f"{training.batch_size}"
@@ -152,7 +178,7 @@ def describe(plan: Plan) -> list[str]:
     return [
         f"pairs        {pairs}; {data.network_channels} -> {data.target_channels} channels, {data.direction}",
         f"values       {_values(data, 'source')} -> {_values(data, 'target')}",
-        f"pictures     {height}x{width}; jitter from {load}, {_changes(config.augment)}",
+        f"pictures     {_pictures(plan)}, {_changes(config.augment)}",
         f"generator    {generator.kind}, depth {generator.depth}, {generator.base_channels} base channels",
         f"patches      {config.discriminator.patch_size}x{config.discriminator.patch_size}, {config.loss.adversarial}",
         f"training     {training.epochs} epochs of batches of {batches}{head_start}; rate {rate}",
@@ -160,6 +186,20 @@ def describe(plan: Plan) -> list[str]:
         f"{_processes(training)}",
         f"update       {training.update_order} judgement of the output, seed {training.seed}",
     ]
+
+
+def _pictures(plan: Plan) -> str:
+    """What becomes of the files' sizes."""
+    config = plan.config
+    height, width = config.data.image_size
+    if config.load_size != "native":
+        load = "x".join(map(str, config.load_size)) if config.augment.jitter else "none"
+        mixed = "; all are resized to it, whatever their shape" if len(plan.sizes) > 1 else ""
+        return f"{height}x{width}{mixed}; jitter from {load}"
+    small = sum(count for (h, w), count in plan.sizes.items() if h < height or w < width)
+    total = sum(plan.sizes.values())
+    continued = f" ({small:,} of {total:,} pairs are smaller and continued by reflection)" if small else ""
+    return f"crops of {height}x{width} at their own size{continued}, validated whole"
 
 
 def _changes(augment: Augment) -> str:

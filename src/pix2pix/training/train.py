@@ -152,12 +152,12 @@ def look(config: Config, display: Display) -> tuple[Plan, PairSet, tuple[Problem
     plan = make_plan(config, report, lambda done, total: display.advance(done, "measuring ranges"))
     if config.training.best_by in ("fid", "kid") and len(pairs.splits.get("val", ("", ""))) < 2:
         raise ConfigError(f"training.best_by {config.training.best_by} compares sets, and the val split has one pair")
-    judges_of(plan.config, torch.device("cpu"))
+    judges_of(plan.config, torch.device("cpu"), plan.smallest)
     if pairs.carved:
         display.say(f"             {' and '.join(pairs.carved)} carved from train by seed {config.data.split_seed}")
     for line in describe(plan):
         display.say(line)
-    display.say(f"cache        {planned_cache(plan.config, plan.counts['train']).words}")
+    display.say(f"cache        {planned_cache(plan.config, pairs.splits['train']).words}")
     return plan, pairs, left_out
 
 
