@@ -430,7 +430,7 @@ FLAGS = """
     --run --preset --config --base-channels --overwrite --print-config --dry-run
     --source --target --source-pattern --target-pattern --skip-bad --direction --image-size
     --source-channels --target-channels --source-range --target-range
-    --source-kind --source-labels --label-tolerance --mask-value
+    --source-kind --source-labels --label-tolerance --mask-value --parts
     --val-fraction --test-fraction --split-seed --cache --cache-dir --cache-gigabytes --workers
     --jitter --load-size --flip --vertical-flip --rotate90 --affine --affine-degrees --affine-scale
     --photometric --photometric-strength

@@ -126,6 +126,111 @@ def test_manifest_that_is_no_csv(tmp_path: Path, content: bytes) -> None:
         found(tmp_path)
 
 
+# ---- several sources -----------------------------------------------------------------------------------------
+
+
+def _stacked(pairs: PairSet, root: Path, split: str = "train") -> list[tuple[str, ...]]:
+    """Of each pair its name and its files, below `root`."""
+    return [(pair.name, *(str(ref.path.relative_to(root)) for ref in pair.refs)) for pair in pairs.splits[split]]
+
+
+THREE = tuple(f"{folder}/{name}.png" for folder in ("source_1", "source_2", "target") for name in ("1", "2"))
+IN_THREE = [(name, f"source_1/{name}.png", f"source_2/{name}.png", f"target/{name}.png") for name in ("1", "2")]
+
+
+@pytest.mark.parametrize("form", ["root", "flags", "manifest", "patterns", "splits"])
+def test_several_sources(tmp_path: Path, form: str) -> None:
+    root = tree(tmp_path, *THREE)
+    wanted = IN_THREE
+    if form == "root":
+        pairs = found(root)
+        assert pairs.layout == "folders source_1, source_2 and target"
+    elif form == "flags":  # in the order that is given
+        folders = tuple(str(root / name) for name in ("source_2", "source_1"))
+        pairs = find_pairs(Data(source=folders, target=str(root / "target"), val_fraction=0, test_fraction=0))
+        wanted = [(name, two, one, target) for name, one, two, target in IN_THREE]
+    elif form == "manifest":  # in the order of the numbers, wherever the columns stand
+        rows = (f"target/{n}.png,source_2/{n}.png,source_1/{n}.png" for n in "12")
+        pairs = found(manifest(root, "target,source_2,source_1", *rows) / "pairs.csv")
+        wanted = [(f"source_1/{name}", *files) for name, *files in IN_THREE]
+    elif form == "patterns":
+        root = tree(tmp_path / "one", "1_t1.png", "1_t2.png", "1_seg.png", "2_t1.png", "2_t2.png", "2_seg.png")
+        patterns = {"source_pattern": ("{id}_t1.png", "{id}_t2.png"), "target_pattern": "{id}_seg.png"}
+        pairs = found(root, **patterns)
+        wanted = [(name, f"{name}_t1.png", f"{name}_t2.png", f"{name}_seg.png") for name in "12"]
+    else:
+        files = [
+            f"{folder}/{split}/1.png" for folder in ("source_1", "source_2", "target") for split in ("train", "val")
+        ]
+        root = tree(tmp_path / "split", *files)
+        pairs = found(root)
+        assert _stacked(pairs, root, "val") == [("1", "source_1/val/1.png", "source_2/val/1.png", "target/val/1.png")]
+        wanted = [("1", "source_1/train/1.png", "source_2/train/1.png", "target/train/1.png")]
+    assert (_stacked(pairs, root), pairs.sources, pairs.strays) == (wanted, 2, ())
+
+
+def test_another_second_source_is_another_set(tmp_path: Path) -> None:
+    root = tree(tmp_path, *THREE)
+    before = found(root).fingerprint()
+    (root / "source_2/2.png").write_bytes(b"longer")
+    assert found(root).fingerprint() != before
+
+
+def test_a_missing_part_is_named(tmp_path: Path) -> None:
+    root = tree(tmp_path, *THREE, "source_1/3.png", "target/3.png")
+    assert [(str(path.relative_to(root)), reason) for path, reason in found(root).strays] == [
+        (f"{folder}/3.png", f"has no partner 3 in {root / 'source_2'}") for folder in ("source_1", "target")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (["source_1/1.png", "source_3/1.png", "target/1.png"], "has source_3 but no source_2; number the sources"),
+        (["source_2/1.png", "target/1.png"], "has source_2 but no source_1"),
+        (["source_1/1.png", "Source_2/1.png", "target/1.png"], "Source_2: not a known name beside source_1; rename"),
+        (["source_1/1.png", "source/1.png", "target/1.png"], "source: not a known name beside source_1; rename"),
+        (["source_1/1.png", "source_2/1.png"], "has a folder source_1 but no target"),
+        (
+            ["source_1/1.png", "source_2/2.png", "target/1.png"],
+            r"source_1 and .*source_2: no image of one .*pattern for",
+        ),
+        (
+            ["source_1/1.png", "source_1/3.png", "source_2/1.png", "target/3.png"],
+            "no name of an image is in all of them",
+        ),
+    ],
+)
+def test_wrong_folders_of_several_sources(tmp_path: Path, files: list[str], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        found(tree(tmp_path, *files))
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("source_1,source_3,target", "the header: has source_3 but no source_2"),
+        ("source_2,target", "the header: has source_2 but no source_1"),
+        ("source,source_1,target", "the header has source and source_1; name the sources"),
+        ("source_1,source_1,target", "the header is 'source_1,source_1,target', expected source,target"),
+        ("source_1,source_01,target", "the header is 'source_1,source_01,target', expected source,target"),
+    ],
+)
+def test_wrong_columns_of_several_sources(tmp_path: Path, header: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        found(manifest(tree(tmp_path, "1.png"), header, "1.png,1.png,1.png"))
+
+
+def test_misused_folders_and_patterns_of_several_sources(tmp_path: Path) -> None:
+    root = tree(tmp_path, *THREE)
+    with pytest.raises(ConfigError, match="two of --source and --target are one folder"):
+        find_pairs(Data(source=(str(root / "source_1"), str(root / "source_1")), target=str(root / "target")))
+    with pytest.raises(ConfigError, match="--source-pattern is given 3 times, and each pair has 2 sources"):
+        found(root, source_pattern=("{id}.png",) * 3)
+    with pytest.raises(ConfigError, match="already say which side is the source"):
+        found(root, direction="BtoA")
+
+
 # ---- names ---------------------------------------------------------------------------------------------------
 
 

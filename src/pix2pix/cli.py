@@ -117,7 +117,7 @@ def evaluate(
     data: str | None = None,
     /,
     *,
-    source: str | None = None,
+    source: Annotated[list[str], Parameter(negative=())] = [],  # noqa: B006  # never changed
     target: str | None = None,
     split: str = "test",
     output: Path | None = None,
@@ -140,7 +140,7 @@ def evaluate(
     data
         Folder of pairs, or pairs.csv; or give --source DIR --target DIR.
     source
-        Folder of sources, in place of DATA.
+        Folder of sources, in place of DATA; repeated for several.
     target
         Folder of targets, matched to the sources by name.
     split
@@ -172,7 +172,7 @@ def evaluate(
     from pix2pix.evaluation.evaluate import evaluate as measure
     from pix2pix.evaluation.evaluate import to_json
 
-    place: dict[str, Any] = {"data": data, "source": source, "target": target}
+    place: dict[str, Any] = {"data": data, "source": source or None, "target": target}
     choices: dict[str, Any] = {"split": split, "output": output, "device": device, "dropout": dropout}
     choices |= {
         "full_size": full_size,

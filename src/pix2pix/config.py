@@ -112,13 +112,33 @@ def _range(value: Any) -> Any:
     return value
 
 
+def _words(value: Any) -> Any:
+    """One word, or one for each source of a pair."""
+    return (value,) if isinstance(value, str) else value
+
+
+def _word_or_words(words: tuple[str, ...] | None) -> Any:
+    return words[0] if words is not None and len(words) == 1 else words
+
+
 def _pattern(value: Any) -> Any:
     """A pattern of file names has one place for the pair's name."""
-    if isinstance(value, str) and value.count("{id}") != 1:
-        raise ValueError(
-            f"{value!r} is no pattern; write {{id}} once where the pair's name stands, as in {{id}}_mask.png"
-        )
+    for pattern in (value,) if isinstance(value, str) else value or ():
+        if isinstance(pattern, str) and pattern.count("{id}") != 1:
+            raise ValueError(
+                f"{pattern!r} is no pattern; write {{id}} once where the pair's name stands, as in {{id}}_mask.png"
+            )
     return value
+
+
+def _numbered(value: Any) -> Any:
+    """Settings by the number of a source, which YAML reads as a number and a flag as text."""
+    if not isinstance(value, Mapping):
+        return value
+    for number in value:
+        if not re.fullmatch("[1-9][0-9]*", str(number)):
+            raise ValueError(f"{number!r} is no number of a source: they are counted from 1")
+    return {str(number): settings for number, settings in sorted(value.items(), key=lambda item: int(item[0]))}
 
 
 def _labels(value: Any) -> Any:
@@ -178,6 +198,14 @@ LabelNames = Annotated[
     BeforeValidator(_labels),
     Parameter(n_tokens=1, accepts_keys=False, negative=()),
 ]
+Words = Annotated[
+    tuple[str, ...],
+    Field(min_length=1),
+    BeforeValidator(_words),
+    PlainSerializer(_word_or_words),
+    Parameter(negative=()),
+]
+"""One word, or as many as a pair has sources; a flag is repeated."""
 ValueType = Literal["uint8", "int8", "uint16", "int16", "float32"]
 PatchSize = Annotated[Literal[1, 16, 34, 70, 142, 286], BeforeValidator(_number)]
 UpdateOrder = Literal["shared", "exact"]
@@ -191,17 +219,43 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
+class Part(Section):
+    """How one of several sources of a pair becomes channels."""
+
+    channels: Count | None = None
+    """Of its files; by default as they have. 1 and 3 convert, 4 and 2 take alpha as a channel."""
+    range: ValueRange | None = None
+    """Which of its values become -1 and 1: `type`, `measured`, `percentile`, or LOW,HIGH."""
+    kind: Literal["image", "labels"] = "image"
+    """What it is: an image of quantities, or labels whose colours or gray values are classes."""
+    labels: LabelNames | None = None
+    """Its classes; by default what the training split holds."""
+    label_tolerance: Weight = 0.0
+    """How far, in levels, a pixel's colour may be from its class."""
+    type: Annotated[ValueType | None, Parameter(parse=False)] = None
+    """Type of its values, found out of the files."""
+
+    @property
+    def network_channels(self) -> int | None:
+        """Channels of what the networks see: those of the files, or one for each class."""
+        if self.kind == "labels":
+            return None if self.labels is None else len(self.labels)
+        return self.channels
+
+
 class Data(Section):
     """Where the pairs are and how files become a source and a target."""
 
     path: Annotated[str | None, Parameter(parse=False)] = None
     """Folder or manifest of the pairs (the DATA argument)."""
-    source: str | None = None
-    """Folder of sources, in place of DATA; needs --target."""
+    source: Words | None = None
+    """Folder of sources, in place of DATA; needs --target. Several, each by its own --source, are stacked by channel in
+    their order."""
     target: str | None = None
     """Folder of targets, matched to the sources by name."""
-    source_pattern: Annotated[str | None, BeforeValidator(_pattern)] = None
-    """Names of the sources where they differ from the targets': `{id}_training.tif`, in which {id} names the pair."""
+    source_pattern: Annotated[Words | None, BeforeValidator(_pattern)] = None
+    """Names of the sources where they differ from the targets': `{id}_training.tif`, in which {id} names the pair;
+    repeated where each of several sources has its own."""
     target_pattern: Annotated[str | None, BeforeValidator(_pattern)] = None
     """Names of the targets, such as `{id}_manual1.gif`; both patterns may also tell files of one folder apart."""
     skip_bad: Annotated[bool, Parameter(negative=())] = False
@@ -228,6 +282,8 @@ class Data(Section):
     """Classes of label maps, as `#0000aa,#ff0000` or `0,1,7`; by default what the training split's sources hold."""
     label_tolerance: Weight = 0.0
     """How far, in levels, a pixel's colour may be from its class; for label maps that JPEG has blurred."""
+    parts: Annotated[dict[str, Part], BeforeValidator(_numbered)] = {}
+    """Of several sources, the settings of each by its number, such as `--parts.2.range 0,10`."""
     mask_value: MaskValue | None = None
     """Value of the target, a number or `nan`, that means nothing is known there: left out of losses and metrics."""
     source_type: Annotated[ValueType | None, Parameter(parse=False)] = None
@@ -252,10 +308,32 @@ class Data(Section):
 
     @property
     def network_channels(self) -> int | None:
-        """Channels of what the networks see of the source: those of the files, or one for each class."""
-        if self.source_kind == "labels":
-            return None if self.source_labels is None else len(self.source_labels)
-        return self.source_channels
+        """Channels of what the networks see of the source, of several together; None if that is open."""
+        counts = [part.network_channels for part in self.sources(max(1, len(self.parts)))]
+        return None if None in counts else sum(filter(None, counts))
+
+    def sources(self, count: int) -> tuple[Part, ...]:
+        """The settings of each of a pair's `count` sources. Raises ConfigError for such as fit another count."""
+        if count == 1 and not self.parts:
+            single = {name: getattr(self, f"source_{name}") for name in ("channels", "range", "kind", "labels", "type")}
+            return (Part.model_construct(**single, label_tolerance=self.label_tolerance),)
+        if count == 1:
+            raise ConfigError(
+                "data.parts is for several sources, and these pairs have one: use --source-range and such"
+            )
+        if beyond := [number for number in self.parts if int(number) > count]:
+            raise ConfigError(f"data.parts.{beyond[0]}: these pairs have {count} sources, counted from 1")
+        for name in ("source_channels", "source_range", "source_labels", "label_tolerance"):
+            if getattr(self, name):
+                raise ConfigError(_of_one(name))
+        if self.source_kind != "image":
+            raise ConfigError(_of_one("source_kind"))
+        return tuple(self.parts.get(str(number), Part()) for number in range(1, count + 1))
+
+
+def _of_one(name: str) -> str:
+    plain = name.removeprefix("source_").replace("_", "-")
+    return f"data.{name} is for pairs of one source: of several, give it of each that needs it, as --parts.2.{plain}"
 
 
 class Make(Section):
@@ -472,6 +550,11 @@ def _of_data(config: Config) -> Iterator[str]:
         yield "data.source and data.target name two folders of one set: give --source DIR and --target DIR"
     if data.path is not None and data.source is not None:
         yield "DATA and --source/--target are two ways to name the pairs: give one of them"
+    for number, part in data.parts.items():
+        if part.kind != "labels" and (part.labels or part.label_tolerance):
+            yield f"data.parts.{number}.labels and .label_tolerance are of label maps: add --parts.{number}.kind labels"
+        if part.kind == "labels" and part.range not in (None, "type"):
+            yield f"data.parts.{number}.range: classes have no range; leave it out with kind labels"
     if data.source_kind != "labels" and (data.source_labels or data.label_tolerance):
         yield "data.source_labels and data.label_tolerance are of label maps: add --source-kind labels"
     if data.source_kind == "labels" and data.source_range not in (None, "type") and data.source_type is None:
@@ -567,7 +650,8 @@ def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
     """Nested mappings laid over each other; a later layer wins."""
     result: dict[str, Any] = {}
     for layer in layers:
-        for key, value in layer.items():
+        for name, value in layer.items():
+            key = str(name)  # YAML reads the number of a source as a number
             below = result.get(key)
             if isinstance(value, Mapping) and isinstance(below, Mapping):
                 value = merged(below, value)
@@ -625,7 +709,10 @@ def explain(error: ValidationError, root: type[BaseModel] = Settings) -> str:
 def _suggestion(location: tuple[int | str, ...], model: type[BaseModel]) -> str:
     *section, name = (str(part) for part in location)
     for part in section:
+        if part.isdecimal():  # of a source
+            continue
         inner = model.model_fields[part].annotation if part in model.model_fields else None
+        inner = Part if part == "parts" else inner
         if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
             return ""
         model = inner

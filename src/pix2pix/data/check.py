@@ -18,6 +18,7 @@ from pix2pix.data.findings import Findings, cache_folder, stamp
 from pix2pix.data.images import TYPES, ImageFacts
 from pix2pix.data.looks import MOST_COLOURS, Look, Outlines, Part, cell_size, look, shift
 from pix2pix.data.pairs import ImageRef, Pair, PairSet, find_pairs
+from pix2pix.errors import DataError
 
 THREADS = max(1, min(4, os.cpu_count() or 1))
 AHEAD = 8 * THREADS
@@ -192,6 +193,8 @@ def check(data: Data, *, decode: bool = True, progress: Callable[[int, int], Non
     what is wrong with files is reported.
     """
     found = find_pairs(data)
+    if found.sources > 1:
+        raise DataError("several sources of a pair are found, but not yet used")
     pairs = [pair for split in found.splits.values() for pair in split]
     tally, told = _Tally(holes=data.mask_value == "nan"), 0.0
     with Findings(cache_folder(data)) as findings:

@@ -4,7 +4,7 @@ import csv
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, NoReturn
@@ -22,7 +22,8 @@ SPLITS = ("train", "val", "test")
 MANIFEST = "pairs.csv"
 LAYOUTS = (
     "train|val|test/ with side-by-side images, A|B/train|val|test/, trainA|trainB|valA|..., side-by-side "
-    f"images directly inside, {MANIFEST} with columns source,target[,split], or --source DIR --target DIR"
+    f"images directly inside, source_1|source_2|...|target/, {MANIFEST} with columns source,target[,split] or "
+    "source_1,source_2,...,target[,split], or --source DIR [--source DIR ...] --target DIR"
 )
 """The layouts that are understood, for error messages."""
 
@@ -57,7 +58,19 @@ class Pair:
 
     name: str
     source: ImageRef
+    """The only one, or the first of several."""
     target: ImageRef
+    more: tuple[ImageRef, ...] = ()
+    """The other sources, where there are several, in their order."""
+
+    @property
+    def sources(self) -> tuple[ImageRef, ...]:
+        return (self.source, *self.more)
+
+    @property
+    def refs(self) -> tuple[ImageRef, ...]:
+        """All sources, then the target."""
+        return (self.source, *self.more, self.target)
 
 
 class Stray(NamedTuple):
@@ -89,18 +102,18 @@ class PairSet:
         """The paths of the strays."""
         return tuple(path for path, _ in self.strays)
 
+    @property
+    def sources(self) -> int:
+        """How many each pair has."""
+        return next((len(pair.sources) for pairs in self.splits.values() for pair in pairs), 1)
+
     def fingerprint(self) -> str:
         """SHA-256 over splits, names, file names and byte sizes: it changes when the data set does."""
         digest = hashlib.sha256()
         for split, pairs in sorted(self.splits.items()):
             for pair in sorted(pairs, key=lambda pair: pair.name):
-                source, target = pair.source, pair.target
-                size = _size(source.file)
-                sides = [
-                    f"{size}:{source.half}:{os.path.basename(source.file)}",
-                    f"{size if target.file == source.file else _size(target.file)}:{target.half}:"
-                    f"{os.path.basename(target.file)}",
-                ]
+                sizes = {file: _size(file) for file in dict.fromkeys(ref.file for ref in pair.refs)}
+                sides = [f"{sizes[ref.file]}:{ref.half}:{os.path.basename(ref.file)}" for ref in pair.refs]
                 digest.update(_bytes("\0".join([split, pair.name, *sides]) + "\n"))
         return digest.hexdigest()
 
@@ -153,7 +166,7 @@ class _Names:
 def _found(data: Data) -> _Found:
     if data.source is not None and data.target is not None:
         _direction_is_said(data, "--source and --target")
-        return _source_and_target(Path(data.source), Path(data.target), data)
+        return _sources_and_target([Path(folder) for folder in data.source], Path(data.target), data)
     if data.path is None:
         raise ConfigError("no data is named: give DATA, a folder of image pairs, or --source DIR --target DIR")
     root = Path(data.path)
@@ -175,12 +188,14 @@ def _folder(root: Path, data: Data) -> _Found:
         "side-by-side splits": lambda: (_told_apart if _patterns(data) else _side_by_side)(root, folders, data),
         "A and B": lambda: _a_and_b(root, folders, data),
         "trainA and trainB": lambda: _split_a_and_b(root, folders, data),
+        "source_1, source_2, ... and target": lambda: _numbered(root, folders, data),
     }
     present = {
         MANIFEST: (root / MANIFEST).exists(),
         "side-by-side splits": bool(folders.intersection(SPLITS)),
         "A and B": bool(folders & {"A", "B"}),
         "trainA and trainB": any(split + side in folders for split in SPLITS for side in "AB"),
+        "source_1, source_2, ... and target": any(map(_NUMBERED.fullmatch, folders)),
     }
     layouts = [layout for layout in finders if present[layout]]
     if len(layouts) > 1:
@@ -204,7 +219,7 @@ def _side_by_side(root: Path, folders: set[str], data: Data) -> _Found:
 def _told_apart(root: Path, folders: set[str], data: Data) -> _Found:
     """Sources and targets in the same folders, which patterns tell apart."""
     _direction_is_said(data, "the patterns")
-    if len(_patterns(data)) < 2:
+    if data.source_pattern is None or data.target_pattern is None:
         raise ConfigError("sources and targets lie in one folder: give both --source-pattern and --target-pattern")
     present = [split for split in SPLITS if split in folders]
     places = {split: root / split for split in present} or {"train": root}
@@ -216,37 +231,67 @@ def _a_and_b(root: Path, folders: set[str], data: Data) -> _Found:
     for side in "AB":
         if side not in folders:
             raise DataError(f"{root}: has a folder {'AB'.replace(side, '')} but no {side}; a pair needs both")
-    return _two_folders("folders A and B", root / "A", root / "B", data)
+    return _whole_folders("folders A and B", [root / "A", root / "B"], data)
 
 
 def _split_a_and_b(root: Path, folders: set[str], data: Data) -> _Found:
     present = [split for split in SPLITS if {split + "A", split + "B"} & folders]
-    matched = {split: _matched(root / f"{split}A", root / f"{split}B", data) for split in present}
+    matched = {split: _matched([root / f"{split}A", root / f"{split}B"], data) for split in present}
     return _joined(f"folders {_listed([f'{split}{side}' for split in present for side in 'AB'])}", matched)
 
 
-def _source_and_target(source: Path, target: Path, data: Data) -> _Found:
-    for folder in (source, target):
+def _numbered(root: Path, folders: set[str], data: Data) -> _Found:
+    """source_1, source_2, ... beside target."""
+    _direction_is_said(data, "the folders source_1, ... and target")
+    if odd := sorted(name for name in folders if _NEAR_SOURCE.fullmatch(name) and not _NUMBERED.fullmatch(name)):
+        raise DataError(f"{root / odd[0]}: not a known name beside source_1; rename it to source_N, counted from 1")
+    sources = _in_order(filter(_NUMBERED.fullmatch, folders), str(root))
+    if "target" not in folders:
+        raise DataError(f"{root}: has a folder {sources[0]} but no target; a pair needs both")
+    return _whole_folders(
+        f"folders {_listed([*sources, 'target'])}", [root / name for name in [*sources, "target"]], data
+    )
+
+
+_NUMBERED, _NEAR_SOURCE = re.compile("source_[1-9][0-9]*"), re.compile("(?i)sources?[ _-]?[0-9]*")
+
+
+def _in_order(names: Iterable[str], where: str) -> list[str]:
+    """source_1, source_2, ... as far as they go. Raises DataError for a gap."""
+    ordered = sorted(names, key=lambda name: int(name.removeprefix("source_")))
+    for number, name in enumerate(ordered, start=1):
+        if name != f"source_{number}":
+            raise DataError(f"{where}: has {name} but no source_{number}; number the sources from 1, without gaps")
+    return ordered
+
+
+def _sources_and_target(sources: list[Path], target: Path, data: Data) -> _Found:
+    """Folders that are named one by one."""
+    folders, known = [*sources, target], set()
+    for folder in folders:
         if not folder.is_dir():
             raise DataError(f"{folder}: {'no' if folder.exists() else 'no such'} folder; expected one of images")
-    if source.resolve() == target.resolve():
-        raise ConfigError(
-            f"--source and --target are one folder, {source}: give two, or the folder as DATA with "
-            "--source-pattern and --target-pattern"
-        )
-    return _two_folders(f"folders {source} and {target}", source, target, data)
+        if folder.resolve() in known:
+            raise ConfigError(
+                f"{'' if len(folders) == 2 else 'two of '}--source and --target are one folder, {folder}: give two, or "
+                "the folder as DATA with --source-pattern and --target-pattern"
+            )
+        known.add(folder.resolve())
+    return _whole_folders(f"folders {_listed([str(folder) for folder in folders])}", folders, data)
 
 
-def _two_folders(layout: str, a: Path, b: Path, data: Data) -> _Found:
-    """Two folders with the splits inside, or with all images of `train`."""
-    inside = {folder: {entry.name for entry in folder.iterdir() if entry.is_dir()} for folder in (a, b)}
-    for folder, folders in inside.items():
-        _refuse_near_names(folder, folders)
-    present = [split for split in SPLITS if split in inside[a] | inside[b]]
+def _whole_folders(layout: str, folders: Sequence[Path], data: Data) -> _Found:
+    """Two folders or more with the splits inside, or with all images of `train`."""
+    inside = {folder: {entry.name for entry in folder.iterdir() if entry.is_dir()} for folder in folders}
+    for folder, names in inside.items():
+        _refuse_near_names(folder, names)
+    present = [split for split in SPLITS if split in set().union(*inside.values())]
     if not present:
-        return _joined(layout, {"train": _matched(a, b, data)})
-    matched = {split: _matched(a / split, b / split, data) for split in present}
-    loose = [Stray(path, "lies beside the folders of the splits") for path in _loose_images(a) + _loose_images(b)]
+        return _joined(layout, {"train": _matched(folders, data)})
+    matched = {split: _matched([folder / split for folder in folders], data) for split in present}
+    loose = [
+        Stray(path, "lies beside the folders of the splits") for folder in folders for path in _loose_images(folder)
+    ]
     found = _joined(f"{layout} with {_listed(present)}", matched)
     return _Found(found.layout, found.splits, loose + found.strays, found.passed_over)
 
@@ -296,80 +341,97 @@ def _halves(folder: Path, direction: Direction, *, deep: bool = True) -> _Matche
         else ""
     )
     pairs = [
-        _pair(name, ImageRef(path, "left"), ImageRef(path, "right"), direction) for name, path in names.files.items()
+        _pair(name, [ImageRef(path, "left"), ImageRef(path, "right")], direction) for name, path in names.files.items()
     ]
     return _Matched(pairs, names.strays, passed, hint)
 
 
-def _matched(a: Path, b: Path, data: Data) -> _Matched:
-    """Pairs of equal names in two folders, and the images without a partner."""
-    for folder, other in ((a, b), (b, a)):
+def _matched(folders: Sequence[Path], data: Data) -> _Matched:
+    """Pairs of equal names in two folders or more, and the images without a partner; target last, or A and B."""
+    for folder in folders:
         if not folder.is_dir():
-            raise DataError(f"{other}: has no partner folder {folder}; a pair needs both")
+            other = next(path for path in folders if path != folder)
+            raise DataError(f"{other}: has no partner folder {folder}; a pair needs {_all_of(folders)}")
     passed: list[Path] = []
-    patterns = (data.source_pattern, data.target_pattern)
+    patterns: list[str | None] = [*_source_patterns(data, len(folders) - 1), data.target_pattern]
     patterns = patterns if data.direction == "AtoB" else patterns[::-1]
-    files = [_all_images(folder, passed) for folder in (a, b)]
+    files = [_all_images(folder, passed) for folder in folders]
     named = [
         _named(folder, inside, naming(pattern, IMAGE_SUFFIXES), f"does not fit the pattern {pattern}")
-        for folder, inside, pattern in zip((a, b), files, patterns, strict=True)
+        for folder, inside, pattern in zip(folders, files, patterns, strict=True)
     ]
-    if not named[0].files.keys() & named[1].files.keys():
-        if not _patterns(data) and (doubled := named[0].strays + named[1].strays):
+    if not set.intersection(*(set(names.files) for names in named)):
+        if not _patterns(data) and (doubled := [stray for names in named for stray in names.strays]):
             raise DataError(f"{doubled[0].path}: {doubled[0].reason}")
-        hint = suggested(*(files if data.direction == "AtoB" else files[::-1]))
-        raise DataError(
-            f"{a} and {b}: no image of one has the name of one of the other ({_examples(named[0].files or files[0])} "
-            f"against {_examples(named[1].files or files[1])}); give the two images of a pair the same name"
-            f"{f', or try {flags(hint)}' if hint else ''}"
-        )
-    pairs, strays = _partners(named[0], named[1], (str(b), str(a)), data.direction)
+        raise DataError(_nothing_in_common(folders, files, named, data))
+    pairs, strays = _partners(named, list(map(str, folders)), data.direction)
     return _Matched(pairs, strays, passed)
 
 
+def _nothing_in_common(folders: Sequence[Path], files: Sequence[list[str]], named: Sequence[_Names], data: Data) -> str:
+    """Of the first folder and one in which its names find no partner, or of all of them."""
+    lonely = (at for at in range(1, len(named)) if not named[0].files.keys() & named[at].files.keys())
+    at = next(lonely, None)
+    if at is None:
+        return f"{_listed([str(folder) for folder in folders])}: no name of an image is in all of them"
+    hint = suggested(*(files if data.direction == "AtoB" else files[::-1])) if len(folders) == 2 else None
+    try_it = f", or try {flags(hint)}" if hint else ", or a --source-pattern for each source" * (len(folders) > 2)
+    return (
+        f"{folders[0]} and {folders[at]}: no image of one has the name of one of the other "
+        f"({_examples(named[0].files or files[0])} against {_examples(named[at].files or files[at])}); "
+        f"give the {'two ' if len(folders) == 2 else ''}images of a pair the same name{try_it}"
+    )
+
+
 def _matched_within(folder: Path, data: Data) -> _Matched:
-    """Pairs of equal names in one folder, whose sources fit one pattern and whose targets fit another."""
+    """Pairs of equal names in one folder, where each source and the target have a pattern of their own."""
+    assert data.source_pattern is not None
+    assert data.target_pattern is not None
     passed: list[Path] = []
     files = _all_images(folder, passed)
-    of_source, of_target = (naming(pattern, IMAGE_SUFFIXES) for pattern in (data.source_pattern, data.target_pattern))
-    sides: dict[tuple[bool, bool], list[str]] = {}
+    patterns = [*data.source_pattern, data.target_pattern]
+    namings = [naming(pattern, IMAGE_SUFFIXES) for pattern in patterns]
+    sides: dict[tuple[int, ...], list[str]] = {}
     for file in files:
-        sides.setdefault((of_source(file) is not None, of_target(file) is not None), []).append(file)
+        sides.setdefault(tuple(n for n, name_of in enumerate(namings) if name_of(file) is not None), []).append(file)
+    several, none = ("both patterns", "neither pattern") if len(patterns) == 2 else ("several patterns", "no pattern")
     strays = [
-        Stray(folder / file, f"fits {reason}")
-        for side, reason in (((True, True), "both patterns"), ((False, False), "neither pattern"))
-        for file in sides.get(side, [])
+        Stray(folder / file, f"fits {several if fits else none}")
+        for fits, strangers in sides.items()
+        if len(fits) != 1
+        for file in strangers
     ]
-    sources = _named(folder, sides.get((True, False), []), of_source)
-    targets = _named(folder, sides.get((False, True), []), of_target)
-    if not sources.files.keys() & targets.files.keys():
-        hint = suggested_within(files)
+    named = [_named(folder, sides.get((n,), []), name_of) for n, name_of in enumerate(namings)]
+    if not set.intersection(*(set(names.files) for names in named)):
+        hint = suggested_within(files) if len(patterns) == 2 else None
+        counts = ", ".join(f"{len(names.files)} fit {pattern}" for names, pattern in zip(named, patterns, strict=True))
         raise DataError(
-            f"{folder}: no two files fit {data.source_pattern} and {data.target_pattern} with one name in place of "
-            f"{{id}} ({len(sources.files)} fit the first, {len(targets.files)} the second, of {_examples(files)})"
+            f"{folder}: no files fit {' and '.join(patterns)} with one name in place of {{id}} "
+            f"({counts}, of {_examples(files)})"
             f"{f'; try {flags(hint)}, or the other way round' if hint else ''}"
         )
-    pairs, lonely = _partners(sources, targets, (f"{data.target_pattern}", f"{data.source_pattern}"), "AtoB")
+    pairs, lonely = _partners(named, patterns, "AtoB")
     return _Matched(pairs, strays + lonely, passed)
 
 
-def _partners(a: _Names, b: _Names, partners: tuple[str, str], direction: Direction) -> tuple[list[Pair], list[Stray]]:
-    """Pairs of equal names, and what is without a partner, of which `partners` says where it would be."""
-    both = a.files.keys() & b.files.keys()
-    pairs = [_pair(name, ImageRef(a.files[name]), ImageRef(b.files[name]), direction) for name in both]
+def _partners(named: Sequence[_Names], places: Sequence[str], direction: Direction) -> tuple[list[Pair], list[Stray]]:
+    """Pairs of equal names, and what lacks a partner, which would be in another of the places."""
+    shared = set.intersection(*(set(names.files) for names in named))
+    pairs = [_pair(name, [ImageRef(names.files[name]) for names in named], direction) for name in shared]
     lonely = [
         Stray(Path(file), f"has no partner {name} in {where}")
-        for names, where in zip((a, b), partners, strict=True)
+        for names in named
         for name, file in names.files.items()
-        if name not in both
+        if name not in shared
+        for where in [next(place for other, place in zip(named, places, strict=True) if name not in other.files)]
     ]
-    return pairs, a.strays + b.strays + lonely
+    return pairs, [stray for names in named for stray in names.strays] + lonely
 
 
-def _pair(name: str, a: ImageRef, b: ImageRef, direction: Direction) -> Pair:
-    """The one place where A and B become source and target."""
-    source, target = (a, b) if direction == "AtoB" else (b, a)
-    return Pair(name, source, target)
+def _pair(name: str, refs: Sequence[ImageRef], direction: Direction) -> Pair:
+    """The one place where A and B become source and target; of several sources the target is the last."""
+    first, *more, target = refs if direction == "AtoB" else refs[::-1]
+    return Pair(name, first, target, tuple(more))
 
 
 def _named(folder: Path, files: Iterable[str], name_of: Naming, unfit: str = "") -> _Names:
@@ -457,9 +519,10 @@ def _row(manifest: Path, row: dict[str, str]) -> tuple[str, Pair]:
     split = row.get("split", "train")
     if split not in SPLITS:
         raise DataError(f"split is {split!r}, expected train, val or test")
-    source, target = (_manifest_file(manifest, column, row[column]) for column in ("source", "target"))
-    name = plain_name(os.path.join(*(part for part in Path(row["source"]).parts if part not in (os.sep, ".."))))
-    return split, Pair(name, ImageRef(source), ImageRef(target))
+    columns = [*_source_columns(row, ""), "target"]
+    first, *more, target = (ImageRef(_manifest_file(manifest, column, row[column])) for column in columns)
+    name = plain_name(os.path.join(*(part for part in Path(row[columns[0]]).parts if part not in (os.sep, ".."))))
+    return split, Pair(name, first, target, tuple(more))
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
@@ -468,12 +531,25 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
             columns = list(reader.fieldnames or [])
-            if sorted(columns) not in (["source", "target"], ["source", "split", "target"]):
-                raise DataError(f"{path}: the header is {','.join(columns)!r}, expected source,target[,split]")
+            known = [*_source_columns(columns, f"{path}: the header"), "target"]
+            if sorted(columns) not in (sorted(known), sorted([*known, "split"])):
+                raise DataError(f"{path}: the header is {','.join(columns)!r}, expected {_HEADER}")
             for row in reader:
                 yield reader.line_num, row
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: not a CSV file in UTF-8 ({error}); expected source,target[,split]") from None
+        raise DataError(f"{path}: not a CSV file in UTF-8 ({error}); expected {_HEADER}") from None
+
+
+_HEADER = "source,target[,split] or source_1,source_2,...,target[,split]"
+
+
+def _source_columns(columns: Iterable[str], where: str) -> list[str]:
+    """`source`, or as many as are numbered, in their order. Raises DataError for both, and for gaps."""
+    columns = list(columns)
+    numbered = [column for column in columns if column is not None and _NUMBERED.fullmatch(column)]
+    if numbered and "source" in columns:
+        raise DataError(f"{where} has source and {numbered[0]}; name the sources source_1, source_2, ... or one source")
+    return _in_order(dict.fromkeys(numbered), where) or ["source"]
 
 
 def _manifest_file(manifest: Path, column: str, text: str) -> Path:
@@ -488,7 +564,20 @@ def _manifest_file(manifest: Path, column: str, text: str) -> Path:
 
 
 def _patterns(data: Data) -> list[str]:
-    return [pattern for pattern in (data.source_pattern, data.target_pattern) if pattern is not None]
+    return [*(data.source_pattern or ()), *([] if data.target_pattern is None else [data.target_pattern])]
+
+
+def _source_patterns(data: Data, count: int) -> list[str | None]:
+    """One for each source of a pair. Raises ConfigError for another number of them."""
+    patterns = data.source_pattern or (None,)
+    if len(patterns) not in (1, count):
+        sources = "1 source" if count == 1 else f"{count} sources"
+        raise ConfigError(f"--source-pattern is given {len(patterns)} times, and each pair has {sources}")
+    return list(patterns) * (count if len(patterns) == 1 else 1)
+
+
+def _all_of(folders: Sequence[Path]) -> str:
+    return "both" if len(folders) == 2 else f"all of its {len(folders)} images"
 
 
 def _direction_is_said(data: Data, where: str) -> None:

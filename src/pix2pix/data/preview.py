@@ -66,7 +66,7 @@ def _refuse_output(output: Path, data: Data) -> None:
     """A sheet among the images of a set could become one of them."""
     if output.suffix.lower() != ".png":
         raise ConfigError(f"--output {output}: expected a name that ends in .png")
-    for folder in filter(None, (data.path, data.source, data.target)):
+    for folder in filter(None, (data.path, *(data.source or ()), data.target)):
         if Path(folder).resolve() in output.resolve().parents:
             raise ConfigError(f"--output {output} lies in the data, {folder}, and might be taken for an image of it")
 

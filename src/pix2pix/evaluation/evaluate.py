@@ -47,7 +47,7 @@ def evaluate(
     model: str | Path,
     data: str | Path | None = None,
     *,
-    source: str | Path | None = None,
+    source: str | Path | Sequence[str | Path] | None = None,
     target: str | Path | None = None,
     split: str = "test",
     output: str | Path | None = None,
@@ -104,7 +104,7 @@ def evaluate(
         if full_size:
             raise ConfigError("--segmenter reads labels from pictures of one size, and these keep their own: drop it")
         if not train:
-            raise DataError(f"{data or source}: has no training pairs to teach a segmenter on; drop --segmenter")
+            raise DataError(f"{data or target}: has no training pairs to teach a segmenter on; drop --segmenter")
         own = (_run_with(locate(model)) or folder) / "segmenter"
         taught = get_segmenter(
             own if segmenter_folder is None else Path(segmenter_folder),
@@ -124,7 +124,7 @@ def evaluate(
     intervals = mean_intervals([result.values for result in scores])
     metrics = {
         "model": str(model),
-        "data": str(data if data is not None else f"{source} and {target}"),
+        "data": str(data) if data is not None else " and ".join([*(data_asked.source or ()), str(target)]),
         "split": split,
         "images": len(chosen),
         **_facts(loaded.card),
@@ -321,13 +321,18 @@ def _baseline(dataset: PairDataset, output: Callable[[Batch], Tensor]) -> dict[s
 # ---- files -----------------------------------------------------------------------------------------------------
 
 
-def _place(data: str | Path | None, source: str | Path | None, target: str | Path | None) -> dict[str, str | None]:
-    """Where the pairs are; a manifest's columns and the two folders say themselves which side is the source."""
+def _place(
+    data: str | Path | None, source: str | Path | Sequence[str | Path] | None, target: str | Path | None
+) -> dict[str, Any]:
+    """Where the pairs are; a manifest's columns and the named folders say themselves which side is the source."""
     if (source is None) != (target is None) or (data is not None and source is not None):
         raise ConfigError("name the pairs in one way: DATA, or both of --source DIR and --target DIR")
-    place = {"path": data, "source": source, "target": target}
-    said = data is None or Path(data).is_file() or (Path(data) / MANIFEST).exists()
-    named = {name: None if value is None else str(value) for name, value in place.items()}
+    said = data is None or Path(data).is_file() or any((Path(data) / name).exists() for name in (MANIFEST, "source_1"))
+    named: dict[str, Any] = {
+        name: None if place is None else str(place) for name, place in (("path", data), ("target", target))
+    }
+    sources = [source] if isinstance(source, str | Path) else source
+    named["source"] = None if sources is None else [str(folder) for folder in sources]
     return named | ({"direction": "AtoB"} if said else {})
 
 

@@ -175,7 +175,7 @@ def _refuse_varied(overrides: Mapping[str, Any]) -> None:
 
 
 def _refuse_unusable(report: CheckReport, config: Config, split: str) -> None:
-    where = config.data.path or config.data.source
+    where = config.data.path or config.data.target
     if report.problems:
         path, reason = report.problems[0]
         raise DataError(f"{path}: {reason} (`pix2pix data check` lists all problems)")

@@ -95,7 +95,7 @@ def _begin(
 def _refuse_run_inside_data(folder: Path, config: Config) -> None:
     """A run among the pictures would be read as data the next time."""
     data = config.data
-    for place in filter(None, (data.source, data.target)):
+    for place in filter(None, (*(data.source or ()), data.target)):
         if folder.resolve().is_relative_to(Path(place).resolve()):
             raise ConfigError(f"{folder}: lies inside the data folder {place}; choose another --run")
 
@@ -137,7 +137,7 @@ def look(config: Config, display: Display) -> tuple[Plan, PairSet, tuple[Problem
         display.say(f"warnings     {visible(path)}: {visible(reason)}{more}")
     if "train" not in pairs.splits:
         only = f"only {', '.join(pairs.splits)}" if pairs.splits else "all of them are bad"
-        raise DataError(f"{config.data.path or config.data.source}: has no pairs to train on, {only}")
+        raise DataError(f"{config.data.path or config.data.target}: has no pairs to train on, {only}")
     if pairs.unmatched:
         raise DataError(
             f"{describe_unmatched(pairs)}; add the missing halves or move these images away, or leave them out "
