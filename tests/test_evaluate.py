@@ -18,7 +18,7 @@ from PIL import Image
 from pix2pix.config import make_config, merged
 from pix2pix.data import images
 from pix2pix.data.facades import make_facades
-from pix2pix.errors import DataError
+from pix2pix.errors import ConfigError, DataError
 from pix2pix.evaluation.evaluate import evaluate, to_json
 from pix2pix.evaluation.metrics import ACCURACIES
 from pix2pix.model import Model, build_networks, load_model, make_card
@@ -301,3 +301,44 @@ def test_a_broken_or_lonely_image_is_named_before_anything_is_written(
         with pytest.raises(DataError, match=str(named)):
             evaluate(model, data, output=tmp_path / "out", device="cpu")
     assert not (tmp_path / "out").exists()
+
+
+# ---- pairs in another layout than the training's -----------------------------------------------------------------
+
+
+def test_patterns_of_the_training_are_of_its_folders(tmp_path: Path) -> None:
+    """The same pictures by pattern, as a manifest, as two folders and by other patterns give the same numbers."""
+    rng = np.random.default_rng(0)
+    pairs = {f"{n}": [rng.integers(0, 256, (32, 32, 3), dtype=np.uint8) for _ in "ab"] for n in range(9)}
+    for name, (source, target) in pairs.items():
+        split = "train" if int(name) < 4 else "val" if name == "4" else "test"
+        for place, picture in (
+            (f"told/{split}/{name}_in.png", source),
+            (f"told/{split}/{name}_out.png", target),
+            (f"folders/A/{split}/{name}.png", source),
+            (f"folders/B/{split}/{name}.png", target),
+            (f"other/{split}/x-{name}.png", source),
+            (f"other/{split}/y-{name}.png", target),
+            (f"wide/{split}/{name}.png", np.concatenate([source, target], axis=1)),
+        ):
+            images.write(tmp_path / place, picture)
+    lines = [f"told/test/{name}_in.png,told/test/{name}_out.png,test" for name in pairs if int(name) > 4]
+    (tmp_path / "list.csv").write_text("source,target,split\n" + "\n".join(lines) + "\n")
+    naming = {"direction": "AtoB", "source_pattern": "{id}_in.png", "target_pattern": "{id}_out.png"}
+    settings = merged(TINY, {"data": naming, "training": {"epochs": 1, "samples": 0}})
+    trained = train_with(chosen_settings(tmp_path / "told", None, None, settings), tmp_path / "run").path
+    expected = evaluate(trained, tmp_path / "told").metrics
+    for place, choices in (
+        ("list.csv", {}),
+        ("folders", {}),
+        ("wide", {}),
+        ("other", {"source_pattern": "x-{id}.png", "target_pattern": "y-{id}.png"}),
+    ):
+        found = evaluate(trained, tmp_path / place, **choices).metrics
+        assert (found["l1"], found["ssim"], found["images"]) == (expected["l1"], expected["ssim"], 4)
+        said = any("no names fit the patterns of the training" in note for note in found["notes"])
+        assert said == (place in ("folders", "wide"))
+    with pytest.raises(DataError, match=r"no files fit \{id\}_in\.png"):
+        evaluate(trained, tmp_path / "other")  # nothing is guessed where names suggest other patterns
+    with pytest.raises(ConfigError, match="is no pattern; write"):
+        evaluate(trained, tmp_path / "other", source_pattern="x.png")

@@ -119,6 +119,8 @@ def evaluate(
     *,
     source: Annotated[list[str], Parameter(negative=())] = [],  # noqa: B006  # never changed
     target: str | None = None,
+    source_pattern: Annotated[list[str], Parameter(negative=())] = [],  # noqa: B006  # never changed
+    target_pattern: str | None = None,
     split: str = "test",
     output: Path | None = None,
     dropout: bool = False,
@@ -143,6 +145,10 @@ def evaluate(
         Folder of sources, in place of DATA; repeated for several.
     target
         Folder of targets, matched to the sources by name.
+    source_pattern
+        Names of the sources, such as {id}_training.tif, repeated for several; by default the training's are tried.
+    target_pattern
+        Names of the targets.
     split
         Which pairs: train, val or test.
     output
@@ -173,6 +179,7 @@ def evaluate(
     from pix2pix.evaluation.evaluate import to_json
 
     place: dict[str, Any] = {"data": data, "source": source or None, "target": target}
+    place |= {"source_pattern": source_pattern or None, "target_pattern": target_pattern}
     choices: dict[str, Any] = {"split": split, "output": output, "device": device, "dropout": dropout}
     choices |= {
         "full_size": full_size,

@@ -1,5 +1,6 @@
 """A model and a split of pairs in; the slides' four numbers, every metric with intervals, baselines, a report out."""
 
+import contextlib
 import csv
 import io
 import json
@@ -10,9 +11,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
-from pix2pix.config import SMALLEST_SIDE, Data, Native, smallest_discriminated
+from pix2pix.config import SMALLEST_SIDE, Data, Native, explain, smallest_discriminated
 from pix2pix.data import images
 from pix2pix.data.check import check
 from pix2pix.data.labels import Labels
@@ -49,6 +51,8 @@ def evaluate(
     *,
     source: str | Path | Sequence[str | Path] | None = None,
     target: str | Path | None = None,
+    source_pattern: str | Sequence[str] | None = None,
+    target_pattern: str | None = None,
     split: str = "test",
     output: str | Path | None = None,
     device: str = "auto",
@@ -61,9 +65,10 @@ def evaluate(
     palette: str | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Measure a model on a split of pairs, laid out and carved as for its training.
+    """Measure a model on a split of pairs, carved as for its training, in any layout.
 
-    Writes `metrics.json`, `per_image.csv`, `report.html` and `outputs/` into `output`, by default the run's
+    `source_pattern` and `target_pattern` stand for those of the training, which are tried otherwise. Writes
+    `metrics.json`, `per_image.csv`, `report.html` and `outputs/` into `output`, by default the run's
     `evaluation/SPLIT`. Pairs are presented as in validation: at the model's image_size, or whole if its training kept
     their own sizes. With `full_size` they are measured as `translate` writes them, against targets as the files have
     them, into `evaluation/SPLIT-full-size`. With `dropout` the method's noise is on.
@@ -74,9 +79,9 @@ def evaluate(
     the colours of the label maps. Raises ConfigError, DataError or ModelError with one sentence.
     """
     loaded = load_model(model, discriminator=True)
+    patterns: dict[str, Any] = {"source_pattern": source_pattern, "target_pattern": target_pattern}
     place = _place(data, source, target)
-    data_asked = Data.model_validate(loaded.card.config.data.model_dump() | place)
-    pairs = check(data_asked).without_bad().pairs if data_asked.skip_bad else find_pairs(data_asked)
+    pairs, notes = _found(loaded.card.config.data, place, patterns)
     if pairs.unmatched:
         raise DataError(f"{describe_unmatched(pairs)}; add the missing halves or move these images away")
     chosen = _split(pairs, split)
@@ -124,7 +129,7 @@ def evaluate(
     intervals = mean_intervals([result.values for result in scores])
     metrics = {
         "model": str(model),
-        "data": str(data) if data is not None else " and ".join([*(data_asked.source or ()), str(target)]),
+        "data": str(data) if data is not None else " and ".join([*(place["source"] or ()), str(target)]),
         "split": split,
         "images": len(chosen),
         **_facts(loaded.card),
@@ -139,7 +144,7 @@ def evaluate(
         "baselines": unlearnt,
         "labels": None if labels is None else labels.to_json(),
         "health": {**health.numbers, "sentences": health.sentences},
-        "notes": list(_notes(pairs, split, loaded.card, full_size=full_size)),
+        "notes": [*notes, *_notes(pairs, split, loaded.card, full_size=full_size)],
     }
     _write(folder, metrics, scores, chosen)
     write_evaluation_report(
@@ -327,13 +332,54 @@ def _place(
     """Where the pairs are; a manifest's columns and the named folders say themselves which side is the source."""
     if (source is None) != (target is None) or (data is not None and source is not None):
         raise ConfigError("name the pairs in one way: DATA, or both of --source DIR and --target DIR")
-    said = data is None or Path(data).is_file() or any((Path(data) / name).exists() for name in (MANIFEST, "source_1"))
+    said = data is None or _is_manifest(Path(data)) or (Path(data) / "source_1").exists()
     named: dict[str, Any] = {
         name: None if place is None else str(place) for name, place in (("path", data), ("target", target))
     }
     sources = [source] if isinstance(source, str | Path) else source
     named["source"] = None if sources is None else [str(folder) for folder in sources]
     return named | ({"direction": "AtoB"} if said else {})
+
+
+def _found(trained: Data, place: dict[str, Any], patterns: dict[str, Any]) -> tuple[PairSet, list[str]]:
+    """The pairs in a place, and what must be said of how they were found. Raises ConfigError or DataError.
+
+    Patterns that are given apply. Those of the training are of its own folders: a manifest has no use for them, and
+    where they fit nothing, the other layouts are tried, but for one in which names suggest another pattern.
+    """
+    given = any(patterns.values())
+    own = {name: getattr(trained, name) for name in patterns}
+    manifest = place["path"] is not None and _is_manifest(Path(place["path"]))
+    used = patterns if given else dict.fromkeys(own) if manifest else own
+    try:
+        asked = Data.model_validate(trained.model_dump() | place | used)
+    except ValidationError as error:
+        raise ConfigError(explain(error, Data)) from None
+    if given or manifest or not any(own.values()):
+        try:
+            return _usable(asked), []
+        except ConfigError:
+            if not given or asked.direction == "AtoB":
+                raise
+        return _usable(asked.model_copy(update={"direction": "AtoB"})), []  # in one folder the patterns say it
+    try:
+        return _usable(asked), []
+    except DataError:
+        plain = asked.model_copy(update=dict.fromkeys(own))
+        with contextlib.suppress(DataError):
+            pairs = _usable(plain)
+            if not pairs.hint and not pairs.unmatched:
+                return pairs, [f"no names fit the patterns of the training: taken as {pairs.layout}"]
+        raise
+
+
+def _usable(data: Data) -> PairSet:
+    """All pairs, or those that can be used if the training was one on such."""
+    return check(data).without_bad().pairs if data.skip_bad else find_pairs(data)
+
+
+def _is_manifest(path: Path) -> bool:
+    return path.is_file() or (path / MANIFEST).exists()
 
 
 def _split(pairs: PairSet, split: str) -> tuple[Pair, ...]:
