@@ -178,14 +178,14 @@ def test_curves_show_what_was_measured(tmp_path: Path) -> None:
     path.write_text(csv_of(3))
     rows = read_metrics(path)
     vanilla = curve_svgs(rows, discriminator_epochs=1)
-    assert len(vanilla) == 6
-    assert ["log 2 = chance" in svg for svg in vanilla] == [True, False, True, False, False, False]
+    assert len(vanilla) == 7
+    assert ["log 2 = chance" in svg for svg in vanilla] == [True, False, True, *[False] * 4]
     assert all("only D learns" in svg for svg in vanilla)
     assert all(f"{term}, {split}" in vanilla[2] for term in ("d_real", "d_fake") for split in ("train", "val"))
     for row in rows:
         row.values.pop("g_adversarial")
     plain = curve_svgs(rows, adversarial="lsgan")
-    assert len(plain) == 5
+    assert len(plain) == 6
     assert not any("log 2" in svg or "only D learns" in svg for svg in plain)
 
 
@@ -271,7 +271,7 @@ def test_run_page_is_complete(tmp_path: Path) -> None:
     assert page.text.count(HOSTILE) >= 3  # title, commands and provenance, as text
     assert "10 of 12 epochs done. Best by validation l1: epoch 3, with 0.0321." in page.text
     assert "10 min 00 s" in page.text
-    assert page.source.count("<svg") == 6
+    assert page.source.count("<svg") == 7
     assert "epoch_1, the first sheet" in page.text
     assert "epoch_10, the newest sheet" in page.text
     assert "epoch_9" not in page.text

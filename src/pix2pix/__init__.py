@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pix2pix.config import Augment, Config, Data, Discriminator, Generator, Loss, Optimizer, Training
     from pix2pix.demo import demo
+    from pix2pix.evaluation.compare import Comparison, compare
     from pix2pix.evaluation.evaluate import Evaluation, evaluate
     from pix2pix.inference.translate import Translator, translate
     from pix2pix.training.train import Run, train
@@ -17,9 +18,11 @@ _HOMES = {
     **dict.fromkeys(
         ("Augment", "Config", "Data", "Discriminator", "Generator", "Loss", "Optimizer", "Training"), "pix2pix.config"
     ),
+    "Comparison": "pix2pix.evaluation.compare",
     "Evaluation": "pix2pix.evaluation.evaluate",
     "Run": "pix2pix.training.train",
     "Translator": "pix2pix.inference.translate",
+    "compare": "pix2pix.evaluation.compare",
     "demo": "pix2pix.demo",
     "evaluate": "pix2pix.evaluation.evaluate",
     "train": "pix2pix.training.train",
@@ -28,6 +31,7 @@ _HOMES = {
 
 __all__ = [
     "Augment",
+    "Comparison",
     "Config",
     "Data",
     "Discriminator",
@@ -38,6 +42,7 @@ __all__ = [
     "Run",
     "Training",
     "Translator",
+    "compare",
     "demo",
     "evaluate",
     "train",

@@ -207,6 +207,42 @@ def evaluate(
 
 
 @app.command
+def compare(
+    runs: Annotated[list[Path], Parameter(negative=())],
+    /,
+    *,
+    output: Path | None = None,
+    device: Device = "auto",
+    json_: Json = False,
+) -> None:
+    """Put runs side by side: settings that differ, curves, best epochs, evaluations, pictures, and words on them.
+
+    Parameters
+    ----------
+    runs
+        Run folders, two or more, finished or not.
+    output
+        Folder for compare.html and compare.json; by default runs/compare, and none with --json.
+    device
+        Where the same inputs are translated by each run's model.
+    json_
+        Print everything but the pictures to stdout.
+    """
+    from pix2pix.evaluation.compare import compare as put_side_by_side
+    from pix2pix.evaluation.evaluate import to_json
+
+    place = Path("runs/compare") if output is None and not json_ else output
+    with _Counting("comparing") as progress:
+        done = put_side_by_side(*runs, output=place, device=device, progress=progress)
+    if json_:
+        print(to_json(done.results), end="")
+        return
+    for finding in done.results["findings"]:
+        print(f"- {finding}")
+    print(done.page)
+
+
+@app.command
 def translate(
     model: str,
     inputs: Annotated[list[Path], Parameter(negative=())],

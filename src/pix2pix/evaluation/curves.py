@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -15,11 +15,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from pix2pix.errors import ModelError
+from pix2pix.evaluation.metrics import ACCURACIES, MEASURES
 from pix2pix.files import write_atomically
 
 CHANCE = math.log(2)  # the cross-entropy of a discriminator that answers 1/2
 LINES: dict[str, Any] = {"train": "-", "val": (0, (3.5, 1.2))}  # solid, and dashes in units of the width
 SIZE = (4.3, 3.5)  # of a panel, inches
+OF_TRAINING = ("learning_rate", "images_per_second")
+Across = Literal["epoch", "images_seen"]
 FEW = 20  # points; fewer are marked, filled for train and open for validation
 ADVERSARIAL_UNITS = {"vanilla": "cross-entropy, nats", "lsgan": "squared error", "hinge": "hinge loss"}
 INK = "#24292f"
@@ -55,14 +58,17 @@ class Row:
 
 
 def read_metrics(path: Path) -> list[Row]:
-    """The rows of `metrics.csv`, oldest first; none if there is no file. Raises ModelError naming a broken line."""
+    """The rows of `metrics.csv`, oldest first; none if there is no file. Raises ModelError naming a broken line.
+
+    A last line without its end is being written, or was when the process was killed; it is passed over.
+    """
     if not path.exists():
         return []
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
+    with path.open(encoding="utf-8", errors="replace", newline="") as file:
+        reader = csv.DictReader(line for line in file if line.endswith("\n"))
         try:
             return [_row(cells) for cells in reader]
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, csv.Error) as error:
             raise ModelError(f"{path}, line {reader.line_num}: not a row of a run's metrics ({error})") from None
 
 
@@ -124,17 +130,18 @@ def _panels(rows: Sequence[Row], adversarial: str) -> list[Panel]:
         Panel("Structural similarity", ("ssim",), "SSIM, 1 is the target itself"),
         Panel("Discriminator: accuracy", ("d_real_accuracy", "d_fake_accuracy"), "share of patches, 1/2 is chance"),
         Panel("Learning rate", ("learning_rate",), "step size of Adam"),
+        Panel("Pace", ("images_per_second",), "pairs a second, updates alone"),
     )
     return [panel for panel in panels if any(_points(rows, term, split) for term in panel.terms for split in LINES)]
 
 
-def _points(rows: Sequence[Row], term: str, split: str) -> list[tuple[int, float]]:
-    """(epoch, value) wherever the term was measured; the learning rate belongs to training."""
-    if term == "learning_rate":
-        found = [(row.epoch, row.learning_rate) for row in rows if row.split == split == "train"]
+def _points(rows: Sequence[Row], term: str, split: str, across: Across = "epoch") -> list[tuple[int, float]]:
+    """(epoch, value) wherever the term was measured; learning rate and pace belong to training."""
+    if term in OF_TRAINING:
+        found = [(getattr(row, across), getattr(row, term)) for row in rows if row.split == split == "train"]
     else:
-        found = [(row.epoch, row.values[term]) for row in rows if row.split == split and term in row.values]
-    return [(epoch, value) for epoch, value in found if math.isfinite(value)]
+        found = [(getattr(row, across), row.values[term]) for row in rows if row.split == split and term in row.values]
+    return [(place, value) for place, value in found if math.isfinite(value)]
 
 
 def _draw_panel(axes: Axes, panel: Panel, rows: Sequence[Row], discriminator_epochs: int) -> None:
@@ -147,12 +154,7 @@ def _draw_panel(axes: Axes, panel: Panel, rows: Sequence[Row], discriminator_epo
         middle = {"ha": "center", "va": "center", "transform": axes.get_xaxis_transform()}
         axes.axvspan(0, alone, color=INK, alpha=0.08, lw=0)
         axes.text(alone / 2, 0.5, "only D learns", middle, rotation=90, fontsize=8, color=INK, alpha=0.7)
-    if panel.terms == ("learning_rate",):
-        axes.set_ylim(bottom=0)
-        axes.yaxis.set_major_locator(MaxNLocator(5))
-        axes.yaxis.set_major_formatter("{x:g}")
-    axes.set_xlim(0, 1.02 * last)
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    _scale(axes, panel, last)
     _dress(axes, panel.title, "epoch", panel.unit)
     columns = 2 if len(axes.get_legend_handles_labels()[1]) == 4 else 3
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=columns, handlelength=1.6, **LEGEND)
@@ -169,7 +171,7 @@ def _draw_term(axes: Axes, term: str, rows: Sequence[Row]) -> None:
                 markerfacecolor="none" if split == "val" else None,
                 linewidth=1.4,
                 color=COLOURS.get(term, INK),
-                label=term if term == "learning_rate" else f"{term}, {split}",
+                label=term if term in OF_TRAINING else f"{term}, {split}",
             )
 
 
@@ -177,6 +179,73 @@ def _panel_svg(panel: Panel, rows: Sequence[Row], discriminator_epochs: int) -> 
     figure = Figure(figsize=SIZE, layout="constrained")
     _draw_panel(figure.add_subplot(), panel, rows, discriminator_epochs)
     return _inline_svg(figure, f"{panel.title} by epoch")
+
+
+# ---- curves of several runs --------------------------------------------------------------------------------
+
+
+RUNS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c564b", "#7f7f7f")
+MARKERS = ("o", "s", "^", "D")  # one for each round of the colours
+LONGEST = 28  # letters of a name in a legend
+
+
+def overlaid_svgs(runs: Mapping[str, Sequence[Row]], across: Across, adversarial: str | None) -> list[str]:
+    """Several runs' rows by name -> a panel for each term that any measured, a colour for each run, as SVG elements.
+
+    `adversarial` is the loss that all of them have, or None.
+    """
+    unit = "each run's own loss" if adversarial is None else ADVERSARIAL_UNITS.get(adversarial, adversarial)
+    panels = [Panel(term, (term,), unit, adversarial == "vanilla") for term in ("g_adversarial", "d_real", "d_fake")]
+    panels[1:1] = [Panel("g_l1", ("g_l1",), "mean |y − G(x)|, images in [−1, 1]")]
+    panels += [Panel(term, (term,), "share of patches, 1/2 is chance") for term in ACCURACIES]
+    panels += [Panel(one.name, (one.name,), one.unit or "↑" if one.higher_is_better else "↓") for one in MEASURES[2:]]
+    panels += [Panel("images_per_second", ("images_per_second",), "pairs a second, updates alone")]
+    if len({row.learning_rate for rows in runs.values() for row in rows}) > 1:
+        panels += [Panel("learning_rate", ("learning_rate",), "step size of Adam")]
+    return [svg for panel in panels if (svg := _overlaid_svg(panel, runs, across))]
+
+
+def _overlaid_svg(panel: Panel, runs: Mapping[str, Sequence[Row]], across: Across) -> str:
+    """Empty where no run has the term."""
+    figure, (term,) = Figure(figsize=SIZE, layout="constrained"), panel.terms
+    axes = figure.add_subplot()
+    splits = [split for split in LINES if any(_points(rows, term, split) for rows in runs.values())]
+    for place, (name, rows) in enumerate(runs.items()):
+        look: dict[str, Any] = {"color": RUNS[place % len(RUNS)], "marker": MARKERS[place // len(RUNS) % len(MARKERS)]}
+        for split in splits:
+            if points := _points(rows, term, split, across):
+                few = len(points) < FEW
+                inside = "none" if split == "val" else look["color"]
+                shape = {"markersize": 3.5 if few else 0, "markerfacecolor": inside, "linestyle": LINES[split]}
+                axes.plot(*zip(*points, strict=True), lw=1.4 if split == "val" else 1.1, **look, **shape)
+        if any(_points(rows, term, split) for split in splits):
+            axes.plot([], [], label=_shortened(name), lw=3, color=look["color"])
+    if not splits:
+        return ""
+    if len(splits) > 1:
+        for split in splits:
+            axes.plot([], [], color=INK, linestyle=LINES[split], lw=1.4, label=split)
+    if panel.against_chance:
+        axes.axhline(CHANCE, linestyle=":", color=INK, lw=1.2, label="log 2 = chance")
+    _scale(axes, panel, max(getattr(row, across) for rows in runs.values() for row in rows))
+    _dress(axes, panel.title, {"epoch": "epoch", "images_seen": "pairs seen"}[across], panel.unit)
+    columns = 2 if max(len(name) for name in runs) > LONGEST // 2 else 3
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=columns, handlelength=1.6, **LEGEND)
+    return _inline_svg(figure, f"{term} of all runs by {across.replace('_', ' ')}")
+
+
+def _shortened(name: str) -> str:
+    """The beginning and the end of a long name."""
+    return name if len(name) <= LONGEST else f"{name[: LONGEST // 2 - 1]}…{name[-LONGEST // 2 :]}"
+
+
+def _scale(axes: Axes, panel: Panel, last: int) -> None:
+    if panel.terms[0] in OF_TRAINING:
+        axes.set_ylim(bottom=0)
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+        axes.yaxis.set_major_formatter("{x:g}")
+    axes.set_xlim(0, 1.02 * last)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
 
 
 def _dress(axes: Axes, title: str, across: str, up: str) -> None:

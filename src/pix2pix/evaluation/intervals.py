@@ -34,6 +34,14 @@ def mean_intervals(rows: Sequence[Mapping[str, float]], seed: int = 0) -> dict[s
     return found
 
 
+def mean_interval(values: Array, seed: int = 0) -> Interval | None:
+    """The same for one metric (n,); of differences of two models on the same images, the paired bootstrap's."""
+    if len(values) < 2 or not np.isfinite(values).all():
+        return None
+    low, high = percentiles(np.concatenate([weights @ values for weights in resampled(len(values), seed)]))
+    return float(low), float(high)
+
+
 def resampled(count: int, seed: int = 0) -> Iterator[Array]:
     """Blocks (R, count) of weights that add up to 1: how often each image was drawn, RESAMPLES rows in all."""
     rng = np.random.default_rng(seed)

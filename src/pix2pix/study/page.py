@@ -1,6 +1,5 @@
 """The evaluations of a study's jobs in; one page like the paper's figures, the figure as PNG, and the table out."""
 
-import csv
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,8 +13,8 @@ from pix2pix.data.pairs import find_pairs
 from pix2pix.data.sheets import Pixels, sheet
 from pix2pix.evaluation.evaluate import presented
 from pix2pix.evaluation.health import chosen
-from pix2pix.evaluation.intervals import percentiles, resampled
-from pix2pix.evaluation.metrics import HIGHER_IS_BETTER
+from pix2pix.evaluation.intervals import mean_interval
+from pix2pix.evaluation.records import COLUMNS, OF_THE_SET, Measured, read_evaluation
 from pix2pix.evaluation.report import render
 from pix2pix.files import write_text
 from pix2pix.model import load_model
@@ -24,25 +23,6 @@ from pix2pix.study.variants import QUESTIONS, Variant
 
 ROWS = 6  # of the figure
 Array = NDArray[np.float64]
-
-COLUMNS = {  # of the table: name -> (title, higher is better; None where neither is)
-    "label_accuracy": ("label accuracy", True),
-    "label_class_accuracy": ("class accuracy", True),
-    "label_iou": ("class IoU", True),
-    **{name: (name, better) for name, better in HIGHER_IS_BETTER.items()},
-    "gradient_ratio": ("gradient_ratio", None),
-    "fine_detail_ratio": ("fine_detail_ratio", None),
-    "source_dependence": ("source_dependence", None),
-}
-OF_THE_SET = (
-    "label_class_accuracy",
-    "label_iou",
-    "fid",
-    "kid",
-    "gradient_ratio",
-    "fine_detail_ratio",
-    "source_dependence",
-)
 
 
 def write_page(folder: Path, kind: str, jobs: Sequence[Job], notes: Sequence[str], split: str) -> dict[str, Any]:
@@ -63,9 +43,9 @@ def write_page(folder: Path, kind: str, jobs: Sequence[Job], notes: Sequence[str
         "table": table,
         "order": _order(variants, jobs, split, "label_accuracy") or _order(variants, jobs, split, "ssim"),
         "notes": list(notes),
-        "data": _evaluation(jobs[0], split)["data"],
-        "missing": _evaluation(jobs[0], split).get("missing", {}),
-        "ceiling": (_evaluation(jobs[0], split).get("labels") or {}).get("ceiling"),
+        "data": _evaluation(jobs[0], split).metrics["data"],
+        "missing": _evaluation(jobs[0], split).metrics.get("missing", {}),
+        "ceiling": (_evaluation(jobs[0], split).metrics.get("labels") or {}).get("ceiling"),
     }
     write_text(folder / f"{kind}.json", json.dumps(results, indent=2) + "\n")
     page = render(
@@ -87,22 +67,13 @@ def write_page(folder: Path, kind: str, jobs: Sequence[Job], notes: Sequence[str
 # ---- numbers ---------------------------------------------------------------------------------------------------
 
 
-def _evaluation(job: Job, split: str) -> dict[str, Any]:
-    path = job.run / "evaluation" / split / "metrics.json"
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
-
-
-def _values(job: Job, split: str, name: str) -> Array | None:
-    """One metric of all images of the split, in their order; None where it is not of single images."""
-    with (job.run / "evaluation" / split / "per_image.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    return np.array([float(row[name]) for row in rows]) if name in rows[0] else None
+def _evaluation(job: Job, split: str) -> Measured:
+    return read_evaluation(job.run / "evaluation" / split)
 
 
 def _mean_values(jobs: Sequence[Job], split: str, name: str) -> Array | None:
-    """The same, means over the jobs."""
-    own = [values for job in jobs if (values := _values(job, split, name)) is not None]
+    """One metric of all images of the split, in their order, means over the jobs; None where no single image has it."""
+    own = [values for job in jobs if (values := _evaluation(job, split).values.get(name)) is not None]
     return np.mean(own, axis=0) if len(own) == len(jobs) else None
 
 
@@ -112,32 +83,20 @@ def _row(jobs: Sequence[Job], split: str) -> dict[str, Any]:
     values: dict[str, float | None] = {}
     intervals: dict[str, list[float] | None] = {}
     seeds: dict[str, list[float]] = {}
-    evaluations = [_flat(_evaluation(job, split)) for job in jobs]
+    evaluations = [_evaluation(job, split) for job in jobs]
     for name in COLUMNS:
-        own = [one.get(name) for one in evaluations]
+        own = [one.numbers.get(name) for one in evaluations]
         if any(value is None for value in own):
             continue
         seeds[name] = [float(value) for value in own if value is not None]
         values[name] = float(np.mean(seeds[name]))
         mean = None if name in OF_THE_SET else _mean_values(jobs, split, name)
         if mean is not None and len(mean) > 1:
-            low, high = percentiles(np.concatenate([weights @ mean for weights in resampled(len(mean))]))
-            intervals[name] = [float(low), float(high)] if np.isfinite(mean).all() else None
-        elif len(jobs) == 1 and (one := _intervals(_evaluation(jobs[0], split)).get(name)):
+            ends = mean_interval(mean)
+            intervals[name] = None if ends is None else list(ends)
+        elif len(jobs) == 1 and (one := evaluations[0].intervals.get(name)):
             intervals[name] = list(one)
     return {"run": [str(job.run) for job in jobs], "values": values, "intervals": intervals, "seeds": seeds}
-
-
-def _flat(metrics: dict[str, Any]) -> dict[str, Any]:
-    labels = metrics.get("labels") or {}
-    named = {"label_accuracy": "pixel_accuracy", "label_class_accuracy": "class_accuracy", "label_iou": "iou"}
-    return metrics | (metrics.get("health") or {}) | {name: labels.get(inner) for name, inner in named.items()}
-
-
-def _intervals(metrics: dict[str, Any]) -> dict[str, Any]:
-    labels = (metrics.get("labels") or {}).get("intervals") or {}
-    named = {"label_class_accuracy": "class_accuracy", "label_iou": "iou"}
-    return metrics.get("intervals", {}) | {name: labels.get(inner) for name, inner in named.items()}
 
 
 def _best(table: dict[str, Any], name: str) -> str | None:
@@ -166,14 +125,14 @@ def _order(variants: Sequence[Variant], jobs: Sequence[Job], split: str, name: s
             assert first.paper is not None
             assert second.paper is not None
             difference = known[first] - known[second]
-            low, high = percentiles(np.concatenate([weights @ difference for weights in resampled(len(difference))]))
+            ends = mean_interval(difference)
             better, worse = (first, second) if difference.mean() > 0 else (second, first)
             theirs = first.paper.pixel_accuracy - second.paper.pixel_accuracy
             pairs.append(
                 {
                     "better": better.title,
                     "worse": worse.title,
-                    "clear": bool(low > 0 or high < 0),
+                    "clear": ends is not None and (ends[0] > 0 or ends[1] < 0),
                     "as_in_the_paper": bool((difference.mean() > 0) == (theirs > 0)),
                 }
             )
@@ -196,7 +155,7 @@ def _order(variants: Sequence[Variant], jobs: Sequence[Job], split: str, name: s
 def _said(jobs: Sequence[Job], variant: Variant, split: str) -> str:
     """What the first seed's health says of sharpness and source."""
     job = next(job for job in jobs if job.variant == variant)
-    sentences = (_evaluation(job, split).get("health") or {}).get("sentences") or {}
+    sentences = (_evaluation(job, split).metrics.get("health") or {}).get("sentences") or {}
     return " ".join(sentences[name] for name in ("sharpness", "source") if name in sentences)
 
 
