@@ -71,7 +71,9 @@ def test_two_runs_against_their_own_files(two: tuple[Path, Path], tmp_path: Path
         assert test["values"] == pytest.approx(means, rel=1e-4)
         assert means[test["best"]] == better(means.values())
         (difference,) = test["against"].values()
-        assert abs(difference["difference"]) == pytest.approx(abs(means["usual"] - means["plain"]), abs=1e-5 * means["usual"])
+        assert abs(difference["difference"]) == pytest.approx(
+            abs(means["usual"] - means["plain"]), abs=1e-5 * means["usual"]
+        )
         low, high = difference["interval"]
         assert low <= difference["difference"] <= high
         assert difference["clear"] == (low > 0 or high < 0)

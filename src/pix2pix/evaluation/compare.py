@@ -163,6 +163,8 @@ def _told_apart(records: Sequence[Record]) -> Iterator[str]:
         if len({getattr(one, field) for one in data.values()}) > 1:
             values = ", ".join(f"{name} {one.model_dump(mode='json')[field]}" for name, one in data.items())
             yield f"The runs were trained {what} ({values}): {so}."
+    if len({record.config.native for record in records}) > 1:
+        yield f"Some of the runs kept the pictures' own sizes and others did not: {so}."
     if len({(one.target_channels, one.target_type, one.target_range, one.mask_value) for one in data.values()}) > 1:
         yield f"The runs present their targets differently (channels, type, range or mask): {so}."
 
@@ -245,8 +247,10 @@ def _why_not_paired(measured: Mapping[str, Measured]) -> str | None:
     several = list(measured.values())
     if len({one.names for one in several}) > 1:
         return "these evaluations are of different images, so no run is called better by them"
-    for field, what in (("image_size", "sizes"), ("direction", "directions"), ("dropout", "settings of dropout")):
-        if len({str(one.metrics.get(field)) for one in several}) > 1:
+    sizes = {"whole" if one.metrics.get("full_size") else str(one.metrics.get("image_size")) for one in several}
+    others = ({str(one.metrics.get(field)) for one in several} for field in ("direction", "dropout"))
+    for values, what in zip((sizes, *others), ("sizes", "directions", "settings of dropout"), strict=True):
+        if len(values) > 1:
             return f"these evaluations are of different {what}, so no run is called better by them"
     return None
 
