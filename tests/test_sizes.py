@@ -79,7 +79,7 @@ def test_crops_are_windows_of_the_files(places: Path, tmp_path: Path, cache: str
                 height, width = SIZES[int(pairs[index].name)]
                 whole = source_of(height, width, int(pairs[index].name))
                 whole = np.pad(whole, ((0, max(0, SIDE - height)), (0, max(0, SIDE - width)), (0, 0)), mode="reflect")
-                crop = dataset._source.values.to_array(source)  # type: ignore[union-attr]
+                crop = dataset._sources[0].values.to_array(source)  # type: ignore[union-attr]
                 (top, *_), (left, *_), _ = np.nonzero(whole == crop[0, 0, 0])
                 assert np.array_equal(crop, whole[top : top + SIDE, left : left + SIDE])
                 assert np.array_equal(

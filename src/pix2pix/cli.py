@@ -251,12 +251,15 @@ def translate(
     output: Path,
     batch_size: int = 4,
     shard: str | None = None,
+    source_pattern: Annotated[list[str], Parameter(negative=())] = [],  # noqa: B006  # never changed
     dropout: bool = False,
     seed: int | None = None,
     device: Device = "auto",
     precision: Literal["32", "bf16"] = "32",
 ) -> None:
     """Translate images and folders of images; each output has its input's size and name.
+
+    A model of several sources takes one image, or one folder, of each, in the order of its training.
 
     Parameters
     ----------
@@ -270,6 +273,8 @@ def translate(
         Pictures of one size that are translated together.
     shard
         Part of the pictures, as i/n with i from 1 to n: for array jobs, which may share the output folder.
+    source_pattern
+        Names in the folders of several sources, such as {id}_t1.tif: one for all, or one for each.
     dropout
         Keep dropout on, the method's noise: another picture each time.
     seed
@@ -282,6 +287,7 @@ def translate(
     from pix2pix.inference.translate import translate as carry_out
 
     choices: dict[str, Any] = {"batch_size": batch_size, "shard": shard, "dropout": dropout, "seed": seed}
+    choices["source_pattern"] = source_pattern
     with _Counting("translating") as progress:
         result = carry_out(
             model, inputs, output=output, device=device, precision=precision, progress=progress, **choices

@@ -331,6 +331,11 @@ class Data(Section):
         return tuple(self.parts.get(str(number), Part()) for number in range(1, count + 1))
 
 
+def source_prefix(number: int, count: int) -> str:
+    """What the settings of one of `count` sources begin with, below `data.` and as flags."""
+    return "source_" if count == 1 else f"parts.{number}."
+
+
 def _of_one(name: str) -> str:
     plain = name.removeprefix("source_").replace("_", "-")
     return f"data.{name} is for pairs of one source: of several, give it of each that needs it, as --parts.2.{plain}"

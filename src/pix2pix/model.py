@@ -1,6 +1,7 @@
 """What is shipped: weights and their configuration <-> a folder or a hub repository; no flags, no pickle."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -12,10 +13,11 @@ import torch
 from pydantic import Field, ValidationError
 from torch import nn
 
-from pix2pix.config import Config, Data, Section, explain
+from pix2pix.config import Config, Part, Section, explain, source_prefix
 from pix2pix.data.labels import Labels
-from pix2pix.data.ranges import Side, Values
-from pix2pix.errors import ModelError
+from pix2pix.data.ranges import Values
+from pix2pix.data.sources import Source, known_sources
+from pix2pix.errors import ConfigError, ModelError
 from pix2pix.files import folder_atomically, write_atomically, write_text
 from pix2pix.networks import PatchGAN, make_generator, set_norm_statistics
 
@@ -68,17 +70,24 @@ class Model:
         return _channels(self.card.config.data.target_channels)
 
     @property
+    def sources(self) -> tuple[Source, ...]:
+        """Of each source, in the order in which they are stacked: its channels, and how they become numbers."""
+        return known_sources(self.card.config.data)
+
+    @property
     def source_values(self) -> Values | Labels:
-        """How the source's values become numbers in [-1, 1]."""
-        data = self.card.config.data
-        if data.source_kind == "labels":
-            return Labels(data.source_labels or (), data.label_tolerance)
-        return _values(self.card.config.data, "source")
+        """How the values of the only source become numbers in [-1, 1]."""
+        (source,) = self.sources
+        return source.values
 
     @property
     def target_values(self) -> Values:
         """How the output's numbers in [-1, 1] become values."""
-        return _values(self.card.config.data, "target")
+        data = self.card.config.data
+        assert not isinstance(data.target_range, str), "a card is checked when it is read"
+        if data.target_type is None or data.target_range is None:  # of before these were settings
+            return Values.of_type("uint8")
+        return Values(data.target_type, data.target_range)
 
     @property
     def size_multiple(self) -> int:
@@ -162,7 +171,7 @@ def describe_model(name: str | Path) -> dict[str, Any]:
         "depth": config.generator.depth,
         "parameters": sum(weights.numel() for weights in model.generator.parameters()),
         "channels": f"{model.in_channels} -> {model.out_channels}",
-        "source_values": model.source_values.describe(),
+        **_described(model.sources),
         "target_values": model.target_values.describe(),
         "direction": config.data.direction,
         "image_size": list(config.data.image_size),
@@ -215,17 +224,26 @@ def _read_card(path: Path) -> Card:
         raise ModelError(f"{path}: not a model card this version reads: {explain(error, Card)}") from None
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path}: cannot be read as a model card ({error})") from None
-    for side in ("source_channels", "target_channels"):
-        if getattr(card.config.data, side) is None:
-            raise ModelError(f"{path}: leaves config.data.{side} open, expected a number")
-    if card.config.data.network_channels is None:
-        raise ModelError(f"{path}: leaves config.data.source_labels open, expected the classes of label maps")
-    for side in ("source", "target"):
-        if isinstance(bounds := getattr(card.config.data, f"{side}_range"), str):
-            raise ModelError(f"{path}: config.data.{side}_range is {bounds}, expected numbers")
-        if bounds and len(bounds) not in (1, getattr(card.config.data, f"{side}_channels")):
+    data = card.config.data
+    target = Part.model_construct(channels=data.target_channels, range=data.target_range)
+    count = max(1, len(data.parts))
+    if list(data.parts) != [str(number) for number in range(1, len(data.parts) + 1)]:
+        raise ModelError(f"{path}: config.data.parts has {', '.join(data.parts)}, expected all numbers from 1")
+    try:
+        sources = data.sources(count)
+    except ConfigError as error:
+        raise ModelError(f"{path}: config: {error}") from None
+    named = {source_prefix(number, count): part for number, part in enumerate(sources, start=1)}
+    for prefix, part in {"target_": target, **named}.items():
+        if part.channels is None:
+            raise ModelError(f"{path}: leaves config.data.{prefix}channels open, expected a number")
+        if part.network_channels is None:
+            raise ModelError(f"{path}: leaves config.data.{prefix}labels open, expected the classes of label maps")
+        if isinstance(part.range, str):
+            raise ModelError(f"{path}: config.data.{prefix}range is {part.range}, expected numbers")
+        if part.range and len(part.range) not in (1, part.channels):
             raise ModelError(
-                f"{path}: config.data.{side}_range has {len(bounds)} bounds, expected one for each channel"
+                f"{path}: config.data.{prefix}range has {len(part.range)} bounds, expected one for each channel"
             )
     return card
 
@@ -277,11 +295,11 @@ def _load_weights(network: nn.Module, path: Path) -> None:
     network.load_state_dict(weights)
 
 
-def _values(data: Data, side: Side) -> Values:
-    """As settled by the training; models of before these were settings translate 8-bit pictures."""
-    dtype, bounds = (data.source_type, data.source_range) if side == "source" else (data.target_type, data.target_range)
-    assert not isinstance(bounds, str), "a card is checked when it is read"
-    return Values.of_type("uint8") if dtype is None or bounds is None else Values(dtype, bounds)
+def _described(sources: Sequence[Source]) -> dict[str, str]:
+    """Of the only source its values, or of each its channels and values, for people."""
+    if len(sources) == 1:
+        return {"source_values": sources[0].values.describe()}
+    return {f"source_{number}": source.describe() for number, source in enumerate(sources, start=1)}
 
 
 def _channels(count: int | None) -> int:
@@ -293,6 +311,9 @@ def _readme(card: Card) -> str:
     config = card.config
     measured = ", ".join(f"{name} {value:.4f}" for name, value in card.validation.items() if value is not None)
     height, width = config.data.image_size
+    count = max(1, len(config.data.parts))
+    inputs = ["INPUT"] if count == 1 else [f"SOURCE_{number}" for number in range(1, count + 1)]
+    picture = "image" if count == 1 else "[" + ", ".join(f"source_{number}" for number in range(1, count + 1)) + "]"
     return f"""---
 library_name: pix2pix
 pipeline_tag: image-to-image
@@ -304,10 +325,10 @@ Trained by the method of Isola et al. 2017 with pix2pix {card.pix2pix}: {config.
 {height}x{width}, {config.data.network_channels} to {config.data.target_channels} channels, epoch {card.epoch}.
 Validation: {measured or "no validation split"}.
 
-    pix2pix translate THIS_FOLDER INPUT --output DIR
+    pix2pix translate THIS_FOLDER {" ".join(inputs)} --output DIR
 
     import pix2pix
-    picture = pix2pix.Translator.from_pretrained("THIS_FOLDER")(image)
+    picture = pix2pix.Translator.from_pretrained("THIS_FOLDER")({picture})
 
 Batch norm uses the statistics of {"each image" if card.norm_statistics == "image" else "training (running averages)"}.
 All settings are in `{CARD}`.

@@ -85,7 +85,7 @@ def step_work(config: Config) -> StepWork:
     In the update order `exact` D judges the output anew for the generator's update; in `shared` it does not, and so
     runs one time less.
     """
-    source, target = config.data.source_channels or 3, config.data.target_channels or 3
+    source, target = config.data.network_channels or 3, config.data.target_channels or 3
     generator = unet_layers(config.generator, source, target, config.data.image_size)
     seen = target + (source if config.discriminator.conditional else 0)
     discriminator = patchgan_layers(config.discriminator, seen, config.data.image_size)
@@ -110,7 +110,7 @@ def discriminator_forwards(config: Config) -> int:
 
 def parameters(config: Config) -> int:
     """Weights of both networks' convolutions; norms and biases, less than a thousandth of them, are left out."""
-    source, target = config.data.source_channels or 3, config.data.target_channels or 3
+    source, target = config.data.network_channels or 3, config.data.target_channels or 3
     seen = target + (source if config.discriminator.conditional else 0)
     layers = unet_layers(config.generator, source, target, config.data.image_size)
     layers += patchgan_layers(config.discriminator, seen, config.data.image_size)

@@ -184,7 +184,7 @@ class _ConvolutionTimes(_Times):
         super().__init__()
         self.layers: list[Layer] = []
         data = config.data
-        source, target = data.source_channels or 3, data.target_channels or 3
+        source, target = data.network_channels or 3, data.target_channels or 3
         self.batch = config.training.batch_size
         generator = unet_layers(config.generator, source, target, data.image_size)
         discriminator = patchgan_layers(config.discriminator, source + target, data.image_size)

@@ -232,7 +232,7 @@ class DiskCache:
     def _key(self, index: int) -> int:
         """A number for the files as they are now; 0 if that cannot be told."""
         pair = self._pairs[index]
-        stamps = [stamp(file) for file in dict.fromkeys((pair.source.file, pair.target.file))]
+        stamps = [stamp(file) for file in dict.fromkeys(ref.file for ref in pair.refs)]
         return 0 if None in stamps else _hash("|".join(map(str, stamps)).encode())
 
     def _read(self, index: int) -> bool:
@@ -272,9 +272,8 @@ def _header(pairs: Sequence[Pair], entry: Entry, asked_channels: tuple[Any, ...]
     """What the pixels depend on besides the files' contents, padded to HEADER bytes."""
     digest = hashlib.sha256()
     for pair in pairs:
-        source, target = pair.source, pair.target
-        files = [os.path.abspath(file) for file in dict.fromkeys((source.file, target.file))]
-        digest.update(os.fsencode("\0".join([*files, str(source.half), str(target.half)]) + "\n"))
+        files = [os.path.abspath(file) for file in dict.fromkeys(ref.file for ref in pair.refs)]
+        digest.update(os.fsencode("\0".join([*files, *(str(ref.half) for ref in pair.refs)]) + "\n"))
     facts = {
         "pix2pix decoded pairs": FORMAT,
         "pairs": len(pairs),

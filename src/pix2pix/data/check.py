@@ -13,12 +13,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from pix2pix.config import Data
+from pix2pix.config import Data, source_prefix
 from pix2pix.data.findings import Findings, cache_folder, stamp
 from pix2pix.data.images import TYPES, ImageFacts
 from pix2pix.data.looks import MOST_COLOURS, Look, Outlines, Part, cell_size, look, shift
 from pix2pix.data.pairs import ImageRef, Pair, PairSet, find_pairs
-from pix2pix.errors import DataError
+from pix2pix.data.sheets import source_titles
 
 THREADS = max(1, min(4, os.cpu_count() or 1))
 AHEAD = 8 * THREADS
@@ -48,6 +48,18 @@ class SideReport:
     """The greatest."""
     colours: dict[str, int] | None
     """Where there are few enough for label maps: colour, as hexadecimal digits -> images with it, most first."""
+
+
+@dataclass(frozen=True)
+class PartReport:
+    """What the files of one of several sources hold; None where none can be read."""
+
+    channels: int | None
+    """As set, or of most files."""
+    type: str | None
+    """Of the values of most files."""
+    values: SideReport | None
+    """None unless decoded."""
 
 
 @dataclass(frozen=True)
@@ -84,15 +96,15 @@ class CheckReport:
     native_size: tuple[int, int] | None
     """(height, width), where all sources have the same."""
     source_channels: int | None
-    """Channels of the sources: as set, or of most files; None if none can be read."""
+    """Channels of the sources: as set, or of most files, of several together; None if none can be read."""
     target_channels: int | None
     """The same for the targets."""
     source_type: str | None
-    """Type of the sources' values, of most files; None if none can be read."""
+    """Type of the sources' values, of most files; None if none can be read, or if there are several sources."""
     target_type: str | None
     """The same for the targets."""
     sources: SideReport | None
-    """What the sources hold; None unless decoded."""
+    """What the sources hold; None unless decoded, or if there are several."""
     targets: SideReport | None
     """The same for the targets."""
     alignment: Alignment | None
@@ -107,6 +119,8 @@ class CheckReport:
     """SHA-256 over names and byte sizes."""
     bad: frozenset[tuple[str, str]]
     """(split, name) of the pairs that have problems."""
+    parts: tuple[PartReport, ...] = ()
+    """Of several sources, each."""
 
     @property
     def ok(self) -> bool:
@@ -146,6 +160,7 @@ class CheckReport:
             "target_type": self.target_type,
             "sources": vars(self.sources) if self.sources else None,
             "targets": vars(self.targets) if self.targets else None,
+            "parts": [vars(part) | {"values": vars(part.values) if part.values else None} for part in self.parts],
             "alignment": vars(alignment) | {"reliable": alignment.reliable} if alignment else None,
             "unusable_pairs": len(self.bad),
             "unmatched": [str(path) for path in self.unmatched],
@@ -157,17 +172,25 @@ class CheckReport:
             "fingerprint": self.fingerprint,
         }
 
+    def _sides(self) -> list[tuple[str, int | None, str | None, SideReport | None]]:
+        """(name, channels, type, values) of the source, or of each with a colon, and of the target."""
+        parts = self.parts or (PartReport(self.source_channels, self.source_type, self.sources),)
+        names = ["source"] if len(parts) == 1 else [f"{title}:" for title in source_titles(len(parts))]
+        return [
+            *((name, part.channels, part.type, part.values) for name, part in zip(names, parts, strict=True)),
+            ("target" if len(parts) == 1 else "target:", self.target_channels, self.target_type, self.targets),
+        ]
+
     def to_text(self) -> str:
         """The report for a reader: what is there, then what is wrong, the worst first; long lists are cut short."""
-        carved = f" ({' and '.join(self.carved)} carved from train)" if self.carved else ""
+        carved, unknown = f" ({' and '.join(self.carved)} carved from train)" if self.carved else "", "?"
         lines = [
             f"layout       {self.layout}",
             f"pairs        {_tally(self.counts)}{carved}",
             f"sizes        {_sizes(self.sizes)}",
-            f"channels     source {self.source_channels or '?'}, target {self.target_channels or '?'}",
-            f"values       source {_values(self.source_type, self.sources)}, "
-            f"target {_values(self.target_type, self.targets)}",
-            *_colours(self.sources, self.targets),
+            f"channels     {', '.join(f'{name} {channels or unknown}' for name, channels, _, _ in self._sides())}",
+            f"values       {', '.join(f'{name} {_values(kind, side)}' for name, _, kind, side in self._sides())}",
+            *_colours([(name.strip(":"), side) for name, _, _, side in self._sides()]),
             *([f"alignment    {_alignment(self.alignment)}"] if self.alignment else []),
             f"fingerprint  {self.fingerprint}",
             *([f"hint         {self.pairs.hint}"] if self.pairs.hint else []),
@@ -193,10 +216,9 @@ def check(data: Data, *, decode: bool = True, progress: Callable[[int, int], Non
     what is wrong with files is reported.
     """
     found = find_pairs(data)
-    if found.sources > 1:
-        raise DataError("several sources of a pair are found, but not yet used")
     pairs = [pair for split in found.splits.values() for pair in split]
-    tally, told = _Tally(holes=data.mask_value == "nan"), 0.0
+    data.sources(found.sources)  # refuses settings of another number of them
+    tally, told = _Tally(found.sources, holes=data.mask_value == "nan"), 0.0
     with Findings(cache_folder(data)) as findings:
         for done, (pair, looks, offset) in enumerate(_looks(pairs, decode, findings, data), start=1):
             tally.add(pair, looks, offset)
@@ -207,14 +229,24 @@ def check(data: Data, *, decode: bool = True, progress: Callable[[int, int], Non
 
 
 def _report(found: PairSet, pairs: Sequence[Pair], tally: "_Tally", data: Data) -> CheckReport:
-    source_channels, odd_sources = _channels("source", pairs, tally.source_channels, data.source_channels)
-    target_channels, odd_targets = _channels("target", pairs, tally.target_channels, data.target_channels)
-    source_type, other_sources = _types("source", pairs, tally.source_types)
-    target_type, other_targets = _types("target", pairs, tally.target_types)
+    asked = [*(part.channels for part in data.sources(found.sources)), data.target_channels]
+    prefixes = [*(source_prefix(number, found.sources) for number in range(1, found.sources + 1)), "target_"]
+    decoded = any(side.count for side in tally.sides)
+    reports: list[PartReport] = []
+    odd: list[Problem] = []
+    others: list[Problem] = []
+    for place, side in enumerate(tally.sides):
+        paths = [pair.refs[place].path for pair in pairs]
+        channels, odd_files = _channels(side.name, prefixes[place], paths, side.channels, asked[place])
+        kind, other_files = _types(side.name, paths, side.types)
+        odd, others = [*odd, *odd_files], [*others, *other_files]
+        reports.append(PartReport(channels, kind, side.report() if decoded else None))
+    *sources, target = reports
+    counts = [source.channels for source in sources]
+    single = sources[0] if len(sources) == 1 else None
     sizes = tally.sizes
-    problems = dict.fromkeys([*tally.problems, *odd_sources, *odd_targets, *other_sources, *other_targets])
+    problems = dict.fromkeys([*tally.problems, *odd, *others])
     troubled = {os.fspath(path) for path, _ in problems}
-    decoded = bool(tally.sides["source"].count or tally.sides["target"].count)
     return CheckReport(
         pairs=found,
         layout=found.layout,
@@ -222,12 +254,12 @@ def _report(found: PairSet, pairs: Sequence[Pair], tally: "_Tally", data: Data) 
         carved=found.carved,
         sizes={f"{height}x{width}": count for (height, width), count in sizes.most_common()},
         native_size=next(iter(sizes)) if len(sizes) == 1 else None,
-        source_channels=source_channels,
-        target_channels=target_channels,
-        source_type=source_type,
-        target_type=target_type,
-        sources=tally.sides["source"].report() if decoded else None,
-        targets=tally.sides["target"].report() if decoded else None,
+        source_channels=None if None in counts else sum(filter(None, counts)),
+        target_channels=target.channels,
+        source_type=single.type if single else None,
+        target_type=target.type,
+        sources=single.values if single else None,
+        targets=target.values,
         alignment=tally.alignment() if decoded else None,
         unmatched=found.unmatched,
         problems=tuple(problems),
@@ -237,8 +269,9 @@ def _report(found: PairSet, pairs: Sequence[Pair], tally: "_Tally", data: Data) 
             (split, pair.name)
             for split, inside in found.splits.items()
             for pair in inside
-            if pair.source.file in troubled or pair.target.file in troubled
+            if any(ref.file in troubled for ref in pair.refs)
         ),
+        parts=() if single else tuple(sources),
     )
 
 
@@ -253,7 +286,8 @@ def _looks(
 ) -> Iterator[tuple[Pair, _Looks, _Offset]]:
     """Each pair with a look at its files, in order; decoders leave the interpreter free, so threads share the work."""
     question = f"{'pixels' if decode else 'header'} by Pillow {version('pillow')}"
-    alpha = {data.source_channels, data.target_channels} & {2, 4} != set()  # is a channel as any other
+    counts = {data.source_channels, data.target_channels, *(part.channels for part in data.parts.values())}
+    alpha = counts & {2, 4} != set()  # is a channel as any other
     if alpha:
         question += ", alpha"
     waiting: deque[tuple[Pair, _Looks, _Question, Future[tuple[_Looks, _Offset]] | None]] = deque()
@@ -302,10 +336,7 @@ class _Question:
 
     @classmethod
     def about(cls, pair: Pair, question: str) -> "_Question":
-        files = {
-            ref.file: (f"{question}, halves" if ref.half else question, stamp(ref.file))
-            for ref in (pair.source, pair.target)
-        }
+        files = {ref.file: (f"{question}, halves" if ref.half else question, stamp(ref.file)) for ref in pair.refs}
         stamps = [stamped for _, stamped in files.values()]
         both = None if None in stamps else " ".join(map(str, stamps))
         return cls(files, (f"offset of {os.path.abspath(pair.target.file)} {pair.target.half}", both))
@@ -318,7 +349,7 @@ def _is_offset(answer: Any) -> bool:
 def _look_at_pair(pair: Pair, known: _Looks, decode: bool, alpha: bool) -> tuple[_Looks, _Offset]:
     """The looks that are not known, and the target's offset. Of known files outlines are drawn anew."""
     looks, outlines = {}, {}
-    for file, halved in {ref.file: ref.half is not None for ref in (pair.source, pair.target)}.items():
+    for file, halved in {ref.file: ref.half is not None for ref in pair.refs}.items():
         if file in known and known[file].facts is None:
             continue  # it would be the same again
         looks[file], outlines[file] = _look(file, halved, decode, alpha)
@@ -336,9 +367,12 @@ def _offset(pair: Pair, looks: _Looks, outlines: dict[str, Outlines]) -> _Offset
 
 
 class _SideTally:
-    """What the images of one side come to."""
+    """What the images of one side, a source or the target, come to, in a few bytes for each pair."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.channels = array("L")  # of each pair, 0 where unknown
+        self.types = array("B")  # place in TYPES, counted from 1
         self.low, self.high, self.count = float("inf"), float("-inf"), 0
         self.colours: Counter[str] | None = Counter()
 
@@ -360,13 +394,11 @@ class _SideTally:
 class _Tally:
     """What all looks come to, in a few bytes for each pair. With `holes`, NaN in a target is no defect."""
 
-    def __init__(self, *, holes: bool) -> None:
+    def __init__(self, sources: int, *, holes: bool) -> None:
         self.holes = holes
         self.sizes: Counter[tuple[int, int]] = Counter()
-        self.source_channels, self.target_channels = array("L"), array("L")  # of each pair, 0 where unknown
-        self.source_types, self.target_types = array("B"), array("B")  # place in TYPES, counted from 1
+        self.sides = [_SideTally(name) for name in [*source_titles(sources), "target"]]
         self.source_digests, self.target_digests = array("Q"), array("Q")  # 0 where unknown or flat
-        self.sides: dict[Side, _SideTally] = {"source": _SideTally(), "target": _SideTally()}
         self.offsets: dict[int, tuple[int, int]] = {}  # place of the pair -> pixels (down, right)
         self.compared = 0
         self.problems: list[Problem] = []
@@ -381,44 +413,40 @@ class _Tally:
                 if part.flat:
                     what = f"its {part.half} half is" if part.half else "is"
                     self.warnings.append(Problem(Path(file), f"{what} one flat colour"))
-        source, target = looks[pair.source.file].facts, looks[pair.target.file].facts
-        self.source_channels.append(source.channels if source else 0)
-        self.target_channels.append(target.channels if target else 0)
-        self.source_types.append(TYPES.index(source.dtype) + 1 if source else 0)
-        self.target_types.append(TYPES.index(target.dtype) + 1 if target else 0)
+        facts = [looks[ref.file].facts for ref in pair.refs]
+        for side, known in zip(self.sides, facts, strict=True):
+            side.channels.append(known.channels if known else 0)
+            side.types.append(TYPES.index(known.dtype) + 1 if known else 0)
+        source, target = facts[0], facts[-1]
         self._add_parts(pair, looks)
         if offset:
-            self.offsets[len(self.source_channels) - 1] = offset
+            self.offsets[len(self.source_digests) - 1] = offset
         if source:
             self.sizes[source.height, source.width] += 1
         if source and target:
             self.compared += 1
-        if source and target and _other_size(source, target):
-            self.problems.append(
-                Problem(
-                    pair.source.path,
-                    f"is {_size(source)} (HxW), but its target {pair.target.path} is {_size(target)}; "
-                    "the two images of a pair need one size",
+        for ref, known in zip(pair.sources, facts, strict=False):
+            if known and target and _other_size(known, target):
+                self.problems.append(
+                    Problem(
+                        ref.path,
+                        f"is {_size(known)} (HxW), but its target {pair.target.path} is {_size(target)}; "
+                        f"the {'two ' if len(facts) == 2 else ''}images of a pair need one size",
+                    )
                 )
-            )
 
     def _add_parts(self, pair: Pair, looks: _Looks) -> None:
-        parts = []
-        sides: tuple[tuple[Side, ImageRef, array[int]], ...] = (
-            ("source", pair.source, self.source_digests),
-            ("target", pair.target, self.target_digests),
-        )
-        for side, ref, digests in sides:
-            part = looks[ref.file].part(ref.half)
-            parts.append(part)
-            digests.append(part.digest if part and not part.flat else 0)
+        *sources, target = parts = [looks[ref.file].part(ref.half) for ref in pair.refs]
+        self.source_digests.append(_digest(sources))
+        self.target_digests.append(_digest([target]))
+        for side, ref, part in zip(self.sides, pair.refs, parts, strict=True):
             if part:
-                self.sides[side].add(part)
-                self._add_odd_values(ref, part, looks[ref.file], known=self.holes and side == "target")
-        if parts[0] and parts[1] and parts[0].digest == parts[1].digest and not parts[0].flat:
-            self.warnings.append(
-                Problem(pair.source.path, f"{pair.name}: its source and its target are the same image")
-            )
+                side.add(part)
+                self._add_odd_values(ref, part, looks[ref.file], known=self.holes and side.name == "target")
+            if part and target and part is not target and part.digest == target.digest and not part.flat:
+                self.warnings.append(
+                    Problem(ref.path, f"{pair.name}: its {side.name} and its target are the same image")
+                )
 
     def _add_odd_values(self, ref: ImageRef, part: Part, found: Look, *, known: bool) -> None:
         """Values that are no numbers, unless they are known holes."""
@@ -438,6 +466,14 @@ class _Tally:
             else (0, 0)
         )
         return Alignment(len(self.offsets), self.compared, (across[0], across[1]))
+
+
+def _digest(parts: Sequence[Part | None]) -> int:
+    """64 bits of an image, or of several together; 0 where one is unknown or all are flat."""
+    known = [part for part in parts if part is not None]
+    if len(known) < len(parts) or all(part.flat for part in known):
+        return 0
+    return known[0].digest if len(known) == 1 else hash(tuple(part.digest for part in known)) & (2**64 - 1)
 
 
 def _size(facts: ImageFacts) -> str:
@@ -500,33 +536,32 @@ def _shifted(pairs: Sequence[Pair], tally: _Tally) -> list[Problem]:
 
 
 def _channels(
-    side: Literal["source", "target"], pairs: Sequence[Pair], channels: Sequence[int], asked: int | None
+    side: str, prefix: str, paths: Sequence[Path], channels: Sequence[int], asked: int | None
 ) -> tuple[int | None, list[Problem]]:
     """The channels of one side, and the files that have others, unless they will be converted."""
     tally = Counter(filter(None, channels))
     if asked or not tally:
         return asked, []
     most, count = tally.most_common(1)[0]
-    reason = f"but {count} of {tally.total()} {side}s have {most}; set --{side}-channels 1 or 3 to convert"
+    flag = f"--{prefix.replace('_', '-')}channels"
+    reason = f"but {count} of {tally.total()} {_files_of(side)} have {most}; set {flag} 1 or 3 to convert"
     return most, [
-        Problem(getattr(pair, side).path, f"has {has} channel{'s' if has > 1 else ''}, {reason}")
-        for pair, has in zip(pairs, channels, strict=True)
+        Problem(path, f"has {has} channel{'s' if has > 1 else ''}, {reason}")
+        for path, has in zip(paths, channels, strict=True)
         if has not in (0, most)
     ]
 
 
-def _types(
-    side: Literal["source", "target"], pairs: Sequence[Pair], types: Sequence[int]
-) -> tuple[str | None, list[Problem]]:
+def _types(side: str, paths: Sequence[Path], types: Sequence[int]) -> tuple[str | None, list[Problem]]:
     """The type of one side's values, and the files that have another."""
     tally = Counter(filter(None, types))
     if not tally:
         return None, []
     most, count = tally.most_common(1)[0]
-    reason = f"but {count} of {tally.total()} {side}s hold {TYPES[most - 1]}: save all in one type"
+    reason = f"but {count} of {tally.total()} {_files_of(side)} hold {TYPES[most - 1]}: save all in one type"
     return TYPES[most - 1], [
-        Problem(getattr(pair, side).path, f"holds {TYPES[has - 1]} values, {reason}")
-        for pair, has in zip(pairs, types, strict=True)
+        Problem(path, f"holds {TYPES[has - 1]} values, {reason}")
+        for path, has in zip(paths, types, strict=True)
         if has not in (0, most)
     ]
 
@@ -569,13 +604,20 @@ def _values(kind: str | None, side: SideReport | None) -> str:
     return f"{kind or '?'}{f' from {side.low:g} to {side.high:g}' if side else ''}"
 
 
-def _colours(sources: SideReport | None, targets: SideReport | None, most: int = 8) -> list[str]:
+def _files_of(side: str) -> str:
+    """`sources`; `images of source 2`."""
+    return f"images of {side}" if " " in side else f"{side}s"
+
+
+def _colours(sides: Sequence[tuple[str, SideReport | None]], most: int = 8) -> list[str]:
     lines = []
-    for name, side in (("source", sources), ("target", targets)):
+    for name, side in sides:
         if side and side.colours:
             shown = " ".join(list(side.colours)[:most])
             more = f" and {len(side.colours) - most} more" if len(side.colours) > most else ""
-            lines.append(f"colours      {name}s have {len(side.colours)} in all, as label maps do: {shown}{more}")
+            lines.append(
+                f"colours      {_files_of(name)} have {len(side.colours)} in all, as label maps do: {shown}{more}"
+            )
     return lines
 
 

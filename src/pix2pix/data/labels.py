@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pix2pix.config import Data
+from pix2pix.config import Data, Part
 from pix2pix.data import images
 from pix2pix.data.pairs import ImageRef, Pair
 from pix2pix.errors import DataError
@@ -84,10 +84,20 @@ class Labels:
 
 
 def labels_of(data: Data, train: Sequence[Pair], progress: Callable[[int, int], None] | None = None) -> Labels:
-    """The classes that the settings name, or else all that the sources of `train` hold. Raises DataError."""
-    if data.source_labels is not None:
-        return Labels(data.source_labels, data.label_tolerance)
-    refs: list[ImageRef] = [pair.source for pair in train]
+    """The classes of the only source; as `part_labels`."""
+    return part_labels(data.sources(1)[0], [pair.source for pair in train], progress=progress)
+
+
+def part_labels(
+    part: Part,
+    refs: Sequence[ImageRef],
+    prefix: str = "source_",
+    progress: Callable[[int, int], None] | None = None,
+) -> Labels:
+    """The classes that the settings name, or else all that these label maps hold. Raises DataError."""
+    if part.labels is not None:
+        return Labels(part.labels, part.label_tolerance)
+    flag = "--" + prefix.replace("_", "-")
     known: set[tuple[int, ...]] = set()
     for done, ref in enumerate(refs, start=1):
         values = images.read(ref.path, ref.half)
@@ -99,13 +109,13 @@ def labels_of(data: Data, train: Sequence[Pair], progress: Callable[[int, int], 
             raise DataError(
                 f"{ref.path}: brings the sources to more than {MOST} colours, so they are no label maps as they are "
                 "(JPEG blurs colours): name the classes and how far pixels may be from them, as in "
-                "--source-labels '#0000aa,#ff0000' --label-tolerance 60"
+                f"{flag}labels '#0000aa,#ff0000' {'--' if prefix == 'source_' else flag}label-tolerance 60"
             )
         if progress is not None:
             progress(done, len(refs))
     if len({len(levels) for levels in known}) > 1:
         raise DataError("some of the sources are gray and some in colour: save all label maps in one way")
-    return Labels(tuple(_name(levels) for levels in sorted(known)), data.label_tolerance)
+    return Labels(tuple(_name(levels) for levels in sorted(known)), part.label_tolerance)
 
 
 def _different(values: Array) -> tuple[NDArray[np.float64], Array, Array]:

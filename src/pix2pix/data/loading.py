@@ -3,8 +3,9 @@
 import math
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,14 +15,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from pix2pix.config import Augment, Config, Data, MaskValue, Native
+from pix2pix.config import Augment, Config, Data, MaskValue, Native, source_prefix
 from pix2pix.data import images
 from pix2pix.data.augment import Array, Draw, Size, augmented, draw, nearest, resized
 from pix2pix.data.cache import Choice, DiskCache, Entry, MemoryCache, choose_cache, open_cache
-from pix2pix.data.labels import Labels, labels_of
+from pix2pix.data.labels import Labels
 from pix2pix.data.pairs import ImageRef, Pair
-from pix2pix.data.ranges import Side, Values, holes, refuse_gaps, values_of
+from pix2pix.data.ranges import Values, holes, refuse_gaps, values_of
 from pix2pix.data.reflection import extended
+from pix2pix.data.sheets import abreast
+from pix2pix.data.sources import known_sources, values_of_sources
 from pix2pix.errors import DataError
 
 Key = tuple[int, int]
@@ -51,26 +54,26 @@ class Batch:
         return Batch(self.source.pin_memory(), self.target.pin_memory(), self.index.pin_memory(), mask)
 
 
-def read_pair(pair: Pair, *, alpha: tuple[bool, bool] = (False, False)) -> tuple[Array, Array]:
-    """The files of a pair -> source and target (H, W, C), each of its own type, of one size. Raises DataError.
+def read_pair(pair: Pair, *, alpha: Sequence[bool] = ()) -> tuple[Array, ...]:
+    """The files of a pair -> its sources, then its target, (H, W, C), each of its own type, all of one size.
 
-    `alpha` says of source and target whether an alpha channel is a channel as any other.
+    `alpha` says of each whether an alpha channel is a channel as any other. Raises DataError.
     """
-    source_ref, target_ref = pair.source, pair.target
-    if source_ref.path == target_ref.path and source_ref.half and target_ref.half and alpha[0] == alpha[1]:
-        both = images.read(source_ref.path, alpha=alpha[0])  # decoded once
-        return (
-            images.take_half(both, source_ref.half, source_ref.path),
-            images.take_half(both, target_ref.half, target_ref.path),
-        )
-    source = images.read(source_ref.path, source_ref.half, alpha=alpha[0])
-    target = images.read(target_ref.path, target_ref.half, alpha=alpha[1])
-    if source.shape[:2] != target.shape[:2]:
-        raise DataError(
-            f"{source_ref.path}: is {source.shape[0]}x{source.shape[1]} (HxW), but its target {target_ref.path} "
-            f"is {target.shape[0]}x{target.shape[1]}; the two images of a pair need one size"
-        )
-    return source, target
+    refs = pair.refs
+    alpha = alpha or [False] * len(refs)
+    source, target = refs[0], refs[-1]
+    if source.path == target.path and source.half and target.half and alpha[0] == alpha[1]:
+        both = images.read(source.path, alpha=alpha[0])  # decoded once
+        return tuple(images.take_half(both, half, source.path) for half in (source.half, target.half))
+    *sources, wanted = (images.read(ref.path, ref.half, alpha=takes) for ref, takes in zip(refs, alpha, strict=True))
+    for ref, values in zip(refs, sources, strict=False):
+        if values.shape[:2] != wanted.shape[:2]:
+            raise DataError(
+                f"{ref.path}: is {values.shape[0]}x{values.shape[1]} (HxW), but its target {target.path} is "
+                f"{wanted.shape[0]}x{wanted.shape[1]}; the {'two ' if len(refs) == 2 else ''}images of a pair need one "
+                "size"
+            )
+    return *sources, wanted
 
 
 # ---- the data set ------------------------------------------------------------------------------------------
@@ -80,6 +83,7 @@ class PairDataset(Dataset[Example]):
     """Pairs as tensors in [-1, 1]: jittered and mirrored with `augment`, otherwise resized to image_size.
 
     `source_values` and `target_values` say how files' values become numbers; by default by the range of their type.
+    Of several sources, stacked by channel, there is one of each.
     `load_size` is the size before the crop. With `native` each pair keeps its own, is continued by reflection where a
     crop would not fit, and is cropped at random with `augment`, in its middle without. With `full_size` there is no
     crop at all, and pairs of one size make a batch. With a `cache`, which may be set at any time, files are decoded
@@ -93,9 +97,9 @@ class PairDataset(Dataset[Example]):
         pairs: Sequence[Pair],
         *,
         image_size: Size,
-        source_channels: int | None = None,
+        source_channels: int | Sequence[int | None] | None = None,
         target_channels: int | None = None,
-        source_values: Values | Labels | None = None,
+        source_values: Values | Labels | Sequence[Values | Labels] | None = None,
         target_values: Values | None = None,
         mask_value: MaskValue | None = None,
         augment: Augment | None = None,
@@ -112,26 +116,34 @@ class PairDataset(Dataset[Example]):
         self._fixed = load_size if isinstance(load_size, tuple) and augment and augment.jitter else image_size
         self.mask_value = mask_value
         np.empty(KEPT_BLOCK, np.uint8)
-        self._source = _Side("source", source_channels, source_values, self.pairs[0].source)
-        self._target = _Side("target", target_channels, target_values, self.pairs[0].target, mask_value)
-        types = self._source.values.dtype, self._target.values.dtype
+        refs = self.pairs[0].sources
+        asked = source_channels if isinstance(source_channels, Sequence) else [source_channels] * len(refs)
+        values = source_values if isinstance(source_values, Sequence) else [source_values] * len(refs)
+        self._sources = tuple(
+            _Side(source_prefix(number, len(refs)), *side)
+            for number, side in enumerate(zip(asked, values, refs, strict=True), start=1)
+        )
+        self._target = _Side("target_", target_channels, target_values, self.pairs[0].target, mask_value)
+        self._sides = (*self._sources, self._target)
+        self._kept = _above(side.kept for side in self._sides)  # of a decoded pair
+        self._shown = _above(side.count for side in self._sources)  # of a batch's source
         sizes = self._fixed if self._native is None else _before_crop(self._native, image_size, full_size)
-        self.entry = _entry(self._source.stored, self._target.stored, types, sizes)
-        """Of the decoded pairs: source above target, before the crop."""
+        self.entry = _entry(self._kept[-1].stop, [side.values.dtype for side in self._sides], sizes)
+        """Of the decoded pairs: sources above target, before the crop."""
 
     @property
     def source_channels(self) -> int:
-        """Channels of the source in a batch: the files', or one for each class."""
-        return self._source.count
+        """Channels of the source in a batch: the files', or one for each class, of several together."""
+        return self._shown[-1].stop
+
+    @property
+    def source_widths(self) -> tuple[int, ...]:
+        """The same of each source."""
+        return tuple(side.count for side in self._sources)
 
     @property
     def target_channels(self) -> int:
         return self._target.count
-
-    @property
-    def classes(self) -> tuple[str, ...] | None:
-        """Of label maps."""
-        return self._source.values.classes if isinstance(self._source.values, Labels) else None
 
     @property
     def smallest(self) -> Size:
@@ -158,7 +170,6 @@ class PairDataset(Dataset[Example]):
 
     def _batch(self, keys: Sequence[Key]) -> Batch:
         """Crops of bytes become numbers on their way into the batch, so that each is touched once."""
-        count = self._source.stored
         size = self.entry.of(keys[0][1])[1:] if self.full_size else self.image_size
         source, target = (
             np.empty((len(keys), channels, *size), np.float32)
@@ -168,12 +179,12 @@ class PairDataset(Dataset[Example]):
         for n, (epoch, index) in enumerate(keys):
             pixels = self._decoded(index) if self.cache is None else self.cache.pixels(index, self._decoded)
             drawn = self._drawn(epoch, index)
-            classes = isinstance(self._source.values, Labels)
-            crop = augmented(pixels[:count], drawn, size, whole=classes)
-            self._source.values.scale_into(source[n], crop)
-            if drawn.light is not None:
-                source[n] = source[n] * np.float32(drawn.light[0]) + np.float32(drawn.light[1])
-            crop = augmented(pixels[count:], drawn, size, whole=mask is not None)
+            for side, kept, shown in zip(self._sources, self._kept, self._shown, strict=False):
+                numbers = source[n, shown]
+                side.values.scale_into(numbers, augmented(pixels[kept], drawn, size, whole=side.whole))
+                if drawn.light is not None and (side.values.dtype == "uint8" or len(self._sources) == 1):
+                    numbers[...] = numbers * np.float32(drawn.light[0]) + np.float32(drawn.light[1])
+            crop = augmented(pixels[self._kept[-1]], drawn, size, whole=self._target.whole)
             hole = holes(crop, self.mask_value)
             self._target.values.scale_into(target[n], crop)
             if mask is not None and hole is not None:
@@ -192,30 +203,32 @@ class PairDataset(Dataset[Example]):
         return draw(rng, (height, width), self.image_size, self.augment)
 
     def _decoded(self, index: int) -> Array:
-        """The files of a pair -> (C, H, W) before the crop, source above target."""
+        """The files of a pair -> (C, H, W) before the crop, sources above target."""
         pair, shape = self.pairs[index], self.entry.of(index)
-        source, target = read_pair(pair, alpha=(self._source.alpha, self._target.alpha))
-        source, target = self._source.of(source, pair.source.path), self._target.of(target, pair.target.path)
-        if self._native is not None and source.shape[:2] != tuple(self._native[index]):
+        read = read_pair(pair, alpha=[side.alpha for side in self._sides])
+        if self._native is not None and read[0].shape[:2] != tuple(self._native[index]):
             raise DataError(f"{pair.source.path}: has changed its size since this began: run the same command again")
         stacked = np.empty(shape, self.entry.dtype)
-        for pixels, place in (
-            (source, stacked[: self._source.stored]),
-            (target, stacked[self._source.stored :]),
-        ):
-            classes = pixels is source and isinstance(self._source.values, Labels)
+        for side, kept, values, ref in zip(self._sides, self._kept, read, pair.refs, strict=True):
+            pixels, place = side.of(values, ref.path), stacked[kept]
             if self._native is not None:
                 place[...] = extended(pixels.transpose(2, 0, 1), shape[1:])
-            elif classes or (pixels is target and self.mask_value is not None):
+            elif side.whole:
                 place[...] = nearest(pixels.transpose(2, 0, 1), shape[1:])
             else:
                 place[...] = resized(images.planes(pixels), shape[1:]).numpy()
         return stacked
 
     def picture(self, source: Tensor) -> images.Pixels:
-        """A source (C, H, W) of a batch -> (H, W, 1 or 3) uint8 to look at."""
-        values = self._source.values
-        return values.picture(source) if isinstance(values, Labels) else images.picture(source)
+        """A source (C, H, W) of a batch -> (H, W, 1 or 3) uint8 to look at, of several side by side."""
+        return abreast(self.pictures(source))
+
+    def pictures(self, source: Tensor) -> list[images.Pixels]:
+        """The same of each source."""
+        return [
+            side.values.picture(source[shown]) if isinstance(side.values, Labels) else images.picture(source[shown])
+            for side, shown in zip(self._sources, self._shown, strict=True)
+        ]
 
 
 def make_dataset(
@@ -228,12 +241,13 @@ def make_dataset(
     full_size: bool = False,
 ) -> PairDataset:
     """The data set of one split as the settings say; `augment` and `load_size` are None but for training."""
+    parts, values = data.sources(len(pairs[0].sources)), values_of_sources(data, pairs)
     dataset = PairDataset(
         pairs,
         image_size=data.image_size,
-        source_channels=data.source_channels,
+        source_channels=[part.channels for part in parts],
         target_channels=data.target_channels,
-        source_values=labels_of(data, pairs) if data.source_kind == "labels" else values_of(data, "source", pairs),
+        source_values=values,
         target_values=values_of(data, "target", pairs),
         mask_value=data.mask_value,
         augment=augment,
@@ -241,9 +255,9 @@ def make_dataset(
         full_size=full_size,
         seed=seed,
     )
-    asked: tuple[Any, ...] = (data.source_channels, data.target_channels)
-    if data.source_kind == "labels":
-        asked = (*asked, dataset.classes, data.label_tolerance)
+    asked: tuple[Any, ...] = (*(part.channels for part in parts), data.target_channels)
+    for labels in (one for one in values if isinstance(one, Labels)):
+        asked = (*asked, labels.classes, labels.tolerance)
     if data.mask_value is not None:
         asked = (*asked, "mask", data.mask_value)
     dataset.cache = open_cache(data, dataset.pairs, dataset.entry, asked)
@@ -253,22 +267,22 @@ def make_dataset(
 def planned_cache(config: Config, pairs: Sequence[Pair]) -> Choice:
     """Where the training pairs will be kept by settings that leave no channels open."""
     data, load_size = config.data, config.load_size
-    assert data.source_channels is not None
     assert data.target_channels is not None
     size: Size | NDArray[np.int64]
     if load_size == "native":
         size = _before_crop(native_sizes(pairs), data.image_size)
     else:
         size = load_size if config.augment.jitter else data.image_size
-    labels = data.source_kind == "labels"
-    types = "uint8" if labels else data.source_type or "uint8", data.target_type or "uint8"
-    entry = _entry(1 if labels else data.source_channels, data.target_channels, types, size)
+    sources = known_sources(data)
+    types = [*(source.values.dtype for source in sources), data.target_type or "uint8"]
+    kept = sum(1 if isinstance(source.values, Labels) else source.channels for source in sources)
+    entry = _entry(kept + data.target_channels, types, size)
     return choose_cache(data, len(pairs), entry)
 
 
-def _entry(source_channels: int, target_channels: int, types: tuple[str, str], size: Size | NDArray[np.int64]) -> Entry:
+def _entry(channels: int, types: Sequence[str], size: Size | NDArray[np.int64]) -> Entry:
     """Decoded pairs of one size, or each of its own, (N, 2)."""
-    channels, dtype = source_channels + target_channels, np.result_type(*types)
+    dtype = np.result_type(*types)
     if isinstance(size, tuple):
         return Entry((channels, *size), dtype)
     height, width = size[size.prod(axis=1).argmax()].tolist()
@@ -291,23 +305,26 @@ def _before_crop(sizes: NDArray[np.int64], image_size: Size, full_size: bool = F
 
 
 class _Side:
-    """The channels and the type of one side: as asked for, or as its first file's, which all others must equal."""
+    """The channels and the type of one image of each pair: as asked for, or as its first file's, which all others must
+    equal. Its settings begin with `prefix`.
+    """
 
     def __init__(
         self,
-        side: Side,
+        prefix: str,
         asked: int | None,
         values: Values | Labels | None,
         first: ImageRef,
         mask: MaskValue | None = None,
     ) -> None:
         self.mask = mask
-        self.side, self.asked, self.first = side, asked, first.path
+        self.prefix, self.asked, self.first = prefix, asked, first.path
         self.count = asked or images.probe(first.path).channels
-        self.stored = self.count  # channels of a decoded pair
+        self.kept = self.count  # channels of a decoded pair
         self.values = values or Values.of_type(images.probe(first.path).dtype)
         if isinstance(self.values, Labels):
-            self.stored, self.count = 1, len(self.values.classes)
+            self.kept, self.count = 1, len(self.values.classes)
+        self.whole = mask is not None or isinstance(self.values, Labels)  # no pixels are mixed
         self.alpha = asked in (2, 4)
 
     def of(self, pixels: Array, path: Path) -> Array:
@@ -328,9 +345,14 @@ class _Side:
         if has != self.count:
             raise DataError(
                 f"{path}: has {_channels(has)}, expected {self.count} as in {self.first}; "
-                f"set --{self.side}-channels 1 or 3 to convert"
+                f"set --{self.prefix.replace('_', '-')}channels 1 or 3 to convert"
             )
         return pixels
+
+
+def _above(channels: Iterable[int]) -> tuple[slice, ...]:
+    """The places of images with so many channels, one above the other."""
+    return tuple(slice(start, end) for start, end in pairwise([0, *accumulate(channels)]))
 
 
 def _channels(count: int) -> str:

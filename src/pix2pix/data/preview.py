@@ -11,7 +11,7 @@ from pix2pix.config import Config, Data
 from pix2pix.data import images
 from pix2pix.data.loading import make_dataset, read_pair
 from pix2pix.data.pairs import Pair, PairSet, find_pairs
-from pix2pix.data.sheets import Pixels, fitted, sheet
+from pix2pix.data.sheets import Pixels, fitted, sheet, source_titles
 from pix2pix.errors import ConfigError, DataError
 
 MOST = 200  # pairs on one sheet
@@ -37,7 +37,7 @@ def preview(
     augmented: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Preview:
-    """Write a PNG of `count` pairs that `seed` picks from `split`, or from all: source | target.
+    """Write a PNG of `count` pairs that `seed` picks from `split`, or from all: its sources | target.
 
     With `augmented`, two draws of jitter and mirroring stand beside each pair, at image_size as training sees them.
     Calls progress(done, total). Raises ConfigError or DataError, and then writes nothing.
@@ -52,13 +52,15 @@ def preview(
         cells.append([*_pictures(pair, config.data), *(next(draws) if draws else [])])
         if progress is not None:
             progress(len(cells), len(chosen))
-    titles = ["source", "target", *["source, drawn", "target, drawn"] * (DRAWS if augmented else 0)]
+    sides = [*source_titles(len(chosen[0][1].sources)), "target"]
+    titles = [*sides, *[f"{side}, drawn" for side in sides] * (DRAWS if augmented else 0)]
     images.write(output, _grid(cells, titles))
     return Preview(output, tuple(f"{split_name}/{pair.name}" for split_name, pair in chosen))
 
 
 def _pictures(pair: Pair, data: Data) -> list[Pixels]:
-    alpha = data.source_channels in (2, 4), data.target_channels in (2, 4)
+    asked = [*(part.channels for part in data.sources(len(pair.sources))), data.target_channels]
+    alpha = [channels in (2, 4) for channels in asked]
     return [images.shown(values) for values in read_pair(pair, alpha=alpha)]
 
 
@@ -86,7 +88,7 @@ def _draws(pairs: Sequence[Pair], config: Config, seed: int) -> Iterator[list[Pi
     dataset = make_dataset(pairs, data, config.augment, config.load_size, seed)
     for index in range(len(pairs)):
         drawn = [dataset[epoch, index] for epoch in range(1, DRAWS + 1)]
-        yield [cell for source, target, _ in drawn for cell in (dataset.picture(source), images.picture(target))]
+        yield [cell for source, target, _ in drawn for cell in (*dataset.pictures(source), images.picture(target))]
 
 
 def _grid(cells: Sequence[Sequence[Pixels]], titles: Sequence[str]) -> Pixels:

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pix2pix.config import Bounds, Data, MaskValue, ValueRange
+from pix2pix.config import Bounds, Data, MaskValue, Part
 from pix2pix.data import images
 from pix2pix.data.pairs import ImageRef, Pair
 from pix2pix.errors import ConfigError, DataError
@@ -102,35 +102,48 @@ def type_bounds(dtype: str) -> tuple[float, float] | None:
 def values_of(
     data: Data, side: Side, pairs: Sequence[Pair], progress: Callable[[int, int], None] | None = None
 ) -> Values:
-    """What the settings say of one side, with bounds measured on `pairs` where they leave that open.
+    """What the settings say of the target or the only source; as `part_values`."""
+    if side == "source":
+        return part_values(data.sources(1)[0], [pair.source for pair in pairs], progress=progress)
+    part = Part.model_construct(channels=data.target_channels, range=data.target_range, type=data.target_type)
+    refs = [pair.target for pair in pairs]
+    return _within(part_values(part, refs, "target_", mask=data.mask_value, progress=progress))
 
-    The files' type, if the settings do not know it, is that of the first. Raises DataError or ConfigError.
+
+def part_values(
+    part: Part,
+    refs: Sequence[ImageRef],
+    prefix: str = "source_",
+    *,
+    mask: MaskValue | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Values:
+    """What the settings say of one image of each pair, with bounds measured on `refs` where they leave that open.
+
+    The files' type, if the settings do not know it, is that of the first. Messages call the settings by `prefix`.
+    Raises DataError or ConfigError.
     """
-    dtype: str | None = getattr(data, f"{side}_type")
-    asked: ValueRange | None = getattr(data, f"{side}_range")
-    channels: int | None = getattr(data, f"{side}_channels")
-    dtype = dtype or images.probe(getattr(pairs[0], side).path).dtype
-    if asked is None:
-        asked = "type" if dtype == "uint8" else "measured"
+    dtype: str = part.type or images.probe(refs[0].path).dtype
+    asked = part.range or ("type" if dtype == "uint8" else "measured")
     if not isinstance(asked, str):
-        return _within(Values(dtype, asked), side)
+        return Values(dtype, asked)
     if asked == "type":
         bounds = type_bounds(dtype)
         if bounds is None:
+            what = "targets" if prefix == "target_" else "sources"
             raise ConfigError(
-                f"data.{side}_range type: the {side}s hold {dtype} values, which have no full range; "
-                f"use measured, percentile or --{side}-range=LOW,HIGH"
+                f"data.{prefix}range type: the {what} hold {dtype} values, which have no full range; "
+                f"use measured, percentile or --{prefix.replace('_', '-')}range=LOW,HIGH"
             )
         return Values(dtype, (bounds,))
-    refs: list[ImageRef] = [getattr(pair, side) for pair in pairs]
-    arrays = _arrays(refs, channels, data.mask_value if side == "target" else None, progress)
+    arrays = _arrays(refs, part.channels, mask, progress)
     return Values(dtype, _measured(arrays) if asked == "measured" else _percentiles(arrays, len(refs)))
 
 
-def _within(values: Values, side: Side) -> Values:
+def _within(values: Values) -> Values:
     """Raises ConfigError for targets' bounds that their type cannot hold: outputs could not be written."""
     limits = type_bounds(values.dtype)
-    if side == "target" and limits is not None:
+    if limits is not None:
         for low, high in values.bounds:
             if low < limits[0] or high > limits[1]:
                 raise ConfigError(

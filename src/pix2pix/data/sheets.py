@@ -35,6 +35,18 @@ def sheet(rows: Sequence[Sequence[Pixels]], titles: Sequence[str]) -> Pixels:
     return result
 
 
+def source_titles(count: int) -> list[str]:
+    """Of the columns for each of a pair's sources."""
+    return ["source"] if count == 1 else [f"source {number}" for number in range(1, count + 1)]
+
+
+def abreast(pictures: Sequence[Pixels]) -> Pixels:
+    """Pictures (H, W, 1 or 3) of one height, side by side; one alone as it is."""
+    if len(pictures) == 1:
+        return pictures[0]
+    return np.concatenate([_coloured(picture) for picture in pictures], axis=1)
+
+
 def enlarged(picture: Pixels) -> Pixels:
     """(H, W, C) -> the same with every pixel repeated, for a longer side of at least LEGIBLE pixels."""
     factor = -(-LEGIBLE // max(picture.shape[:2]))

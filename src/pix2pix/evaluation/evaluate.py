@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from pix2pix.config import SMALLEST_SIDE, Data, Native, explain, smallest_discriminated
 from pix2pix.data import images
 from pix2pix.data.check import check
-from pix2pix.data.labels import Labels
 from pix2pix.data.loading import Batch, PairDataset, make_dataset, make_loader
 from pix2pix.data.pairs import MANIFEST, Pair, PairSet, describe_unmatched, find_pairs
+from pix2pix.data.sheets import source_titles
+from pix2pix.data.sources import refuse_other_count, settled
 from pix2pix.errors import ConfigError, DataError, ModelError
 from pix2pix.evaluation.features import BEYOND, Judges, make_judges
 from pix2pix.evaluation.health import Health, examine, thumbnails
@@ -200,12 +201,13 @@ def presented(pairs: Sequence[Pair], model: Model, *, full_size: bool = False) -
     """Pairs at the model's image_size, as its training presented them, or at full size; of a training that kept their
     own sizes, without `full_size`, their middles. Raises DataError for other channels than the model was trained on.
     """
-    source, target = model.source_values, model.target_values
-    types = {"source_type": source.dtype, "target_type": target.dtype}
-    ranges = {"target_range": target.bounds} | ({} if isinstance(source, Labels) else {"source_range": source.bounds})
-    data = model.card.config.data.model_copy(update={"cache": "none", **types, **ranges})
+    refuse_other_count(pairs, len(model.sources))
+    target = {"target_type": model.target_values.dtype, "target_range": model.target_values.bounds}
+    data = settled(model.card.config.data, [source.values for source in model.sources])
+    data = data.model_copy(update={"cache": "none", **target})
     if not model.card.converts:
-        data = data.model_copy(update={"source_channels": None, "target_channels": None})
+        parts = {number: part.model_copy(update={"channels": None}) for number, part in data.parts.items()}
+        data = data.model_copy(update={"source_channels": None, "target_channels": None, "parts": parts})
     load_size: Native | None = "native" if model.card.config.native else None
     dataset = make_dataset(pairs, data, None, load_size, 0, full_size=full_size)
     if full_size and min(dataset.smallest) < _least(model):
@@ -214,9 +216,12 @@ def presented(pairs: Sequence[Pair], model: Model, *, full_size: bool = False) -
             f"{pairs[0].source.path} and the others of its split: the least height and width are {height}x{width}, and "
             f"measuring them whole takes {_least(model)} pixels a side: remove the small pairs"
         )
-    for side, has, needs, ref in (
-        ("source", dataset.source_channels, model.in_channels, pairs[0].source),
-        ("target", dataset.target_channels, model.out_channels, pairs[0].target),
+    for side, has, needs, ref in zip(
+        [*source_titles(len(model.sources)), "target"],
+        [*dataset.source_widths, dataset.target_channels],
+        [*(source.width for source in model.sources), model.out_channels],
+        pairs[0].refs,
+        strict=True,
     ):
         if has != needs:
             raise DataError(f"{ref.path}: the {side} has {has} channels, but the model was trained on {needs}")
@@ -307,7 +312,7 @@ def baselines(
         mean = total / count.clamp(min=1)
         name = "mean_colour" if dataset.full_size else "mean_target"
         found[name] = _baseline(dataset, lambda batch: mean.expand_as(batch.target))
-    if dataset.source_channels == dataset.target_channels:
+    if dataset.source_widths == (dataset.target_channels,):
         found["source"] = _baseline(dataset, lambda batch: batch.source)
     return found, torch.cat(known) if known else None
 

@@ -136,7 +136,7 @@ def _distances(pixels: Pixels, palette: Sequence[Colour]) -> NDArray[np.float64]
 
 def labels_of(pair: Pair, palette: Sequence[Colour], size: tuple[int, int]) -> Tensor:
     """The source of a pair -> (H, W) classes, each pixel's nearest colour, brought to `size` without mixing any."""
-    source, _ = read_pair(pair)
+    source = read_pair(pair)[0]
     if source.shape[2] != len(palette[0]):
         raise DataError(f"{pair.source.path}: has {source.shape[2]} channels, and the palette {len(palette[0])}")
     classes = torch.from_numpy(_distances(source, palette).argmin(axis=-1))

@@ -5,11 +5,11 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, overload
 
 import numpy as np
 import torch
@@ -20,7 +20,9 @@ from torch import Tensor, nn
 from pix2pix.data import images
 from pix2pix.data.labels import Labels
 from pix2pix.data.pairs import IMAGE_SUFFIXES
-from pix2pix.data.ranges import refuse_gaps
+from pix2pix.data.patterns import naming
+from pix2pix.data.ranges import Values, refuse_gaps
+from pix2pix.data.sources import Source, counted
 from pix2pix.errors import ConfigError, DataError, ModelError
 from pix2pix.inference.engine import Precision, prepare
 from pix2pix.inference.sizes import AnySize, Size
@@ -60,30 +62,76 @@ class Translator:
         """
         return cls(load_model(name), device=choose_device(device), dropout=dropout, precision=precision)
 
-    def __call__(self, picture: Picture) -> Picture:
+    @overload
+    def __call__(self, picture: Picture) -> Picture: ...
+
+    @overload
+    def __call__(self, picture: Sequence[Any]) -> Any: ...
+
+    def __call__(self, picture: Any) -> Any:
         """Translate one picture, or a batch as a tensor; the same kind comes back.
+
+        A model of several sources takes a list of them, in the order of its training: PIL images, arrays and tensors
+        (C, H, W) of each source's type. A PIL image or a tensor comes back where all of them are such, else an array.
 
         PIL image (gray or RGB); array (H, W) or (H, W, C); tensor (C, H, W) or (N, C, H, W). Arrays and tensors hold
         values of the source's type, and values of the target's come back; or, where the source is not float32 itself,
         floating numbers in [-1, 1], and such come back. Raises ModelError for a wrong number of channels, ValueError
         or TypeError for anything else that is not such a picture.
         """
+        if isinstance(picture, list | tuple):
+            return self._several(picture)
+        if len(self.model.sources) > 1:
+            raise ModelError(f"expected a list of pictures: {self.needs()}")
         if isinstance(picture, Image.Image):
             return self._pil(picture)
         if isinstance(picture, np.ndarray):
-            return self._array(picture)  # type: ignore[return-value]  # of the dtype that came in
+            return self._array(picture)
         if isinstance(picture, Tensor):
             return self._tensor(picture)
         raise TypeError(f"expected a PIL image, an array or a tensor, got {type(picture).__name__}")
 
-    def read(self, path: Path) -> Tensor:
-        """File -> (in, H, W), as training presented it. Raises DataError for what does not fit the model."""
-        if isinstance(labels := self.model.source_values, Labels):
-            return labels.to_tensor(images.read(path), path)
-        values, channels, dtype = self.model.source_values, self.model.in_channels, self.model.source_values.dtype
-        pixels = images.read(path, alpha=self.model.card.converts and channels in (2, 4))
-        if pixels.dtype.name != dtype:
-            raise DataError(f"{path}: holds {pixels.dtype.name} values, but the model translates {dtype}: convert it")
+    def read(self, *paths: Path) -> Tensor:
+        """The file of each source -> (in, H, W), as training presented it.
+
+        Raises DataError for what does not fit the model.
+        """
+        converts = self.model.card.converts
+        pictures = {}
+        for path, source in zip(paths, self.model.sources, strict=True):
+            alpha = converts and source.channels in (2, 4) and not isinstance(source.values, Labels)
+            pictures[path] = images.read(path, alpha=alpha)
+        return self._stacked(pictures.values(), pictures)
+
+    def needs(self) -> str:
+        """What a model of several sources takes, in words."""
+        sources = self.model.sources
+        each = ", ".join(f"source {number} with {source.describe()}" for number, source in enumerate(sources, start=1))
+        return f"the model makes one output of {counted(len(sources))}, in this order: {each}"
+
+    def _stacked(self, pictures: Iterable[images.Values], names: Iterable[Path]) -> Tensor:
+        """(H, W, C) of each source -> (in, H, W), stacked. Raises DataError for what does not fit the model."""
+        parts: list[Tensor] = []
+        first = None
+        for values, name, source in zip(pictures, names, self.model.sources, strict=True):
+            parts.append(self._presented(values, name, source))
+            first = first or name
+            if parts[-1].shape[1:] != parts[0].shape[1:]:
+                sizes = ["{}x{}".format(*part.shape[1:]) for part in (parts[-1], parts[0])]
+                raise DataError(
+                    f"{name}: is {sizes[0]} (HxW), but {first} is {sizes[1]}; the sources of one picture need one size"
+                )
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _presented(self, pixels: images.Values, path: Path, source: Source) -> Tensor:
+        """(H, W, C) of one source -> (channels, H, W). Raises DataError."""
+        values, channels = source
+        if isinstance(values, Labels):
+            return values.to_tensor(pixels, path)
+        if pixels.dtype.name != values.dtype:
+            raise DataError(
+                f"{path}: holds {pixels.dtype.name} values, but the model translates {values.dtype}: convert it"
+            )
         refuse_gaps(pixels, path)
         if self.model.card.converts:
             pixels = images.with_channels(pixels, channels, str(path))
@@ -92,6 +140,20 @@ class Translator:
                 f"{path}: has {pixels.shape[2]} channels, but the model translates {channels}; convert it first"
             )
         return values.to_tensor(pixels)
+
+    def _several(self, pictures: Sequence[Any]) -> Any:
+        """One picture for each source -> their one output."""
+        if len(pictures) != len(self.model.sources):
+            raise ModelError(f"got {len(pictures)} pictures, but {self.needs()}")
+        target = self.model.target_values
+        arrays = [_values_of(picture) for picture in pictures]
+        names = [Path(f"picture {number}") for number in range(1, len(pictures) + 1)]
+        output = target.to_array(self.translate(self._stacked(arrays, names)[None])[0])
+        if all(isinstance(picture, Tensor) for picture in pictures):
+            return images.planes(output).contiguous().to(pictures[0].device)
+        if all(isinstance(picture, Image.Image) for picture in pictures) and _fits_pil(target, output.shape[2]):
+            return images.to_pil(output)
+        return output[..., 0] if output.shape[2] == 1 else output
 
     def write(self, path: Path, output: Tensor) -> None:
         """(out, H, W) in [-1, 1] -> a file of the target's type and units. Raises DataError."""
@@ -103,7 +165,7 @@ class Translator:
             ("takes", source, 3 if isinstance(source, Labels) else self.model.in_channels),
             ("gives", target, self.model.out_channels),
         ):
-            if values.dtype != "uint8" or channels not in (1, 3):
+            if not _fits_pil(values, channels):
                 raise ModelError(
                     f"the model {side} {channels} channels of {values.dtype}, which no PIL image holds: use arrays"
                 )
@@ -167,8 +229,8 @@ class Translator:
 
     def of_any_size(self, network: nn.Module) -> AnySize:
         """The model's generator, as it is or prepared, for pictures of any size."""
-        labels = self.model.card.config.data.source_kind == "labels"
-        return AnySize(network, self.model.size_multiple, self.presented_size, nearest=labels)
+        sources = [(source.width, isinstance(source.values, Labels)) for source in self.model.sources]
+        return AnySize(network, self.model.size_multiple, self.presented_size, sources)
 
     def presented_size(self, size: Size) -> Size:
         """(H, W) of a picture -> (H, W) at which the generator sees it, before padding."""
@@ -176,6 +238,25 @@ class Translator:
         if scale is None:
             return self.model.card.config.data.image_size
         return max(1, round(size[0] * scale[0])), max(1, round(size[1] * scale[1]))
+
+
+def _fits_pil(values: Values | Labels, channels: int) -> bool:
+    return values.dtype == "uint8" and channels in (1, 3)
+
+
+def _values_of(picture: Any) -> images.Values:
+    """A PIL image, an array (H, W) or (H, W, C), or a tensor (C, H, W) -> (H, W, C)."""
+    if isinstance(picture, Image.Image):
+        return images.from_pil(picture)
+    if isinstance(picture, Tensor) and picture.ndim == 3:
+        return picture.detach().permute(1, 2, 0).contiguous().cpu().numpy()
+    if isinstance(picture, np.ndarray) and picture.ndim in (2, 3):
+        return np.array(picture[..., None] if picture.ndim == 2 else picture, order="C")
+    shape = f" of shape {tuple(picture.shape)}" if isinstance(picture, np.ndarray | Tensor) else ""
+    raise TypeError(
+        f"expected a PIL image, an array (H, W) or (H, W, C), or a tensor (C, H, W) of each source, "
+        f"got {type(picture).__name__}{shape}"
+    )
 
 
 # ---- files and folders -----------------------------------------------------------------------------------------
@@ -186,7 +267,12 @@ class Job:
     """One picture to translate: where it is and what its translation is called, relative to the output folder."""
 
     input: Path
+    """Of several sources, the first."""
     name: Path
+    more: tuple[Path, ...] = ()
+    """Of several sources, the others."""
+    problem: str = ""
+    """Why there is nothing to translate."""
 
 
 def find_jobs(inputs: Sequence[Path], output: Path, written: tuple[str, int] = ("uint8", 3)) -> list[Job]:
@@ -194,13 +280,69 @@ def find_jobs(inputs: Sequence[Path], output: Path, written: tuple[str, int] = (
 
     Raises DataError for what is absent, empty or would collide.
     """
-    jobs = [job for entry in inputs for job in _jobs_of(entry, output, written)]
+    return _apart([job for entry in inputs for job in _jobs_of(entry, output, written)], output)
+
+
+def find_stacked_jobs(
+    inputs: Sequence[Path],
+    output: Path,
+    written: tuple[str, int] = ("uint8", 3),
+    patterns: Sequence[str] = (),
+) -> list[Job]:
+    """A file of each source, or a folder of each, whose images go together by name -> one job for each output.
+
+    `patterns` are those of `--source-pattern`, one for all or one for each. An image that lacks a partner is a job
+    with a problem. Raises DataError or ConfigError.
+    """
+    if all(entry.is_file() for entry in inputs):
+        first, *more = (next(_jobs_of(entry, output, written)) for entry in inputs)
+        return _apart([Job(first.input, first.name, tuple(job.input for job in more))], output)
+    for entry in inputs:
+        if entry.is_file():
+            raise DataError(f"{entry}: is a file, but other sources are folders; give a folder of each, or a file")
+    if len(patterns) not in (0, 1, len(inputs)):
+        raise ConfigError(f"--source-pattern is given {len(patterns)} times for {counted(len(inputs))}")
+    each: list[str | None] = [*patterns] * (len(inputs) if len(patterns) == 1 else 1) or [None] * len(inputs)
+    found: dict[str, dict[int, list[Job]]] = {}
+    jobs: list[Job] = []
+    for place, (entry, pattern) in enumerate(zip(inputs, each, strict=True)):
+        name_of = naming(pattern, IMAGE_SUFFIXES)
+        for job in _jobs_of(entry, output, written):
+            name = name_of(os.fspath(job.input.relative_to(entry)))
+            if name is None:
+                jobs.append(replace(job, problem=f"{job.input}: does not fit the pattern {pattern}"))
+            else:
+                found.setdefault(name, {}).setdefault(place, []).append(job)
+    for name, of_folders in found.items():
+        jobs += _joined(name, of_folders, inputs)
+    if all(job.problem for job in jobs):
+        raise DataError(f"{jobs[0].problem}; no image of {inputs[0]} has a partner in every other folder")
+    return _apart(jobs, output)
+
+
+def _joined(name: str, of_folders: dict[int, list[Job]], inputs: Sequence[Path]) -> Iterator[Job]:
+    """The images of one name -> a job, or one with a problem for each of them."""
+    same = [job for jobs in of_folders.values() if len(jobs) > 1 for job in jobs]
+    absent = [str(entry) for place, entry in enumerate(inputs) if place not in of_folders]
+    for job in same:
+        others = ", ".join(str(other.input) for other in same if other is not job)
+        yield replace(job, problem=f"{job.input}: has one name, {name}, with {others}; keep one")
+    if absent:
+        for (job,) in (jobs for jobs in of_folders.values() if len(jobs) == 1):
+            yield replace(job, problem=f"{job.input}: has no partner {name} in {' and '.join(absent)}")
+    if not (same or absent):
+        first, *more = (of_folders[place][0] for place in range(len(inputs)))
+        yield Job(first.input, first.name, tuple(job.input for job in more))
+
+
+def _apart(jobs: list[Job], output: Path) -> list[Job]:
+    """The jobs. Raises DataError where translations would replace each other, or what they are made of."""
     seen: dict[Path, Path] = {}
-    for job in jobs:
+    for job in (job for job in jobs if not job.problem):
         target = output / job.name
         if target in seen:
             raise DataError(f"{seen[target]} and {job.input} would both become {target}; translate them one by one")
-        if target.exists() and target.samefile(job.input):
+        if target.exists() and any(target.samefile(file) for file in (job.input, *job.more)):
             raise DataError(f"{job.input}: its translation would replace it; choose another --output")
         seen[target] = job.input
     return jobs
@@ -272,15 +414,26 @@ def translate_files(
     *,
     batch_size: int = 4,
     shard: Shard = Shard(),  # noqa: B008  # a tuple
+    patterns: Sequence[str] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> Translated:
     """Translate images and folders into `output`, under the inputs' names, each file whole.
 
+    For a model of several sources the inputs are one file, or one folder, of each, matched by name or `patterns`.
     Neighbours of one size go through the generator together. An image that cannot be read or does not fit the model
     does not stop the others. Calls progress(done, total). Raises DataError where there is nothing to translate.
     """
     model = translator.model
-    jobs = shard.of(find_jobs(inputs, output, (model.target_values.dtype, model.out_channels)))
+    kind = (model.target_values.dtype, model.out_channels)
+    if len(model.sources) == 1:
+        if patterns:
+            raise ConfigError("--source-pattern matches the folders of several sources, and the model has one")
+        jobs = shard.of(find_jobs(inputs, output, kind))
+    else:
+        if len(inputs) != len(model.sources):
+            given = "1 input" if len(inputs) == 1 else f"{len(inputs)} inputs"
+            raise ConfigError(f"got {given}, but {translator.needs()}; give one file or one folder of each")
+        jobs = shard.of(find_stacked_jobs(inputs, output, kind, patterns))
     written: list[Path] = []
     failed: list[tuple[Path, str]] = []
     writing: list[Future[Path]] = []
@@ -314,7 +467,13 @@ def _batches(
 ) -> Iterator[list[tuple[Job, Tensor]]]:
     """Read the jobs' images and group neighbours of one size; what cannot be used is added to `failed`."""
     batch: list[tuple[Job, Tensor]] = []
-    for job, reading in _ahead(jobs, translator.read, pool, batch_size):
+
+    def read(job: Job) -> Tensor:
+        if job.problem:
+            raise DataError(job.problem)
+        return translator.read(job.input, *job.more)
+
+    for job, reading in _ahead(jobs, read, pool, batch_size):
         try:
             source = reading.result()
         except DataError as error:
@@ -329,12 +488,12 @@ def _batches(
 
 
 def _ahead(
-    jobs: Sequence[Job], read: Callable[[Path], Tensor], pool: Executor, count: int
+    jobs: Sequence[Job], read: Callable[[Job], Tensor], pool: Executor, count: int
 ) -> Iterator[tuple[Job, Future[Tensor]]]:
     """The jobs in order, each with its reading under way, and that of `count` more."""
     waiting: deque[tuple[Job, Future[Tensor]]] = deque()
     for job in jobs:
-        waiting.append((job, pool.submit(read, job.input)))
+        waiting.append((job, pool.submit(read, job)))
         if len(waiting) > count:
             yield waiting.popleft()
     yield from waiting
@@ -347,6 +506,7 @@ def translate(
     output: str | Path,
     batch_size: int = 4,
     shard: str | None = None,
+    source_pattern: str | Sequence[str] = (),
     dropout: bool = False,
     seed: int | None = None,
     device: str = "auto",
@@ -356,8 +516,9 @@ def translate(
     """Load a model and translate images and folders into `output`: `pix2pix translate` in Python.
 
     `shard`, such as "2/8", takes the second of eight parts of the pictures; the others may run at the same time, into
-    the same folder. `seed` repeats a picture made with `dropout`. Raises ConfigError, ModelError or DataError with one
-    sentence.
+    the same folder. A model of several sources takes one file, or one folder, of each; `source_pattern`, one for all or
+    one for each, says how names in folders go together. `seed` repeats a picture made with `dropout`.
+    Raises ConfigError, ModelError or DataError with one sentence.
     """
     if batch_size < 1:
         raise ConfigError(f"--batch-size {batch_size}: expected 1 or more")
@@ -370,4 +531,10 @@ def translate(
     if precision not in ("32", "bf16"):
         raise ConfigError(f"--precision {precision}: expected 32 or bf16")
     translator = Translator.from_pretrained(model, device=device, dropout=dropout, precision=precision)
-    return translate_files(translator, places, Path(output), batch_size=batch_size, shard=part, progress=progress)
+    patterns = [source_pattern] if isinstance(source_pattern, str) else list(source_pattern)
+    for pattern in patterns:
+        if pattern.count("{id}") != 1:
+            raise ConfigError(f"--source-pattern {pattern}: write {{id}} once where the picture's name stands")
+    return translate_files(
+        translator, places, Path(output), batch_size=batch_size, shard=part, patterns=patterns, progress=progress
+    )

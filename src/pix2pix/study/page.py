@@ -181,7 +181,7 @@ def _figure(
             images.read(first[variant].run / "evaluation" / split / "outputs" / f"{pairs[index].name}.png")
             for variant in variants
         )
-        rows.append([images.picture(source), images.picture(target), *outputs])
+        rows.append([dataset.picture(source), images.picture(target), *outputs])
     titles = ["source", "target", *(variant.title for variant in variants)]
     return rows, titles, ([pairs[index].name for index in shown], [pair.name for pair in pairs])
 

@@ -223,7 +223,8 @@ def seconds_per_update(config: Config, *, threads: int | None = None, updates: i
     try:
         data = config.data.model_copy(
             update={
-                "source_channels": config.data.source_channels or 3,
+                "source_channels": config.data.network_channels or 3,
+                "parts": {},
                 "target_channels": config.data.target_channels or 3,
             }
         )

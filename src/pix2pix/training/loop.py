@@ -22,7 +22,7 @@ from pix2pix.config import Config, Optimizer
 from pix2pix.data import images
 from pix2pix.data.loading import PairLoader, make_dataset, make_loader
 from pix2pix.data.pairs import Pair
-from pix2pix.data.sheets import fitted, sheet
+from pix2pix.data.sheets import fitted, sheet, source_titles
 from pix2pix.errors import ConfigError, Interrupted, RunError
 from pix2pix.evaluation.features import Judges, make_judges
 from pix2pix.evaluation.metrics import ACCURACIES, HIGHER_IS_BETTER, ImageScore, mean_scores, score
@@ -250,12 +250,12 @@ class Trainer:
         rows = []
         for index, output in outputs.items():
             source, target, _ = self.val_loader.dataset[0, index]
-            shown = self.val_loader.dataset.picture(source)
+            shown = self.val_loader.dataset.pictures(source)
             most = max(LARGEST_SAMPLE, *self.config.data.image_size)
-            rows.append([fitted(one, most) for one in (shown, images.picture(output), images.picture(target))])
+            rows.append([fitted(one, most) for one in (*shown, images.picture(output), images.picture(target))])
         path = self.folder / "samples" / f"epoch_{self.progress.epoch:04}.png"
         path.parent.mkdir(exist_ok=True)
-        images.write(path, sheet(rows, ("source", "output", "target")))
+        images.write(path, sheet(rows, [*source_titles(len(rows[0]) - 2), "output", "target"]))
 
     def _samples_are_due(self) -> bool:
         training, epoch = self.config.training, self.progress.epoch

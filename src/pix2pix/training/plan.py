@@ -11,9 +11,10 @@ import torch
 from pix2pix.config import SMALLEST_SIDE, Augment, Config, Data, Training, resolved_depth, smallest_discriminated
 from pix2pix.data import images
 from pix2pix.data.check import CheckReport
-from pix2pix.data.labels import Labels, labels_of
+from pix2pix.data.labels import Labels
 from pix2pix.data.loading import native_sizes, part_of
 from pix2pix.data.ranges import Side, Values, values_of
+from pix2pix.data.sources import known_sources, settled, values_of_sources
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.machine import choose_device, choose_precision
 
@@ -67,6 +68,8 @@ def make_plan(config: Config, report: CheckReport, progress: Callable[[int, int]
             },
         }
     )
+    if config.augment.photometric:
+        _refuse_light(values.data)
     if generator.bottleneck_norm and generator.norm == "batch":
         _refuse_single_pairs(training, report.counts.get("train", 0))
     if config.native:
@@ -78,7 +81,8 @@ def make_plan(config: Config, report: CheckReport, progress: Callable[[int, int]
         config=values,
         scale=(1.0, 1.0) if config.native else scale,
         counts=dict(report.counts),
-        converts=bool(data.source_channels or data.target_channels),
+        converts=bool(data.source_channels or data.target_channels)
+        or any(part.channels for part in data.parts.values()),
         smallest=(min(h for h, _ in sizes), min(w for _, w in sizes)) if config.native else data.image_size,
         sizes=sizes,
     )
@@ -106,24 +110,40 @@ def _refuse_small_pictures(config: Config, report: CheckReport) -> None:
 
 def _settled(data: Data, report: CheckReport, progress: Callable[[int, int], None] | None) -> Data:
     """Channels, types and ranges as the files have them."""
-    settled = data.model_copy(
+    train = report.pairs.splits.get("train", ())
+    data = data.model_copy(
         update={
-            "source_channels": data.source_channels or report.source_channels,
             "target_channels": data.target_channels or report.target_channels,
-            "source_type": report.source_type,
             "target_type": report.target_type,
+            **_of_sources(data, report),
         }
     )
-    train = report.pairs.splits.get("train", ())
-    found: dict[str, Any] = {"target_range": values_of(settled, "target", train, progress).bounds}
-    if data.source_kind == "labels":
-        labels = labels_of(settled, train, progress)
-        found["source_labels"] = labels.classes
-        for pair in (pair for split, pairs in report.pairs.splits.items() if split != "train" for pair in pairs):
-            labels.of(images.read(pair.source.path, pair.source.half), pair.source.path)
-    else:
-        found["source_range"] = values_of(settled, "source", train, progress).bounds
-    return settled.model_copy(update=found)
+    data = data.model_copy(update={"target_range": values_of(data, "target", train, progress).bounds})
+    values = values_of_sources(data, train, progress)
+    others = [pair for split, pairs in report.pairs.splits.items() if split != "train" for pair in pairs]
+    for place, labels in ((n, one) for n, one in enumerate(values) if isinstance(one, Labels)):
+        for ref in (pair.sources[place] for pair in others):
+            labels.of(images.read(ref.path, ref.half), ref.path)
+    return settled(data, values)
+
+
+def _of_sources(data: Data, report: CheckReport) -> dict[str, Any]:
+    """Channels and types of the sources, as settings."""
+    if not report.parts:
+        return {"source_channels": data.source_channels or report.source_channels, "source_type": report.source_type}
+    parts = zip(data.sources(len(report.parts)), report.parts, strict=True)
+    return {
+        "parts": {
+            str(number): part.model_copy(update={"channels": part.channels or found.channels, "type": found.type})
+            for number, (part, found) in enumerate(parts, start=1)
+        }
+    }
+
+
+def _refuse_light(data: Data) -> None:
+    """Raises ConfigError where photometric changes have nothing to change."""
+    if data.parts and not any(part.type == "uint8" and part.kind == "image" for part in data.parts.values()):
+        raise ConfigError("augment.photometric changes those of several sources that are 8-bit images: these have none")
 
 
 def _refuse_single_pairs(training: Training, pairs: int) -> None:
@@ -208,6 +228,8 @@ def _changes(augment: Augment) -> str:
 
 
 def _values(data: Data, side: Side) -> str:
+    if side == "source" and data.parts:
+        return " + ".join(source.describe() for source in known_sources(data))
     if side == "source" and data.source_kind == "labels":
         return Labels(data.source_labels or (), data.label_tolerance).describe()
     dtype, bounds = getattr(data, f"{side}_type"), getattr(data, f"{side}_range")
