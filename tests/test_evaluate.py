@@ -28,6 +28,7 @@ from pix2pix.training.train import train_with
 SIZE = 40  # of the facades and of the networks here: nothing is resized
 FOUR = ("g_adversarial", "g_l1", "d_real", "d_fake")
 PICTURES = ("g_l1", "g_l2", "l1", "l2", "psnr", "ssim")
+OWN = ("mae", "rmse")
 Array = NDArray[np.float64]
 
 
@@ -37,9 +38,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_model(tmp_path_factory.mktemp("models") / "native")
 
 
-def save_model(folder: Path, **loss: Any) -> Path:
-    size = {"data": {"image_size": SIZE, "source_channels": 3, "target_channels": 3}, "generator": {"depth": 3}}
-    config = make_config(merged(TINY, size, {"loss": loss}))
+def save_model(folder: Path, data: Any = None, channels: int = 3, **loss: Any) -> Path:
+    counts = {"source_channels": channels, "target_channels": channels}
+    size = {"data": {"image_size": SIZE, **counts}, "generator": {"depth": 3}}
+    config = make_config(merged(TINY, size, {"loss": loss, "data": data or {}}))
     torch.manual_seed(0)
     generator, discriminator = build_networks(config)
     with torch.no_grad():
@@ -139,6 +141,7 @@ def test_every_number_against_its_definition(model: Path, facades: Path, tmp_pat
     assert means.keys() == {*FOUR, *ACCURACIES, *PICTURES} - {"ssim"}
     assert {name: metrics[name] for name in means} == pytest.approx(means, rel=1e-4)
     assert metrics["ssim"] == pytest.approx(np.mean([float(row["ssim"]) for row in rows.values()]), rel=1e-4)
+    assert metrics["mae"] == pytest.approx(255 * metrics["l1"])
     assert metrics["images"] == 3
     assert metrics["split"] == "test"
 
@@ -154,7 +157,45 @@ def test_baselines_against_their_definitions(model: Path, facades: Path, tmp_pat
     assert baselines.keys() == expected.keys()
     for name, values in expected.items():
         assert {metric: baselines[name][metric] for metric in values} == pytest.approx(values, rel=1e-4)
-        assert baselines[name].keys() == set(PICTURES)
+        assert baselines[name].keys() == {*PICTURES, *OWN}
+
+
+@pytest.mark.parametrize(
+    ("dtype", "bounds", "rounding"),
+    [("uint16", ((95.0, 4095.0),), 0.5), ("float32", ((0.0, 10.0), (-100.0, 300.0)), 1e-3)],
+)
+def test_errors_in_the_targets_own_units(
+    dtype: str, bounds: tuple[tuple[float, float], ...], rounding: float, tmp_path: Path
+) -> None:
+    """From the written outputs and the targets' files, which both hold such units."""
+    channels, rng = len(bounds), np.random.default_rng(0)
+    suffix = ".png" if dtype == "uint16" else ".npy"
+    for number in range(3):
+        low, high = np.array(bounds).T
+        target = low + rng.random((SIZE, SIZE, channels)) * (high - low)
+        images.write(tmp_path / f"data/B/test/{number}{suffix}", target.astype(dtype))
+        images.write(tmp_path / f"data/A/test/{number}{suffix}", target.astype(dtype))
+    data = {"source_type": dtype, "target_type": dtype, "source_range": bounds, "target_range": bounds}
+    model = save_model(tmp_path / "model", data=data | {"direction": "AtoB"}, channels=channels)
+    metrics = evaluate(model, tmp_path / "data", output=tmp_path / "out", device="cpu").metrics
+    written = sorted((tmp_path / "out/outputs").iterdir())
+    given = sorted((tmp_path / "data/B/test").iterdir())
+    pairs = [
+        (images.read(output).astype(np.float64), images.read(target).astype(np.float64))
+        for output, target in zip(written, given, strict=True)
+    ]
+    mae = [np.abs(output - target).mean() for output, target in pairs]
+    rmse = [np.sqrt(((output - target) ** 2).mean()) for output, target in pairs]
+    rows = rows_of(tmp_path / "out")
+    assert [float(row["mae"]) for row in rows] == pytest.approx(mae, abs=rounding, rel=1e-5)
+    assert [float(row["rmse"]) for row in rows] == pytest.approx(rmse, abs=rounding, rel=1e-5)
+    assert metrics["mae"] == pytest.approx(np.mean(mae), abs=rounding, rel=1e-5)
+    assert metrics["rmse"] > metrics["mae"] > (100 if dtype == "uint16" else 10)
+    assert all(math.isfinite(metrics[name]) for name in PICTURES)
+    assert metrics["baselines"]["source"]["rmse"] == 0
+    page = (tmp_path / "out/report.html").read_text("utf-8")
+    assert f"Own units: {dtype}" in page
+    assert f"{metrics['mae']:.4g}" in page
 
 
 def test_ssim_is_that_of_the_literature(model: Path, facades: Path, tmp_path: Path) -> None:
@@ -237,7 +278,7 @@ def test_a_copy_has_an_infinite_psnr_and_strict_json(model: Path, facades: Path,
         images.write(data / "test" / path.name, np.concatenate([half, half], axis=1))
     result = evaluate(model, data, output=tmp_path / "out", device="cpu")
     assert result.metrics["baselines"] == {
-        "source": {"g_l1": 0, "g_l2": 0, "l1": 0, "l2": 0, "psnr": math.inf, "ssim": 1}
+        "source": {"g_l1": 0, "g_l2": 0, "l1": 0, "l2": 0, "psnr": math.inf, "ssim": 1, "mae": 0, "rmse": 0}
     }
     metrics = strict((tmp_path / "out" / "metrics.json").read_text("utf-8"))
     assert metrics["baselines"]["source"]["psnr"] is None
@@ -256,7 +297,7 @@ def test_no_discriminator_no_numbers_of_its(make: Callable[[Path], Path], facade
     metrics = strict((tmp_path / "out" / "metrics.json").read_text("utf-8"))
     assert [metrics[name] for name in ("g_adversarial", "d_real", "d_fake")] == [None] * 3
     assert all(math.isfinite(metrics[name]) for name in PICTURES)
-    assert set(rows_of(tmp_path / "out")[0]) == {"name", *PICTURES}
+    assert set(rows_of(tmp_path / "out")[0]) == {"name", *PICTURES, *OWN}
     assert (tmp_path / "out" / "report.html").exists()
 
 

@@ -1,19 +1,25 @@
 """Holes of a target are neither learnt nor measured, nor do they leak into what is around them."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from pix2pix.cli import main
-from pix2pix.config import Augment, Data, make_config
+from pix2pix.config import Augment, Data, Loss, make_config
 from pix2pix.data import images
-from pix2pix.data.loading import make_dataset
+from pix2pix.data.loading import Batch, make_dataset
 from pix2pix.data.pairs import ImageRef, Pair
 from pix2pix.data.ranges import values_of
 from pix2pix.errors import DataError
+from pix2pix.evaluation.features import Judges
+from pix2pix.evaluation.health import examine, thumbnails
+from pix2pix.evaluation.metrics import mean_scores, score
+from pix2pix.evaluation.segmenter import LabelScore, Segmenter
 from pix2pix.losses import reconstruction_terms
 
 
@@ -55,6 +61,97 @@ def test_nothing_is_counted_in_a_hole() -> None:
     assert output.grad is not None
     assert (output.grad[~mask] == 0).all()
     assert (output.grad[mask] != 0).all()
+
+
+class Moving(nn.Module):
+    """The source, with dropout if it is on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(0.2)
+
+    def forward(self, source: torch.Tensor) -> torch.Tensor:
+        return self.dropout(source)
+
+
+class Colours(nn.Module):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.cat([images.mean(dim=(2, 3)), images.std(dim=(2, 3))], dim=1)
+
+
+class Difference(nn.Module):
+    def forward(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return (output - target).abs().mean(dim=(1, 2, 3), keepdim=True)
+
+
+def all_numbers(output: torch.Tensor, target: torch.Tensor, mask: torch.Tensor | None) -> dict[str, object]:
+    """Every number of an evaluation of these outputs but the discriminator's."""
+    judges = Judges(multiscale=True, lpips=Difference(), features=Colours(), of_features=("fid", "kid"))
+    batch = Batch(output, target, torch.arange(len(output)), mask)
+    span = torch.tensor([40.0])
+    scored = [one.values for one, _ in score(nn.Identity(), None, [batch], Loss(), torch.device("cpu"), judges, span)]
+
+    def some(chosen: Sequence[int]) -> list[Batch]:
+        known = None if mask is None else mask[chosen]
+        return [Batch(output[chosen], target[chosen], torch.tensor(chosen), known)]
+
+    train = thumbnails(target.flip(0).roll(1, 2))
+    health = examine(
+        Moving().eval(), some, len(output), torch.device("cpu"), train=train,
+        training_image=lambda index: ("x", target[0]), names=["x"] * len(output),
+    )  # fmt: skip
+    network = nn.Conv2d(3, 4, 3, padding=1)
+    labels = LabelScore(Segmenter(network, ((0, 0, 0), (99, 0, 0), (0, 99, 0), (0, 0, 99)), torch.device("cpu")))
+    pair = Pair("x", *[ImageRef(Path("labels.png"))] * 2)
+    read = [labels.see(pair, *each) for each in zip(output, target, [None] * 4 if mask is None else mask, strict=True)]
+    return {
+        "images": scored,
+        "set": judges.of_the_set(judges.taken()),
+        "health": health.numbers,
+        "spectrum": health.spectrum,
+        "neighbours": [(one.distance, one.to_own) for one in health.neighbours],
+        "labels": [read, labels.to_json()],
+    }
+
+
+def test_what_is_in_a_hole_changes_no_metric(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    images.write(Path("labels.png"), np.kron(np.eye(4, dtype=np.uint8)[:, :, None], np.full((44, 44, 3), 99, np.uint8)))
+    target = torch.from_numpy(rng.uniform(-1, 1, (4, 3, 176, 176))).float()
+    output = target * 0.5 + torch.from_numpy(rng.uniform(-0.5, 0.5, target.shape)).float()
+    mask = torch.ones_like(target, dtype=torch.bool)
+    for number in range(4):
+        mask[number, :, 20 * number : 20 * number + 60, 30:90] = False
+    target = torch.where(mask, target, 0)
+    spoilt = torch.where(mask, output, torch.from_numpy(rng.uniform(-1, 1, target.shape)).float())
+
+    def numbers(images: torch.Tensor, mask: torch.Tensor | None) -> dict[str, object]:
+        torch.manual_seed(0)
+        return all_numbers(images, target, mask)
+
+    one, other = numbers(output, mask), numbers(spoilt, mask)
+    first, second = numbers(output, None), numbers(spoilt, None)
+    for name, values in one.items():
+        assert values == other[name], name
+        assert first[name] != second[name], f"{name} could not have told"
+    assert set(one["images"][0]) == {  # type: ignore[index]
+        *("g_l1", "g_l2", "l1", "l2", "psnr", "ssim", "ms_ssim", "lpips", "mae", "rmse")
+    }
+
+
+def test_a_target_that_is_one_hole_counts_for_nothing() -> None:
+    output, target = torch.rand(3, 3, 176, 176), torch.rand(3, 3, 176, 176)
+    mask = torch.ones_like(target, dtype=torch.bool)
+    mask[1] = False
+
+    def means(of: list[int]) -> dict[str, float]:
+        judges = Judges(multiscale=True, lpips=Difference(), features=Colours(), of_features=("kid",))
+        batch = Batch(output[of], target[of], torch.tensor(of), mask[of])
+        found = [one for one, _ in score(nn.Identity(), None, [batch], Loss(), torch.device("cpu"), judges)]
+        return mean_scores(found) | {"kid": judges.of_the_set(judges.taken())["kid"][0]}
+
+    assert means([0, 1, 2]) == pytest.approx(means([0, 2]))
 
 
 def test_nan_is_one_setting_and_a_resumed_run_knows_it() -> None:

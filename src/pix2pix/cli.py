@@ -668,7 +668,7 @@ def _print_labels(labels: dict[str, Any]) -> None:
 def _print_metrics(metrics: dict[str, Any]) -> None:
     rows = {f"{metrics['split']} ({metrics['images']} images)": metrics} | metrics["baselines"]
     names = ["g_adversarial", "g_l1", "d_real", "d_fake", "l1", "psnr", "ssim"]  # the slides' four numbers first
-    names += [name for name in ("ms_ssim", "lpips", "fid", "kid") if metrics.get(name) is not None]
+    names += [name for name in ("ms_ssim", "lpips", "fid", "kid", "mae", "rmse") if metrics.get(name) is not None]
     print(" " * 22 + "".join(f"{name:>14}" for name in names))
     for row, values in rows.items():
         cells = (values.get(name) for name in names)

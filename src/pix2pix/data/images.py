@@ -332,8 +332,8 @@ def shown(values: Values) -> Pixels:
 
 
 def planes(pixels: Values) -> Tensor:
-    """(H, W, C) -> (C, H, W) of the same type, the same memory."""
-    return torch.from_numpy(pixels).permute(2, 0, 1)
+    """(H, W, C) -> (C, H, W) of the same type, the same memory unless that is a file's."""
+    return torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy()).permute(2, 0, 1)
 
 
 def to_bytes(pixels: Pixels) -> Tensor:

@@ -161,6 +161,10 @@ class PairDataset(Dataset[Example]):
         batch = self._batch([key])
         return batch.source[0], batch.target[0], key[1]
 
+    def one(self, index: int) -> Batch:
+        """A batch of one pair, as validation sees it. Raises DataError."""
+        return self._batch([(0, index)])
+
     def __getitems__(self, keys: list[Key]) -> Batch | DataError:
         """One batch. An error is returned, not raised: a loader process would wrap it in its traceback."""
         try:

@@ -25,7 +25,7 @@ from pix2pix.errors import ConfigError, DataError, ModelError
 from pix2pix.evaluation.features import BEYOND, Judges, make_judges
 from pix2pix.evaluation.health import Health, examine, thumbnails
 from pix2pix.evaluation.intervals import mean_intervals
-from pix2pix.evaluation.metrics import METRICS, ImageScore, image_metrics, mean_scores, score
+from pix2pix.evaluation.metrics import METRICS, OWN_UNITS, ImageScore, image_metrics, mean_scores, score
 from pix2pix.evaluation.report import Example, write_evaluation_report, write_run_report
 from pix2pix.evaluation.segmenter import LabelScore, find_palette, get_segmenter, parse_palette
 from pix2pix.files import write_text
@@ -122,12 +122,15 @@ def evaluate(
         )
         labels = LabelScore(taught)
     scores = list(_measured(translator, measured, folder, judges, labels, progress))
+    counted = [result for result in scores if not math.isnan(result.values["l1"])]
+    if not counted:
+        raise DataError(f"{chosen[0].target.path} and the others of its split: nothing is known of any target")
     seed = loaded.card.config.training.seed
     if split == "train":
         known = None  # every target would find itself
     health = _examined(translator.generator, dataset, translator.device, train, known, loaded, seed)
     of_the_set = judges.of_the_set(judges.taken(), intervals=True)
-    intervals = mean_intervals([result.values for result in scores])
+    intervals = mean_intervals([result.values for result in counted])
     metrics = {
         "model": str(model),
         "data": str(data) if data is not None else " and ".join([*(place["source"] or ()), str(target)]),
@@ -136,8 +139,9 @@ def evaluate(
         **_facts(loaded.card),
         "dropout": dropout,
         "full_size": full_size,
+        "target_values": loaded.target_values.describe(),
         **{name: None for name in METRICS},
-        **mean_scores(scores),
+        **mean_scores(counted),
         **{name: value for name, (value, _) in of_the_set.items()},
         "intervals": intervals | {name: interval for name, (_, interval) in of_the_set.items()},
         "missing": judges.missing,
@@ -145,14 +149,14 @@ def evaluate(
         "baselines": unlearnt,
         "labels": None if labels is None else labels.to_json(),
         "health": {**health.numbers, "sentences": health.sentences},
-        "notes": [*notes, *_notes(pairs, split, loaded.card, full_size=full_size)],
+        "notes": [*notes, *_holes(len(scores) - len(counted)), *_notes(pairs, split, loaded.card, full_size=full_size)],
     }
     _write(folder, metrics, scores, chosen)
     write_evaluation_report(
         folder / "report.html",
         metrics,
-        list(_examples(folder, scores, measured, loaded)),
-        scores=[result.values for result in scores],
+        list(_examples(folder, counted, measured, loaded)),
+        scores=[result.values for result in counted],
         adversarial=loaded.card.config.loss.adversarial,
         health=health,
         run=_run_with(locate(model)),
@@ -180,16 +184,22 @@ def _measured(
         discriminator.to(device)
     torch.manual_seed(model.card.config.training.seed)  # of the dropout, if it is on
     for done, (result, image) in enumerate(
-        score(generator, discriminator, _batches(dataset), loss, device, judges), start=1
+        score(generator, discriminator, _batches(dataset), loss, device, judges, _span(model)), start=1
     ):
         path = output_path(folder, dataset.pairs[result.index], model)
         images.write(path, model.target_values.to_array(image.clamp(-1, 1)))
         if labels is not None:
-            pair, target = dataset.pairs[result.index], dataset[0, result.index][1]
-            result.values["label_accuracy"] = labels.see(pair, image, target)
+            one = dataset.one(result.index)
+            mask = None if one.mask is None else one.mask[0]
+            result.values["label_accuracy"] = labels.see(dataset.pairs[result.index], image, one.target[0], mask)
         if progress is not None:
             progress(done, len(dataset), "evaluating")
         yield result
+
+
+def _span(model: Model) -> Tensor:
+    """What the range [-1, 1] is in the target's own units: (1,), or (C,)."""
+    return torch.tensor([high - low for low, high in model.target_values.bounds])
 
 
 def _at_scale(card: Card) -> bool:
@@ -243,6 +253,11 @@ def _facts(card: Card) -> dict[str, Any]:
     }
 
 
+def _holes(count: int) -> Iterator[str]:
+    if count:
+        yield f"{count} of the targets are nothing but holes, and count for nothing"
+
+
 def _notes(pairs: PairSet, split: str, card: Card, *, full_size: bool) -> Iterator[str]:
     """What a reader must know to trust the numbers."""
     if full_size:
@@ -268,9 +283,7 @@ def _examined(
     """The health of a generator on some pairs of the split."""
 
     def some(indices: Sequence[int]) -> Iterator[Batch]:
-        for index in indices:
-            source, target, _ = dataset[0, index]
-            yield Batch(source[None], target[None], torch.tensor([index]))
+        yield from (dataset.one(index) for index in indices)
 
     def training_image(index: int) -> tuple[str, Tensor]:
         _, target, _ = presented([train[index]], model)[0, 0]
@@ -311,16 +324,16 @@ def baselines(
             total, count = total.sum(dim=(1, 2), keepdim=True), count.sum(dim=(1, 2), keepdim=True)
         mean = total / count.clamp(min=1)
         name = "mean_colour" if dataset.full_size else "mean_target"
-        found[name] = _baseline(dataset, lambda batch: mean.expand_as(batch.target))
+        found[name] = _baseline(dataset, lambda batch: mean.expand_as(batch.target), model)
     if dataset.source_widths == (dataset.target_channels,):
-        found["source"] = _baseline(dataset, lambda batch: batch.source)
+        found["source"] = _baseline(dataset, lambda batch: batch.source, model)
     return found, torch.cat(known) if known else None
 
 
-def _baseline(dataset: PairDataset, output: Callable[[Batch], Tensor]) -> dict[str, float]:
+def _baseline(dataset: PairDataset, output: Callable[[Batch], Tensor], model: Model) -> dict[str, float]:
     scores = []
     for batch in _batches(dataset):
-        terms = image_metrics(output(batch), batch.target, batch.mask)
+        terms = image_metrics(output(batch), batch.target, batch.mask, _span(model))
         scores += [
             ImageScore(int(index), {name: term[n].item() for name, term in terms.items()})
             for n, index in enumerate(batch.index)
@@ -424,7 +437,9 @@ def output_path(folder: Path, pair: Pair, model: Model) -> Path:
 
 def _write(folder: Path, metrics: Mapping[str, Any], scores: Sequence[ImageScore], pairs: Sequence[Pair]) -> None:
     text = io.StringIO()
-    names = [name for name in (*METRICS, "label_accuracy") if name in scores[0].values]
+    names = [
+        name for name in (*METRICS, *(own.name for own in OWN_UNITS), "label_accuracy") if name in scores[0].values
+    ]
     rows = csv.DictWriter(text, ["name", *names], lineterminator="\n")
     rows.writeheader()
     for result in scores:

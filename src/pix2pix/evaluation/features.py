@@ -58,9 +58,12 @@ class Judges:
     seen: list[tuple[Tensor, Tensor]] = field(default_factory=list)  # features of outputs and targets, (N, d)
 
     def __call__(self, output: Tensor, target: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
-        """Output and target (N, C, H, W) in [-1, 1] -> name -> (N,). Masked pixels show the target in both."""
+        """Output and target (N, C, H, W) in [-1, 1] -> name -> (N,). Masked pixels show the target in both; pictures
+        without any other have NaN, and no part in distances of sets.
+        """
+        known = torch.ones(len(output), dtype=torch.bool, device=output.device)
         if mask is not None:
-            output = torch.where(mask, output, target)
+            output, known = torch.where(mask, output, target), mask.flatten(1).any(dim=1)
         terms: dict[str, Tensor] = {}
         if self.multiscale:
             from torchmetrics.functional.image import multiscale_structural_similarity_index_measure as multiscale
@@ -70,9 +73,9 @@ class Judges:
             )
         if self.lpips is not None:
             terms["lpips"] = self.lpips(_coloured(output), _coloured(target)).flatten()
-        if self.features is not None and self.of_features:
-            self.seen.append((_features_of(self.features, output), _features_of(self.features, target)))
-        return terms
+        if self.features is not None and self.of_features and known.any():
+            self.seen.append((_features_of(self.features, output[known]), _features_of(self.features, target[known])))
+        return {name: torch.where(known, term, torch.nan) for name, term in terms.items()}
 
     def taken(self) -> list[tuple[Tensor, Tensor]]:
         """The features seen since the last time, which are forgotten."""

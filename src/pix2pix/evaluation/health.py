@@ -79,11 +79,15 @@ def examine(
     parts = list(batches(indices))
     source = torch.cat([batch.source for batch in parts])
     target = torch.cat([batch.target for batch in parts])
-    output = _translated(generator, source, device)
+    # What is known of the targets; in their holes the outputs show the target, so that nothing is said of them.
+    known = torch.cat(
+        [torch.ones_like(one.target, dtype=torch.bool) if one.mask is None else one.mask for one in parts]
+    )
+    output = torch.where(known, _translated(generator, source, device), target)
     health = Health({}, {})
-    _under_dropout(health, generator, source, output, target, device, seed)
-    _on_the_source(health, output, target)
-    _sharpness(health, output, target)
+    _under_dropout(health, generator, source, output, target, known, device, seed)
+    _on_the_source(health, output, target, known)
+    _sharpness(health, output, target, known)
     if train is not None and training_image is not None:
         _neighbours(health, output, target, train, training_image, [names[index] for index in indices])
     return health
@@ -104,6 +108,7 @@ def _under_dropout(
     source: Tensor,
     output: Tensor,
     target: Tensor,
+    known: Tensor,
     device: torch.device,
     seed: int,
 ) -> None:
@@ -121,9 +126,9 @@ def _under_dropout(
     draws = torch.stack([_translated(generator, source[some], device) for _ in range(DRAWS)])
     for module, was_on in zip(noise, were_on, strict=True):
         module.train(was_on)
-    apart = [(draws[i] - draws[j]).abs().mean() / 2 for i in range(DRAWS) for j in range(i)]
-    movement = float(torch.stack(apart).mean())
-    error = float((output - target).abs().mean() / 2)
+    apart = [_apart(draws[i], draws[j], known[some]) for i in range(DRAWS) for j in range(i)]
+    movement = sum(apart) / len(apart)
+    error = _apart(output, target, known)
     health.numbers["dropout_movement"] = movement
     share = movement / error if error else math.inf
     health.sentences["dropout"] = (
@@ -140,16 +145,16 @@ def _under_dropout(
 # ---- does it depend on the source? -----------------------------------------------------------------------------
 
 
-def _on_the_source(health: Health, output: Tensor, target: Tensor) -> None:
+def _on_the_source(health: Health, output: Tensor, target: Tensor, known: Tensor) -> None:
     """Every output against its own target (`matched_l1`) and the next one's (`shuffled_l1`), and `source_dependence`:
     how much the outputs of different sources differ, over how much their targets do."""
     count = len(output)
     if count < 2:
         health.sentences["source"] = "One image does not tell whether the output depends on the source."
         return
-    matched = float((output - target).abs().mean() / 2)
-    shuffled = float((output.roll(1, 0) - target).abs().mean() / 2)
-    apart, wanted = (float((images.roll(1, 0) - images).abs().mean() / 2) for images in (output, target))
+    both = known & known.roll(1, 0)  # of an image and the next one
+    matched, shuffled = _apart(output, target, known), _apart(output.roll(1, 0), target, both)
+    apart, wanted = (_apart(images.roll(1, 0), images, both) for images in (output, target))
     dependence = apart / wanted if wanted else math.nan
     health.numbers |= {"matched_l1": matched, "shuffled_l1": shuffled, "source_dependence": dependence}
     said = (
@@ -168,10 +173,10 @@ def _on_the_source(health: Health, output: Tensor, target: Tensor) -> None:
 # ---- is it sharp? ----------------------------------------------------------------------------------------------
 
 
-def _sharpness(health: Health, output: Tensor, target: Tensor) -> None:
+def _sharpness(health: Health, output: Tensor, target: Tensor, known: Tensor) -> None:
     """`gradient_ratio`: energy of the differences of neighbouring pixels, outputs over targets; `fine_detail_ratio`:
     the same of the power above half of the highest frequency."""
-    energy = [float(gradient_energy(images).sum()) for images in (output, target)]
+    energy = [float(gradient_energy(images, known).nansum()) for images in (output, target)]
     gradient = energy[0] / energy[1] if energy[1] else math.nan
     frequencies, *powers = _spectra(output, target)
     fine = [sum(power for at, power in zip(frequencies, band, strict=True) if at > 0.25) for band in powers]
@@ -188,10 +193,15 @@ def _sharpness(health: Health, output: Tensor, target: Tensor) -> None:
     health.sentences["sharpness"] = said
 
 
-def gradient_energy(images: Tensor) -> Tensor:
-    """(N, C, H, W) -> (N,): the mean square of the differences of neighbours, down and across."""
-    down, across = images.diff(dim=-2), images.diff(dim=-1)
-    return down.square().mean(dim=(1, 2, 3)) + across.square().mean(dim=(1, 2, 3))
+def gradient_energy(images: Tensor, known: Tensor | None = None) -> Tensor:
+    """(N, C, H, W) -> (N,): the mean square of the differences of neighbours, down and across, where both are known."""
+    known = torch.ones_like(images, dtype=torch.bool) if known is None else known
+    total = torch.zeros(len(images))
+    for side in (-2, -1):
+        ends = (known.narrow(side, start, known.shape[side] - 1) for start in (0, 1))
+        inside = torch.logical_and(*ends)
+        total += (images.diff(dim=side).square() * inside).sum(dim=(1, 2, 3)) / inside.sum(dim=(1, 2, 3))
+    return total
 
 
 def radial_spectrum(images: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -277,6 +287,11 @@ def _nearest(some: Tensor, train: Tensor) -> tuple[Tensor, Tensor]:
 def _distance(some: Tensor, others: Tensor) -> Tensor:
     """Thumbnails (N, d), twice -> (N,): root mean square in [0, 1]."""
     return (some.float() - others.float()).square().mean(dim=1).sqrt() / 255
+
+
+def _apart(some: Tensor, others: Tensor, known: Tensor) -> float:
+    """(N, C, H, W), twice -> the mean difference as a share of the full range, over what is known."""
+    return float((some - others).abs()[known].mean() / 2)
 
 
 def _percent(share: float) -> str:

@@ -1,5 +1,6 @@
 """A generator, its discriminator and a split of pairs in; every metric for every image out."""
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -35,6 +36,11 @@ MEASURES = (
     ),
 )
 """What a picture, or a set of them, is measured by."""
+OWN_UNITS = (
+    Measure("mae", False, "own", "mean absolute difference in the target's own units"),
+    Measure("rmse", False, "own", "root of the mean squared difference in the target's own units"),
+)
+"""What an evaluation adds where the range of the target's values is known."""
 HIGHER_IS_BETTER = {measure.name: measure.higher_is_better for measure in MEASURES}
 ACCURACIES = ("d_real_accuracy", "d_fake_accuracy")
 METRICS = ("g_adversarial", "g_l1", "g_l2", "d_real", "d_fake", *ACCURACIES, *HIGHER_IS_BETTER)
@@ -95,18 +101,21 @@ def score(
     loss: Loss,
     device: torch.device,
     judge: Judge | None = None,
+    span: Tensor | None = None,
 ) -> Iterator[tuple[ImageScore, Tensor]]:
     """Batches of pairs -> one (ImageScore, output (C, H, W)) for each image, in order.
 
     The networks must be in eval mode, so that an image's numbers do not depend on its neighbours. Without a
-    discriminator the adversarial terms are left out; `judge` adds what it measures.
+    discriminator the adversarial terms are left out; `judge` adds what it measures, and `span` own units. In holes of
+    the target D is shown the output, in both pictures, as in training: its terms, and they alone, know what is there.
     """
+    names = (*METRICS, *(measure.name for measure in OWN_UNITS))
     for batch in batches:
         source, target = batch.source.to(device), batch.target.to(device)
         with torch.inference_mode():
             output = generator(source)
             mask = None if batch.mask is None else batch.mask.to(device)
-            terms = image_metrics(output, target, mask)
+            terms = image_metrics(output, target, mask, span)
             if judge is not None:
                 terms |= judge(output, target, mask)
             if mask is not None:
@@ -118,10 +127,18 @@ def score(
                 one |= adversarial_term(logits[1][n], loss.adversarial)
                 one |= discriminator_terms(logits[0][n], logits[1][n], loss.adversarial)
                 one |= discriminator_accuracy(logits[0][n], logits[1][n], loss.adversarial)
-            yield ImageScore(index, {name: one[name].item() for name in METRICS if name in one}), output[n]
+            yield ImageScore(index, {name: one[name].item() for name in names if name in one}), output[n]
 
 
 def mean_scores(scores: Iterable[ImageScore]) -> dict[str, float]:
-    """The mean of every metric over the images; empty for no images."""
+    """The mean of every metric over the images; empty for no images.
+
+    An image whose target is one hole has NaN and is left out, unless all are such.
+    """
     rows = [score.values for score in scores]
-    return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]} if rows else {}
+    means: dict[str, float] = {}
+    for name in rows[0] if rows else ():
+        values = [row[name] for row in rows]
+        counted = [value for value in values if not math.isnan(value)] or values
+        means[name] = sum(counted) / len(counted)
+    return means

@@ -24,7 +24,7 @@ from pix2pix.errors import ModelError
 from pix2pix.evaluation.advice import advice
 from pix2pix.evaluation.curves import Row, curve_svgs, read_metrics, spectrum_svg, spread_svg
 from pix2pix.evaluation.health import Health
-from pix2pix.evaluation.metrics import HIGHER_IS_BETTER, MEASURES
+from pix2pix.evaluation.metrics import HIGHER_IS_BETTER, MEASURES, OWN_UNITS
 from pix2pix.files import write_text
 
 LARGE = 100_000  # bytes; a larger PNG goes into the page as JPEG
@@ -290,7 +290,7 @@ def render(page: str, **content: Any) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(shown=shown, interval=interval_shown, duration=duration, data_uri=data_uri)
-    constants = {"measures": MEASURES, "baseline_names": BASELINES, "measured": _measured}
+    constants = {"measures": (*MEASURES, *OWN_UNITS), "baseline_names": BASELINES, "measured": _measured}
     return environment.get_template(f"{page}.html.j2").render(page=page, **constants, **content).strip() + "\n"
 
 
@@ -301,7 +301,7 @@ def shown(value: float | None, unit: str = "") -> str:
     if math.isinf(value):
         text = "∞" if value > 0 else "−∞"
     else:
-        text = f"{value:.2f}" if unit in ("dB", "psnr") else f"{value:.4f}"
+        text = f"{value:.2f}" if unit in ("dB", "psnr") else f"{value:.4g}" if unit == "own" else f"{value:.4f}"
         text = text.replace("-", "−")
     return f"{text} dB" if unit in ("dB", "psnr") else text
 
@@ -316,7 +316,8 @@ def interval_shown(ends: Sequence[float] | None, unit: str = "") -> str:
 
 def _measured(metrics: Mapping[str, Any]) -> list[str]:
     """The metrics of pictures that an evaluation has."""
-    return [name for name in HIGHER_IS_BETTER if name in HEADLINE or metrics.get(name) is not None]
+    names = (*HIGHER_IS_BETTER, *(measure.name for measure in OWN_UNITS))
+    return [name for name in names if name in HEADLINE or metrics.get(name) is not None]
 
 
 def duration(seconds: float) -> str:

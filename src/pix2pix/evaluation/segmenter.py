@@ -34,6 +34,7 @@ from pix2pix.networks import make_generator
 Colour = tuple[int, ...]
 LOOKED_AT = 60  # label maps, for their colours
 MOST = 64  # classes
+UNKNOWN = 255  # the class of a pixel in a hole of the photo
 RADIUS = 30.0  # of a class's colours, where files are lossy; classes lie farther apart than twice this
 FLAT = 12  # levels; a pixel whose neighbours differ by more is on an edge, where lossy files mix colours
 RARE = 5e-4  # share of the flat pixels below which a colour is no class
@@ -232,7 +233,11 @@ def _teach(
 
     @functools.lru_cache(maxsize=REMEMBERED // (height * width * (dataset.target_channels + 1) * 4))
     def example(index: int) -> tuple[Tensor, Tensor]:
-        return dataset[0, index][1], labels_of(dataset.pairs[index], palette, dataset.image_size).to(torch.uint8)
+        batch = dataset.one(index)
+        labels = labels_of(dataset.pairs[index], palette, dataset.image_size).to(torch.uint8)
+        if batch.mask is not None:
+            labels[~batch.mask[0].all(dim=0)] = UNKNOWN
+        return batch.target[0], labels
 
     for epoch in range(begun, epochs):
         rng = np.random.default_rng([seed, epoch])
@@ -244,8 +249,10 @@ def _teach(
             photos, labels = (torch.stack(side) for side in zip(*map(example, part), strict=True))
             if rng.random() < 0.5:
                 photos, labels = photos.flip(-1), labels.flip(-1)
+            if (labels == UNKNOWN).all():
+                continue
             adam.zero_grad()
-            loss = F.cross_entropy(network(photos.to(device)), labels.to(device).long())
+            loss = F.cross_entropy(network(photos.to(device)), labels.to(device).long(), ignore_index=UNKNOWN)
             loss.backward()  # type: ignore[no-untyped-call]
             adam.step()
             if progress is not None:
@@ -286,11 +293,18 @@ class LabelScore:
     outputs: list[Tensor] = field(default_factory=list)  # (K, K) each
     targets: list[Tensor] = field(default_factory=list)
 
-    def see(self, pair: Pair, output: Tensor, target: Tensor) -> float:
-        """Count one image, output and target (C, H, W) in [-1, 1]; returns its share of rightly read pixels."""
+    def see(self, pair: Pair, output: Tensor, target: Tensor, mask: Tensor | None = None) -> float:
+        """Count one image, output and target (C, H, W) in [-1, 1]; returns its share of rightly read pixels.
+
+        Where `mask` (C, H, W) is false, the output shows the target and nothing is counted.
+        """
         labels = labels_of(pair, self.segmenter.palette, (output.shape[-2], output.shape[-1]))
+        known = torch.ones_like(labels, dtype=torch.bool)
+        if mask is not None:
+            output, known = torch.where(mask, output.cpu(), target), mask.all(dim=0)
         for image, counts in ((output, self.outputs), (target, self.targets)):
-            counts.append(_confusion(labels, self.segmenter.read(image), len(self.segmenter.palette)))
+            read = self.segmenter.read(image)
+            counts.append(_confusion(labels[known], read[known], len(self.segmenter.palette)))
         return float(self.outputs[-1].diagonal().sum() / self.outputs[-1].sum())
 
     def to_json(self) -> dict[str, Any]:
