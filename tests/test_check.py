@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from pix2pix.config import Data
 from pix2pix.data import check as checking
-from pix2pix.data import findings, images
+from pix2pix.data import findings, images, looks
 from pix2pix.data.check import CheckReport, check
 from pix2pix.errors import DataError
 
@@ -384,3 +385,29 @@ def test_what_is_left_without_the_bad_pairs(folder: Path) -> None:
     whole = {split: {pair.name for pair in pairs} for split, pairs in report.pairs.splits.items()}
     assert all({pair.name for pair in pairs} <= whole[split] for split, pairs in rest.pairs.splits.items())
     assert rest.fingerprint != report.fingerprint
+
+
+# ---- large files, and how long it took -------------------------------------------------------------------------
+
+
+def test_colours_of_a_large_label_map_are_counted_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = np.random.default_rng(0).integers(0, 3, (41, 23, 1), dtype=np.uint8) * np.uint8(90)
+    labels[40, 22] = 7  # in the last part alone
+    whole = looks._colours(labels)
+    monkeypatch.setattr(looks, "COUNTED", 50)
+    assert looks._colours(labels) == whole == ("00", "07", "5a", "b4")
+
+
+def test_the_report_says_how_long_it_took_and_draws_a_sheet(
+    facades: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pix2pix.cli import main
+
+    main(["data", "check", str(facades), "--preview", str(tmp_path / "sheet.png")])
+    said = capsys.readouterr()
+    assert re.search(r"looked at    \d+ files in \d+\.\d s, \S+ s a thousand", said.out)
+    assert "sheet.png" in said.err
+    assert images.read(tmp_path / "sheet.png").shape[2] == 3
+    with pytest.raises(SystemExit, match="2"):
+        main(["data", "check", str(facades), "--preview", str(facades / "sheet.png")])
+    assert "might be taken for an image of it" in capsys.readouterr().err

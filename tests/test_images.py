@@ -361,3 +361,14 @@ def test_a_failed_write_keeps_what_was_there(tmp_path: Path, monkeypatch: pytest
         images.write(path, COLOUR)
     assert np.array_equal(images.read(path), GRAY)
     assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "LA", "RGBA", "P", "1"])
+def test_a_large_image_is_copied_in_strips(mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is larger than a strip, and no multiple of one, is the same to the bit."""
+    noise = np.random.default_rng(0).integers(0, 256, (37, 29, 3), dtype=np.uint8)
+    picture = Image.fromarray(noise).convert(mode)
+    picture.save(tmp_path / "a.png")
+    at_once = images.read(tmp_path / "a.png", alpha=True)
+    monkeypatch.setattr(images, "STRIP", 100)
+    assert np.array_equal(images.read(tmp_path / "a.png", alpha=True), at_once)

@@ -111,6 +111,15 @@ def test_manifest(tmp_path: Path, by_file: bool) -> None:
         (["source,target", "1.png,9.png"], r"line 2: target .*9\.png is no file"),
         (["source,target,split", "1.png,1.png,valid"], "line 2: split is 'valid', expected train, val or test"),
         (["source,target", "1.png,1.png", "1.png,2.png"], "lines 2 and 3: two sources of one name, 1"),
+        (["source,target", ".,1.png"], r"line 2: source '\.' is a folder, expected an image"),
+        (["source,target", "..,1.png"], r"line 2: source '\.\.' is a folder, expected an image"),
+        (["source,target", "1.png, 2.png"], r"line 2: target .*/ 2\.png is no file"),
+        (["source;target", "1.png;2.png"], "the header is 'source;target'"),
+        (["Source,Target", "1.png,2.png"], "the header is 'Source,Target'"),
+        (["source,target,target", "1.png,2.png,2.png"], "the header is 'source,target,target'"),
+        (["source,target,note", "1.png,2.png,x"], "the header is 'source,target,note'"),
+        (["source,target", "1.png,2.png", '"1.png,2.png'], "no CSV file after line 2"),
+        (["source,target", f"{'x' * 200_000},2.png"], "no CSV file after line 1"),
     ],
 )
 def test_manifest_errors_name_the_line(tmp_path: Path, rows: list[str], message: str) -> None:
@@ -119,11 +128,24 @@ def test_manifest_errors_name_the_line(tmp_path: Path, rows: list[str], message:
         found(manifest(tmp_path, *rows))
 
 
-@pytest.mark.parametrize("content", [b"source,target\n\xff\xfe,x\n", b'source,target\n"1.png,2.png\n'])
+@pytest.mark.parametrize("content", [b"source,target\n\xff\xfe,x\n", "source,target\n1.png,2.png\n".encode("utf-16")])
 def test_manifest_that_is_no_csv(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "pairs.csv").write_bytes(content)
     with pytest.raises(DataError, match=r"pairs\.csv: not a CSV file"):
         found(tmp_path)
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n", "\n\n"])
+def test_manifests_as_spreadsheets_write_them(tmp_path: Path, ending: str) -> None:
+    """A mark of byte order, ends of lines, blank lines, quoted commas and line breaks, absolute and climbing paths."""
+    tree(tmp_path, "data/a.png", "data/b,c.png", "data/d\ne.png", "out/f.png", "out/g.png")
+    lines = ["source,target", 'a.png,"b,c.png"', '"b,c.png",a.png', '"d\ne.png",a.png', f"{tmp_path}/out/f.png,a.png",
+             "../out/g.png,a.png"]  # fmt: skip
+    (tmp_path / "data/pairs.csv").write_bytes(b"\xef\xbb\xbf" + (ending.join(lines) + ending).encode())
+    pairs = found(tmp_path / "data")
+    inside = f"{tmp_path}/out/f"[1:]
+    assert sorted(names(pairs)) == sorted(["a", "b,c", "d\ne", "out/g", inside])
+    assert not pairs.strays
 
 
 # ---- several sources -----------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from PIL import Image
 
 from pix2pix.cli import main
 from pix2pix.config import Data, make_config
-from pix2pix.data import images
+from pix2pix.data import findings, images
 from pix2pix.data.deep import TYPES
 from pix2pix.data.pairs import ImageRef, Pair
 from pix2pix.data.ranges import Values, type_bounds, values_of
@@ -151,6 +152,35 @@ def pairs_of(folder: Path, stacks: list[NDArray[np.generic]]) -> list[Pair]:
         images.write(folder / f"{number}.npy", values)
         pairs.append(Pair(str(number), ImageRef(folder / f"{number}.npy"), ImageRef(folder / f"{number}.npy")))
     return pairs
+
+
+def test_ranges_are_measured_once_for_the_same_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Again after a change, for other files and by another measure; otherwise no file is opened."""
+    monkeypatch.setattr(findings, "FRESH_SECONDS", 0)
+    rng, reads = np.random.default_rng(0), [0]
+    pairs = pairs_of(tmp_path, [rng.normal(size=(9, 8, 2)).astype(np.float32) for _ in range(4)])
+    original = images.read
+
+    def counted(*some: Any, **more: Any) -> Any:
+        reads[0] += 1
+        return original(*some, **more)
+
+    def bounds(kind: str = "measured", count: int = 4) -> tuple[int, Any]:
+        reads[0] = 0
+        data = Data(source_range=kind, source_type="float32", cache_dir=str(tmp_path / "cache"))
+        found = values_of(data, "source", pairs[:count]).bounds
+        return reads[0], found
+
+    monkeypatch.setattr(images, "read", counted)
+    first = bounds()
+    assert first[0] == 4
+    assert bounds() == (0, first[1])
+    assert bounds("percentile")[0] == 4
+    assert bounds("percentile")[0] == 0
+    assert bounds(count=3)[0] == 3
+    images.write(tmp_path / "2.npy", np.full((9, 8, 2), 99, np.float32))
+    again = bounds()
+    assert (again[0], again[1][0][1]) == (4, 99.0)
 
 
 def test_bounds_are_as_asked_or_measured_on_the_pairs(tmp_path: Path) -> None:

@@ -284,6 +284,7 @@ def translate(
     precision
         Arithmetic; bf16 is faster where the hardware has it, and errs by about a thousandth of the range.
     """
+    from pix2pix.data.check import visible
     from pix2pix.inference.translate import translate as carry_out
 
     choices: dict[str, Any] = {"batch_size": batch_size, "shard": shard, "dropout": dropout, "seed": seed}
@@ -296,7 +297,7 @@ def translate(
     if len(result.failed) == 1:
         raise DataError(result.failed[0][1])
     for _, reason in result.failed:
-        _say(f"not translated: {reason}")
+        _say(f"not translated: {visible(reason)}")
     if result.failed:
         raise DataError(f"{len(result.failed)} of the images could not be translated; they are named above")
 
@@ -458,6 +459,7 @@ def check(
     data: str | None = None,
     /,
     *,
+    preview: Path | None = None,
     json_: Json = False,
     settings: Annotated[Data | None, Parameter(name="*", group="Data")] = None,
 ) -> None:
@@ -467,13 +469,19 @@ def check(
     ----------
     data
         Folder of pairs, or pairs.csv; or give --source DIR --target DIR.
+    preview
+        Also draw random pairs that can be used on a sheet, a .png file, as `pix2pix data preview` does with choices.
     json_
         Print the report as JSON.
     """
     from pix2pix.data.check import check as look
+    from pix2pix.data.preview import preview as draw
+    from pix2pix.data.preview import refuse_output
 
     overrides = {"data": settings.model_dump(exclude_unset=True) if settings is not None else {}}
     chosen = chosen_settings(data, None, None, overrides)
+    if preview is not None:
+        refuse_output(preview, chosen.data)
     with _Counting("checking") as progress:
         report = look(chosen.data, progress=progress)
     if json_:
@@ -482,6 +490,10 @@ def check(
         from pix2pix.training.plan import would_choose
 
         print("\n".join([report.to_text(), "", *would_choose(chosen, report)]))
+    if preview is not None:
+        _say(f"preview      {draw(chosen, preview, found=report.without_bad().pairs).path}")
+    elif not json_:
+        _say("`pix2pix data preview` draws some of the pairs on a sheet; so does --preview FILE.png here")
     if not report.ok:
         raise SystemExit(1)
 

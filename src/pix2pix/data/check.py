@@ -8,7 +8,7 @@ from array import array
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -121,6 +121,10 @@ class CheckReport:
     """(split, name) of the pairs that have problems."""
     parts: tuple[PartReport, ...] = ()
     """Of several sources, each."""
+    files: int = 0
+    """How many were looked at."""
+    seconds: float = field(default=0.0, compare=False)
+    """How long that took."""
 
     @property
     def ok(self) -> bool:
@@ -170,6 +174,8 @@ class CheckReport:
             "passed_over": [str(path) for path in self.pairs.passed_over],
             "hint": self.pairs.hint,
             "fingerprint": self.fingerprint,
+            "files": self.files,
+            "seconds": round(self.seconds, 3),
         }
 
     def _sides(self) -> list[tuple[str, int | None, str | None, SideReport | None]]:
@@ -205,6 +211,8 @@ class CheckReport:
             names = ", ".join(visible(path) for path in self.pairs.passed_over[:3])
             more = f" and {len(self.pairs.passed_over) - 3:,} more" if len(self.pairs.passed_over) > 3 else ""
             lines.append(f"passed over  {names}{more}: no images by their names")
+        each = 1000 * self.seconds / max(1, self.files)
+        lines.append(f"looked at    {self.files:,} files in {self.seconds:.1f} s, {each:.2g} s a thousand")
         return "\n".join(lines)
 
 
@@ -215,6 +223,7 @@ def check(data: Data, *, decode: bool = True, progress: Callable[[int, int], Non
     so is what an interrupted look has seen. Raises DataError or ConfigError only where no pairs are found at all;
     what is wrong with files is reported.
     """
+    began = time.monotonic()
     found = find_pairs(data)
     pairs = [pair for split in found.splits.values() for pair in split]
     data.sources(found.sources)  # refuses settings of another number of them
@@ -225,7 +234,8 @@ def check(data: Data, *, decode: bool = True, progress: Callable[[int, int], Non
             if progress is not None and (done in (1, len(pairs)) or time.monotonic() - told > PROGRESS_SECONDS):
                 told = time.monotonic()
                 progress(done, len(pairs))
-    return _report(found, pairs, tally, data)
+    files = len({ref.file for pair in pairs for ref in pair.refs})
+    return replace(_report(found, pairs, tally, data), files=files, seconds=time.monotonic() - began)
 
 
 def _report(found: PairSet, pairs: Sequence[Pair], tally: "_Tally", data: Data) -> CheckReport:

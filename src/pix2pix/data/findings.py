@@ -1,11 +1,13 @@
 """What has been found out of files, remembered between runs in one SQLite file; a file that changed is asked again."""
 
 import contextlib
+import hashlib
 import json
 import logging
 import os
 import sqlite3
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +146,24 @@ class Findings:
             self._path and self._path.parent,
             reason,
         )
+
+
+def remembered(folder: Path | None, files: Sequence[str], question: str, answer: Callable[[], Any]) -> Any:
+    """What `answer` finds out of all these files together (plain values), asked again only once one has changed."""
+    if folder is None:
+        return answer()
+    stamps = [stamp(file) for file in files]
+    if None in stamps:
+        return answer()
+    digest = hashlib.sha256()
+    for file, stamped in zip(files, stamps, strict=True):
+        digest.update(_key(file) + f"\0{stamped}\n".encode())
+    with Findings(folder) as findings:
+        known = findings.get(files[0], question, digest.hexdigest())
+        if known is None:
+            known = answer()
+            findings.put(files[0], question, digest.hexdigest(), known)
+    return known
 
 
 def _connected(path: Path) -> sqlite3.Connection:

@@ -36,6 +36,9 @@ MAX_PIXELS = 512 * 2**20
 MAX_BYTES = 4 * MAX_PIXELS
 """And so are those with more channels than this leaves room for."""
 
+STRIP = 2**24
+"""Pixels of a large image that are copied at a time."""
+
 _READ_FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF")
 _WRITE_OPTIONS: dict[str, dict[str, Any]] = {
     ".png": {"format": "PNG"},
@@ -275,8 +278,16 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _array(image: Image.Image) -> Pixels:
-    pixels = np.array(image, dtype=np.uint8)
-    return pixels if pixels.ndim == 3 else pixels[..., None]
+    """(H, W, C). A large image is copied strip by strip: at once there would be two copies beside it for a while."""
+    if image.width * image.height <= STRIP:
+        pixels = np.array(image, dtype=np.uint8)
+        return pixels if pixels.ndim == 3 else pixels[..., None]
+    pixels = np.empty((image.height, image.width, len(image.getbands())), np.uint8)
+    rows = max(1, STRIP // image.width)
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(image.height, top + rows)))
+        pixels[top : top + rows] = np.asarray(strip).reshape(strip.height, strip.width, -1)
+    return pixels
 
 
 # ---- images in memory --------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from pix2pix.errors import DataError
 
 MOST_COLOURS, MOST_GRAYS = 256, 32
 """An image of more colours, or shades of gray, is no label map."""
+COUNTED = 2**22
+"""Pixels whose colours are counted together."""
 OUTLINE = 128
 """Side in cells at which the source and the target are laid over each other."""
 CLEAR = 9.0
@@ -127,12 +130,15 @@ def _colours(values: Values) -> tuple[str, ...] | None:
         return None
     most = MOST_GRAYS if channels == 1 else MOST_COLOURS
     step = max(1, math.isqrt(values.shape[0] * values.shape[1] // 4096))
-    for sample in (values[::step, ::step], values):  # a photo is known by a few of its pixels
+    rows = max(1, COUNTED // values.shape[1])  # at a time, as their codes take four times their memory and more
+    parts = (values[top : top + rows] for top in range(0, len(values), rows))
+    found: set[int] = set()
+    for sample in chain([values[::step, ::step]], parts):  # a photo is known by a few of its pixels
         codes = sample.astype(np.uint32) @ np.array([1] if channels == 1 else [1 << 16, 1 << 8, 1], np.uint32)
-        found = np.unique(codes)
+        found.update(np.unique(codes).tolist())
         if len(found) > most:
             return None
-    return tuple(f"{code:0{2 * channels}x}" for code in found.tolist())
+    return tuple(f"{code:0{2 * channels}x}" for code in sorted(found))
 
 
 # ---- source against target ---------------------------------------------------------------------------------------

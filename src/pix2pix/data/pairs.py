@@ -521,7 +521,10 @@ def _row(manifest: Path, row: dict[str, str]) -> tuple[str, Pair]:
         raise DataError(f"split is {split!r}, expected train, val or test")
     columns = [*_source_columns(row, ""), "target"]
     first, *more, target = (ImageRef(_manifest_file(manifest, column, row[column])) for column in columns)
-    name = plain_name(os.path.join(*(part for part in Path(row[columns[0]]).parts if part not in (os.sep, ".."))))
+    parts = [part for part in Path(row[columns[0]]).parts if part not in (os.sep, "..")]
+    if not parts:
+        raise DataError(f"{columns[0]} {row[columns[0]]!r} is a folder, expected an image")
+    name = plain_name(os.path.join(*parts))
     return split, Pair(name, first, target, tuple(more))
 
 
@@ -536,8 +539,10 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
                 raise DataError(f"{path}: the header is {','.join(columns)!r}, expected {_HEADER}")
             for row in reader:
                 yield reader.line_num, row
-    except (UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
         raise DataError(f"{path}: not a CSV file in UTF-8 ({error}); expected {_HEADER}") from None
+    except csv.Error as error:
+        raise DataError(f"{path}: no CSV file after line {reader.line_num} ({error}); expected {_HEADER}") from None
 
 
 _HEADER = "source,target[,split] or source_1,source_2,...,target[,split]"

@@ -35,17 +35,19 @@ def preview(
     split: str | None = None,
     seed: int = 0,
     augmented: bool = False,
+    found: PairSet | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Preview:
-    """Write a PNG of `count` pairs that `seed` picks from `split`, or from all: its sources | target.
+    """Write a PNG of `count` pairs that `seed` picks from `split`, or from all: its sources | target. `found` are the
+    pairs, if they are known.
 
     With `augmented`, two draws of jitter and mirroring stand beside each pair, at image_size as training sees them.
     Calls progress(done, total). Raises ConfigError or DataError, and then writes nothing.
     """
-    _refuse_output(output, config.data)
+    refuse_output(output, config.data)
     if not 1 <= count <= MOST:
         raise ConfigError(f"--count {count}: a sheet holds 1 to {MOST} pairs")
-    chosen = _chosen(find_pairs(config.data), split, count, seed)
+    chosen = _chosen(found or find_pairs(config.data), split, count, seed)
     draws = _draws([pair for _, pair in chosen], config, seed) if augmented else None
     cells = []
     for _, pair in chosen:
@@ -64,8 +66,8 @@ def _pictures(pair: Pair, data: Data) -> list[Pixels]:
     return [images.shown(values) for values in read_pair(pair, alpha=alpha)]
 
 
-def _refuse_output(output: Path, data: Data) -> None:
-    """A sheet among the images of a set could become one of them."""
+def refuse_output(output: Path, data: Data) -> None:
+    """A sheet among the images of a set could become one of them. Raises ConfigError."""
     if output.suffix.lower() != ".png":
         raise ConfigError(f"--output {output}: expected a name that ends in .png")
     for folder in filter(None, (data.path, *(data.source or ()), data.target)):

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pix2pix.config import Bounds, Data, MaskValue, Part
 from pix2pix.data import images
+from pix2pix.data.findings import cache_folder, remembered
 from pix2pix.data.pairs import ImageRef, Pair
 from pix2pix.errors import ConfigError, DataError
 
@@ -104,10 +105,12 @@ def values_of(
 ) -> Values:
     """What the settings say of the target or the only source; as `part_values`."""
     if side == "source":
-        return part_values(data.sources(1)[0], [pair.source for pair in pairs], progress=progress)
+        refs = [pair.source for pair in pairs]
+        return part_values(data.sources(1)[0], refs, memory=cache_folder(data), progress=progress)
     part = Part.model_construct(channels=data.target_channels, range=data.target_range, type=data.target_type)
     refs = [pair.target for pair in pairs]
-    return _within(part_values(part, refs, "target_", mask=data.mask_value, progress=progress))
+    folder = cache_folder(data)
+    return _within(part_values(part, refs, "target_", mask=data.mask_value, memory=folder, progress=progress))
 
 
 def part_values(
@@ -116,9 +119,11 @@ def part_values(
     prefix: str = "source_",
     *,
     mask: MaskValue | None = None,
+    memory: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Values:
-    """What the settings say of one image of each pair, with bounds measured on `refs` where they leave that open.
+    """What the settings say of one image of each pair, with bounds measured on `refs` where they leave that open, once
+    for the same files if there is a folder `memory`.
 
     The files' type, if the settings do not know it, is that of the first. Messages call the settings by `prefix`.
     Raises DataError or ConfigError.
@@ -136,8 +141,14 @@ def part_values(
                 f"use measured, percentile or --{prefix.replace('_', '-')}range=LOW,HIGH"
             )
         return Values(dtype, (bounds,))
-    arrays = _arrays(refs, part.channels, mask, progress)
-    return Values(dtype, _measured(arrays) if asked == "measured" else _percentiles(arrays, len(refs)))
+
+    def measure() -> Bounds:
+        arrays = _arrays(refs, part.channels, mask, progress)
+        return _measured(arrays) if asked == "measured" else _percentiles(arrays, len(refs))
+
+    question = f"{asked} range, {refs[0].half}, {part.channels} channels, mask {mask}, at most {SAMPLES} values"
+    bounds = remembered(memory, [ref.file for ref in refs], question, measure)
+    return Values(dtype, tuple((float(low), float(high)) for low, high in bounds))
 
 
 def _within(values: Values) -> Values:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from pix2pix.config import Data, Part, source_prefix
+from pix2pix.data.findings import cache_folder
 from pix2pix.data.labels import Labels, part_labels
 from pix2pix.data.pairs import Pair
 from pix2pix.data.ranges import Values, part_values
@@ -61,7 +62,8 @@ def values_of_sources(
         if part.kind == "labels":
             found.append(part_labels(part, refs, source_prefix(place + 1, count), progress))
         else:
-            found.append(part_values(part, refs, source_prefix(place + 1, count), progress=progress))
+            prefix, folder = source_prefix(place + 1, count), cache_folder(data)
+            found.append(part_values(part, refs, prefix, memory=folder, progress=progress))
     return tuple(found)
 
 

@@ -74,6 +74,7 @@ def read_metrics(path: Path) -> list[Row]:
 
 def _row(cells: dict[str, str]) -> Row:
     head = {name: cells.pop(name) for name in ("step", "epoch", "images_seen", "split")}
+    cells.pop("loading_share", None)
     pace = {name: float(cells.pop(name) or "nan") for name in ("seconds", "learning_rate", "images_per_second")}
     return Row(
         step=int(head["step"]),

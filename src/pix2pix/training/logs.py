@@ -12,7 +12,7 @@ from pix2pix.evaluation.metrics import METRICS
 from pix2pix.files import write_text
 
 COLUMNS = (
-    "step", "epoch", "images_seen", "split", "seconds", "learning_rate", "images_per_second",
+    "step", "epoch", "images_seen", "split", "seconds", "learning_rate", "images_per_second", "loading_share",
     *METRICS,
 )  # fmt: skip
 

@@ -10,9 +10,9 @@ decide alike from the same numbers; what is written, rank 0 writes while the oth
 import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from pix2pix.config import Config, Optimizer
 from pix2pix.data import images
-from pix2pix.data.loading import PairLoader, make_dataset, make_loader
+from pix2pix.data.loading import Batch, PairLoader, make_dataset, make_loader
 from pix2pix.data.pairs import Pair
 from pix2pix.data.sheets import fitted, sheet, source_titles
 from pix2pix.errors import ConfigError, Interrupted, RunError
@@ -46,6 +46,32 @@ LARGEST_SAMPLE = 512  # pixels of the longer side on a sheet, where pictures are
 SAVE_SECONDS = 300.0  # an epoch may take hours; no more than this is lost if the process is killed
 
 
+class Waited(NamedTuple):
+    """Seconds that updates waited for pairs, of how many they took."""
+
+    seconds: float = 0.0
+    of: float = 0.0
+
+    def __str__(self) -> str:
+        return f"{100 * self.seconds / self.of:.2g} % of the updates' time was waiting for pairs"
+
+
+class _Timed:
+    """The same batches, and the seconds that their coming took."""
+
+    def __init__(self, batches: Iterator[Batch]) -> None:
+        self._batches, self.seconds = batches, 0.0
+
+    def __iter__(self) -> Iterator[Batch]:
+        while True:
+            began = time.perf_counter()
+            batch = next(self._batches, None)
+            self.seconds += time.perf_counter() - began
+            if batch is None:
+                return
+            yield batch
+
+
 class Trainer:
     """The epochs of one run, from its checkpoint or its beginning to its end, in one of its processes."""
 
@@ -61,6 +87,8 @@ class Trainer:
         self.judges = judges_of(self.config, self.engine.device, plan.smallest)
         self.log = MetricsLog(folder, self.progress.step) if ranks.first else None
         self._pace = 0.0  # images per second of the newest epoch's updates
+        self._waited = 0.0  # seconds of those in which the loader was waited for, as a share
+        self.waited = Waited()  # of all updates of this sitting
         self._saved = time.monotonic()
 
     # ---- set-up ----------------------------------------------------------------------------------------------
@@ -142,7 +170,8 @@ class Trainer:
         sums = {name: torch.tensor(value if self.ranks.first else 0.0) for name, value in progress.sums.items()}
         began, seconds, seen = time.monotonic(), progress.seconds, progress.images_seen
         done = seen - progress.epoch * self._pairs  # of this epoch, whatever its batches were when it began
-        for batch in self.train_loader.epoch(progress.epoch, done):
+        batches = _Timed(self.train_loader.epoch(progress.epoch, done))
+        for batch in batches:
             torch.manual_seed(seed_of(training.seed, progress.step, self.ranks.rank))  # dropout
             source, target = self.engine.to_device(batch.source), self.engine.to_device(batch.target)
             part, whole = len(batch.index), min(training.effective_batch, self._pairs - done)
@@ -175,7 +204,9 @@ class Trainer:
                 if signal:
                     raise Interrupted(signal, self.folder)
         progress.sums = self.ranks.total(sums)
-        self._pace = (progress.images_seen - seen) / (progress.seconds - seconds)
+        took = progress.seconds - seconds
+        self._pace, self._waited = (progress.images_seen - seen) / took, batches.seconds / took
+        self.waited = Waited(self.waited.seconds + batches.seconds, self.waited.of + took)
 
     def _backward(self, part: int, whole: int) -> Callable[[Tensor], None]:
         """Gradients of the mean over a batch of `whole` pairs, of which this rank has `part`.
@@ -241,6 +272,7 @@ class Trainer:
                 "seconds": progress.seconds,
                 "learning_rate": self.state.generator_optimizer.param_groups[0]["lr"],
                 "images_per_second": self._pace,
+                "loading_share": self._waited,
                 **values,
             }
         )

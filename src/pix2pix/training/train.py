@@ -75,6 +75,8 @@ def train_with(config: Config, run: Path | None = None, *, overwrite: bool = Fal
         page = ranks.agreed(report)
         by = plan.config.training.best_by if "val" in splits else "last"
         display.say(f"kept epoch {progress.best_epoch} of {progress.epoch} (by {by}): {folder / 'model'}")
+        if trainer.waited.of:
+            display.say(f"loading      {trainer.waited}")
         display.say(f"report       {page}")
         return Run(folder, ranks.agreed(lambda: _newest_metrics(folder)), ranks.first)
 
