@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from pix2pix.config import Config, Optimizer
 from pix2pix.machine import keep_memory
 from pix2pix.model import build_networks
-from pix2pix.networks import set_fast, weights_at_rest
+from pix2pix.networks import patches, set_fast, weights_at_rest
 from pix2pix.networks.convolution import Conv, ConvTranspose
+from pix2pix.networks.gradients import take_in_parts
 from pix2pix.networks.patches import down, up
 from pix2pix.networks.toom import Kind, convolved
 from pix2pix.training.adam import make_adam
@@ -159,6 +160,37 @@ def test_eager_adam_is_adam() -> None:
                 optimizer.param_groups[0]["lr"] /= 2
     for mine, theirs in zip(network.parameters(), other.parameters(), strict=True):
         assert torch.equal(mine, theirs)
+
+
+@pytest.mark.parametrize("way", ["matmul down", "matmul up"])
+def test_a_gradient_may_be_taken_in_parts(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parts are the whole, one after the other; autograd gets none."""
+    kind, function = WAYS[way]
+    x, weight = case(kind, (8, 8), torch.float64)
+    (whole,) = torch.autograd.grad(function(x, weight).square().sum(), weight)
+    monkeypatch.setattr(patches, "_PART", 2 * weight[0].numel())
+    taken: list[tuple[slice, Tensor]] = []
+    take_in_parts(weight, taken.extend)
+    function(x, weight).square().sum().backward()
+    assert weight.grad is None
+    assert len(taken) == -(-len(weight) // 2)
+    torch.testing.assert_close(torch.cat([part for _, part in taken]), whole)
+    assert torch.equal(torch.cat([weight[some] for some, _ in taken]), weight)
+
+
+@pytest.mark.parametrize("kind", ["same", "up"])
+def test_changed_weights_are_transformed_anew(kind: Kind) -> None:
+    """What was computed of weights is used again only while they stay as they are."""
+    x, weight = case(kind, (8, 8), torch.float64)
+    for _ in range(2):
+        ours, theirs = convolved(x, weight, kind, 2), native(x, weight, kind)
+        torch.testing.assert_close(ours, theirs)
+        for mine, other in zip(
+            torch.autograd.grad(ours.sum(), (x, weight)), torch.autograd.grad(theirs.sum(), (x, weight)), strict=True
+        ):
+            torch.testing.assert_close(mine, other)
+        with torch.no_grad():
+            weight.add_(1)
 
 
 def test_keeping_memory_is_harmless() -> None:

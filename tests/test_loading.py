@@ -198,8 +198,8 @@ def test_a_batch_is_what_it_is_made_of(pairs: tuple[Pair, ...]) -> None:
 
 
 def test_bytes_become_the_same_numbers_by_both_ways() -> None:
-    every = np.arange(256, dtype=np.uint8)
-    image = np.empty(256, np.float32)
+    every = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
+    image = np.empty(every.shape, np.float32)
     images.scale_into(image, every)
     assert np.array_equal(image, images.scaled(torch.from_numpy(every)).numpy())
 

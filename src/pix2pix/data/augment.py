@@ -95,7 +95,7 @@ def augmented(pixels: Array, drawn: Draw, size: Size, *, whole: bool = False) ->
     height, width = size
     crop = pixels[:, drawn.top : drawn.top + height, drawn.left : drawn.left + width]
     if drawn.flip:
-        crop = torch.from_numpy(np.ascontiguousarray(crop)).flip(-1).numpy()  # numpy would go byte by byte
+        crop = torch.from_numpy(crop).flip(-1).numpy()  # numpy would go byte by byte
     if drawn.upside_down:
         crop = crop[:, ::-1]
     if drawn.turns:

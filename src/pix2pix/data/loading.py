@@ -194,7 +194,7 @@ class PairDataset(Dataset[Example]):
             if mask is not None and hole is not None:
                 target[n][hole] = 0
                 np.logical_not(hole, out=mask[n])
-        indices = torch.tensor([index for _, index in keys])
+        indices = torch.from_numpy(np.array([index for _, index in keys]))
         known = None if mask is None else torch.from_numpy(mask)
         return Batch(torch.from_numpy(source), torch.from_numpy(target), indices, known)
 

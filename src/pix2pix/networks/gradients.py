@@ -1,8 +1,13 @@
-"""Which gradients a backward pass wants: what functions written in Python cannot find out by themselves."""
+"""Which gradients a backward pass wants, and in what form: what functions written in Python cannot find out."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+
+from torch import Tensor
+
+Parts = Iterator[tuple[slice, Tensor]]
+"""Some first indices of a weight, and the gradient there."""
 
 _weights_rest = False
 
@@ -24,3 +29,16 @@ def weights_at_rest() -> Iterator[None]:
 def weight_learns(ctx: Any) -> bool:
     """Whether the backward pass under way needs the gradient of a function's second input, the weight."""
     return bool(ctx.needs_input_grad[1]) and not _weights_rest
+
+
+def take_in_parts(weight: Tensor, take: Callable[[Parts], None]) -> None:
+    """From now on a function that can give a weight's gradient part by part calls `take`, and gives autograd none.
+
+    For a weight that is used once between two updates, since parts are not added up.
+    """
+    weight.take_parts = take  # type: ignore[attr-defined]
+
+
+def taker_of(weight: Tensor) -> Callable[[Parts], None] | None:
+    """Who takes the gradient of this weight part by part, if anyone does."""
+    return getattr(weight, "take_parts", None)

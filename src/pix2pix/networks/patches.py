@@ -7,7 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from pix2pix.networks.gradients import weight_learns
+from pix2pix.networks.gradients import Parts, taker_of, weight_learns
+
+_PART = 2**21  # numbers of a gradient that exist at once where it is given in parts: 8 MB, which a cache holds
 
 
 def down(x: Tensor, weight: Tensor) -> Tensor:
@@ -35,7 +37,7 @@ class _Down(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
         of_x = _spread_patches(gradient, weight) if ctx.needs_input_grad[0] else None
-        return of_x, _of_weight(gradient, x) if weight_learns(ctx) else None
+        return of_x, _taught(weight, gradient, x) if weight_learns(ctx) else None
 
 
 class _Up(torch.autograd.Function):
@@ -51,7 +53,7 @@ class _Up(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
         of_x = _sum_of_patches(gradient, weight) if ctx.needs_input_grad[0] else None
-        return of_x, _of_weight(x, gradient) if weight_learns(ctx) else None
+        return of_x, _taught(weight, x, gradient) if weight_learns(ctx) else None
 
 
 def _sum_of_patches(x: Tensor, weight: Tensor) -> Tensor:
@@ -77,10 +79,21 @@ def _spread_patches(x: Tensor, weight: Tensor) -> Tensor:
     return y
 
 
-def _of_weight(small: Tensor, large: Tensor) -> Tensor:
-    """(N, O, h, w) and (N, C, 2h, 2w) -> the gradient (O, C, 4, 4)."""
-    gradient = nhwc(small).flatten(0, 2).t() @ _patches(large)
-    return gradient.view(small.shape[1], 4, 4, -1).permute(0, 3, 1, 2)
+def _taught(weight: Tensor, small: Tensor, large: Tensor) -> Tensor | None:
+    """(N, O, h, w) and (N, C, 2h, 2w) -> the gradient (O, C, 4, 4); None where the weight has taken it in parts."""
+    if (take := taker_of(weight)) is not None:
+        take(_of_weight(small, large, max(1, _PART // weight[0].numel())))
+        return None
+    ((_, gradient),) = _of_weight(small, large, len(weight))
+    return gradient
+
+
+def _of_weight(small: Tensor, large: Tensor, rows: int) -> Parts:
+    """The gradient (O, C, 4, 4), `rows` of O at a time."""
+    values, patches = nhwc(small).flatten(0, 2).t(), _patches(large)
+    for first in range(0, len(values), rows):
+        some = slice(first, first + rows)
+        yield some, (values[some] @ patches).view(-1, 4, 4, large.shape[1]).permute(0, 3, 1, 2)
 
 
 def _patches(x: Tensor) -> Tensor:

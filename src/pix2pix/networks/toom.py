@@ -7,6 +7,7 @@ axes; products of different channels are summed before A, so that `*` is one mat
 """
 
 import functools
+import weakref
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -47,26 +48,51 @@ class _Toom(torch.autograd.Function):
         tiles = _Tiles.of(x, kind, m)
         a, g, b = _matrices(m, tiles.taps, x.dtype)
         points_x = (b @ tiles.read(x).flatten(1)).view(tiles.points, tiles.total, -1)
-        points_w = (g @ _taps(weight, kind)).view(tiles.points, -1, points_x.shape[2])
+        points_w = _recent.points_of(weight, kind, g)
         products = points_x @ points_w.transpose(1, 2)  # (points, tiles, output phases x O)
         ctx.tiles, ctx.kind = tiles, kind
-        ctx.save_for_backward(points_x, points_w)
+        ctx.save_for_backward(points_x, weight)
         return tiles.written(a.t() @ products.flatten(1))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         tiles: _Tiles = ctx.tiles
-        points_x, points_w = ctx.saved_tensors
+        points_x, weight = ctx.saved_tensors
         a, g, b = _matrices(tiles.m, tiles.taps, gradient.dtype)
         products = (a @ tiles.of_written(gradient)).view(tiles.points, tiles.total, -1)
         of_x = of_weight = None
         if ctx.needs_input_grad[0]:
-            of_x = tiles.of_read(b.t() @ (products @ points_w).flatten(1))
+            of_x = tiles.of_read(b.t() @ (products @ _recent.points_of(weight, ctx.kind, g)).flatten(1))
         if weight_learns(ctx):
             of_points_w = products.transpose(1, 2) @ points_x  # (points, output phases x O, input phases x C)
             of_weight = _of_taps(g.t() @ of_points_w.flatten(1), ctx.kind, gradient.shape[1])
         return of_x, of_weight, None, None
+
+
+class _Recent:
+    """The weights transformed last, for whoever needs the same again before they change.
+
+    D sees two pictures and learns from both with one transform of its weights; an earlier layer's transform, 4 times
+    its weights, is computed anew in the backward pass rather than kept through the whole update.
+    """
+
+    def __init__(self) -> None:
+        self.known: tuple[weakref.ref[Tensor], tuple[int, Kind, int], Tensor] | None = None
+
+    def points_of(self, weight: Tensor, kind: Kind, g: Tensor) -> Tensor:
+        """(points, output phases x O, input phases x C)."""
+        version = -1 if weight.is_inference() else weight._version  # every change in place counts it up
+        state, known = (version, kind, len(g)), self.known  # another thread may put another in its place meanwhile
+        if known is not None and known[0]() is weight and known[1] == state and version >= 0:
+            return known[2]
+        taps = _taps(weight, kind)
+        points = (g @ taps).view(len(g), -1, taps.shape[1] // _rows(weight, kind))
+        self.known = weakref.ref(weight), state, points
+        return points
+
+
+_recent = _Recent()
 
 
 @functools.cache
@@ -96,6 +122,11 @@ def _taps(weight: Tensor, kind: Kind) -> Tensor:
     if kind == "down":  # tap 2u + p of phase p is tap u
         return weight.permute(0, 2, 3, 1).reshape(o, 2, 2, 2, 2, c).permute(1, 3, 0, 2, 4, 5).reshape(4, -1)
     return weight.permute(2, 3, 0, 1).reshape(16, -1)
+
+
+def _rows(weight: Tensor, kind: Kind) -> int:
+    """Output phases x O."""
+    return weight.shape[1] * 4 if kind == "up" else weight.shape[0]
 
 
 def _of_taps(taps: Tensor, kind: Kind, o: int) -> Tensor:

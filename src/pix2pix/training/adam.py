@@ -1,5 +1,6 @@
 """A network in, its Adam out: the paper's optimiser, which need not hold all gradients at once."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ from torch.optim import Adam
 from torch.optim.adam import adam
 
 from pix2pix.config import Optimizer
+from pix2pix.networks.gradients import Parts, take_in_parts
 
 
 class EagerAdam:
@@ -16,10 +18,11 @@ class EagerAdam:
 
     The numbers are those of `Adam(fused=True)`, since a tensor's change depends on its own gradient alone, and so is
     `state_dict`. What is saved is one copy of the weights in memory, and the gradient is read while the processor's
-    cache still holds it. It is no `torch.optim.Optimizer`, whose first use imports torch's compiler, 200 MB.
+    cache still holds it. With `once`, where every tensor is used once in an update, a large gradient need not even
+    exist as a whole. It is no `torch.optim.Optimizer`, whose first use imports torch's compiler, 200 MB.
     """
 
-    def __init__(self, network: nn.Module, settings: Optimizer) -> None:
+    def __init__(self, network: nn.Module, settings: Optimizer, *, once: bool = False) -> None:
         self.param_groups: list[dict[str, Any]] = [
             {
                 "params": list(network.parameters()),
@@ -39,7 +42,9 @@ class EagerAdam:
         self.state: dict[Tensor, dict[str, Tensor]] = {}
         for weights in network.parameters():
             self.state[weights] = _begun(weights)
-            weights.register_post_accumulate_grad_hook(self._change)  # type: ignore[no-untyped-call]
+            weights.register_post_accumulate_grad_hook(self._change_whole)  # type: ignore[no-untyped-call]
+            if once:
+                take_in_parts(weights, functools.partial(self._change, weights))
 
     def zero_grad(self) -> None:
         """Drop gradients that no update has used."""
@@ -49,20 +54,27 @@ class EagerAdam:
     def step(self) -> None:
         """Nothing: the backward pass has done it."""
 
-    def _change(self, weights: Tensor) -> None:
-        """One fused update of one tensor."""
-        assert weights.grad is not None
+    def _change_whole(self, weights: Tensor) -> None:
+        """The update of a tensor whose gradient is complete; none if it has been taken in parts."""
+        if weights.grad is not None:
+            self._change(weights, iter([(slice(None), weights.grad)]))
+            weights.grad = None
+
+    @torch.no_grad()
+    def _change(self, weights: Tensor, parts: Parts) -> None:
+        """One fused update of one tensor, part by part."""
         (group,) = self.param_groups
         state = self.state[weights]
         beta1, beta2 = group["betas"]
-        with torch.no_grad():
+        for some, gradient in parts:
+            step = state["step"].clone()  # counted up by each part
             adam(
-                [weights],
-                [weights.grad],
-                [state["exp_avg"]],
-                [state["exp_avg_sq"]],
+                [weights[some]],
+                [gradient],
+                [state["exp_avg"][some]],
+                [state["exp_avg_sq"][some]],
                 [],
-                [state["step"]],
+                [step],
                 fused=True,
                 amsgrad=False,
                 beta1=beta1,
@@ -72,7 +84,7 @@ class EagerAdam:
                 eps=group["eps"],
                 maximize=False,
             )
-        weights.grad = None
+        state["step"].copy_(step)
 
     def state_dict(self) -> dict[str, Any]:
         """As `torch.optim.Adam`'s, which can go on from it."""
@@ -99,11 +111,12 @@ def _begun(weights: Tensor) -> dict[str, Tensor]:
 AnyAdam = Adam | EagerAdam
 
 
-def make_adam(network: nn.Module, settings: Optimizer, *, eager: bool = True) -> AnyAdam:
+def make_adam(network: nn.Module, settings: Optimizer, *, eager: bool = True, once: bool = False) -> AnyAdam:
     """Adam as the paper uses it (6.2): 2e-4, betas 0.5 and 0.999; fused.
 
-    Not `eager` where gradients are averaged over processes before they change anything.
+    Not `eager` where gradients are averaged over processes before they change anything; `once` where every weight is
+    used once in an update, as the generator's are, and D's, which sees two pictures, are not.
     """
     if eager:
-        return EagerAdam(network, settings)
+        return EagerAdam(network, settings, once=once)
     return Adam(network.parameters(), lr=settings.learning_rate, betas=settings.betas, fused=True)

@@ -41,7 +41,7 @@ from pix2pix.training.plan import Plan
 from pix2pix.training.ranks import ALONE, Ranks
 from pix2pix.training.step import State, average_into, update
 
-VALIDATION_BATCH = 4
+VALIDATION_BATCH = 1  # several together take more memory than an update does
 LARGEST_SAMPLE = 512  # pixels of the longer side on a sheet, where pictures are larger than image_size
 SAVE_SECONDS = 300.0  # an epoch may take hours; no more than this is lost if the process is killed
 
@@ -113,7 +113,9 @@ class Trainer:
         alone = self.ranks.size == 1  # else gradients are averaged over the ranks before they change anything
         for network in (generator, discriminator):
             self.engine.to_device(network)  # before the Adams are made, whose moments lie beside the weights
-        wrapped, optimizer = self.engine.setup(generator, make_adam(generator, config.optimizer, eager=alone))
+        wrapped, optimizer = self.engine.setup(
+            generator, make_adam(generator, config.optimizer, eager=alone, once=True)
+        )
         opponent, opponent_optimizer = self.engine.setup(
             discriminator, make_adam(discriminator, config.optimizer, eager=alone)
         )
