@@ -152,7 +152,8 @@ def test_training_is_lean(facades: Path, tmp_path: Path) -> None:
     """A training in one process carries neither torch's compiler nor the libraries that would bring it in."""
     words = ["train", str(facades), "--run", str(tmp_path / "run"), "--epochs", "1", "--base-channels", "2"]
     code = (
-        "import sys; from pix2pix.cli import main\n"
+        "import sys; from pix2pix.cli import main; import pix2pix.training.train\n"
+        "assert 'matplotlib' not in sys.modules, 'needed for drawing alone'\n"
         f"main({[*words, '--image-size', '32', '--device', 'cpu']!r})\n"
         "print(sorted({'torch._dynamo', 'torchvision', 'torchmetrics', 'lightning_fabric'} & sys.modules.keys()))"
     )

@@ -7,16 +7,15 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
-
-import matplotlib as mpl
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pix2pix.errors import ModelError
 from pix2pix.evaluation.metrics import ACCURACIES, MEASURES
 from pix2pix.files import write_atomically
+
+if TYPE_CHECKING:  # 26 MB that a training needs only when it draws
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 CHANCE = math.log(2)  # the cross-entropy of a discriminator that answers 1/2
 LINES: dict[str, Any] = {"train": "-", "val": (0, (3.5, 1.2))}  # solid, and dashes in units of the width
@@ -107,7 +106,7 @@ def draw_curves(metrics: Path, output: Path, *, discriminator_epochs: int = 0, a
     panels = _panels(rows, adversarial)
     columns = min(3, len(panels)) or 1
     lines = -(-len(panels) // columns) or 1
-    figure = Figure(figsize=(SIZE[0] * columns, SIZE[1] * lines), layout="constrained")
+    figure = _figure((SIZE[0] * columns, SIZE[1] * lines))
     for place, panel in enumerate(panels, start=1):
         _draw_panel(figure.add_subplot(lines, columns, place), panel, rows, discriminator_epochs)
     if not panels:
@@ -145,7 +144,7 @@ def _points(rows: Sequence[Row], term: str, split: str, across: Across = "epoch"
     return [(place, value) for place, value in found if math.isfinite(value)]
 
 
-def _draw_panel(axes: Axes, panel: Panel, rows: Sequence[Row], discriminator_epochs: int) -> None:
+def _draw_panel(axes: "Axes", panel: Panel, rows: Sequence[Row], discriminator_epochs: int) -> None:
     for term in panel.terms:
         _draw_term(axes, term, rows)
     if panel.against_chance:
@@ -161,7 +160,7 @@ def _draw_panel(axes: Axes, panel: Panel, rows: Sequence[Row], discriminator_epo
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=columns, handlelength=1.6, **LEGEND)
 
 
-def _draw_term(axes: Axes, term: str, rows: Sequence[Row]) -> None:
+def _draw_term(axes: "Axes", term: str, rows: Sequence[Row]) -> None:
     for split, line in LINES.items():
         if points := _points(rows, term, split):
             axes.plot(
@@ -177,7 +176,7 @@ def _draw_term(axes: Axes, term: str, rows: Sequence[Row]) -> None:
 
 
 def _panel_svg(panel: Panel, rows: Sequence[Row], discriminator_epochs: int) -> str:
-    figure = Figure(figsize=SIZE, layout="constrained")
+    figure = _figure(SIZE)
     _draw_panel(figure.add_subplot(), panel, rows, discriminator_epochs)
     return _inline_svg(figure, f"{panel.title} by epoch")
 
@@ -208,7 +207,7 @@ def overlaid_svgs(runs: Mapping[str, Sequence[Row]], across: Across, adversarial
 
 def _overlaid_svg(panel: Panel, runs: Mapping[str, Sequence[Row]], across: Across) -> str:
     """Empty where no run has the term."""
-    figure, (term,) = Figure(figsize=SIZE, layout="constrained"), panel.terms
+    figure, (term,) = _figure(SIZE), panel.terms
     axes = figure.add_subplot()
     splits = [split for split in LINES if any(_points(rows, term, split) for rows in runs.values())]
     for place, (name, rows) in enumerate(runs.items()):
@@ -240,16 +239,16 @@ def _shortened(name: str) -> str:
     return name if len(name) <= LONGEST else f"{name[: LONGEST // 2 - 1]}…{name[-LONGEST // 2 :]}"
 
 
-def _scale(axes: Axes, panel: Panel, last: int) -> None:
+def _scale(axes: "Axes", panel: Panel, last: int) -> None:
     if panel.terms[0] in OF_TRAINING:
         axes.set_ylim(bottom=0)
-        axes.yaxis.set_major_locator(MaxNLocator(5))
+        axes.yaxis.set_major_locator(_ticks(5))
         axes.yaxis.set_major_formatter("{x:g}")
     axes.set_xlim(0, 1.02 * last)
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.xaxis.set_major_locator(_ticks(6, integer=True))
 
 
-def _dress(axes: Axes, title: str, across: str, up: str) -> None:
+def _dress(axes: "Axes", title: str, across: str, up: str) -> None:
     axes.set_title(title, fontsize=11, color=INK, loc="left")
     axes.set_xlabel(across, fontsize=9, color=INK)
     axes.set_ylabel(up, fontsize=9, color=INK)
@@ -265,21 +264,21 @@ def _dress(axes: Axes, title: str, across: str, up: str) -> None:
 def spread_svg(values: Sequence[float], name: str, unit: str) -> str:
     """One metric of many images -> a histogram with the mean, an SVG element to stand in a page."""
     finite = [value for value in values if math.isfinite(value)]
-    figure = Figure(figsize=(3.2, 2.2), layout="constrained")
+    figure = _figure((3.2, 2.2))
     axes = figure.add_subplot()
     axes.hist(finite, bins="sturges", color=COLOURS.get(name, INK), alpha=0.75, rwidth=0.94)
     if finite:
         axes.axvline(sum(finite) / len(finite), linestyle="--", color=INK, lw=1.2, label="mean")
         axes.legend(**LEGEND)
-    axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+    axes.xaxis.set_major_locator(_ticks(5))
+    axes.yaxis.set_major_locator(_ticks(4, integer=True))
     _dress(axes, name, unit, "images")
     return _inline_svg(figure, f"Spread of {name} over the images")
 
 
 def spectrum_svg(frequencies: Sequence[float], output: Sequence[float], target: Sequence[float]) -> str:
     """Power by frequency of outputs and targets -> an SVG element to stand in a page."""
-    figure = Figure(figsize=SIZE, layout="constrained")
+    figure = _figure(SIZE)
     axes = figure.add_subplot()
     for powers, colour, label in ((target, COLOURS["d_real"], "targets"), (output, COLOURS["d_fake"], "outputs")):
         axes.plot(frequencies, powers, color=colour, lw=1.4, label=label)
@@ -291,11 +290,26 @@ def spectrum_svg(frequencies: Sequence[float], output: Sequence[float], target: 
     return _inline_svg(figure, "Power of outputs and targets by frequency")
 
 
-def _inline_svg(figure: Figure, label: str) -> str:
+def _figure(size: tuple[float, float]) -> "Figure":
+    """An empty one, of so many inches."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=size, layout="constrained")
+
+
+def _ticks(most: int, *, integer: bool = False) -> Any:
+    from matplotlib.ticker import MaxNLocator
+
+    return MaxNLocator(most, integer=integer)
+
+
+def _inline_svg(figure: "Figure", label: str) -> str:
     """An SVG element whose text is text and whose ink is the page's own colour, light or dark.
 
     `label` is what it shows, for those who cannot see it, and what sets its ids apart from another's on the page.
     """
+    import matplotlib as mpl
+
     text = io.StringIO()
     nothing: Mapping[str, None] = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": label}):
