@@ -186,7 +186,7 @@ class PairDataset(Dataset[Example]):
             for side, kept, shown in zip(self._sources, self._kept, self._shown, strict=False):
                 numbers = source[n, shown]
                 side.values.scale_into(numbers, augmented(pixels[kept], drawn, size, whole=side.whole))
-                if drawn.light is not None and (side.values.dtype == "uint8" or len(self._sources) == 1):
+                if drawn.light is not None and (side.is_picture or len(self._sources) == 1):
                     numbers[...] = numbers * np.float32(drawn.light[0]) + np.float32(drawn.light[1])
             crop = augmented(pixels[self._kept[-1]], drawn, size, whole=self._target.whole)
             hole = holes(crop, self.mask_value)
@@ -329,6 +329,7 @@ class _Side:
         if isinstance(self.values, Labels):
             self.kept, self.count = 1, len(self.values.classes)
         self.whole = mask is not None or isinstance(self.values, Labels)  # no pixels are mixed
+        self.is_picture = self.values.dtype == "uint8" and not self.whole
         self.alpha = asked in (2, 4)
 
     def of(self, pixels: Array, path: Path) -> Array:

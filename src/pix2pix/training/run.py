@@ -106,6 +106,8 @@ def _leaves(model: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any]]:
         if isinstance(value, BaseModel):
             yield from _leaves(value, f"{prefix}{name}.")
         elif isinstance(value, dict):
-            yield from ((f"{prefix}{name}.{key}", item) for key, item in value.items())
+            for key, item in value.items():
+                inside = f"{prefix}{name}.{key}"
+                yield from _leaves(item, f"{inside}.") if isinstance(item, BaseModel) else ((inside, item),)
         else:
             yield f"{prefix}{name}", value
