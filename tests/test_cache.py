@@ -212,7 +212,7 @@ def test_memory_then_disk_then_nothing(tmp_path: Path, folder: Path, monkeypatch
         (4 * needed, needed / 2e9, "disk", "none", "--cache-gigabytes"),
         (4 * needed, 1.0, "none", "none", "none"),
     ):
-        for workers, name in (("auto", "_free_memory"), (2, "_free_shared_memory")):
+        for workers, name in (("auto", "free_memory"), (2, "_free_shared_memory")):
             data = settings(tmp_path, cache=asked, cache_gigabytes=gigabytes, workers=workers)
             with monkeypatch.context() as patch:
                 patch.setattr(cache, name, lambda free=free: free)

@@ -1,5 +1,6 @@
 """What comes out of a Translator is what the network saw in training, in the kind, size and depth that went in."""
 
+import re
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -21,6 +22,7 @@ from pix2pix.data.loading import make_dataset
 from pix2pix.data.pairs import find_pairs
 from pix2pix.data.reflection import reflected
 from pix2pix.errors import ConfigError, DataError, ModelError
+from pix2pix.inference import translate as translate_module
 from pix2pix.inference.translate import Shard, Translator, translate_files
 from pix2pix.model import Model, build_networks, load_model, make_card
 from pix2pix.networks import set_norm_statistics
@@ -357,6 +359,23 @@ def test_a_folder_keeps_names_sizes_and_nesting(
         difference = np.abs(written.astype(int) - expected)
         assert difference.mean() < (12 if lossy else 0.05)
         assert lossy or difference.max() <= 1  # a batch may round one level otherwise
+
+
+def test_large_pictures_go_alone_and_too_large_ones_are_refused(
+    translator: Translator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, side in enumerate((20, 20, 30, 30, 90)):
+        images.write(tmp_path / f"in/{number}.png", np.full((side, side, 3), 9 * number, np.uint8))
+    monkeypatch.setattr(translate_module, "LARGE", 1000)
+    monkeypatch.setattr(translate_module, "free_memory", lambda: translator.needed_memory((60, 60)))
+    together: list[int] = []
+    original = Translator.translate
+    monkeypatch.setattr(Translator, "translate", lambda self, x: together.append(len(x)) or original(self, x))
+    result = translate_files(translator, [tmp_path / "in"], tmp_path / "out")
+    assert together == [2, 1, 1]
+    ((path, reason),) = result.failed
+    assert path.name == "4.png"
+    assert re.search(r"4\.png: is 90x90 \(HxW\), and translating it whole takes about .* GB are free", reason)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7])

@@ -83,7 +83,7 @@ def choose_cache(data: Data, count: int, entry: Entry) -> Choice:
     size = f"{needed / GIGABYTE:.2f} GB"
     reasons = []
     if data.cache in ("auto", "memory"):
-        free = _free_memory() if data.workers in ("auto", 0) else min(_free_memory(), _free_shared_memory())
+        free = free_memory() if data.workers in ("auto", 0) else min(free_memory(), _free_shared_memory())
         if needed <= MEMORY_SHARE * free:
             return Choice("memory", f"memory, {size} of decoded pairs")
         reasons.append(f"over a quarter of the memory that is free ({free / GIGABYTE:.1f} GB)")
@@ -408,7 +408,7 @@ def _hash(content: bytes | memoryview) -> int:
 # ---- what is free --------------------------------------------------------------------------------------------
 
 
-def _free_memory() -> int:
+def free_memory() -> int:
     """Bytes that can be taken without swapping, as far as the system tells; 0 where it does not."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
@@ -440,4 +440,4 @@ def _physical_memory() -> int:
 def _free_shared_memory() -> int:
     """Containers often give /dev/shm 64 MB, and writing past its end kills the process."""
     shm = Path("/dev/shm")
-    return shutil.disk_usage(shm).free if shm.is_dir() else _free_memory()
+    return shutil.disk_usage(shm).free if shm.is_dir() else free_memory()

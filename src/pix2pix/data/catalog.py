@@ -51,7 +51,7 @@ def published(name: str) -> Published:
     """A name -> its set. Raises ConfigError with a suggestion for an unknown one."""
     if name not in CATALOG:
         near = difflib.get_close_matches(name, CATALOG, n=1)
-        hint = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(CATALOG)}"
+        hint = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(CATALOG)}."
         raise ConfigError(f"there is no published set `{name}`; {hint} For another, give --url ADDRESS")
     return CATALOG[name]
 

@@ -3,6 +3,7 @@
 `Translator` is the one class behind the shell, Python, the service and the page.
 """
 
+import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,6 +19,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from pix2pix.data import images
+from pix2pix.data.cache import GIGABYTE, free_memory
 from pix2pix.data.labels import Labels
 from pix2pix.data.pairs import IMAGE_SUFFIXES
 from pix2pix.data.patterns import naming
@@ -28,6 +30,11 @@ from pix2pix.inference.engine import Precision, prepare
 from pix2pix.inference.sizes import AnySize, Size
 from pix2pix.machine import choose_device
 from pix2pix.model import Model, load_model
+
+LARGE = 2**24
+"""Pixels that go through the generator together, unless one picture has more; four times as many are read ahead."""
+FLOATS = {"unet": 1.6, "encoder_decoder": 1.6, "resnet": 4.0}
+"""Numbers that a generator holds at once for each pixel and base channel; 1.5 were measured of a U-Net."""
 
 Picture = TypeVar("Picture", Image.Image, NDArray[np.uint8], NDArray[np.floating], Tensor)
 
@@ -94,14 +101,25 @@ class Translator:
     def read(self, *paths: Path) -> Tensor:
         """The file of each source -> (in, H, W), as training presented it.
 
-        Raises DataError for what does not fit the model.
+        Raises DataError for what does not fit the model, or the memory that is free.
         """
+        self._refuse_too_large(paths[0])
         converts = self.model.card.converts
         pictures = {}
         for path, source in zip(paths, self.model.sources, strict=True):
             alpha = converts and source.channels in (2, 4) and not isinstance(source.values, Labels)
             pictures[path] = images.read(path, alpha=alpha)
         return self._stacked(pictures.values(), pictures)
+
+    def _refuse_too_large(self, path: Path) -> None:
+        """Raises DataError, from the header, for a picture that would take more than the memory that is free."""
+        facts = images.probe(path)
+        needed, free = self.needed_memory((facts.height, facts.width)), free_memory()
+        if self.device.type == "cpu" and needed > free > 0:
+            raise DataError(
+                f"{path}: is {facts.height}x{facts.width} (HxW), and translating it whole takes about "
+                f"{needed / GIGABYTE:.1f} GB of memory, of which {free / GIGABYTE:.1f} GB are free: cut it into parts"
+            )
 
     def needs(self) -> str:
         """What a model of several sources takes, in words."""
@@ -231,6 +249,13 @@ class Translator:
         """The model's generator, as it is or prepared, for pictures of any size."""
         sources = [(source.width, isinstance(source.values, Labels)) for source in self.model.sources]
         return AnySize(network, self.model.size_multiple, self.presented_size, sources)
+
+    def needed_memory(self, size: Size) -> int:
+        """Bytes, roughly, that translating a picture (H, W) takes at its peak."""
+        generator, channels = self.model.card.config.generator, self.model.in_channels + self.model.out_channels
+        inside = FLOATS[generator.kind] * generator.base_channels + 2 * channels
+        floats = math.prod(self.presented_size(size)) * inside + math.prod(size) * 3 * channels
+        return round(4 * floats)
 
     def presented_size(self, size: Size) -> Size:
         """(H, W) of a picture -> (H, W) at which the generator sees it, before padding."""
@@ -479,7 +504,8 @@ def _batches(
         except DataError as error:
             failed.append((job.input, str(error)))
             continue
-        if batch and (len(batch) == batch_size or batch[0][1].shape != source.shape):
+        together = (len(batch) + 1) * source[0].numel()
+        if batch and (len(batch) == batch_size or batch[0][1].shape != source.shape or together > LARGE):
             yield batch
             batch = []
         batch.append((job, source))
@@ -490,13 +516,24 @@ def _batches(
 def _ahead(
     jobs: Sequence[Job], read: Callable[[Job], Tensor], pool: Executor, count: int
 ) -> Iterator[tuple[Job, Future[Tensor]]]:
-    """The jobs in order, each with its reading under way, and that of `count` more."""
-    waiting: deque[tuple[Job, Future[Tensor]]] = deque()
+    """The jobs in order, each with its reading under way, and that of `count` more, or of fewer large ones."""
+    waiting: deque[tuple[Job, Future[Tensor], int]] = deque()
     for job in jobs:
-        waiting.append((job, pool.submit(read, job)))
-        if len(waiting) > count:
-            yield waiting.popleft()
-    yield from waiting
+        pixels = _pixels(job.input)
+        while waiting and (len(waiting) > count or pixels + sum(other for *_, other in waiting) > 4 * LARGE):
+            yield waiting.popleft()[:2]
+        waiting.append((job, pool.submit(read, job), pixels))
+    while waiting:
+        yield waiting.popleft()[:2]
+
+
+def _pixels(path: Path) -> int:
+    """By the header; 0 for what cannot be read."""
+    try:
+        facts = images.probe(path)
+    except DataError:
+        return 0
+    return facts.height * facts.width
 
 
 def translate(
