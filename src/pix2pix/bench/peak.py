@@ -1,6 +1,7 @@
 """`python -m pix2pix.bench.peak TASK`: a few training steps in a process of their own; prints its peak memory in bytes.
 
-TASK is JSON: who trains (`train`, the whole command; `ours`, its steps alone; `reference`), the sizes and folders.
+TASK is JSON: who trains (`train`, the whole command; `ours`, its steps alone; `reference`; `nobody`, which only imports
+torch), the sizes and folders.
 """
 
 import json
@@ -16,6 +17,9 @@ STEPS = 4
 def run(task: dict[str, Any]) -> None:
     """Train a little, with batch 1."""
     import torch
+
+    if task["who"] == "nobody":
+        return
 
     from pix2pix.bench.conditions import Conditions
     from pix2pix.bench.ours import our_training

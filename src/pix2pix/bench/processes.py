@@ -45,10 +45,12 @@ def startup_rows(conditions: Conditions) -> Iterator[Row]:
 def memory_rows(conditions: Conditions) -> Iterator[Row]:
     """Peak resident memory of processes that train with batch 1: the whole command, our step alone, the reference."""
     peaks = {}
-    for done, who in enumerate(("train", "ours", "reference"), start=1):
+    everyone = ("train", "ours", "reference", "nobody")
+    for done, who in enumerate(everyone, start=1):
         peaks[who] = _peak(who, conditions)
-        conditions.tick(done, 3)
+        conditions.tick(done, len(everyone))
     reference = shown(peaks["reference"] / 1e9, "GB")
+    build = "without" if torch.version.cuda is None else "with"
     for who, work in (("train", "peak memory, the whole train command, batch 1"), ("ours", "peak memory, steps alone")):
         value = peaks[who] / 1e9
         yield Row(
@@ -61,6 +63,7 @@ def memory_rows(conditions: Conditions) -> Iterator[Row]:
             must=conditions.must(MEMORY_MUST),
             aim=conditions.must(MEMORY_AIM),
             at_most=True,
+            note=f"of which {shown(peaks['nobody'] / 1e9, 'GB')} are the import of torch, a build {build} CUDA",
         )
 
 
