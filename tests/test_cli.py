@@ -585,3 +585,9 @@ def test_the_process_itself(tmp_path: Path) -> None:
         assert bool(done.stderr) == (code != 0)
         assert done.stderr.count("\n") == (code != 0)
     assert not list(tmp_path.iterdir())
+
+
+def test_data_after_a_list_is_not_its_end(cli: Cli) -> None:
+    outcome = cli("study", "losses", "--seeds", "0", "1", "facades")
+    assert outcome.code == 2
+    assert "if facades is DATA, put it before --seeds, as in `pix2pix study losses DATA --seeds 0 1`" in outcome.err

@@ -19,6 +19,7 @@ from pix2pix.config import make_config, merged
 from pix2pix.data import images
 from pix2pix.data.facades import make_facades
 from pix2pix.errors import ConfigError, DataError
+from pix2pix.evaluation.curves import read_metrics
 from pix2pix.evaluation.evaluate import evaluate, to_json
 from pix2pix.evaluation.metrics import ACCURACIES
 from pix2pix.model import Model, build_networks, load_model, make_card
@@ -239,6 +240,27 @@ def test_dropout_is_another_measurement_that_repeats(run: Path, facades: Path, t
     assert first == second
     assert first["dropout"]
     assert first["g_l1"] != plain["g_l1"]
+
+
+def test_nothing_that_is_chosen_has_seen_the_test_split(facades: Path, tmp_path: Path) -> None:
+    """Two sets alike but for their test pictures give one training: the same epochs, stop, choice and weights."""
+    other = tmp_path / "other"
+    shutil.copytree(facades, other)
+    for path in (other / "test").iterdir():
+        images.write(path, 255 - images.read(path))
+    settings = merged(TINY, {"training": {"epochs": 4, "best_by": "psnr", "patience": 2, "samples": 0}})
+    runs = [train_with(chosen_settings(data, None, None, settings), tmp_path / data.name) for data in (facades, other)]
+    first, second = (
+        [(row.split, row.epoch, row.values) for row in read_metrics(run.path / "metrics.csv")] for run in runs
+    )
+    assert first == second
+    assert {row[0] for row in first} == {"train", "val"}
+    weights = [(run.path / "model" / "generator.safetensors").read_bytes() for run in runs]
+    assert weights[0] == weights[1]
+    measured = [
+        evaluate(run.path, data, device="cpu").metrics["l1"] for run, data in zip(runs, (facades, other), strict=True)
+    ]
+    assert measured[0] != measured[1], "the splits were not alike"
 
 
 # ---- the files -------------------------------------------------------------------------------------------------

@@ -270,6 +270,7 @@ def test_run_page_is_complete(tmp_path: Path) -> None:
     page.check_self_contained(allowed=("evaluation/te%20st%231/report.html",))
     assert page.text.count(HOSTILE) >= 3  # title, commands and provenance, as text
     assert "10 of 12 epochs done. Best by validation l1: epoch 3, with 0.0321." in page.text
+    assert "Other metrics are best in other epochs: psnr 3" not in page.text
     assert "10 min 00 s" in page.text
     assert page.source.count("<svg") == 7
     assert "epoch_1, the first sheet" in page.text

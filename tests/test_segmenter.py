@@ -7,17 +7,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import TINY
 from PIL import Image
 
 from pix2pix.cli import main
-from pix2pix.config import Data
+from pix2pix.config import Data, merged
 from pix2pix.data import images
 from pix2pix.data.facades import facade
 from pix2pix.data.pairs import Pair, find_pairs
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.evaluation import segmenter
+from pix2pix.evaluation.curves import read_metrics
 from pix2pix.evaluation.evaluate import evaluate
 from pix2pix.evaluation.segmenter import agreement, find_palette, labels_of, parse_palette
+from pix2pix.model import load_model
+from pix2pix.presets import chosen_settings
+from pix2pix.training.train import train_with
 
 COLOURS = [(0, 0, 255), (255, 85, 0), (0, 255, 255), (255, 255, 0)]
 
@@ -124,3 +129,20 @@ def test_an_interrupted_teaching_goes_on(
     assert (place / segmenter.STATE).exists()
     cut = evaluate(run, facades, segmenter_folder=place, output=tmp_path / "2", device="cpu").metrics
     assert cut["labels"] == whole["labels"]
+
+
+def test_a_training_may_be_judged_by_its_labels(facades: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = merged(TINY, {"training": {"epochs": 3, "best_by": "label_accuracy", "samples": 0}})
+    run = train_with(chosen_settings(facades, None, None, settings), tmp_path / "run").path
+    val = {row.epoch: row.values["label_accuracy"] for row in read_metrics(run / "metrics.csv") if row.split == "val"}
+    card = load_model(run).card
+    assert len(val) == 3
+    assert val[card.epoch] == max(val.values())
+    monkeypatch.setattr(segmenter, "_teach", None)  # it is there
+    metrics = evaluate(run, facades, split="val", segmenter=True, device="cpu").metrics
+    assert metrics["label_accuracy"] == pytest.approx(card.validation["label_accuracy"])
+    assert metrics["label_accuracy"] == pytest.approx(metrics["labels"]["pixel_accuracy"])
+    other = chosen_settings(facades, None, None, merged(settings, {"data": {"direction": "AtoB"}}))
+    with pytest.raises(ConfigError, match=r"best_by label_accuracy cannot be measured: .* no label maps .*; choose"):
+        train_with(other, tmp_path / "other")
+    assert not (tmp_path / "other").exists()

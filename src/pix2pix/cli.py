@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
-from cyclopts import App, CycloptsError, Group, Parameter, ValidationError
+from cyclopts import App, CoercionError, CycloptsError, Group, Parameter, ValidationError
 from pydantic import ValidationError as PydanticError
 
 from pix2pix.config import Augment, Data, Make, Settings, explain, merged, to_yaml
@@ -704,7 +704,12 @@ def _misuse(error: CycloptsError) -> str:
     cause = error.__cause__
     if isinstance(error, ValidationError) and isinstance(cause, PydanticError):
         return explain(cause)
-    return " ".join(str(error).split())
+    message = " ".join(str(error).split())
+    if isinstance(error, CoercionError) and error.token is not None and error.token.keyword == "--seeds":
+        message += (
+            f"; if {error.token.value} is DATA, put it before --seeds, as in `pix2pix study losses DATA --seeds 0 1`"
+        )
+    return message
 
 
 def main(arguments: list[str] | None = None) -> None:

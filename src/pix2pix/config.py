@@ -209,7 +209,7 @@ Words = Annotated[
 ValueType = Literal["uint8", "int8", "uint16", "int16", "float32"]
 PatchSize = Annotated[Literal[1, 16, 34, 70, 142, 286], BeforeValidator(_number)]
 UpdateOrder = Literal["shared", "exact"]
-BestBy = Literal["l1", "l2", "psnr", "ssim", "ms_ssim", "lpips", "fid", "kid", "last"]
+BestBy = Literal["l1", "l2", "psnr", "ssim", "ms_ssim", "lpips", "fid", "kid", "label_accuracy", "last"]
 Cache = Annotated[Literal["auto", "memory", "disk", "none"], BeforeValidator(_cache)]
 
 
@@ -467,7 +467,8 @@ class Training(Section):
     """What batch norm uses outside training: each image's own statistics (the paper's test mode) or running averages;
     `auto` takes the image's for batch size 1 and the averages otherwise, and the saved model says which."""
     best_by: BestBy = "l1"
-    """Validation metric that picks the kept model; `last` keeps the newest. `lpips`, `fid` and `kid` need weights."""
+    """Validation metric that picks the kept model; `last` keeps the newest. `lpips`, `fid` and `kid` need weights,
+    and for `label_accuracy` a network is first taught to read labels from the training photos."""
     patience: Count | None = None
     """Stop after this many epochs without a better validation."""
     samples: Annotated[int, Field(ge=0)] = 6
@@ -621,6 +622,8 @@ def _of_training(config: Config) -> Iterator[str]:
             yield "generator.bottleneck_norm needs --norm-statistics running: one image's 1x1 map has no variance"
     if training.patience is not None and training.best_by == "last":
         yield "training.patience waits for a better validation, and training.best_by last measures none: drop one"
+    if training.best_by == "label_accuracy" and config.native:
+        yield "training.best_by label_accuracy is of pictures of one size, and these keep their own: choose another"
     if training.discriminator_epochs >= training.epochs:
         yield (
             f"training.discriminator_epochs {training.discriminator_epochs} leaves the generator untrained: "

@@ -34,9 +34,11 @@ def _saturated(train: Sequence[Row]) -> Iterator[str]:
 def _overfitting(train: Sequence[Row], val: Sequence[Row]) -> Iterator[str]:
     if len(val) < 3 * LASTING or len(train) < len(val):
         return
-    held, taught = (_smooth([row.values.get("g_l1", np.nan) for row in split]) for split in (val, train))
+    raw = [row.values.get("g_l1", np.nan) for row in val]
+    held, taught = _smooth(raw), _smooth([row.values.get("g_l1", np.nan) for row in train])
     best = int(np.argmin(held)) if np.isfinite(held).all() else len(held) - 1
-    if len(held) - best > LASTING and held[-1] > (1 + WORSE) * held[best] and taught[-1] < (1 - WORSE) * taught[best]:
+    newest = len(held) - max(best, int(np.argmin(raw)))  # epochs since the last sign that it still falls
+    if newest > LASTING and held[-1] > (1 + WORSE) * held[best] and taught[-1] < (1 - WORSE) * taught[best]:
         yield (
             f"Overfitting begins around epoch {val[best].epoch}: from there the L1 of training pairs falls, and that "
             "of validation pairs rises. L1 alone does not judge pictures: look at the samples before you stop there."

@@ -128,6 +128,7 @@ def _panels(rows: Sequence[Row], adversarial: str) -> list[Panel]:
         Panel("Discriminator", ("d_real", "d_fake"), unit, vanilla),
         Panel("Peak signal-to-noise ratio", ("psnr",), "PSNR, dB"),
         Panel("Structural similarity", ("ssim",), "SSIM, 1 is the target itself"),
+        Panel("Labels read from the outputs", ("label_accuracy",), "share of pixels"),
         Panel("Discriminator: accuracy", ("d_real_accuracy", "d_fake_accuracy"), "share of patches, 1/2 is chance"),
         Panel("Learning rate", ("learning_rate",), "step size of Adam"),
         Panel("Pace", ("images_per_second",), "pairs a second, updates alone"),
@@ -198,7 +199,10 @@ def overlaid_svgs(runs: Mapping[str, Sequence[Row]], across: Across, adversarial
     panels = [Panel(term, (term,), unit, adversarial == "vanilla") for term in ("g_adversarial", "d_real", "d_fake")]
     panels[1:1] = [Panel("g_l1", ("g_l1",), "mean |y − G(x)|, images in [−1, 1]")]
     panels += [Panel(term, (term,), "share of patches, 1/2 is chance") for term in ACCURACIES]
-    panels += [Panel(one.name, (one.name,), one.unit or "↑" if one.higher_is_better else "↓") for one in MEASURES[2:]]
+    panels += [
+        Panel(one.name, (one.name,), one.unit or f"{'higher' if one.higher_is_better else 'lower'} is better")
+        for one in MEASURES[2:]
+    ]
     panels += [Panel("images_per_second", ("images_per_second",), "pairs a second, updates alone")]
     if len({row.learning_rate for rows in runs.values() for row in rows}) > 1:
         panels += [Panel("learning_rate", ("learning_rate",), "step size of Adam")]

@@ -121,6 +121,8 @@ def evaluate(
             progress=progress,
         )
         labels = LabelScore(taught)
+    for name in ("metrics.json", "per_image.csv", "report.html"):
+        (folder / name).unlink(missing_ok=True)  # if this is interrupted, no older numbers stand beside newer outputs
     scores = list(_measured(translator, measured, folder, judges, labels, progress))
     counted = [result for result in scores if not math.isnan(result.values["l1"])]
     if not counted:
@@ -234,7 +236,7 @@ def presented(pairs: Sequence[Pair], model: Model, *, full_size: bool = False) -
         strict=True,
     ):
         if has != needs:
-            raise DataError(f"{ref.path}: the {side} has {has} channels, but the model was trained on {needs}")
+            raise DataError(f"{ref.path}: the {side} has {_channels(has)}, but the model was trained on {needs}")
     return dataset
 
 
@@ -242,6 +244,10 @@ def _least(model: Model) -> int:
     """Pixels a side that SSIM and, where it judges, D need."""
     judged = model.discriminator is not None and _at_scale(model.card)
     return max(SMALLEST_SIDE, smallest_discriminated(model.card.config.discriminator.patch_size) if judged else 1)
+
+
+def _channels(count: int) -> str:
+    return "1 channel" if count == 1 else f"{count} channels"
 
 
 def _facts(card: Card) -> dict[str, Any]:
@@ -437,9 +443,7 @@ def output_path(folder: Path, pair: Pair, model: Model) -> Path:
 
 def _write(folder: Path, metrics: Mapping[str, Any], scores: Sequence[ImageScore], pairs: Sequence[Pair]) -> None:
     text = io.StringIO()
-    names = [
-        name for name in (*METRICS, *(own.name for own in OWN_UNITS), "label_accuracy") if name in scores[0].values
-    ]
+    names = [name for name in (*METRICS, *(own.name for own in OWN_UNITS)) if name in scores[0].values]
     rows = csv.DictWriter(text, ["name", *names], lineterminator="\n")
     rows.writeheader()
     for result in scores:

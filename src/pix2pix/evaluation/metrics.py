@@ -34,6 +34,7 @@ MEASURES = (
     Measure(
         "kid", False, "", "kernel distance of the same features, without FID's bias for few images; 0 is no difference"
     ),
+    Measure("label_accuracy", True, "", "share of the pixels whose label a segmenter reads rightly from the output"),
 )
 """What a picture, or a set of them, is measured by."""
 OWN_UNITS = (

@@ -25,7 +25,7 @@ COLUMNS = {  # of tables of evaluations: name -> (title, higher is better; None 
     "label_accuracy": ("label accuracy", True),
     "label_class_accuracy": ("class accuracy", True),
     "label_iou": ("class IoU", True),
-    **{name: (name, better) for name, better in HIGHER_IS_BETTER.items()},
+    **{name: (name, better) for name, better in HIGHER_IS_BETTER.items() if name != "label_accuracy"},
     "gradient_ratio": ("gradient_ratio", None),
     "fine_detail_ratio": ("fine_detail_ratio", None),
     "source_dependence": ("source_dependence", None),

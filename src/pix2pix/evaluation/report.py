@@ -213,6 +213,9 @@ def state_of(rows: Sequence[Row], training: Mapping[str, Any]) -> RunState | Non
         sentence = "No validation has picked a best epoch yet."
     else:
         sentence = f"Best by validation {chosen}: epoch {best.epoch}, with {shown(best.values[chosen], chosen)}."
+        others = {name: best_epoch(rows, {**training, "best_by": name}) for name in HIGHER_IS_BETTER}
+        apart = [f"{name} {row.epoch}" for name, row in others.items() if row is not None and row.epoch != best.epoch]
+        sentence += f" Other metrics are best in other epochs: {_listed(apart)}." if apart else ""
     return RunState(
         epochs=newest.epoch,
         of=training.get("epochs"),

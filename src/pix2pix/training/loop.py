@@ -10,7 +10,7 @@ decide alike from the same numbers; what is written, rank 0 writes while the oth
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +27,8 @@ from pix2pix.errors import ConfigError, Interrupted, RunError
 from pix2pix.evaluation.features import Judges, make_judges
 from pix2pix.evaluation.metrics import ACCURACIES, HIGHER_IS_BETTER, ImageScore, mean_scores, score
 from pix2pix.evaluation.report import duration
+from pix2pix.evaluation.segmenter import BATCH as SEGMENTER_BATCH
+from pix2pix.evaluation.segmenter import LabelScore, Segmenter, find_palette, get_segmenter
 from pix2pix.inference.sizes import AnySize
 from pix2pix.machine import keep_memory
 from pix2pix.model import Model, build_networks, choose_statistics, make_card
@@ -85,6 +87,8 @@ class Trainer:
         self.progress = self._restore()
         self.train_loader, self.val_loader = self._loaders(splits)
         self.judges = judges_of(self.config, self.engine.device, plan.smallest)
+        by_labels = self.config.training.best_by == "label_accuracy" and self.val_loader is not None
+        self.segmenter = self._taught(splits["train"]) if by_labels else None
         self.log = MetricsLog(folder, self.progress.step) if ranks.first else None
         self._pace = 0.0  # images per second of the newest epoch's updates
         self._waited = 0.0  # seconds of those in which the loader was waited for, as a share
@@ -137,6 +141,25 @@ class Trainer:
             return loader, None
         val = make_dataset(splits["val"], config.data, None, None, seed, full_size=config.native)
         return loader, make_loader(val, batch_size=VALIDATION_BATCH, workers=0, shuffle=False, **part)
+
+    def _taught(self, pairs: Sequence[Pair]) -> Segmenter:
+        """Who reads labels from outputs, taught on the training pairs by rank 0, or at hand."""
+        dataset = make_dataset(pairs, self.config.data.model_copy(update={"cache": "none"}), None, None, 0)
+
+        def said(done: int, total: int, what: str) -> None:
+            if done <= SEGMENTER_BATCH:
+                self.display.begin(0, total)
+            self.display.advance(done, what)
+
+        def get() -> Segmenter:
+            fingerprint, device = self.config.provenance["data_fingerprint"], self.engine.device
+            palette = find_palette(pairs)
+            return get_segmenter(
+                self.folder / "segmenter", dataset, palette, device=device, fingerprint=fingerprint, progress=said
+            )
+
+        self.ranks.agreed(lambda: bool(get()))
+        return get()
 
     # ---- the epochs ------------------------------------------------------------------------------------------
 
@@ -244,8 +267,13 @@ class Trainer:
         scores: list[ImageScore] = []
         outputs: dict[int, Tensor] = {}
         measured = score(self.shown, discriminator, batches, self.config.loss, self.engine.device, self.judges)
+        labels = None if self.segmenter is None else LabelScore(self.segmenter)
         for result, output in measured:
             scores.append(result)
+            if labels is not None:
+                pair, one = self.val_loader.dataset.pairs[result.index], self.val_loader.dataset.one(result.index)
+                mask = None if one.mask is None else one.mask[0]
+                result.values["label_accuracy"] = labels.see(pair, output, one.target[0], mask)
             if self._samples_are_due() and result.index < self.config.training.samples:
                 outputs[result.index] = output.cpu()
         parts = self.ranks.gathered((scores, outputs, self.judges.taken()))

@@ -18,6 +18,7 @@ from pix2pix.data.pairs import Pair, PairSet, describe_unmatched
 from pix2pix.errors import ConfigError, DataError, Interrupted
 from pix2pix.evaluation.curves import read_metrics
 from pix2pix.evaluation.report import write_run_report
+from pix2pix.evaluation.segmenter import find_palette
 from pix2pix.files import write_text
 from pix2pix.presets import chosen_settings
 from pix2pix.training.display import Display
@@ -155,12 +156,23 @@ def look(config: Config, display: Display) -> tuple[Plan, PairSet, tuple[Problem
     if config.training.best_by in ("fid", "kid") and len(pairs.splits.get("val", ("", ""))) < 2:
         raise ConfigError(f"training.best_by {config.training.best_by} compares sets, and the val split has one pair")
     judges_of(plan.config, torch.device("cpu"), plan.smallest)
+    if config.training.best_by == "label_accuracy":
+        _refuse_photos(pairs.splits["train"])
     if pairs.carved:
         display.say(f"             {' and '.join(pairs.carved)} carved from train by seed {config.data.split_seed}")
     for line in describe(plan):
         display.say(line)
     display.say(f"cache        {planned_cache(plan.config, pairs.splits['train']).words}")
     return plan, pairs, left_out
+
+
+def _refuse_photos(pairs: Sequence[Pair]) -> None:
+    """Raises ConfigError where the sources have no labels that could be read back."""
+    try:
+        find_palette(pairs)
+    except DataError as error:
+        reason = str(error).partition(", which")[0]
+        raise ConfigError(f"training.best_by label_accuracy cannot be measured: {reason}; choose another") from None
 
 
 def _say_left_out(left_out: Sequence[Problem], display: Display, most: int = 3) -> None:
