@@ -111,6 +111,16 @@ def test_differences_are_taken_image_by_image(two: tuple[Path, Path], tmp_path: 
     assert row["best"] == "usual"
     assert -0.014 < low < -0.01 < high < -0.006
     assert any("On 40 test images usual is best by l1" in said and "more than" in said for said in results["findings"])
+    for run in runs:  # a target that is one hole counts for nothing, and two perfect copies have no interval
+        with (run / "evaluation/test/per_image.csv").open("a") as file:
+            file.write("hole,nan\n")
+    again = pix2pix.compare(*runs).results["evaluations"]["test"]["metrics"]["l1"]["against"]["plain"]
+    assert again["interval"] == pytest.approx((low, high))
+    for run in runs:
+        changed(run / "evaluation/test/per_image.csv", "hole,nan", "copy,inf")
+    assert (
+        pix2pix.compare(*runs).results["evaluations"]["test"]["metrics"]["l1"]["against"]["plain"]["interval"] is None
+    )
     changed(runs[1] / "evaluation/test/per_image.csv", "\n7,", "\nseven,")
     other = pix2pix.compare(*runs).results
     assert "different images" in other["evaluations"]["test"]["not_paired"]
@@ -137,7 +147,8 @@ def test_runs_that_did_not_do_the_same(two: tuple[Path, Path], tmp_path: Path, o
 
 
 def test_a_run_that_is_being_trained(two: tuple[Path, Path], tmp_path: Path) -> None:
-    runs = copies(two, tmp_path)
+    usual, plain = copies(two, tmp_path)
+    runs = usual, plain.rename(tmp_path / "target")  # as a column is called, too
     changed(runs[0] / "config.yaml", "epochs: 2", "epochs: 9")
     state = runs[0] / "checkpoints/state.json"
     changed(state, '"finished": true', '"finished": false')

@@ -249,7 +249,10 @@ def test_nothing_that_is_chosen_has_seen_the_test_split(facades: Path, tmp_path:
     for path in (other / "test").iterdir():
         images.write(path, 255 - images.read(path))
     settings = merged(TINY, {"training": {"epochs": 4, "best_by": "psnr", "patience": 2, "samples": 0}})
-    runs = [train_with(chosen_settings(data, None, None, settings), tmp_path / data.name) for data in (facades, other)]
+    runs = [
+        train_with(chosen_settings(data, None, None, settings), tmp_path / f"run-{data.name}")
+        for data in (facades, other)
+    ]
     first, second = (
         [(row.split, row.epoch, row.values) for row in read_metrics(run.path / "metrics.csv")] for run in runs
     )
@@ -261,6 +264,18 @@ def test_nothing_that_is_chosen_has_seen_the_test_split(facades: Path, tmp_path:
         evaluate(run.path, data, device="cpu").metrics["l1"] for run, data in zip(runs, (facades, other), strict=True)
     ]
     assert measured[0] != measured[1], "the splits were not alike"
+
+
+def test_an_interrupted_evaluation_leaves_no_older_numbers(run: Path, facades: Path, tmp_path: Path) -> None:
+    first = evaluate(run, facades, output=tmp_path, device="cpu").metrics
+
+    def stopped(done: int, count: int, what: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(run, facades, output=tmp_path, device="cpu", dropout=True, progress=stopped)
+    assert {path.name for path in tmp_path.iterdir()} == {"outputs"}
+    assert evaluate(run, facades, output=tmp_path, device="cpu").metrics == first
 
 
 # ---- the files -------------------------------------------------------------------------------------------------

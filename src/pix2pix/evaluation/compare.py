@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from markupsafe import Markup
 
@@ -237,7 +238,10 @@ def _difference(best: Measured, other: Measured, name: str, difference: float) -
     """Best minus other with its paired interval; `clear` if that leaves out 0, None where there is none."""
     interval = None
     if name not in OF_THE_SET and name in best.values and name in other.values:
-        interval = mean_interval(best.values[name] - other.values[name])
+        first, second = best.values[name], other.values[name]
+        known = ~(np.isnan(first) | np.isnan(second))  # of targets that are not one hole
+        with np.errstate(invalid="ignore"):  # of two perfect copies, whose PSNR is infinite
+            interval = mean_interval(first[known] - second[known])
     clear = None if interval is None else interval[0] > 0 or interval[1] < 0
     return {"difference": difference, "interval": interval, "clear": clear}
 
@@ -278,7 +282,8 @@ def _figure(
         return [], [], "None are shown, as the data have changed since."
     split = "val" if "val" in pairs.splits else "train"
     shown = chosen(len(pairs.splits[split]), ROWS)
-    columns: dict[str, list[Pixels]] = {}
+    given: dict[str, list[Pixels]] = {"source": [], "target": []}
+    made: dict[str, list[Pixels]] = {record.name: [] for record in able}
     for done, record in enumerate(able):
         if progress is not None:
             progress(done, len(able), f"translating with {record.name}")
@@ -289,15 +294,17 @@ def _figure(
             source, target, _ = dataset[0, index]
             with torch.inference_mode():
                 output = translator.generator(source[None].to(translator.device))[0].float().cpu()
-            parts = {"source": dataset.picture(source), "target": images.picture(target)} if not done else {}
-            for title, picture in (parts | {record.name: images.picture(output)}).items():
-                columns.setdefault(title, []).append(picture)
+            made[record.name].append(images.picture(output))
+            if not done:
+                given["source"].append(dataset.picture(source))
+                given["target"].append(images.picture(target))
     names = [pairs.splits[split][index].name for index in shown]
     which = "validation" if split == "val" else "training"
     absent = [record.name for record in records if record.kept is None]
     line = f"The same {which} pairs ({', '.join(names)}), by the model that each run has kept."
     line += f" No model yet: {', '.join(absent)}." if absent else ""
-    return list(columns), [(name, list(row)) for name, *row in zip(names, *columns.values(), strict=True)], line
+    rows = zip(names, *given.values(), *made.values(), strict=True)
+    return [*given, *made], [(name, list(row)) for name, *row in rows], line
 
 
 def _pairs(record: Record) -> PairSet:
