@@ -555,9 +555,9 @@ def test_what_people_read_without_json(cli: Cli, run: Path, facades: Path, tmp_p
     assert "5" in dict(line.split(maxsplit=1) for line in cli("info", run).out.splitlines())["depth"]
     measured = cli("evaluate", run, facades, "--output", "out", "--device", "cpu")
     rows = measured.out.splitlines()
-    assert rows[0].split() == ["g_adversarial", "g_l1", "d_real", "d_fake", "l1", "psnr", "ssim"]
+    assert rows[0].split() == ["g_adversarial", "g_l1", "d_real", "d_fake", "l1", "psnr", "ssim", "mae", "rmse"]
     metrics = strict((tmp_path / "out/metrics.json").read_text("utf-8"))
-    assert rows[1].split()[-3:] == [f"{metrics[name]:.4f}" for name in ("l1", "psnr", "ssim")]
+    assert rows[1].split()[-4:] == [f"{metrics[name]:.4f}" for name in ("psnr", "ssim", "mae", "rmse")]
     assert rows[2].startswith("mean_target")
     assert rows[-1] == "out/report.html"
 
