@@ -41,7 +41,7 @@ STRIP = 2**24
 
 _READ_FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF")
 _WRITE_OPTIONS: dict[str, dict[str, Any]] = {
-    ".png": {"format": "PNG"},
+    ".png": {"format": "PNG", "compress_level": 3},
     ".jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},
     ".jpeg": {"format": "JPEG", "quality": 95, "subsampling": 0},
     ".bmp": {"format": "BMP"},
