@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from imagecodecs import png_encode
@@ -134,6 +134,7 @@ def test_each_channel_has_its_own_bounds(values: NDArray[np.generic], data: st.D
     numbers = st.floats(-1e4, 1e4, width=32)
     bounds = tuple((low, low + data.draw(st.floats(1, 1e4, width=32))) for low in
                    (data.draw(numbers) for _ in range(values.shape[2])))  # fmt: skip
+    assume(values.dtype != np.float32 or np.abs(values).max() < 1e38)  # twice that is no float32
     kind = Values(values.dtype.name, bounds)
     tensor = kind.to_tensor(values)
     for channel, (low, high) in enumerate(bounds):
