@@ -182,15 +182,21 @@ def test_a_gradient_may_be_taken_in_parts(way: str, monkeypatch: pytest.MonkeyPa
 def test_changed_weights_are_transformed_anew(kind: Kind) -> None:
     """What was computed of weights is used again only while they stay as they are."""
     x, weight = case(kind, (8, 8), torch.float64)
-    for _ in range(2):
+
+    def check() -> None:
         ours, theirs = convolved(x, weight, kind, 2), native(x, weight, kind)
         torch.testing.assert_close(ours, theirs)
         for mine, other in zip(
             torch.autograd.grad(ours.sum(), (x, weight)), torch.autograd.grad(theirs.sum(), (x, weight)), strict=True
         ):
             torch.testing.assert_close(mine, other)
-        with torch.no_grad():
-            weight.add_(1)
+
+    check()
+    with torch.no_grad():
+        weight.add_(1)
+    check()
+    weight.data = weight.data * 2  # as Module.to does: the same tensor, uncounted
+    check()
 
 
 def test_keeping_memory_is_harmless() -> None:

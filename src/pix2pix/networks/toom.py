@@ -78,18 +78,25 @@ class _Recent:
     """
 
     def __init__(self) -> None:
-        self.known: tuple[weakref.ref[Tensor], tuple[int, Kind, int], Tensor] | None = None
+        self.known: tuple[weakref.ref[Tensor], tuple[Any, ...], Tensor] | None = None
 
     def points_of(self, weight: Tensor, kind: Kind, g: Tensor) -> Tensor:
         """(points, output phases x O, input phases x C)."""
-        version = -1 if weight.is_inference() else weight._version  # every change in place counts it up
-        state, known = (version, kind, len(g)), self.known  # another thread may put another in its place meanwhile
-        if known is not None and known[0]() is weight and known[1] == state and version >= 0:
+        if weight.is_inference():  # does not count its changes
+            return _points_of(weight, kind, g)
+        # A change in place counts up the version; `Module.to` and such put other memory in.
+        state, known = (weight._version, weight.data_ptr(), weight.dtype, kind, len(g)), self.known
+        if known is not None and known[0]() is weight and known[1] == state:
             return known[2]
-        taps = _taps(weight, kind)
-        points = (g @ taps).view(len(g), -1, taps.shape[1] // _rows(weight, kind))
+        points = _points_of(weight, kind, g)
         self.known = weakref.ref(weight), state, points
         return points
+
+
+def _points_of(weight: Tensor, kind: Kind, g: Tensor) -> Tensor:
+    taps = _taps(weight, kind)
+    rows = weight.shape[1] * 4 if kind == "up" else weight.shape[0]  # output phases x O
+    return (g @ taps).view(len(g), rows, -1)
 
 
 _recent = _Recent()
@@ -122,11 +129,6 @@ def _taps(weight: Tensor, kind: Kind) -> Tensor:
     if kind == "down":  # tap 2u + p of phase p is tap u
         return weight.permute(0, 2, 3, 1).reshape(o, 2, 2, 2, 2, c).permute(1, 3, 0, 2, 4, 5).reshape(4, -1)
     return weight.permute(2, 3, 0, 1).reshape(16, -1)
-
-
-def _rows(weight: Tensor, kind: Kind) -> int:
-    """Output phases x O."""
-    return weight.shape[1] * 4 if kind == "up" else weight.shape[0]
 
 
 def _of_taps(taps: Tensor, kind: Kind, o: int) -> Tensor:
