@@ -288,6 +288,8 @@ def test_inputs_that_are_no_stack(
     assert "0.png: is a file, but other sources are folders" in said
     said = failed(capsys, 1, "translate", run, folders[1] / "0.tif", folders[0] / "0.png", folders[2] / "0.png", *out)
     assert "0.tif: holds float32 values, but the model translates uint8" in said
+    said = failed(capsys, 1, "translate", run, *[folders[0] / "0.png"] * 3, *out)
+    assert "0.png: holds uint8 values, but the model translates float32" in said
     small = tmp_path / "small.tif"
     images.write(small, smaller(images.read(folders[1] / "0.tif")))
     said = failed(capsys, 1, "translate", run, folders[0] / "0.png", small, folders[2] / "0.png", *out)

@@ -105,11 +105,11 @@ class Translator:
         """
         self._refuse_too_large(paths[0])
         converts = self.model.card.converts
-        pictures = {}
+        pictures = []
         for path, source in zip(paths, self.model.sources, strict=True):
             alpha = converts and source.channels in (2, 4) and not isinstance(source.values, Labels)
-            pictures[path] = images.read(path, alpha=alpha)
-        return self._stacked(pictures.values(), pictures)
+            pictures.append(images.read(path, alpha=alpha))
+        return self._stacked(pictures, paths)
 
     def _refuse_too_large(self, path: Path) -> None:
         """Raises DataError, from the header, for a picture that would take more than the memory that is free."""
