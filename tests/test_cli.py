@@ -11,8 +11,10 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 import pytest
 import yaml
+from cyclopts import App
 
-from pix2pix.cli import app, main
+from pix2pix.cli import DATA, VERBS, main
+from pix2pix.cli.app import app
 from pix2pix.data import images
 from pix2pix.presets import PRESETS
 
@@ -567,12 +569,22 @@ def test_what_people_read_without_json(cli: Cli, run: Path, facades: Path, tmp_p
     assert images.read(tmp_path / "translated/small.png").shape == (7, 50, 3)
 
 
-def test_help_names_every_verb(cli: Cli) -> None:
-    page = cli("--help")
-    assert page.code == 0
-    for verb in ("demo", "data", "train", "evaluate", "translate", "info"):
-        assert f" {verb} " in page.out
-        assert cli(verb, "--help").code == 0
+@pytest.mark.parametrize(
+    ("words", "parser", "verbs"), [([], app, VERBS), (["data"], app["data"], DATA)], ids=["pix2pix", "data"]
+)
+def test_help_names_every_verb(cli: Cli, words: list[str], parser: App, verbs: dict[str, str]) -> None:
+    """The overview is a table of its own: it must say what the parser and the verbs' pages say."""
+    pages = {cli(*words, *flags).out for flags in ([], ["--help"], ["-h"])}
+    assert len(pages) == 1
+    page = " ".join(pages.pop().split())
+    assert set(verbs) == set(parser) - {"--help", "-h", "--version"}
+    for verb, summary in verbs.items():
+        assert f" {verb} {summary}" in page
+        own = cli(*words, verb, "--help")
+        assert own.code == 0
+        assert summary in " ".join(own.out.split())
+        if verb != "data":
+            assert summary == str(parser[verb].default_command.__doc__).splitlines()[0]
 
 
 def test_the_process_itself(tmp_path: Path) -> None:

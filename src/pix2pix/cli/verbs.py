@@ -1,46 +1,23 @@
-"""Words typed in a shell in; calls of the verbs, exit codes and one-sentence errors out. Parsing only.
+"""The verbs: what each takes from a command line, its help, the call of the room that does it, what it prints.
 
-Exit codes: 0 done, 1 failed, 2 misuse, 130 or 143 interrupted with everything saved. Results for programs go to
-stdout (`--json`), talk to stderr. Heavy modules are imported by the verb that needs them, never for `--help`.
+Heavy modules are imported by the verb that needs them.
 """
 
-import io
 import json
-import os
-import sys
-import time
-from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal
 
-from cyclopts import App, CoercionError, CycloptsError, Group, Parameter, ValidationError
-from pydantic import ValidationError as PydanticError
+from cyclopts import Parameter
 
-from pix2pix.config import Augment, Data, Make, Settings, explain, merged, to_yaml
-from pix2pix.errors import ConfigError, DataError, Interrupted, ModelError, RunError
+from pix2pix.cli.talk import Counting, aligned, print_labels, print_metrics, say
+from pix2pix.config import Settings, merged, to_yaml
+from pix2pix.errors import DataError
 from pix2pix.presets import chosen_settings
-
-app = App(
-    name="pix2pix",
-    help="Bring a folder of image pairs; get a translator that is trained, measured and ready to use.",
-    version=lambda: version("pix2pix"),
-    help_format="plaintext",
-    help_on_error=False,
-    suppress_keyboard_interrupt=False,
-    result_action="return_value",
-    group_parameters=Group("Parameters", sort_key=0),
-)
-data_app = App(name="data", help="Get a set of pairs, or make one from photos; check it before training; look at it.")
-app.command(data_app)
-
-OUT_OF_MEMORY = "out of memory; try a smaller --batch-size, --image-size or picture"
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Json = Annotated[bool, Parameter(name="--json", negative=())]
 
 
-@app.command
 def demo(*, run: Path = Path("runs/demo"), overwrite: bool = False) -> None:
     """Embedded data, trained, evaluated and reported in minutes on two CPU cores.
 
@@ -53,11 +30,10 @@ def demo(*, run: Path = Path("runs/demo"), overwrite: bool = False) -> None:
     """
     from pix2pix.demo import demo as run_demo
 
-    _print_metrics(run_demo(run, overwrite=overwrite).metrics)
+    print_metrics(run_demo(run, overwrite=overwrite).metrics)
     print(run / "report.html")
 
 
-@app.command
 def train(
     data: str | None = None,
     /,
@@ -111,7 +87,6 @@ def train(
             print(done.path)
 
 
-@app.command
 def evaluate(
     model: str,
     data: str | None = None,
@@ -133,7 +108,7 @@ def evaluate(
     device: Device = "auto",
     json_: Json = False,
 ) -> None:
-    """Measure a model on a split: the slides' four numbers, every metric with its interval, baselines, a report.
+    """Measure a model on a split: the slides' four numbers, all metrics, intervals, baselines, a report.
 
     Parameters
     ----------
@@ -191,22 +166,21 @@ def evaluate(
         from pix2pix.evaluation.features import load_features
 
         choices["features"] = load_features(features)
-    with _Counting("evaluating") as progress:
+    with Counting("evaluating") as progress:
         result = measure(model, **place, **choices, weights=weights, progress=progress)
     for note in result.metrics["notes"]:
-        _say(f"note: {note}")
+        say(f"note: {note}")
     for name, reason in result.metrics["missing"].items():
-        _say(f"not measured: {name}: {reason}")
+        say(f"not measured: {name}: {reason}")
     if json_:
         print(to_json(result.metrics), end="")
     else:
-        _print_metrics(result.metrics)
+        print_metrics(result.metrics)
         if result.metrics["labels"] is not None:
-            _print_labels(result.metrics["labels"])
+            print_labels(result.metrics["labels"])
         print(result.path / "report.html")
 
 
-@app.command
 def compare(
     runs: Annotated[list[Path], Parameter(negative=())],
     /,
@@ -215,7 +189,7 @@ def compare(
     device: Device = "auto",
     json_: Json = False,
 ) -> None:
-    """Put runs side by side: settings that differ, curves, best epochs, evaluations, pictures, and words on them.
+    """Put runs side by side: settings that differ, curves, best epochs, evaluations, pictures, and findings.
 
     Parameters
     ----------
@@ -232,7 +206,7 @@ def compare(
     from pix2pix.evaluation.evaluate import to_json
 
     place = Path("runs/compare") if output is None and not json_ else output
-    with _Counting("comparing") as progress:
+    with Counting("comparing") as progress:
         done = put_side_by_side(*runs, output=place, device=device, progress=progress)
     if json_:
         print(to_json(done.results), end="")
@@ -242,7 +216,6 @@ def compare(
     print(done.page)
 
 
-@app.command
 def translate(
     model: str,
     inputs: Annotated[list[Path], Parameter(negative=())],
@@ -259,14 +232,12 @@ def translate(
 ) -> None:
     """Translate images and folders of images; each output has its input's size and name.
 
-    A model of several sources takes one image, or one folder, of each, in the order of its training.
-
     Parameters
     ----------
     model
         Run folder, model folder or hub id.
     inputs
-        Images, or folders of images.
+        Images, or folders of images; for a model of several sources one of each, in the order of its training.
     output
         Folder for the translations.
     batch_size
@@ -289,20 +260,19 @@ def translate(
 
     choices: dict[str, Any] = {"batch_size": batch_size, "shard": shard, "dropout": dropout, "seed": seed}
     choices["source_pattern"] = source_pattern
-    with _Counting("translating") as progress:
+    with Counting("translating") as progress:
         result = carry_out(
             model, inputs, output=output, device=device, precision=precision, progress=progress, **choices
         )
-    _say(f"{len(result.written)} translated into {output}")
+    say(f"{len(result.written)} translated into {output}")
     if len(result.failed) == 1:
         raise DataError(result.failed[0][1])
     for _, reason in result.failed:
-        _say(f"not translated: {visible(reason)}")
+        say(f"not translated: {visible(reason)}")
     if result.failed:
         raise DataError(f"{len(result.failed)} of the images could not be translated; they are named above")
 
 
-@app.command
 def info(model: str, /, *, json_: Json = False) -> None:
     """What a model is: networks, channels, sizes, statistics, validation.
 
@@ -317,10 +287,9 @@ def info(model: str, /, *, json_: Json = False) -> None:
     from pix2pix.model import describe_model
 
     facts = describe_model(model) | {"engine": describe_engine()}
-    print(json.dumps(facts, indent=2) if json_ else _aligned(facts))
+    print(json.dumps(facts, indent=2) if json_ else aligned(facts))
 
 
-@app.command
 def bench(
     *,
     only: str | None = None,
@@ -378,7 +347,6 @@ def bench(
         raise KeyboardInterrupt
 
 
-@app.command
 def study(
     kind: str,
     data: str | None = None,
@@ -397,7 +365,7 @@ def study(
     json_: Json = False,
     settings: Annotated[Settings | None, Parameter(name="*")] = None,
 ) -> None:
-    """Repeat one of the paper's experiments: its variants under one budget, on one page; the same command resumes it.
+    """Repeat one of the paper's experiments: variants of one budget on one page; the same command resumes it.
 
     Parameters
     ----------
@@ -443,7 +411,7 @@ def study(
             print(line)
         return
     if processes > 1:
-        with _Counting("studying") as progress:
+        with Counting("studying") as progress:
             done = carry_out(kind, data, overrides, **choices, processes=processes, progress=progress)
     else:  # each training shows its own progress
         done = carry_out(kind, data, overrides, **choices, processes=processes)
@@ -452,293 +420,3 @@ def study(
     else:
         print("\n".join(lines(done.results)))
         print(done.page)
-
-
-@data_app.command
-def check(
-    data: str | None = None,
-    /,
-    *,
-    preview: Path | None = None,
-    json_: Json = False,
-    settings: Annotated[Data | None, Parameter(name="*", group="Data")] = None,
-) -> None:
-    """Read every file and say what is there and what is wrong; exit code 1 if anything is.
-
-    Parameters
-    ----------
-    data
-        Folder of pairs, or pairs.csv; or give --source DIR --target DIR.
-    preview
-        Also draw random pairs that can be used on a sheet, a .png file, as `pix2pix data preview` does with choices.
-    json_
-        Print the report as JSON.
-    """
-    from pix2pix.data.check import check as look
-    from pix2pix.data.preview import preview as draw
-    from pix2pix.data.preview import refuse_output
-
-    overrides = {"data": settings.model_dump(exclude_unset=True) if settings is not None else {}}
-    chosen = chosen_settings(data, None, None, overrides)
-    if preview is not None:
-        refuse_output(preview, chosen.data)
-    with _Counting("checking") as progress:
-        report = look(chosen.data, progress=progress)
-    if json_:
-        print(json.dumps(report.to_json(), indent=2))
-    else:
-        from pix2pix.training.plan import would_choose
-
-        print("\n".join([report.to_text(), "", *would_choose(chosen, report)]))
-    if preview is not None:
-        _say(f"preview      {draw(chosen, preview, found=report.without_bad().pairs).path}")
-    elif not json_:
-        _say("`pix2pix data preview` draws some of the pairs on a sheet; so does --preview FILE.png here")
-    if not report.ok:
-        raise SystemExit(1)
-
-
-@data_app.command
-def download(
-    name: str | None = None,
-    /,
-    *,
-    output: Path | None = None,
-    url: str | None = None,
-    sha256: str | None = None,
-) -> None:
-    """Fetch and unpack a published set of pairs; the same command goes on where it was stopped.
-
-    Parameters
-    ----------
-    name
-        facades, maps, cityscapes, edges2shoes, edges2handbags or night2day; with --url, any name.
-    output
-        Folder for the pairs; by default NAME.
-    url
-        Another archive, .tar.gz or .zip: an address, or a file that was fetched by hand.
-    sha256
-        Hash that the archive must have.
-    """
-    from pix2pix.data.download import download as fetch
-
-    with _Counting("downloading", in_bytes=True) as progress:
-        done = fetch(name, output, url=url, digest=sha256, progress=progress)
-    if not done.new:
-        _say(f"{done.path} is there already")
-    _say(_aligned({key: _in_words(value) for key, value in done.record.items()}))
-    if done.note:
-        _say(f"note: not yet pairs to train on: {done.note}")
-    print(done.path)
-
-
-@data_app.command
-def preview(
-    data: str | None = None,
-    /,
-    *,
-    output: Path,
-    count: int = 8,
-    split: str | None = None,
-    seed: int = 0,
-    augmented: Annotated[bool, Parameter(negative=())] = False,
-    preset: str | None = None,
-    config: Path | None = None,
-    settings: Annotated[Data | None, Parameter(name="*", group="Data")] = None,
-    augment: Annotated[Augment | None, Parameter(name="*", group="Augmentation")] = None,
-) -> None:
-    """Draw a contact sheet of random pairs, source | target, and name them.
-
-    Parameters
-    ----------
-    data
-        Folder of pairs, or pairs.csv; or give --source DIR --target DIR.
-    output
-        The sheet, a .png file.
-    count
-        Pairs on the sheet.
-    split
-        Take them from train, val or test only.
-    seed
-        Another seed picks other pairs and draws.
-    augmented
-        Beside each pair, two draws of it as training would see them.
-    preset
-        Published recipe whose augmentation is drawn; by default paper.
-    config
-        YAML file of a training's settings.
-    """
-    from pix2pix.data.preview import preview as draw
-
-    sections = {"data": settings, "augment": augment}
-    overrides = {name: section.model_dump(exclude_unset=True) for name, section in sections.items() if section}
-    chosen = chosen_settings(data, preset, config, overrides)
-    choices: dict[str, Any] = {"count": count, "split": split, "seed": seed, "augmented": augmented}
-    with _Counting("reading") as progress:
-        drawn = draw(chosen, output, progress=progress, **choices)
-    for name in drawn.names:
-        _say(name)
-    print(drawn.path)
-
-
-@data_app.command
-def make(
-    photos: Path,
-    /,
-    *,
-    output: Path,
-    overwrite: Annotated[bool, Parameter(negative=())] = False,
-    settings: Annotated[Make, Parameter(name="*", group="Pairs")],
-) -> None:
-    """Make pairs from ordinary photos, source in A and target in B; the same command goes on where it was stopped.
-
-    Parameters
-    ----------
-    photos
-        Folder of photos, at any depth.
-    output
-        Folder for the pairs, ready for `pix2pix train`.
-    overwrite
-        Replace pairs that were made with other settings or of other photos.
-    """
-    from pix2pix.data.make import make as carry_out
-
-    with _Counting("making pairs") as progress:
-        made = carry_out(photos, output, settings, overwrite=overwrite, progress=progress)
-    for path, reason in made.failed:
-        _say(f"no pair: {path}: {reason}")
-    if made.passed_over:
-        _say(f"passed over, as no photos by their names: {_some(made.passed_over)}")
-    pairs = ", ".join(f"{split} {count}" for split, count in made.counts.items())
-    _say(f"{made.new} new pairs, {sum(made.counts.values())} in all ({pairs})")
-    print(made.path)
-    if made.failed:
-        raise DataError(f"{len(made.failed)} of the photos gave no pair; they are named above")
-
-
-# ---- talk ------------------------------------------------------------------------------------------------------
-
-
-class _Counting:
-    """A bar on a terminal while something counts up; elsewhere a line now and then."""
-
-    PLAIN_SECONDS = 30.0
-
-    def __init__(self, what: str, *, in_bytes: bool = False) -> None:
-        self.what, self.in_bytes = what, in_bytes
-        self.said = time.monotonic()
-
-    def __enter__(self) -> Callable[..., None]:
-        """A function of how much is done, how much in all (None if unknown) and, where it changes, of what."""
-        from rich.console import Console
-        from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
-
-        console = Console(stderr=True)
-        more = (DownloadColumn(), TransferSpeedColumn()) if self.in_bytes else ()
-        columns = (*Progress.get_default_columns(), *more)
-        self.bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-        self.bar.start()
-        task = self.bar.add_task(self.what, total=None)
-
-        def update(done: int, total: int | None, what: str = self.what) -> None:
-            self.bar.update(task, completed=done, total=total, description=what)
-            if self.bar.disable and not self.in_bytes and time.monotonic() - self.said > self.PLAIN_SECONDS:
-                self.said = time.monotonic()
-                _say(f"{what}: {done:,} of {total:,}" if total else f"{what}: {done:,}")
-
-        return update
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr)
-
-
-def _in_words(value: object) -> object:
-    return ", ".join(f"{name} {count}" for name, count in value.items()) if isinstance(value, dict) else value
-
-
-def _some(paths: Sequence[Path], most: int = 3) -> str:
-    more = f" and {len(paths) - most} more" if len(paths) > most else ""
-    return ", ".join(map(str, paths[:most])) + more
-
-
-def _aligned(facts: dict[str, Any]) -> str:
-    width = max(map(len, facts))
-    return "\n".join(f"{name:{width}}  {value}" for name, value in facts.items())
-
-
-def _print_labels(labels: dict[str, Any]) -> None:
-    print("labels read from         pixel accuracy  class accuracy             IoU")
-    for what, values in (("outputs", labels), ("real targets", labels["ceiling"])):
-        cells = (values[name] for name in ("pixel_accuracy", "class_accuracy", "iou"))
-        print(f"{what:23}" + "".join(f"{cell:16.4f}" for cell in cells))
-
-
-def _print_metrics(metrics: dict[str, Any]) -> None:
-    rows = {f"{metrics['split']} ({metrics['images']} images)": metrics} | metrics["baselines"]
-    names = ["g_adversarial", "g_l1", "d_real", "d_fake", "l1", "psnr", "ssim"]  # the slides' four numbers first
-    names += [name for name in ("ms_ssim", "lpips", "fid", "kid", "mae", "rmse") if metrics.get(name) is not None]
-    print(" " * 22 + "".join(f"{name:>14}" for name in names))
-    for row, values in rows.items():
-        cells = (values.get(name) for name in names)
-        print(f"{row:22}" + "".join(f"{'-' if cell is None else f'{cell:.4f}':>14}" for cell in cells))
-    for end, what in enumerate(("95 %: from", "95 %: to")):
-        ends = ((metrics["intervals"].get(name) or (None, None))[end] for name in names)
-        print(f"{what:22}" + "".join(f"{'-' if cell is None else f'{cell:.4f}':>14}" for cell in ends))
-
-
-# ---- the way out -----------------------------------------------------------------------------------------------
-
-
-def _fail(message: object, code: int) -> NoReturn:
-    _say(f"pix2pix: {message}")
-    sys.stdout.flush()
-    sys.exit(code)
-
-
-def _misuse(error: CycloptsError) -> str:
-    """A parsing error as one sentence."""
-    cause = error.__cause__
-    if isinstance(error, ValidationError) and isinstance(cause, PydanticError):
-        return explain(cause)
-    message = " ".join(str(error).split())
-    if isinstance(error, CoercionError) and error.token is not None and error.token.keyword == "--seeds":
-        message += (
-            f"; if {error.token.value} is DATA, put it before --seeds, as in `pix2pix study losses DATA --seeds 0 1`"
-        )
-    return message
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; exits with the code that the module's docstring lists."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # names of files need not be text
-    try:
-        app(arguments, exit_on_error=False, print_error=False)
-        sys.stdout.flush()
-    except CycloptsError as error:
-        message = _misuse(error)
-        _fail(f"{message}{'' if message[-1] in '.?!' else '.'} See `pix2pix --help`.", 2)
-    except ConfigError as error:
-        _fail(error, 2)
-    except (DataError, ModelError, RunError) as error:
-        _fail(error, 1)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except OSError as error:
-        _fail(f"{error.filename or 'the file system'}: {error.strerror or error}", 1)
-    except MemoryError:
-        _fail(OUT_OF_MEMORY, 1)
-    except RuntimeError as error:  # torch's own
-        if "out of memory" not in str(error) and "DefaultCPUAllocator" not in str(error):
-            raise
-        _fail(OUT_OF_MEMORY, 1)
-    except Interrupted as interrupt:
-        _fail(interrupt, 128 + interrupt.signal)
-    except KeyboardInterrupt:
-        _fail("interrupted", 130)

@@ -1,0 +1,170 @@
+"""The verbs of `pix2pix data`: get a set of pairs, or make one; check it before training; look at it."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from pix2pix.cli.talk import Counting, aligned, in_words, say, some
+from pix2pix.config import Augment, Data, Make
+from pix2pix.errors import DataError
+from pix2pix.presets import chosen_settings
+
+
+def check(
+    data: str | None = None,
+    /,
+    *,
+    preview: Path | None = None,
+    json_: Annotated[bool, Parameter(name="--json", negative=())] = False,
+    settings: Annotated[Data | None, Parameter(name="*", group="Data")] = None,
+) -> None:
+    """Read every file and say what is there and what is wrong; exit code 1 if anything is.
+
+    Parameters
+    ----------
+    data
+        Folder of pairs, or pairs.csv; or give --source DIR --target DIR.
+    preview
+        Also draw random pairs that can be used on a sheet, a .png file, as `pix2pix data preview` does with choices.
+    json_
+        Print the report as JSON.
+    """
+    from pix2pix.data.check import check as look
+    from pix2pix.data.preview import preview as draw
+    from pix2pix.data.preview import refuse_output
+
+    overrides = {"data": settings.model_dump(exclude_unset=True) if settings is not None else {}}
+    chosen = chosen_settings(data, None, None, overrides)
+    if preview is not None:
+        refuse_output(preview, chosen.data)
+    with Counting("checking") as progress:
+        report = look(chosen.data, progress=progress)
+    if json_:
+        print(json.dumps(report.to_json(), indent=2))
+    else:
+        from pix2pix.training.plan import would_choose
+
+        print("\n".join([report.to_text(), "", *would_choose(chosen, report)]))
+    if preview is not None:
+        say(f"preview      {draw(chosen, preview, found=report.without_bad().pairs).path}")
+    elif not json_:
+        say("`pix2pix data preview` draws some of the pairs on a sheet; so does --preview FILE.png here")
+    if not report.ok:
+        raise SystemExit(1)
+
+
+def download(
+    name: str | None = None,
+    /,
+    *,
+    output: Path | None = None,
+    url: str | None = None,
+    sha256: str | None = None,
+) -> None:
+    """Fetch and unpack a published set of pairs; the same command goes on where it was stopped.
+
+    Parameters
+    ----------
+    name
+        facades, maps, cityscapes, edges2shoes, edges2handbags or night2day; with --url, any name.
+    output
+        Folder for the pairs; by default NAME.
+    url
+        Another archive, .tar.gz or .zip: an address, or a file that was fetched by hand.
+    sha256
+        Hash that the archive must have.
+    """
+    from pix2pix.data.download import download as fetch
+
+    with Counting("downloading", in_bytes=True) as progress:
+        done = fetch(name, output, url=url, digest=sha256, progress=progress)
+    if not done.new:
+        say(f"{done.path} is there already")
+    say(aligned({key: in_words(value) for key, value in done.record.items()}))
+    if done.note:
+        say(f"note: not yet pairs to train on: {done.note}")
+    print(done.path)
+
+
+def preview(
+    data: str | None = None,
+    /,
+    *,
+    output: Path,
+    count: int = 8,
+    split: str | None = None,
+    seed: int = 0,
+    augmented: Annotated[bool, Parameter(negative=())] = False,
+    preset: str | None = None,
+    config: Path | None = None,
+    settings: Annotated[Data | None, Parameter(name="*", group="Data")] = None,
+    augment: Annotated[Augment | None, Parameter(name="*", group="Augmentation")] = None,
+) -> None:
+    """Draw a contact sheet of random pairs, source | target, and name them.
+
+    Parameters
+    ----------
+    data
+        Folder of pairs, or pairs.csv; or give --source DIR --target DIR.
+    output
+        The sheet, a .png file.
+    count
+        Pairs on the sheet.
+    split
+        Take them from train, val or test only.
+    seed
+        Another seed picks other pairs and draws.
+    augmented
+        Beside each pair, two draws of it as training would see them.
+    preset
+        Published recipe whose augmentation is drawn; by default paper.
+    config
+        YAML file of a training's settings.
+    """
+    from pix2pix.data.preview import preview as draw
+
+    sections = {"data": settings, "augment": augment}
+    overrides = {name: section.model_dump(exclude_unset=True) for name, section in sections.items() if section}
+    chosen = chosen_settings(data, preset, config, overrides)
+    choices: dict[str, Any] = {"count": count, "split": split, "seed": seed, "augmented": augmented}
+    with Counting("reading") as progress:
+        drawn = draw(chosen, output, progress=progress, **choices)
+    for name in drawn.names:
+        say(name)
+    print(drawn.path)
+
+
+def make(
+    photos: Path,
+    /,
+    *,
+    output: Path,
+    overwrite: Annotated[bool, Parameter(negative=())] = False,
+    settings: Annotated[Make, Parameter(name="*", group="Pairs")],
+) -> None:
+    """Make pairs from ordinary photos, source in A, target in B; the same command goes on where it was stopped.
+
+    Parameters
+    ----------
+    photos
+        Folder of photos, at any depth.
+    output
+        Folder for the pairs, ready for `pix2pix train`.
+    overwrite
+        Replace pairs that were made with other settings or of other photos.
+    """
+    from pix2pix.data.make import make as carry_out
+
+    with Counting("making pairs") as progress:
+        made = carry_out(photos, output, settings, overwrite=overwrite, progress=progress)
+    for path, reason in made.failed:
+        say(f"no pair: {path}: {reason}")
+    if made.passed_over:
+        say(f"passed over, as no photos by their names: {some(made.passed_over)}")
+    pairs = ", ".join(f"{split} {count}" for split, count in made.counts.items())
+    say(f"{made.new} new pairs, {sum(made.counts.values())} in all ({pairs})")
+    print(made.path)
+    if made.failed:
+        raise DataError(f"{len(made.failed)} of the photos gave no pair; they are named above")

@@ -1,0 +1,78 @@
+"""What the verbs say: progress, notes and tables. Results go to stdout, talk to stderr."""
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+
+class Counting:
+    """A bar on a terminal while something counts up; elsewhere a line now and then."""
+
+    PLAIN_SECONDS = 30.0
+
+    def __init__(self, what: str, *, in_bytes: bool = False) -> None:
+        self.what, self.in_bytes = what, in_bytes
+        self.said = time.monotonic()
+
+    def __enter__(self) -> Callable[..., None]:
+        """A function of how much is done, how much in all (None if unknown) and, where it changes, of what."""
+        from rich.console import Console
+        from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
+
+        console = Console(stderr=True)
+        more = (DownloadColumn(), TransferSpeedColumn()) if self.in_bytes else ()
+        columns = (*Progress.get_default_columns(), *more)
+        self.bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self.bar.start()
+        task = self.bar.add_task(self.what, total=None)
+
+        def update(done: int, total: int | None, what: str = self.what) -> None:
+            self.bar.update(task, completed=done, total=total, description=what)
+            if self.bar.disable and not self.in_bytes and time.monotonic() - self.said > self.PLAIN_SECONDS:
+                self.said = time.monotonic()
+                say(f"{what}: {done:,} of {total:,}" if total else f"{what}: {done:,}")
+
+        return update
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def in_words(value: object) -> object:
+    return ", ".join(f"{name} {count}" for name, count in value.items()) if isinstance(value, dict) else value
+
+
+def some(paths: Sequence[Path], most: int = 3) -> str:
+    more = f" and {len(paths) - most} more" if len(paths) > most else ""
+    return ", ".join(map(str, paths[:most])) + more
+
+
+def aligned(facts: dict[str, Any]) -> str:
+    width = max(map(len, facts))
+    return "\n".join(f"{name:{width}}  {value}" for name, value in facts.items())
+
+
+def print_labels(labels: dict[str, Any]) -> None:
+    print("labels read from         pixel accuracy  class accuracy             IoU")
+    for what, values in (("outputs", labels), ("real targets", labels["ceiling"])):
+        cells = (values[name] for name in ("pixel_accuracy", "class_accuracy", "iou"))
+        print(f"{what:23}" + "".join(f"{cell:16.4f}" for cell in cells))
+
+
+def print_metrics(metrics: dict[str, Any]) -> None:
+    rows = {f"{metrics['split']} ({metrics['images']} images)": metrics} | metrics["baselines"]
+    names = ["g_adversarial", "g_l1", "d_real", "d_fake", "l1", "psnr", "ssim"]  # the slides' four numbers first
+    names += [name for name in ("ms_ssim", "lpips", "fid", "kid", "mae", "rmse") if metrics.get(name) is not None]
+    print(" " * 22 + "".join(f"{name:>14}" for name in names))
+    for row, values in rows.items():
+        cells = (values.get(name) for name in names)
+        print(f"{row:22}" + "".join(f"{'-' if cell is None else f'{cell:.4f}':>14}" for cell in cells))
+    for end, what in enumerate(("95 %: from", "95 %: to")):
+        ends = ((metrics["intervals"].get(name) or (None, None))[end] for name in names)
+        print(f"{what:22}" + "".join(f"{'-' if cell is None else f'{cell:.4f}':>14}" for cell in ends))
