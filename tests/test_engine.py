@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from pix2pix.config import Generator
-from pix2pix.inference.engine import choose_engine, prepare
+from pix2pix.inference.engine import _Packed, choose_engine, prepare
 from pix2pix.networks import make_generator, set_norm_statistics
 from pix2pix.networks.blocks import BatchNorm, Statistics
 
@@ -51,6 +51,20 @@ def test_prepared_is_the_same_function(settings: dict[str, Any], statistics: Sta
     assert plain(source).std() > 0.1, "a flat output would hide any error"
     for name, value in plain.state_dict().items():
         assert torch.equal(value, before[name]), f"{name} was changed"
+
+
+@pytest.mark.parametrize("statistics", ["running", "image"])
+def test_large_pictures_are_translated_with_fewer_products(statistics: Statistics) -> None:
+    """Whatever size comes first decides how weights are prepared; all sizes are right after either."""
+    plain = trained(statistics)
+    sources = [torch.rand(2, 3, size, size) * 2 - 1 for size in (64, 256)]
+    for order, transformed in ((sources, 0), (sources[::-1], 2)):
+        ready = prepare(plain, CPU)
+        for source in order:
+            torch.testing.assert_close(ready(source), plain(source), rtol=1e-4, atol=1e-5)
+        layers = [module for module in ready.modules() if isinstance(module, _Packed)]
+        assert sum(layer.points is not None for layer in layers) == transformed
+        assert all(layer.weight is None for layer in layers), "weights that are prepared are not kept twice"
 
 
 def test_norm_of_a_square_transposed_convolution_is_folded_along_its_outputs() -> None:

@@ -7,6 +7,7 @@ to rounding, and shares with it what it need not change.
 
 import copy
 import threading
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -14,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from pix2pix.machine import choose_device, has_bf16
+from pix2pix.networks import toom
 from pix2pix.networks.blocks import BatchNorm
-from pix2pix.networks.convolution import Conv, ConvTranspose, set_fast
+from pix2pix.networks.convolution import UP_TILE, Conv, ConvTranspose, Way, set_fast
 
 EngineName = Literal["packed", "folded"]
 Precision = Literal["32", "bf16"]
@@ -118,37 +120,52 @@ def _pack(network: nn.Module, dtype: torch.dtype) -> None:
     for parent in network.modules():
         for name, layer in parent.named_children():
             if isinstance(layer, Conv | ConvTranspose):
+                layer.fast = True
                 few = min(layer.in_channels, layer.out_channels) < 8  # then there is little to lay out
-                layer.fast = few
                 setattr(parent, name, layer if few else _Packed(layer, dtype))
 
 
 class _Packed(nn.Module):
-    """A convolution whose weights lie as oneDNN wants them for the first map that comes by; others are right too."""
+    """A convolution whose weights are prepared for the first map that comes by; others are right too.
+
+    They lie as oneDNN wants them, or are transformed once for Toom-Cook where training would transform them each time.
+    """
 
     def __init__(self, layer: Conv | ConvTranspose, dtype: torch.dtype) -> None:
         super().__init__()
         self.transposed = isinstance(layer, ConvTranspose)
         self.stride = list(layer.stride)
+        self.way: Callable[[Tensor], Way] | None = layer.way
         self.weight: Tensor | None = layer.weight.detach().to(dtype)
         self.bias = None if layer.bias is None else layer.bias.detach().to(dtype)
         self.packed: Any = None
+        self.points: Tensor | None = None
         self.lock = threading.Lock()  # several threads may share a translator
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
         with self.lock:
-            if self.packed is None:
-                self.packed, self.weight = self._laid_out(list(x.shape)), None
+            if self.weight is not None:
+                self._prepare(x)
+        if self.points is not None:
+            y = toom.apply(x, self.points, "up", UP_TILE)
+            return y if self.bias is None else y.add_(self.bias.view(-1, 1, 1))
         ops: Any = torch.ops.mkldnn
         more: Any = ([1, 1], 1, "none", [], "")  # dilation, groups, nothing after it
         if self.transposed:
-            y: Tensor = ops._convolution_transpose_pointwise(
-                x, self.packed, self.bias, [1, 1], [0, 0], self.stride, *more
-            )
+            y = ops._convolution_transpose_pointwise(x, self.packed, self.bias, [1, 1], [0, 0], self.stride, *more)
         else:
             y = ops._convolution_pointwise(x, self.packed, self.bias, [1, 1], self.stride, *more)
         return y
+
+    def _prepare(self, x: Tensor) -> None:
+        assert self.weight is not None
+        assert self.way is not None
+        if self.transposed and self.way(x) == "toom":
+            self.points = toom.transform(self.weight, "up", UP_TILE)
+        else:
+            self.packed = self._laid_out(list(x.shape))
+        self.weight = self.way = None  # nothing else holds the layer, and with it its weights
 
     def _laid_out(self, size: list[int]) -> Tensor:
         assert self.weight is not None

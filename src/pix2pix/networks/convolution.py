@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from pix2pix.networks import patches, toom
 
 Way = Literal["native", "matmul", "toom"]
+UP_TILE = 3
+"""Outputs of a tile of the transposed convolution, each way and in each of its four phases."""
 
 
 class Conv(nn.Conv2d):
@@ -68,7 +70,7 @@ class ConvTranspose(nn.ConvTranspose2d):
         if way == "native":
             return super().forward(input, output_size)
         x, weight = _cast(input), _cast(self.weight)
-        y = patches.up(x, weight) if way == "matmul" else toom.convolved(x, weight, "up", 3)
+        y = patches.up(x, weight) if way == "matmul" else toom.convolved(x, weight, "up", UP_TILE)
         return y if self.bias is None else y + self.bias.to(y.dtype).view(-1, 1, 1)
 
 

@@ -40,19 +40,29 @@ def convolved(x: Tensor, weight: Tensor, kind: Kind, m: int) -> Tensor:
     return y
 
 
+def transform(weight: Tensor, kind: Kind, m: int) -> Tensor:
+    """Weights, as `convolved` takes them -> what `apply` takes: (m + taps - 1)² numbers for each taps² of them."""
+    _, g, _ = _matrices(m, _FILTERS[kind][0], weight.dtype)
+    return _points_of(weight, kind, g)
+
+
+def apply(x: Tensor, points_w: Tensor, kind: Kind, m: int) -> Tensor:
+    """`convolved` with weights that are transformed already, and without a gradient."""
+    y, _ = _applied(_Tiles.of(x, kind, m), x, points_w)
+    return y
+
+
 class _Toom(torch.autograd.Function):
     """All linear, so that each step's adjoint, in reverse order, is the gradient, with as few products."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, kind: Kind, m: int) -> Tensor:
         tiles = _Tiles.of(x, kind, m)
-        a, g, b = _matrices(m, tiles.taps, x.dtype)
-        points_x = (b @ tiles.read(x).flatten(1)).view(tiles.points, tiles.total, -1)
-        points_w = _recent.points_of(weight, kind, g)
-        products = points_x @ points_w.transpose(1, 2)  # (points, tiles, output phases x O)
+        _, g, _ = _matrices(m, tiles.taps, x.dtype)
+        y, points_x = _applied(tiles, x, _recent.points_of(weight, kind, g))
         ctx.tiles, ctx.kind = tiles, kind
         ctx.save_for_backward(points_x, weight)
-        return tiles.written(a.t() @ products.flatten(1))
+        return y
 
     @staticmethod
     @once_differentiable
@@ -68,6 +78,14 @@ class _Toom(torch.autograd.Function):
             of_points_w = products.transpose(1, 2) @ points_x  # (points, output phases x O, input phases x C)
             of_weight = _of_taps(g.t() @ of_points_w.flatten(1), ctx.kind, gradient.shape[1])
         return of_x, of_weight, None, None
+
+
+def _applied(tiles: "_Tiles", x: Tensor, points_w: Tensor) -> tuple[Tensor, Tensor]:
+    """The map, and the transformed input, (points, tiles, input phases x C)."""
+    a, _, b = _matrices(tiles.m, tiles.taps, x.dtype)
+    points_x = (b @ tiles.read(x).flatten(1)).view(tiles.points, tiles.total, -1)
+    products = points_x @ points_w.transpose(1, 2)  # (points, tiles, output phases x O)
+    return tiles.written(a.t() @ products.flatten(1)), points_x
 
 
 class _Recent:
