@@ -43,7 +43,7 @@ from pix2pix.training.plan import Plan
 from pix2pix.training.ranks import ALONE, Ranks
 from pix2pix.training.step import State, average_into, update
 
-VALIDATION_BATCH = 1  # several together take more memory than an update does
+VALIDATION_BATCH = 2  # where sizes allow; four together take more memory than an update does
 LARGEST_SAMPLE = 512  # pixels of the longer side on a sheet, where pictures are larger than image_size
 SAVE_SECONDS = 300.0  # an epoch may take hours; no more than this is lost if the process is killed
 
@@ -140,7 +140,8 @@ class Trainer:
         if "val" not in splits:
             return loader, None
         val = make_dataset(splits["val"], config.data, None, None, seed, full_size=config.native)
-        return loader, make_loader(val, batch_size=VALIDATION_BATCH, workers=0, shuffle=False, **part)
+        together = 1 if config.native else VALIDATION_BATCH
+        return loader, make_loader(val, batch_size=together, workers=0, shuffle=False, **part)
 
     def _taught(self, pairs: Sequence[Pair]) -> Segmenter:
         """Who reads labels from outputs, taught on the training pairs by rank 0, or at hand."""
