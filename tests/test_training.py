@@ -240,6 +240,26 @@ def test_a_broken_checkpoint_is_named(facades: Path, tmp_path: Path) -> None:
         trainer(facades, folder, training={"epochs": 1})
 
 
+def test_a_disk_that_fails_ends_the_run_at_the_last_checkpoint(
+    facades: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "run"
+    going = trainer(facades, folder, training={"epochs": 3})
+    sync = os.fsync
+
+    def full(file: int) -> None:
+        if going.progress.epoch == 2 and ".state.pt" in os.readlink(f"/proc/self/fd/{file}"):
+            raise OSError(28, "No space left on device")
+        sync(file)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device: .*state\.pt"):
+        going.fit(NO_STOP)
+    monkeypatch.undo()
+    assert trainer(facades, folder, training={"epochs": 3}).progress.epoch == 1
+    assert [path.name for path in (folder / "checkpoints").iterdir() if "partial" in path.name] == []
+
+
 def test_numbers_that_are_not_finite_are_never_saved(facades: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     going = trainer(facades, folder)

@@ -33,25 +33,51 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
     Raises OSError naming `path`; what stood under that name before then still does.
     """
+    begin_to_write(path, write)()
+
+
+def begin_to_write(path: Path, write: Callable[[BinaryIO], object]) -> Callable[[], None]:
+    """The first half of `write_atomically`, and its second half as a function, for another thread to call.
+
+    The first takes the contents, which may change from then on; the second waits for the disk and gives the file its
+    name. Both raise OSError naming `path`.
+    """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    raw: _Remembering | None = None
-    try:
+    with _whole_or_gone(path, partial):
         path.parent.mkdir(parents=True, exist_ok=True)
         raw = _Remembering(partial, "wb")
-        with io.BufferedWriter(raw) as file:
+        file = io.BufferedWriter(raw)
+        try:
             write(file)
             file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-        _sync_folder(path.parent)
-    except Exception as error:
-        cause = error if isinstance(error, OSError) else raw.error if raw is not None else None
-        if cause is None:
+        except Exception as error:
+            with suppress(OSError):
+                file.close()
+            if raw.error is not None:  # a serialiser's own came in place of the disk's
+                raise raw.error from error
             raise
-        raise OSError(cause.errno, cause.strerror or str(cause), str(path)) from error
-    finally:
+
+    def finish() -> None:
+        with _whole_or_gone(path, partial):
+            with file:
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+            _sync_folder(path.parent)
+
+    return finish
+
+
+@contextmanager
+def _whole_or_gone(path: Path, partial: Path) -> Iterator[None]:
+    """Errors of the file system name `path`, and whatever the error, nothing stays behind."""
+    try:
+        yield
+    except BaseException as error:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+        raise
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,7 +1,7 @@
 """All training state <-> two files: the newest checkpoint and its description, written whole or not at all."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from pix2pix.errors import RunError
-from pix2pix.files import write_atomically, write_text
+from pix2pix.files import begin_to_write, write_text
 
 STATE, DESCRIPTION = "state.pt", "state.json"
 
@@ -29,10 +29,21 @@ class Progress:
     sums: dict[str, float] = field(default_factory=dict)  # of the terms in the epoch under way
 
 
-def save_checkpoint(folder: Path, tensors: Mapping[str, Any], progress: Progress) -> None:
-    """Write `state.pt`, and `state.json` for people. Raises OSError naming the file; the old ones then remain."""
-    write_atomically(folder / STATE, lambda file: torch.save(dict(tensors, progress=asdict(progress)), file))
-    write_text(folder / DESCRIPTION, json.dumps(asdict(progress), indent=2) + "\n")
+def save_checkpoint(folder: Path, tensors: Mapping[str, Any], progress: Progress) -> Callable[[], None]:
+    """Begin to write `state.pt`, and `state.json` for people; the old ones remain until what is returned is called.
+
+    The tensors may change meanwhile: all that is left is to wait for the disk. Both raise OSError naming the file.
+    """
+    for leftover in folder.glob(f".{STATE}.*.partial"):  # of a process that was killed while it wrote
+        leftover.unlink(missing_ok=True)
+    now = asdict(progress)
+    finish = begin_to_write(folder / STATE, lambda file: torch.save(dict(tensors, progress=now), file))
+
+    def finish_both() -> None:
+        finish()
+        write_text(folder / DESCRIPTION, json.dumps(now, indent=2) + "\n")
+
+    return finish_both
 
 
 def load_checkpoint(folder: Path, device: torch.device) -> tuple[dict[str, Any], Progress] | None:

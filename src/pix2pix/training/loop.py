@@ -11,6 +11,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -94,6 +95,8 @@ class Trainer:
         self._waited = 0.0  # seconds of those in which the loader was waited for, as a share
         self.waited = Waited()  # of all updates of this sitting
         self._saved = time.monotonic()
+        self._disk = ThreadPoolExecutor(1)
+        self._saving: Future[None] | None = None
 
     # ---- set-up ----------------------------------------------------------------------------------------------
 
@@ -176,6 +179,7 @@ class Trainer:
                 if signal and not progress.finished:
                     raise Interrupted(signal, self.folder)
         finally:
+            self._wait_for_the_disk()
             if self.log is not None:
                 self.log.close()
         return progress
@@ -394,9 +398,24 @@ class Trainer:
             for name, weights in network.named_parameters():
                 if not weights.isfinite().all():
                     self._refuse_non_finite({name: math.nan})
+        self._wait_for_the_disk()
         tensors = {name: part.state_dict() for name, part in self._stateful().items()}
-        self.ranks.agreed(lambda: save_checkpoint(self.folder / "checkpoints", tensors, self.progress))
+
+        def write() -> None:
+            finish = save_checkpoint(self.folder / "checkpoints", tensors, self.progress)
+            if self.ranks.size == 1:
+                self._saving = self._disk.submit(finish)  # while training goes on
+            else:
+                finish()  # all ranks are told if it fails
+
+        self.ranks.agreed(write)
         self._saved = time.monotonic()
+
+    def _wait_for_the_disk(self) -> None:
+        """Until the newest checkpoint is there. Raises OSError if it cannot be."""
+        saving, self._saving = self._saving, None
+        if saving is not None:
+            saving.result()
 
     def _restore(self) -> Progress:
         # Rank 0 reads and hands on; on the CPU, or all would find their tensors on rank 0's GPU.
