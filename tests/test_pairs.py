@@ -54,6 +54,11 @@ LAYOUTS: dict[str, tuple[list[str], dict[str, list[str]], tuple[str, str]]] = {
         ("A/train/1.png", "B/train/1.jpg"),
     ),
     "A and B, flat": (["A/1.png", "A/2.png", "B/1.png", "B/2.png"], {"train": ["1", "2"]}, ("A/1.png", "B/1.png")),
+    "splits of A and B": (
+        ["train/A/1.png", "train/B/1.jpg", "train/A/2.png", "train/B/2.png", "val/A/3.png", "val/B/3.png"],
+        TWO_SPLITS,
+        ("train/A/1.png", "train/B/1.jpg"),
+    ),
     "trainA and trainB": (
         ["trainA/1.png", "trainA/2.png", "trainB/1.png", "trainB/2.png", "valA/3.png", "valB/3.png"],
         TWO_SPLITS,
@@ -73,6 +78,23 @@ def test_layouts(tmp_path: Path, layout: str) -> None:
     first = Pair("1", ImageRef(root / a, halves[0]), ImageRef(root / b, halves[1]))
     assert forth.splits["train"][0] == first
     assert back.splits["train"][0] == Pair("1", first.target, first.source)
+
+
+@pytest.mark.parametrize("inside", ["{side}/{name}.png", "{side}/train/{name}.png", "train/{side}/{name}.png"])
+def test_folders_named_source_and_target(tmp_path: Path, inside: str) -> None:
+    root = tree(tmp_path, *(inside.format(side=side, name=name) for side in ("source", "target") for name in "12"))
+    pairs = found(root)
+    assert names(pairs) == ["1", "2"]
+    assert pairs.splits["train"][0].target == ImageRef(root / inside.format(side="target", name="1"))
+    with pytest.raises(ConfigError, match="already say which side is the source"):
+        found(root, direction="BtoA")
+
+
+def test_sides_in_splits_may_differ_in_names(tmp_path: Path) -> None:
+    root = tree(tmp_path, "train/A/21.tif", "train/B/21_m.gif", "train/22.tif", "test/A/1.tif", "test/B/1_m.gif")
+    pairs = found(root, target_pattern="{id}_m.gif")
+    assert (names(pairs), names(pairs, "test")) == (["21"], ["1"])
+    assert pairs.strays == ((root / "train/22.tif", "lies beside A and B"),)
 
 
 @pytest.mark.parametrize("prefix", ["", "train/"])
@@ -446,6 +468,16 @@ def test_a_pattern_is_suggested_within_a_folder(tmp_path: Path) -> None:
         (["B/1.png"], "has a folder B but no A"),
         (["trainA/1.png"], "trainA: has no partner folder .*trainB"),
         (["A/train/1.png", "B/train/1.png", "B/test/1.png"], "B/test: has no partner folder .*A/test"),
+        (["train/A/1.png"], "train: has a folder A but no B"),
+        (["train/A/1.png", "train/B/1.png", "val/1.png"], "val: expected the folders A and B, as the other splits"),
+        (
+            ["train/source/1.png", "train/target/1.png", "train/source_1/1.png"],
+            "source: not a known name beside source_1",
+        ),
+        (
+            [f"train/{side}/{name}.png" for side in ("photos", "masks") for name in "12"],
+            'masks and photos hold files of the same names, .* or say --source-pattern "masks/{id}" --target-pattern',
+        ),
         (["1.png", "2.png"], "2 pairs of train are too few to carve val from: lower data.val_fraction"),
     ],
 )
@@ -453,6 +485,12 @@ def test_errors_say_what_to_do(tmp_path: Path, files: list[str], message: str) -
     with pytest.raises(DataError, match=message) as error:
         found(tree(tmp_path, *files), val_fraction=0.45, test_fraction=0.45)
     assert str(error.value).startswith((str(tmp_path), "2 pairs"))
+
+
+def test_side_by_side_images_in_folders_of_kinds(tmp_path: Path) -> None:
+    """Names may repeat in folders of kinds, as long as they are no two sides of pairs."""
+    root = tree(tmp_path, "train/cats/1.png", "train/cats/2.png", "train/dogs/1.png", "train/dogs/3.png")
+    assert names(found(root)) == ["cats/1", "cats/2", "dogs/1", "dogs/3"]
 
 
 def test_places_that_are_not_there(tmp_path: Path) -> None:

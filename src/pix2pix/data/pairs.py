@@ -21,9 +21,10 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".
 SPLITS = ("train", "val", "test")
 MANIFEST = "pairs.csv"
 LAYOUTS = (
-    "train|val|test/ with side-by-side images, A|B/train|val|test/, trainA|trainB|valA|..., side-by-side "
-    f"images directly inside, source_1|source_2|...|target/, {MANIFEST} with columns source,target[,split] or "
-    "source_1,source_2,...,target[,split], or --source DIR [--source DIR ...] --target DIR"
+    "train|val|test/ with side-by-side images, A|B/train|val|test/, train|val|test/A|B/, trainA|trainB|valA|..., "
+    "side-by-side images directly inside, any of these with source|target/ or source_1|source_2|...|target/ for A|B/, "
+    f"{MANIFEST} with columns source,target[,split] or source_1,source_2,...,target[,split], or "
+    "--source DIR [--source DIR ...] --target DIR"
 )
 """The layouts that are understood, for error messages."""
 
@@ -179,23 +180,23 @@ def _found(data: Data) -> _Found:
 
 def _folder(root: Path, data: Data) -> _Found:
     """The one layout that a folder has; none or several are errors."""
-    folders = {entry.name for entry in root.iterdir() if entry.is_dir()}
+    folders = _folders_in(root)
     _refuse_near_names(root, folders)
     if any("/" in pattern for pattern in _patterns(data)):
         return _told_apart(root, folders, data)
     finders: dict[str, Callable[[], _Found]] = {
         MANIFEST: lambda: _manifest(root / MANIFEST, data),
-        "side-by-side splits": lambda: (_told_apart if _patterns(data) else _side_by_side)(root, folders, data),
-        "A and B": lambda: _a_and_b(root, folders, data),
+        "train, val and test": lambda: _in_splits(root, folders, data),
+        "A and B": lambda: _whole(root, folders, data),
         "trainA and trainB": lambda: _split_a_and_b(root, folders, data),
-        "source_1, source_2, ... and target": lambda: _numbered(root, folders, data),
+        "source_1, source_2, ... and target": lambda: _whole(root, folders, data),
     }
     present = {
         MANIFEST: (root / MANIFEST).exists(),
-        "side-by-side splits": bool(folders.intersection(SPLITS)),
+        "train, val and test": bool(folders.intersection(SPLITS)),
         "A and B": bool(folders & {"A", "B"}),
         "trainA and trainB": any(split + side in folders for split in SPLITS for side in "AB"),
-        "source_1, source_2, ... and target": any(map(_NUMBERED.fullmatch, folders)),
+        "source_1, source_2, ... and target": {"source", "target"} <= folders or any(map(_NUMBERED.fullmatch, folders)),
     }
     layouts = [layout for layout in finders if present[layout]]
     if len(layouts) > 1:
@@ -210,8 +211,23 @@ def _folder(root: Path, data: Data) -> _Found:
     raise DataError(f"{root}: no known layout of pairs, {inside}; expected {LAYOUTS}")
 
 
-def _side_by_side(root: Path, folders: set[str], data: Data) -> _Found:
+def _in_splits(root: Path, folders: set[str], data: Data) -> _Found:
+    """train, val and test, each with folders for the sides, with files told apart by name, or side by side."""
     present = [split for split in SPLITS if split in folders]
+    sides = {split: _sides(root / split, _folders_in(root / split), data) for split in present}
+    if not any(sides.values()):
+        return _told_apart(root, folders, data) if _patterns(data) else _side_by_side(root, present, data)
+    first = next(filter(None, sides.values()))
+    for split, names in sides.items():
+        if names != first:
+            raise DataError(f"{root / split}: expected the folders {_listed(first)}, as the other splits have them")
+    matched = {split: _matched([root / split / name for name in first], data) for split in present}
+    loose = [Stray(path, f"lies beside {_listed(first)}") for split in present for path in _loose_images(root / split)]
+    found = _joined(f"folders {_listed(first)} in {_listed(present)}", matched)
+    return _Found(found.layout, found.splits, loose + found.strays, found.passed_over)
+
+
+def _side_by_side(root: Path, present: list[str], data: Data) -> _Found:
     matched = {split: _halves(root / split, data.direction) for split in present}
     return _joined(f"side-by-side images in {_listed(present)}", matched)
 
@@ -227,30 +243,39 @@ def _told_apart(root: Path, folders: set[str], data: Data) -> _Found:
     return _joined(f"files told apart by name{f' in {_listed(present)}' if present else ''}", matched)
 
 
-def _a_and_b(root: Path, folders: set[str], data: Data) -> _Found:
-    for side in "AB":
-        if side not in folders:
-            raise DataError(f"{root}: has a folder {'AB'.replace(side, '')} but no {side}; a pair needs both")
-    return _whole_folders("folders A and B", [root / "A", root / "B"], data)
-
-
 def _split_a_and_b(root: Path, folders: set[str], data: Data) -> _Found:
     present = [split for split in SPLITS if {split + "A", split + "B"} & folders]
     matched = {split: _matched([root / f"{split}A", root / f"{split}B"], data) for split in present}
     return _joined(f"folders {_listed([f'{split}{side}' for split in present for side in 'AB'])}", matched)
 
 
-def _numbered(root: Path, folders: set[str], data: Data) -> _Found:
-    """source_1, source_2, ... beside target."""
-    _direction_is_said(data, "the folders source_1, ... and target")
-    if odd := sorted(name for name in folders if _NEAR_SOURCE.fullmatch(name) and not _NUMBERED.fullmatch(name)):
-        raise DataError(f"{root / odd[0]}: not a known name beside source_1; rename it to source_N, counted from 1")
-    sources = _in_order(filter(_NUMBERED.fullmatch, folders), str(root))
+def _whole(root: Path, folders: set[str], data: Data) -> _Found:
+    """Folders for the sides, with the splits inside or with all of `train`."""
+    names = _sides(root, folders, data)
+    return _whole_folders(f"folders {_listed(names)}", [root / name for name in names], data)
+
+
+def _sides(place: Path, folders: set[str], data: Data) -> list[str]:
+    """The folders of a pair's images by their names: A and B, or the sources and the target; none where none is there.
+
+    Raises DataError for a side that is missing, ConfigError for a direction where the names say it.
+    """
+    if one := folders & {"A", "B"}:
+        if len(one) == 1:
+            raise DataError(f"{place}: has a folder {min(one)} but no {min({'A', 'B'} - one)}; a pair needs both")
+        return ["A", "B"]
+    numbered = [name for name in folders if _NUMBERED.fullmatch(name)]
+    if not numbered and not {"source", "target"} <= folders:
+        return []
+    _direction_is_said(data, "the folders' names")
+    sources = _in_order(numbered, str(place)) or ["source"]
+    near = sorted(name for name in folders if _NEAR_SOURCE.fullmatch(name) and name not in sources)
+    if near:
+        rename = "rename it to source_N, counted from 1" if numbered else "keep one of the two"
+        raise DataError(f"{place / near[0]}: not a known name beside {sources[0]}; {rename}")
     if "target" not in folders:
-        raise DataError(f"{root}: has a folder {sources[0]} but no target; a pair needs both")
-    return _whole_folders(
-        f"folders {_listed([*sources, 'target'])}", [root / name for name in [*sources, "target"]], data
-    )
+        raise DataError(f"{place}: has a folder {sources[0]} but no target; a pair needs both")
+    return [*sources, "target"]
 
 
 _NUMBERED, _NEAR_SOURCE = re.compile("source_[1-9][0-9]*"), re.compile("(?i)sources?[ _-]?[0-9]*")
@@ -282,7 +307,7 @@ def _sources_and_target(sources: list[Path], target: Path, data: Data) -> _Found
 
 def _whole_folders(layout: str, folders: Sequence[Path], data: Data) -> _Found:
     """Two folders or more with the splits inside, or with all images of `train`."""
-    inside = {folder: {entry.name for entry in folder.iterdir() if entry.is_dir()} for folder in folders}
+    inside = {folder: _folders_in(folder) for folder in folders}
     for folder, names in inside.items():
         _refuse_near_names(folder, names)
     present = [split for split in SPLITS if split in set().union(*inside.values())]
@@ -333,6 +358,7 @@ def _halves(folder: Path, direction: Direction, *, deep: bool = True) -> _Matche
     """Side-by-side files below a folder, or in it alone: beside loose images there may be a run's pictures."""
     passed: list[Path] = []
     files = _all_images(folder, passed, deep=deep)
+    _refuse_twins(folder, files)
     names, patterns = _named(folder, files, plain_name), suggested_within(files)
     hint = (
         f"taken as side-by-side images, but their names suggest pairs of files: {flags(patterns)}, or the other way "
@@ -344,6 +370,22 @@ def _halves(folder: Path, direction: Direction, *, deep: bool = True) -> _Matche
         _pair(name, [ImageRef(path, "left"), ImageRef(path, "right")], direction) for name, path in names.files.items()
     ]
     return _Matched(pairs, names.strays, passed, hint)
+
+
+def _refuse_twins(folder: Path, files: Sequence[str]) -> None:
+    """Two folders with files of the same names are the sides of pairs, rather than full of side-by-side images."""
+    names: dict[str, set[str]] = {}
+    for file in files:
+        first, _, rest = plain_name(file).partition("/")
+        names.setdefault(first if rest else "", set()).add(rest)
+    if len(names) == 2 and "" not in names:
+        (one, ones), (other, others) = sorted(names.items())
+        if min(len(ones), len(others)) > 1 and ones == others:
+            raise DataError(
+                f"{folder}: its folders {one} and {other} hold files of the same names, as the two sides of pairs do: "
+                f'rename the folders to source and target, or say --source-pattern "{one}/{{id}}" --target-pattern '
+                f'"{other}/{{id}}" or the other way round; if they are side-by-side images, put them into one folder'
+            )
 
 
 def _matched(folders: Sequence[Path], data: Data) -> _Matched:
@@ -652,6 +694,10 @@ def _examples(names: Iterable[str], most: int = 3) -> str:
 
 def _listed(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _folders_in(folder: Path) -> set[str]:
+    return {entry.name for entry in folder.iterdir() if entry.is_dir()}
 
 
 def _raise(error: OSError) -> NoReturn:
