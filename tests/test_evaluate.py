@@ -338,19 +338,25 @@ def test_no_discriminator_no_numbers_of_its(make: Callable[[Path], Path], facade
     assert (tmp_path / "out" / "report.html").exists()
 
 
-def test_manifests_and_two_folders_say_themselves_which_side_is_the_source(
+def test_manifests_and_named_folders_say_themselves_which_side_is_the_source(
     model: Path, facades: Path, tmp_path: Path
 ) -> None:
     """A model trained BtoA is measured on such sources and targets as they are."""
     lines = ["source,target,split"]
     for path in sorted((facades / "test").iterdir()):
         for side, half in (("source", "right"), ("target", "left")):
-            images.write(tmp_path / f"{side}/test/{path.name}", images.read(path, half))  # type: ignore[arg-type]
+            for place in (f"{side}/test", f"named/test/{side}"):
+                images.write(tmp_path / place / path.name, images.read(path, half))  # type: ignore[arg-type]
         lines.append(f"source/test/{path.name},target/test/{path.name},test")
     (tmp_path / "pairs.csv").write_text("\n".join(lines), encoding="utf-8")
     expected = evaluate(model, facades, output=tmp_path / "expected", device="cpu").metrics
     folders = {name: str(tmp_path / name) for name in ("source", "target")}
-    places: list[dict[str, Any]] = [{"data": tmp_path}, {"data": tmp_path / "pairs.csv"}, folders]
+    places: list[dict[str, Any]] = [
+        {"data": tmp_path},
+        {"data": tmp_path / "pairs.csv"},
+        {"data": tmp_path / "named"},
+        folders,
+    ]
     for place in places:
         metrics = evaluate(model, **place, output=tmp_path / "out", device="cpu").metrics
         assert {name: metrics[name] for name in FOUR} == {name: expected[name] for name in FOUR}

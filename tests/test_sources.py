@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -301,6 +302,12 @@ def test_inputs_that_are_no_stack(
     with pytest.raises(ModelError, match="got 1 pictures, but the model"):
         translator([images.read(folders[0] / "0.png")])
     said = failed(capsys, 1, "evaluate", run, *places(data)[2:])
+    assert "the pairs have 2 sources each, but the model was trained on 3" in said
+    card = run / "model/config.json"
+    leaving_out = card.read_text("utf-8").replace('"skip_bad": false', '"skip_bad": true')
+    shutil.copytree(run / "model", tmp_path / "model")
+    assert (tmp_path / "model/config.json").write_text(leaving_out, "utf-8") == len(card.read_text("utf-8")) - 1
+    said = failed(capsys, 1, "evaluate", tmp_path / "model", *places(data)[2:])
     assert "the pairs have 2 sources each, but the model was trained on 3" in said
 
 

@@ -196,8 +196,10 @@ def _folder(root: Path, data: Data) -> _Found:
         "train, val and test": bool(folders.intersection(SPLITS)),
         "A and B": bool(folders & {"A", "B"}),
         "trainA and trainB": any(split + side in folders for split in SPLITS for side in "AB"),
-        "source_1, source_2, ... and target": {"source", "target"} <= folders or any(map(_NUMBERED.fullmatch, folders)),
+        "source_1, source_2, ... and target": any(map(_NUMBERED.fullmatch, folders)),
     }
+    if not any(present.values()):  # a manifest may well lie beside them
+        present["source_1, source_2, ... and target"] = {"source", "target"} <= folders
     layouts = [layout for layout in finders if present[layout]]
     if len(layouts) > 1:
         raise DataError(f"{root}: has several layouts at once ({', '.join(layouts)}); keep one of them")

@@ -383,9 +383,9 @@ def _found(trained: Data, place: dict[str, Any], patterns: dict[str, Any]) -> tu
         try:
             return _usable(asked), []
         except ConfigError:
-            if not given or asked.direction == "AtoB":
+            if asked.direction == "AtoB":
                 raise
-        return _usable(asked.model_copy(update={"direction": "AtoB"})), []  # in one folder the patterns say it
+        return _usable(asked.model_copy(update={"direction": "AtoB"})), []  # the layout itself says which is the source
     try:
         return _usable(asked), []
     except DataError:
@@ -399,7 +399,11 @@ def _found(trained: Data, place: dict[str, Any], patterns: dict[str, Any]) -> tu
 
 def _usable(data: Data) -> PairSet:
     """All pairs, or those that can be used if the training was one on such."""
-    return check(data).without_bad().pairs if data.skip_bad else find_pairs(data)
+    pairs = find_pairs(data)
+    if not data.skip_bad:
+        return pairs
+    refuse_other_count(next(iter(pairs.splits.values())), max(1, len(data.parts)))  # a check would speak of settings
+    return check(data).without_bad().pairs
 
 
 def _is_manifest(path: Path) -> bool:
