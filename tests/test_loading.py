@@ -23,7 +23,8 @@ from pix2pix.data import images, loading
 from pix2pix.data.augment import augmented, draw, resized
 from pix2pix.data.cache import DiskCache, MemoryCache
 from pix2pix.data.loading import Batch, EpochSampler, PairDataset, PairLoader, make_dataset, make_loader
-from pix2pix.data.pairs import Pair, find_pairs
+from pix2pix.data.pair import Pair
+from pix2pix.data.pairs import find_pairs
 from pix2pix.errors import DataError
 
 SIZE, LOAD_SIZE = (16, 12), (20, 15)

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pix2pix.config import Data
-from pix2pix.data.pairs import ImageRef, Pair, PairSet, _carved, _natural, describe_unmatched, find_pairs
+from pix2pix.data.pair import ImageRef, Pair
+from pix2pix.data.pairs import PairSet, _carved, _natural, describe_unmatched, find_pairs
 from pix2pix.errors import ConfigError, DataError
 
 CARVE_NOTHING = {"val_fraction": 0, "test_fraction": 0}

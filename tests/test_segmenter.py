@@ -14,7 +14,8 @@ from pix2pix.cli import main
 from pix2pix.config import Data, merged
 from pix2pix.data import images
 from pix2pix.data.facades import facade
-from pix2pix.data.pairs import Pair, find_pairs
+from pix2pix.data.pair import Pair
+from pix2pix.data.pairs import find_pairs
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.evaluation import segmenter
 from pix2pix.evaluation.curves import read_metrics

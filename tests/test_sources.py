@@ -17,7 +17,8 @@ from pix2pix.config import Augment, Data, make_config
 from pix2pix.data import findings, images
 from pix2pix.data.check import check
 from pix2pix.data.loading import PairDataset, make_dataset
-from pix2pix.data.pairs import Pair, find_pairs
+from pix2pix.data.pair import Pair
+from pix2pix.data.pairs import find_pairs
 from pix2pix.errors import ConfigError, DataError, ModelError
 from pix2pix.inference.translate import Translator
 from pix2pix.model import load_model

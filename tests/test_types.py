@@ -20,7 +20,7 @@ from pix2pix.cli import main
 from pix2pix.config import Data, make_config
 from pix2pix.data import findings, images
 from pix2pix.data.deep import TYPES
-from pix2pix.data.pairs import ImageRef, Pair
+from pix2pix.data.pair import ImageRef, Pair
 from pix2pix.data.ranges import Values, type_bounds, values_of
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.inference.translate import Translator

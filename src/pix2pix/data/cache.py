@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from pix2pix.config import Data
 from pix2pix.data.findings import cache_folder, stamp
-from pix2pix.data.pairs import Pair
+from pix2pix.data.pair import Pair
 from pix2pix.files import write_atomically
 
 if sys.platform != "win32":

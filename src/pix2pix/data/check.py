@@ -17,7 +17,8 @@ from pix2pix.config import Data, source_prefix
 from pix2pix.data.findings import Findings, cache_folder, stamp
 from pix2pix.data.images import TYPES, ImageFacts
 from pix2pix.data.looks import MOST_COLOURS, Look, Outlines, Part, cell_size, look, shift
-from pix2pix.data.pairs import ImageRef, Pair, PairSet, find_pairs
+from pix2pix.data.pair import ImageRef, Pair
+from pix2pix.data.pairs import PairSet, find_pairs
 from pix2pix.data.sheets import source_titles
 
 THREADS = max(1, min(4, os.cpu_count() or 1))

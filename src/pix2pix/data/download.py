@@ -23,7 +23,8 @@ import httpx2
 
 from pix2pix.config import Data
 from pix2pix.data.catalog import CATALOG, Published, addresses, published
-from pix2pix.data.pairs import SPLITS, find_pairs
+from pix2pix.data.pair import SPLITS
+from pix2pix.data.pairs import find_pairs
 from pix2pix.data.unpack import MAX_TOTAL, Unpacked, is_archive, unpack
 from pix2pix.errors import ConfigError, DataError, Interrupted
 from pix2pix.files import folder_atomically, only_writer, sha256, write_text

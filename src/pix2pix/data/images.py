@@ -20,7 +20,7 @@ from torch import Tensor
 
 from pix2pix.data import deep
 from pix2pix.data.deep import TYPES, DeepFileError
-from pix2pix.data.pairs import Half
+from pix2pix.data.pair import Half
 from pix2pix.errors import DataError
 from pix2pix.files import write_atomically
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pix2pix.config import Data, Part
 from pix2pix.data import images
-from pix2pix.data.pairs import ImageRef, Pair
+from pix2pix.data.pair import ImageRef, Pair
 from pix2pix.errors import DataError
 
 Array = NDArray[Any]

@@ -20,7 +20,7 @@ from pix2pix.data import images
 from pix2pix.data.augment import Array, Draw, Size, augmented, draw, nearest, resized
 from pix2pix.data.cache import Choice, DiskCache, Entry, MemoryCache, choose_cache, open_cache
 from pix2pix.data.labels import Labels
-from pix2pix.data.pairs import ImageRef, Pair
+from pix2pix.data.pair import ImageRef, Pair
 from pix2pix.data.ranges import Values, holes, refuse_gaps, values_of
 from pix2pix.data.reflection import extended
 from pix2pix.data.sheets import abreast

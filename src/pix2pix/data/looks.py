@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pix2pix.data import images
 from pix2pix.data.images import ImageFacts, Values
-from pix2pix.data.pairs import Half
+from pix2pix.data.pair import Half
 from pix2pix.errors import DataError
 
 MOST_COLOURS, MOST_GRAYS = 256, 32

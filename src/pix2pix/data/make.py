@@ -25,7 +25,8 @@ from pix2pix.config import Make
 from pix2pix.data import images
 from pix2pix.data.edges import Mask, outlines
 from pix2pix.data.images import Pixels
-from pix2pix.data.pairs import IMAGE_SUFFIXES, SPLITS, share, turn
+from pix2pix.data.pair import IMAGE_SUFFIXES, SPLITS
+from pix2pix.data.pairs import share, turn
 from pix2pix.errors import ConfigError, DataError, Interrupted
 from pix2pix.files import only_writer, sha256, write_text
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from pix2pix.config import Bounds, Data, MaskValue, Part
 from pix2pix.data import images
 from pix2pix.data.findings import cache_folder, remembered
-from pix2pix.data.pairs import ImageRef, Pair
+from pix2pix.data.pair import ImageRef, Pair
 from pix2pix.errors import ConfigError, DataError
 
 Array = NDArray[Any]

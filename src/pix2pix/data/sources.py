@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from pix2pix.config import Data, Part, source_prefix
 from pix2pix.data.findings import cache_folder
 from pix2pix.data.labels import Labels, part_labels
-from pix2pix.data.pairs import Pair
+from pix2pix.data.pair import Pair
 from pix2pix.data.ranges import Values, part_values
 from pix2pix.errors import DataError
 

@@ -18,7 +18,9 @@ from pix2pix.config import SMALLEST_SIDE, Data, Native, explain, smallest_discri
 from pix2pix.data import images
 from pix2pix.data.check import check
 from pix2pix.data.loading import Batch, PairDataset, make_dataset, make_loader
-from pix2pix.data.pairs import MANIFEST, Pair, PairSet, describe_unmatched, find_pairs
+from pix2pix.data.manifest import MANIFEST
+from pix2pix.data.pair import Pair
+from pix2pix.data.pairs import PairSet, describe_unmatched, find_pairs
 from pix2pix.data.sheets import source_titles
 from pix2pix.data.sources import refuse_other_count, settled
 from pix2pix.errors import ConfigError, DataError, ModelError

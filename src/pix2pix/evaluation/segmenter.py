@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from pix2pix.config import Generator
 from pix2pix.data.loading import PairDataset, read_pair
-from pix2pix.data.pairs import Pair
+from pix2pix.data.pair import Pair
 from pix2pix.data.sheets import Pixels
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.evaluation.health import chosen

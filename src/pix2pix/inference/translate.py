@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from pix2pix.data import images
 from pix2pix.data.cache import GIGABYTE, free_memory
 from pix2pix.data.labels import Labels
-from pix2pix.data.pairs import IMAGE_SUFFIXES
+from pix2pix.data.pair import IMAGE_SUFFIXES
 from pix2pix.data.patterns import naming
 from pix2pix.data.ranges import Values, refuse_gaps
 from pix2pix.data.sources import Source, counted

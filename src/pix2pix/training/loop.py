@@ -22,7 +22,7 @@ from torch import Tensor
 from pix2pix.config import Config, Optimizer
 from pix2pix.data import images
 from pix2pix.data.loading import Batch, PairLoader, make_dataset, make_loader
-from pix2pix.data.pairs import Pair
+from pix2pix.data.pair import Pair
 from pix2pix.data.sheets import fitted, sheet, source_titles
 from pix2pix.errors import ConfigError, Interrupted, RunError
 from pix2pix.evaluation.features import Judges, make_judges

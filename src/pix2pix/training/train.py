@@ -14,7 +14,8 @@ import torch
 from pix2pix.config import Config, placed
 from pix2pix.data.check import Problem, check, visible
 from pix2pix.data.loading import planned_cache
-from pix2pix.data.pairs import Pair, PairSet, describe_unmatched
+from pix2pix.data.pair import Pair
+from pix2pix.data.pairs import PairSet, describe_unmatched
 from pix2pix.errors import ConfigError, DataError, Interrupted
 from pix2pix.evaluation.curves import read_metrics
 from pix2pix.evaluation.report import write_run_report
