@@ -188,6 +188,10 @@ def _sharpness(health: Health, output: Tensor, target: Tensor, known: Tensor) ->
         said += "The outputs are blurred, as an average over what the source does not tell is."
     elif detail > 2:
         said += "There is more fine detail than in the targets, which often is a grid or noise: look at plain areas."
+    elif gradient > 1.4:
+        said += "Edges are harsher, or more, than the targets' are: look for outlines and patterns that are not there."
+    elif gradient < 0.7 or detail < 0.5:
+        said += "The outputs are softer than the targets."
     else:
         said += "The outputs are about as sharp as the targets."
     health.sentences["sharpness"] = said
