@@ -30,8 +30,9 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _repeatable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two threads, no colours and no hub, whatever the machine says."""
-    torch.set_num_threads(min(2, os.cpu_count() or 1))
+    """Two threads in all, no colours and no hub, whatever the machine says."""
+    at_once = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
+    torch.set_num_threads(max(1, min(2, os.cpu_count() or 1) // at_once))
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
