@@ -50,7 +50,7 @@ SECTIONS = {
     "memory": Section(lambda conditions, _: memory_rows(conditions), (65, 35), (25, 20)),
     "loading": Section(lambda conditions, _: loading_rows(conditions), (0, 0), (5, 3)),
     "startup": Section(lambda conditions, _: startup_rows(conditions), (0, 0), (8, 3)),
-    "scaling": Section(scaling_rows, (150, 45), (5, 3)),
+    "scaling": Section(scaling_rows, (210, 60), (5, 3)),
 }
 
 

@@ -224,11 +224,17 @@ QUICK_SHAPES = {128: (1, 4), 256: (1, 2, 4), 512: (1,)}
 
 
 def scaling_rows(conditions: Conditions, limits: Limits) -> Iterator[Row]:
-    """Seconds of a step against pixels and batch: no shape may cost more for a pixel than batch 1 does."""
+    """Seconds of a step against pixels and batch: no shape may cost more for a pixel than one picture does.
+
+    Each shape has its turns with one picture of the usual size, since the machine's speed changes meanwhile.
+    """
     factor = conditions.image_size / 256
     shapes = QUICK_SHAPES if conditions.quick else SHAPES
     every = [(round(size * factor), batch) for size, batches in shapes.items() for batch in batches]
     every = [(size, batch) for size, batch in every if size >= SMALLEST]
+    yardstick = our_training(conditions, conditions.config(), "scaling")
+    one = partial(yardstick.step, *conditions.batch(1))
+    one()
     raw: dict[str, tuple[float, ...]] = {}
     work = sum(size * size * batch for size, batch in every)
     done = 0
@@ -236,9 +242,10 @@ def scaling_rows(conditions: Conditions, limits: Limits) -> Iterator[Row]:
         config = conditions.config(image_size=size, batch_size=batch)
         training = our_training(conditions, config, f"scaling {size} {batch}")
         source, target = conditions.batch(batch, size)
-        rounds = 5 if size * size * batch <= conditions.image_size**2 else 2
-        timing = interleaved({"": partial(training.step, source, target)}, rounds)[""]
-        raw[f"{size} px, batch {batch}"] = timing.seconds
+        rounds = 5 if size * size * batch <= conditions.image_size**2 else 3
+        timings = interleaved({"shape": partial(training.step, source, target), "one": one}, rounds)
+        name = f"{size} px, batch {batch}"
+        raw[name], raw[name + BESIDE] = timings["shape"].seconds, timings["one"].seconds
         done += size * size * batch
         conditions.tick(done, work)
     yield growth_row(raw, conditions)
@@ -246,18 +253,17 @@ def scaling_rows(conditions: Conditions, limits: Limits) -> Iterator[Row]:
 
 def growth_row(raw: dict[str, tuple[float, ...]], conditions: Conditions) -> Row:
     """Timings by shape -> the dearest pixel of all larger shapes, in those of one picture of the usual size."""
-    cost = {shape_of(name): min(seconds) for name, seconds in raw.items()}
     side = conditions.image_size
-    one = cost[side, 1] / side**2
-    larger = {shape: seconds / (shape[0] ** 2 * shape[1]) for shape, seconds in cost.items()}
-    dearest = max(larger, key=lambda shape: larger[shape] if shape[0] ** 2 * shape[1] > side**2 else 0.0)
-    points = [(math.log(size * size * batch), math.log(seconds)) for (size, batch), seconds in cost.items()]
+    usual = {shape: size_of(shape) / side**2 for shape in costs(raw)}
+    dear = {shape: cost / usual[shape] for shape, cost in costs(raw).items()}
+    dearest = max(dear, key=lambda shape: dear[shape] if usual[shape] > 1 else 0.0)
+    points = [(math.log(size_of(shape)), math.log(cost)) for shape, cost in costs(raw).items()]
     return Row(
         section="scaling",
         work=f"dearest pixel of larger shapes, against {side} px, batch 1",
         ours=f"{dearest[0]} px x {dearest[1]}",
         reference=f"{side} px x 1",
-        value=larger[dearest] / one,
+        value=dear[dearest],
         must=conditions.must(1.1),
         at_most=True,
         note=f"seconds grow as (pixels x batch)^{_slope(points):.2f}",
@@ -265,7 +271,23 @@ def growth_row(raw: dict[str, tuple[float, ...]], conditions: Conditions) -> Row
     )
 
 
-def shape_of(name: str) -> tuple[int, int]:
+BESIDE = ", beside it one picture of the usual size"
+Shape = tuple[int, int]
+
+
+def costs(raw: dict[str, tuple[float, ...]]) -> dict[Shape, float]:
+    """Timings by shape -> (side, batch) -> a step, in steps of one picture that were taken in turns with it."""
+    shapes = [name for name in raw if not name.endswith(BESIDE)]
+    return {_shape(name): min(raw[name]) / min(raw[name + BESIDE]) for name in shapes}
+
+
+def size_of(shape: Shape) -> int:
+    """Pixels of a batch."""
+    side, batch = shape
+    return side * side * batch
+
+
+def _shape(name: str) -> Shape:
     """`256 px, batch 4` -> (256, 4)."""
     size, batch = name.split(" px, batch ")
     return int(size), int(batch)
