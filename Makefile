@@ -9,7 +9,7 @@ demo: $(INSTALLED)
 	@$(BIN)/pix2pix demo
 
 test: $(INSTALLED)
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n 2 --dist loadfile
 
 bench: $(INSTALLED)
 	@$(BIN)/pix2pix bench
