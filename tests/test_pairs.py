@@ -477,7 +477,11 @@ def test_a_pattern_is_suggested_within_a_folder(tmp_path: Path) -> None:
         ),
         (
             [f"train/{side}/{name}.png" for side in ("photos", "masks") for name in "12"],
-            'masks and photos hold files of the same names, .* or say --source-pattern "masks/{id}" --target-pattern',
+            'masks and photos go together by name, .* or say --source-pattern "masks/{id}" --target-pattern "photos/',
+        ),
+        (
+            [f"train/{name}" for n in "123" for name in (f"images/2{n}_training.tif", f"manual/2{n}_manual1.gif")],
+            'say --source-pattern "images/{id}_training.tif" --target-pattern "manual/{id}_manual1.gif" or the other',
         ),
         (["1.png", "2.png"], "2 pairs of train are too few to carve val from: lower data.val_fraction"),
     ],
@@ -490,8 +494,8 @@ def test_errors_say_what_to_do(tmp_path: Path, files: list[str], message: str) -
 
 def test_side_by_side_images_in_folders_of_kinds(tmp_path: Path) -> None:
     """Names may repeat in folders of kinds, as long as they are no two sides of pairs."""
-    root = tree(tmp_path, "train/cats/1.png", "train/cats/2.png", "train/dogs/1.png", "train/dogs/3.png")
-    assert names(found(root)) == ["cats/1", "cats/2", "dogs/1", "dogs/3"]
+    root = tree(tmp_path, "train/cats/1.png", "train/cats/2.png", *(f"train/dogs/{n}.png" for n in (1, 2, 3)))
+    assert names(found(root)) == ["cats/1", "cats/2", "dogs/1", "dogs/2", "dogs/3"]
 
 
 def test_places_that_are_not_there(tmp_path: Path) -> None:

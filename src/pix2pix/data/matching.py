@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from pix2pix.config import Data, Direction
 from pix2pix.data.pair import IMAGE_SUFFIXES, ImageRef, Pair, Stray, examples, listed, patterns_of
-from pix2pix.data.patterns import Naming, flags, naming, plain_name, suggested, suggested_within
+from pix2pix.data.patterns import ID, Naming, flags, naming, plain_name, suggested, suggested_within
 from pix2pix.errors import ConfigError, DataError
 
 
@@ -49,19 +49,23 @@ def match_halves(folder: Path, direction: Direction, *, deep: bool = True) -> Ma
 
 
 def _refuse_twins(folder: Path, files: Sequence[str]) -> None:
-    """Two folders with files of the same names are the sides of pairs, rather than full of side-by-side images."""
-    names: dict[str, set[str]] = {}
+    """Two folders whose names go together are the sides of pairs, rather than full of side-by-side images."""
+    inside: dict[str, list[str]] = {}
     for file in files:
-        first, _, rest = plain_name(file).partition("/")
-        names.setdefault(first if rest else "", set()).add(rest)
-    if len(names) == 2 and "" not in names:
-        (one, ones), (other, others) = sorted(names.items())
-        if min(len(ones), len(others)) > 1 and ones == others:
-            raise DataError(
-                f"{folder}: its folders {one} and {other} hold files of the same names, as the two sides of pairs do: "
-                f'rename the folders to source and target, or say --source-pattern "{one}/{{id}}" --target-pattern '
-                f'"{other}/{{id}}" or the other way round; if they are side-by-side images, put them into one folder'
-            )
+        first, _, rest = file.replace(os.sep, "/").partition("/")
+        inside.setdefault(first if rest else "", []).append(rest)
+    if len(inside) != 2 or "" in inside or min(map(len, inside.values())) < 2:
+        return
+    (one, ones), (other, others) = sorted(inside.items())
+    alike = set(map(plain_name, ones)) == set(map(plain_name, others))
+    patterns = (ID, ID) if alike else suggested(ones, others)
+    if patterns is not None and (alike or patterns[0] != patterns[1]):  # two kinds may both be numbered
+        sides = flags((f"{one}/{patterns[0]}", f"{other}/{patterns[1]}"))
+        rename = "rename the folders to source and target, or say " if alike else "say "
+        raise DataError(
+            f"{folder}: the files of its folders {one} and {other} go together by name, as the two sides of pairs do: "
+            f"{rename}{sides} or the other way round; if they are side-by-side images, put them into one folder"
+        )
 
 
 def match_folders(folders: Sequence[Path], data: Data) -> Matched:
