@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -11,11 +12,11 @@ from torch import Tensor, nn
 from pix2pix.config import Config, Optimizer
 from pix2pix.machine import keep_memory
 from pix2pix.model import build_networks
-from pix2pix.networks import patches, set_fast, weights_at_rest
+from pix2pix.networks import patches, set_fast, toom, weights_at_rest
 from pix2pix.networks.convolution import Conv, ConvTranspose
 from pix2pix.networks.gradients import take_in_parts
 from pix2pix.networks.patches import down, up
-from pix2pix.networks.toom import Kind, convolved
+from pix2pix.networks.toom import Kind, convolved, forget_transform, keep_transform
 from pix2pix.training.adam import make_adam
 
 Way = Callable[[Tensor, Tensor], Tensor]
@@ -180,7 +181,7 @@ def test_a_gradient_may_be_taken_in_parts(way: str, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("kind", ["same", "up"])
 def test_changed_weights_are_transformed_anew(kind: Kind) -> None:
-    """What was computed of weights is used again only while they stay as they are."""
+    """What was computed of weights is used again only where someone vouches for them."""
     x, weight = case(kind, (8, 8), torch.float64)
 
     def check() -> None:
@@ -191,12 +192,35 @@ def test_changed_weights_are_transformed_anew(kind: Kind) -> None:
         ):
             torch.testing.assert_close(mine, other)
 
+    def change() -> None:
+        """As Adam(fused=True) does: in place, and no version is counted up."""
+        version = weight._version
+        weight.data.add_(1)
+        assert weight._version == version
+
     check()
-    with torch.no_grad():
-        weight.add_(1)
+    change()
     check()
-    weight.data = weight.data * 2  # as Module.to does: the same tensor, uncounted
+    with keep_transform():
+        check()
+        change()
+        forget_transform()
+        check()
+        change()
     check()
+
+
+def test_a_kept_transform_is_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two pictures, and both backward passes: one transform."""
+    x, weight = case("same", (8, 8), torch.float64)
+    made: list[Kind] = []
+    transform = toom._points_of
+    monkeypatch.setattr(toom, "_points_of", lambda *given: made.append(given[1]) or transform(*given))
+    for block, transforms in ((keep_transform, 1), (nullcontext, 4)):
+        made.clear()
+        with block():
+            (convolved(x, weight, "same", 2) + convolved(2 * x, weight, "same", 2)).sum().backward()
+        assert len(made) == transforms
 
 
 def test_keeping_memory_is_harmless() -> None:

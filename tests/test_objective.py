@@ -19,6 +19,7 @@ from pix2pix.losses import (
 )
 from pix2pix.model import build_networks
 from pix2pix.networks import patches, set_fast
+from pix2pix.networks.convolution import Conv, ConvTranspose
 from pix2pix.training.adam import make_adam
 from pix2pix.training.loop import learning_rate
 from pix2pix.training.step import State, average_into, update
@@ -108,15 +109,19 @@ def test_linear_rate_reaches_zero_after_the_last_epoch() -> None:
 # ---- one update ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("fast", [False, True])
+@pytest.mark.parametrize("ways", ["native", "chosen", "toom"])
 @pytest.mark.parametrize("order", get_args(UpdateOrder))
 def test_update_against_a_plain_reimplementation(
-    order: UpdateOrder, fast: bool, monkeypatch: pytest.MonkeyPatch
+    order: UpdateOrder, ways: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two steps written out with cross-entropy on probabilities and hand-made Adam agree in every weight.
+    """Three steps written out with cross-entropy on probabilities and hand-made Adam agree in every weight.
 
     In float64, since Adam's first steps follow the sign of each gradient, also of one that is nothing but rounding.
     """
+    fast = ways != "native"
+    if ways == "toom":  # in every layer that has a form of it, not only in those where it pays
+        monkeypatch.setattr(Conv, "way", lambda layer, x: "toom" if layer.stride == (1, 1) else "matmul")
+        monkeypatch.setattr(ConvTranspose, "way", lambda layer, x: "toom")
     config = tiny()
     monkeypatch.setattr(patches, "_PART", 1000)  # of the gradients that the generator's weights take in parts
     if fast:  # maps in another order of memory draw other dropout from the same seed
@@ -134,7 +139,7 @@ def test_update_against_a_plain_reimplementation(
             with torch.no_grad():
                 weights -= 2e-4 * (m / (1 - 0.5**step)) / ((v / (1 - 0.999**step)).sqrt() + 1e-8)
 
-    for step in (1, 2):
+    for step in (1, 2, 3):
         source, target = (image.double() for image in pair(step))
         torch.manual_seed(step)
         terms = update(ours, source, target, config.loss, backward=backward, order=order)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -17,6 +17,7 @@ from conftest import TINY
 from pix2pix.config import merged
 from pix2pix.errors import ConfigError, Interrupted, RunError
 from pix2pix.model import load_model
+from pix2pix.networks.convolution import Conv, ConvTranspose, Way
 from pix2pix.presets import chosen_settings
 from pix2pix.training.display import Display
 from pix2pix.training.loop import Trainer
@@ -157,6 +158,33 @@ def test_resumed_is_uninterrupted(
     first, second = load_model(folder, discriminator=True), load_model(whole, discriminator=True)
     assert (first.card.epoch, first.card.validation) == (second.card.epoch, second.card.validation)
     assert same(first.generator.state_dict(), second.generator.state_dict())
+
+
+WIDE: dict[str, Any] = {
+    "data": {"image_size": 128, "val_fraction": 0.0, "test_fraction": 0.0},
+    "generator": {"base_channels": 8},
+    "discriminator": {"base_channels": 8, "patch_size": 70},
+    "training": {"epochs": 2, "batch_size": 5, "samples": 0},
+}
+"""Large enough that every way to compute a convolution is taken: products, Toom-Cook's, the library's."""
+
+
+@pytest.mark.parametrize("order", ["exact", "shared"])
+def test_resumed_is_uninterrupted_on_every_way(facades: Path, tmp_path: Path, order: str) -> None:
+    """Nothing that only a process knows has a part in the result."""
+    settings = merged(WIDE, {"training": {"update_order": order}})
+    ways = set[str]()
+    with pytest.MonkeyPatch.context() as patch:
+        for kind in (Conv, ConvTranspose):
+            choose = kind.way
+            patch.setattr(kind, "way", lambda layer, x, choose=choose: ways.add(way := choose(layer, x)) or way)
+        trainer(facades, tmp_path / "whole", **settings).fit(NO_STOP)
+    assert ways == set(get_args(Way))
+    for _ in range(2):
+        with pytest.raises(Interrupted):
+            trainer(facades, tmp_path / "run", **settings).fit(stop_after(1))
+    trainer(facades, tmp_path / "run", **settings).fit(NO_STOP)
+    assert same(state(tmp_path / "run"), state(tmp_path / "whole"))
 
 
 def test_another_seed_is_another_run(facades: Path, whole: Path, tmp_path: Path) -> None:

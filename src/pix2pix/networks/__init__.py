@@ -5,12 +5,15 @@ from pix2pix.networks.convolution import set_fast
 from pix2pix.networks.discriminators import PatchGAN
 from pix2pix.networks.generators import EncoderDecoder, ResNet, UNet, make_generator
 from pix2pix.networks.gradients import weights_at_rest
+from pix2pix.networks.toom import forget_transform, keep_transform
 
 __all__ = [
     "EncoderDecoder",
     "PatchGAN",
     "ResNet",
     "UNet",
+    "forget_transform",
+    "keep_transform",
     "make_generator",
     "set_fast",
     "set_norm_statistics",

@@ -7,7 +7,9 @@ axes; products of different channels are summed before A, so that `*` is one mat
 """
 
 import functools
-import weakref
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -59,7 +61,7 @@ class _Toom(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, kind: Kind, m: int) -> Tensor:
         tiles = _Tiles.of(x, kind, m)
         _, g, _ = _matrices(m, tiles.taps, x.dtype)
-        y, points_x = _applied(tiles, x, _recent.points_of(weight, kind, g))
+        y, points_x = _applied(tiles, x, _points_for(weight, kind, g))
         ctx.tiles, ctx.kind = tiles, kind
         ctx.save_for_backward(points_x, weight)
         return y
@@ -73,7 +75,7 @@ class _Toom(torch.autograd.Function):
         products = (a @ tiles.of_written(gradient)).view(tiles.points, tiles.total, -1)
         of_x = of_weight = None
         if ctx.needs_input_grad[0]:
-            of_x = tiles.of_read(b.t() @ (products @ _recent.points_of(weight, ctx.kind, g)).flatten(1))
+            of_x = tiles.of_read(b.t() @ (products @ _points_for(weight, ctx.kind, g)).flatten(1))
         if weight_learns(ctx):
             of_points_w = products.transpose(1, 2) @ points_x  # (points, output phases x O, input phases x C)
             of_weight = _of_taps(g.t() @ of_points_w.flatten(1), ctx.kind, gradient.shape[1])
@@ -88,36 +90,53 @@ def _applied(tiles: "_Tiles", x: Tensor, points_w: Tensor) -> tuple[Tensor, Tens
     return tiles.written(a.t() @ products.flatten(1)), points_x
 
 
-class _Recent:
-    """The weights transformed last, for whoever needs the same again before they change.
+class _Kept(threading.local):
+    """The transform made last, and of which weights; nothing outside `keep_transform`."""
 
-    D sees two pictures and learns from both with one transform of its weights; an earlier layer's transform, 4 times
-    its weights, is computed anew in the backward pass rather than kept through the whole update.
+    keeps = False
+    last: tuple[Tensor, tuple[Kind, int], Tensor] | None = None
+
+
+_kept = _Kept()
+
+
+@contextmanager
+def keep_transform() -> Iterator[None]:
+    """Within the block, what uses the same weights several times in a row transforms them once.
+
+    D sees two pictures and learns from both. Whoever changes weights that are used again within the block calls
+    `forget_transform`: a tensor does not tell, since fused optimisers count up no version. Only the last transform is
+    kept, which is 4 times its weights; an earlier layer's is computed anew in the backward pass.
     """
+    _kept.keeps = True
+    try:
+        yield
+    finally:
+        _kept.keeps = False
+        forget_transform()
 
-    def __init__(self) -> None:
-        self.known: tuple[weakref.ref[Tensor], tuple[Any, ...], Tensor] | None = None
 
-    def points_of(self, weight: Tensor, kind: Kind, g: Tensor) -> Tensor:
-        """(points, output phases x O, input phases x C)."""
-        if weight.is_inference():  # does not count its changes
-            return _points_of(weight, kind, g)
-        # A change in place counts up the version; `Module.to` and such put other memory in.
-        state, known = (weight._version, weight.data_ptr(), weight.dtype, kind, len(g)), self.known
-        if known is not None and known[0]() is weight and known[1] == state:
-            return known[2]
-        points = _points_of(weight, kind, g)
-        self.known = weakref.ref(weight), state, points
-        return points
+def forget_transform() -> None:
+    """The weights have changed, or may have."""
+    _kept.last = None
+
+
+def _points_for(weight: Tensor, kind: Kind, g: Tensor) -> Tensor:
+    """`_points_of`, or the one made last where it is of the same weights."""
+    form, last = (kind, len(g)), _kept.last
+    if last is not None and last[0] is weight and last[1] == form:
+        return last[2]
+    points = _points_of(weight, kind, g)
+    if _kept.keeps:
+        _kept.last = weight, form, points
+    return points
 
 
 def _points_of(weight: Tensor, kind: Kind, g: Tensor) -> Tensor:
+    """(points, output phases x O, input phases x C)."""
     taps = _taps(weight, kind)
     rows = weight.shape[1] * 4 if kind == "up" else weight.shape[0]  # output phases x O
     return (g @ taps).view(len(g), rows, -1)
-
-
-_recent = _Recent()
 
 
 @functools.cache

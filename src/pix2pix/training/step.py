@@ -15,7 +15,7 @@ from pix2pix.losses import (
     generator_objective,
     reconstruction_terms,
 )
-from pix2pix.networks import weights_at_rest
+from pix2pix.networks import forget_transform, keep_transform, weights_at_rest
 from pix2pix.training.adam import AnyAdam
 
 
@@ -29,6 +29,7 @@ class State:
     discriminator_optimizer: AnyAdam
 
 
+@keep_transform()
 def update(
     state: State,
     source: Tensor,
@@ -69,6 +70,7 @@ def update(
         state.discriminator_optimizer.zero_grad()
         backward(discriminator_objective(d_terms, loss))
         state.discriminator_optimizer.step()
+        forget_transform()  # of D's weights as they were
 
         if order == "exact":
             state.discriminator.requires_grad_(False)  # its turn is over: spare the gradients of its weights
