@@ -4,15 +4,16 @@ import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
 from PIL import Image
 
 from pix2pix.bench import bench as verb
-from pix2pix.bench import limits, peak, training
+from pix2pix.bench import limits, training
 from pix2pix.bench.conditions import Conditions, collect_pairs
+from pix2pix.bench.contender import Contender, Who
 from pix2pix.bench.flops import Layer, patchgan_layers, step_work, unet_layers
 from pix2pix.bench.limits import Limits
 from pix2pix.bench.measure import Timing, faster, interleaved
@@ -22,6 +23,7 @@ from pix2pix.bench.rows import Row, table
 from pix2pix.bench.training import BESIDE, growth_row
 from pix2pix.cli import main
 from pix2pix.config import Config, Discriminator, Generator, Loss, Optimizer
+from pix2pix.errors import RunError
 from pix2pix.model import build_networks
 from pix2pix.presets import chosen_settings
 from pix2pix.training.adam import make_adam
@@ -356,10 +358,23 @@ def test_profile_accounts_for_the_step(tmp_path: Path) -> None:
     assert "D forward, 2 times" in profile.to_text()
 
 
-@pytest.mark.parametrize("who", ["train", "ours", "reference"])
-def test_peak_memory_is_that_of_a_training(who: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("who", get_args(Who))
+def test_a_process_of_its_own_does_a_step_when_told_to(who: Who, tmp_path: Path) -> None:
     collect_pairs(None, tmp_path / "pairs", train=2, val=1, size=32)
-    sizes = {"image_size": 32, "base_channels": 4, "threads": 1}
-    peak.run({"who": who, **sizes, "pairs": str(tmp_path / "pairs"), "scratch": str(tmp_path)})
-    assert peak.peak_bytes() > 100e6
+    conditions = Conditions(
+        image_size=32,
+        base_channels=4,
+        pairs=tmp_path / "pairs",
+        scratch=tmp_path,
+        tick=lambda done, total: None,
+    )
+    with Contender(who, conditions.task(batch=2, precision="32", order="exact")) as contender:
+        assert 0 < contender.step() < 60
+        assert contender.peak() > 100e6
     assert [path.name for path in tmp_path.iterdir()] == ["pairs"]
+
+
+def test_a_process_that_fails_says_why(tmp_path: Path) -> None:
+    conditions = Conditions(pairs=tmp_path / "none", scratch=tmp_path, tick=lambda done, total: None)
+    with Contender("ours", conditions.task()) as contender, pytest.raises(RunError, match=r"ours.*none"):
+        contender.step()

@@ -4,6 +4,7 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -76,6 +77,19 @@ class Conditions:
                 },
             },
         )
+
+    def task(self, *, batch: int = 1, precision: str = "auto", order: UpdateOrder = "shared") -> dict[str, Any]:
+        """The same, as a process of its own is told it."""
+        return {
+            "image_size": self.image_size,
+            "base_channels": self.base_channels,
+            "pairs": str(self.pairs),
+            "scratch": str(self.scratch),
+            "threads": torch.get_num_threads(),
+            "batch": batch,
+            "precision": precision,
+            "order": order,
+        }
 
     def batch(self, count: int, size: int | None = None) -> tuple[Tensor, Tensor]:
         """source, target (count, 3, size, size) in [-1, 1]: real pictures, since zeros are no typical numbers."""

@@ -1,6 +1,5 @@
 """Processes of their own: how long `pix2pix --help` takes, and how much memory a training needs at its peak."""
 
-import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,12 +8,13 @@ from pathlib import Path
 import torch
 
 from pix2pix.bench.conditions import Conditions
+from pix2pix.bench.contender import Contender, Who
 from pix2pix.bench.measure import interleaved
 from pix2pix.bench.rows import Row, shown
-from pix2pix.errors import RunError
 
 HELP_MUST, HELP_AIM = 0.3, 0.1  # seconds
 MEMORY_MUST, MEMORY_AIM = 1.5, 1.1  # GB
+STEPS = 4  # after which a training has all the memory that it will have
 
 
 def startup_rows(conditions: Conditions) -> Iterator[Row]:
@@ -45,7 +45,7 @@ def startup_rows(conditions: Conditions) -> Iterator[Row]:
 def memory_rows(conditions: Conditions) -> Iterator[Row]:
     """Peak resident memory of processes that train with batch 1: the whole command, our step alone, the reference."""
     peaks = {}
-    everyone = ("train", "ours", "reference", "nobody")
+    everyone: tuple[Who, ...] = ("train", "ours", "reference", "nobody")
     for done, who in enumerate(everyone, start=1):
         peaks[who] = _peak(who, conditions)
         conditions.tick(done, len(everyone))
@@ -67,19 +67,9 @@ def memory_rows(conditions: Conditions) -> Iterator[Row]:
         )
 
 
-def _peak(who: str, conditions: Conditions) -> float:
+def _peak(who: Who, conditions: Conditions) -> float:
     """Bytes that a new process needed at most, libraries included."""
-    task = {
-        "who": who,
-        "image_size": conditions.image_size,
-        "base_channels": conditions.base_channels,
-        "pairs": str(conditions.pairs),
-        "scratch": str(conditions.scratch),
-        "threads": torch.get_num_threads(),
-    }
-    command = [sys.executable, "-m", "pix2pix.bench.peak", json.dumps(task)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        raise RunError(f"the process whose memory was measured ({who}) failed: {reason}")
-    return float(done.stdout.strip().splitlines()[-1])
+    with Contender(who, conditions.task()) as contender:
+        for _ in range(STEPS):
+            contender.step()
+        return contender.peak()

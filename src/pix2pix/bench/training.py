@@ -3,18 +3,17 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from functools import partial
 
-from torch import Tensor
-
 from pix2pix.bench.conditions import NO_BF16, SMALLEST, Conditions
+from pix2pix.bench.contender import Contender, Who
 from pix2pix.bench.flops import step_work
 from pix2pix.bench.limits import Limits, limits_of, probes
 from pix2pix.bench.measure import Timing, faster, interleaved
 from pix2pix.bench.ours import OurTraining, our_training, silent
-from pix2pix.bench.reference import Reference
 from pix2pix.bench.rows import Row, milliseconds, shown
-from pix2pix.config import Config, resolved_depth
+from pix2pix.config import Config, UpdateOrder
 from pix2pix.evaluation.report import write_run_report
 from pix2pix.training.display import Display
 
@@ -44,47 +43,53 @@ def step_rows(conditions: Conditions, limits: Limits) -> Iterator[Row]:
 
 
 def _steps_of(batch: int, conditions: Conditions) -> Iterator[Row]:
-    """The steps and the machine's limits in turns, so that each share is of what the machine did at that time."""
-    source, target = conditions.batch(batch)
-    settings = {
-        "32 exact": conditions.config(batch_size=batch, precision="32", order="exact"),
-        "32": conditions.config(batch_size=batch, precision="32"),
-    }
-    if conditions.bf16:
-        settings["bf16"] = conditions.config(batch_size=batch, precision="bf16")
-    depth, base = resolved_depth(settings["32"].generator, settings["32"].data.image_size), conditions.base_channels
-    steps: dict[str, Callable[[Tensor, Tensor], object]] = {"reference": Reference(depth=depth, base=base).step}
-    if conditions.bf16:
-        steps["modern"] = Reference(depth=depth, base=base, modern=True).step
-    for name, config in settings.items():
-        steps[name] = our_training(conditions, config, f"step {name} {batch}").step
+    """The steps and the machine's limits in turns, so that each share is of what the machine did at that time.
 
+    Every training is a process of its own: the reference has the allocator as its users have it, ours as it sets it.
+    """
+    ours: dict[str, tuple[str, UpdateOrder]] = {"32 exact": ("32", "exact"), "32": ("32", "shared")}
+    if conditions.bf16:
+        ours["bf16"] = ("bf16", "shared")
     probed = probes(bf16=conditions.bf16, quick=True)
-    tasks: dict[str, Callable[[], object]] = {name: partial(step, source, target) for name, step in steps.items()}
-    tasks |= {name: probe.work for name, probe in probed.items()}
-    timings = interleaved(tasks, conditions.rounds(9 if batch == 1 else 5), conditions.tick)
+    tasks: dict[str, Callable[[], object]] = {}
+    with ExitStack() as processes:
+
+        def contend(name: str, who: Who, precision: str = "32", order: UpdateOrder = "shared") -> None:
+            task = conditions.task(batch=batch, precision=precision, order=order)
+            tasks[name] = processes.enter_context(Contender(who, task)).step
+
+        contend("reference", "reference")
+        if conditions.bf16:
+            contend("modern", "modern")
+        for name, (precision, order) in ours.items():
+            contend(name, "ours", precision, order)
+        tasks |= {name: probe.work for name, probe in probed.items()}
+        timings = interleaved(tasks, conditions.rounds(9 if batch == 1 else 5), conditions.tick)
     limits = limits_of(probed, {name: timings[name].median for name in probed})
 
-    for ours, reference, words, targets in COMPARED:
+    for name, reference, words, targets in COMPARED:
         must, aim = targets.get(batch, (None, None))
         must, aim, work = conditions.must(must), conditions.must(aim), f"training step, {words}, batch {batch}"
-        if ours not in timings:
+        if name not in timings:
             yield Row(section="training", work=work, must=must, aim=aim, note=NO_BF16)
             continue
-        ratio = faster(timings[ours], timings[reference])
+        ratio = faster(timings[name], timings[reference])
         yield Row(
             section="training",
             work=work,
-            ours=milliseconds(timings[ours].median),
+            ours=milliseconds(timings[name].median),
             reference=milliseconds(timings[reference].median),
             value=ratio.value,
             must=must,
             aim=aim,
             spread=(ratio.low, ratio.high),
-            raw={"ours": timings[ours].seconds, "reference": timings[reference].seconds},
+            raw={"ours": timings[name].seconds, "reference": timings[reference].seconds},
         )
     for name in ("32 exact", "32", "bf16"):
-        yield _floor_row(name, batch, conditions, limits, timings, settings.get(name))
+        config = (
+            conditions.config(batch_size=batch, precision=ours[name][0], order=ours[name][1]) if name in ours else None
+        )
+        yield _floor_row(name, batch, conditions, limits, timings, config)
 
 
 def _floor_row(
