@@ -44,8 +44,8 @@ class Conv(nn.Conv2d):
         way = self.way(input)
         if way == "native":
             return super().forward(input)
-        x, weight = _cast(input), _cast(self.weight)
-        y = patches.down(x, weight) if way == "matmul" else toom.convolved(x, weight, "same", 2)
+        x = _cast(input)
+        y = patches.down(x, self.weight) if way == "matmul" else toom.convolved(x, self.weight, "same", 2)
         return y if self.bias is None else y + self.bias.to(y.dtype).view(-1, 1, 1)
 
 
@@ -69,8 +69,8 @@ class ConvTranspose(nn.ConvTranspose2d):
         way = self.way(input)
         if way == "native":
             return super().forward(input, output_size)
-        x, weight = _cast(input), _cast(self.weight)
-        y = patches.up(x, weight) if way == "matmul" else toom.convolved(x, weight, "up", UP_TILE)
+        x = _cast(input)
+        y = patches.up(x, self.weight) if way == "matmul" else toom.convolved(x, self.weight, "up", UP_TILE)
         return y if self.bias is None else y + self.bias.to(y.dtype).view(-1, 1, 1)
 
 

@@ -13,7 +13,10 @@ _PART = 2**21  # numbers of a gradient that exist at once where it is given in p
 
 
 def down(x: Tensor, weight: Tensor) -> Tensor:
-    """(N, C, H, W) and (O, C, 4, 4) -> (N, O, H/2, W/2): `conv2d` with stride 2 and padding 1, for even sides."""
+    """(N, C, H, W) and (O, C, 4, 4) -> (N, O, H/2, W/2): `conv2d` with stride 2 and padding 1, for even sides.
+
+    Computed in the type of x, whatever the weights are kept in; they get their gradient in their own.
+    """
     y: Tensor = _Down.apply(x, weight)
     return y
 
@@ -29,7 +32,7 @@ class _Down(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
-        ctx.save_for_backward(x, weight)
+        weight = _remembered(ctx, x, weight)
         return _sum_of_patches(x, weight)
 
     @staticmethod
@@ -37,7 +40,7 @@ class _Down(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
         of_x = _spread_patches(gradient, weight) if ctx.needs_input_grad[0] else None
-        return of_x, _taught(weight, gradient, x) if weight_learns(ctx) else None
+        return of_x, _taught(ctx.learner, gradient, x) if weight_learns(ctx) else None
 
 
 class _Up(torch.autograd.Function):
@@ -45,7 +48,7 @@ class _Up(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
-        ctx.save_for_backward(x, weight)
+        weight = _remembered(ctx, x, weight)
         return _spread_patches(x, weight)
 
     @staticmethod
@@ -53,7 +56,15 @@ class _Up(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
         of_x = _sum_of_patches(gradient, weight) if ctx.needs_input_grad[0] else None
-        return of_x, _taught(weight, x, gradient) if weight_learns(ctx) else None
+        return of_x, _taught(ctx.learner, x, gradient) if weight_learns(ctx) else None
+
+
+def _remembered(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+    """The weights as they are computed with; and, for the backward pass, whose gradient it is."""
+    used = weight.to(x.dtype)
+    ctx.learner = weight
+    ctx.save_for_backward(x, used)
+    return used
 
 
 def _sum_of_patches(x: Tensor, weight: Tensor) -> Tensor:
@@ -82,7 +93,8 @@ def _spread_patches(x: Tensor, weight: Tensor) -> Tensor:
 def _taught(weight: Tensor, small: Tensor, large: Tensor) -> Tensor | None:
     """(N, O, h, w) and (N, C, 2h, 2w) -> the gradient (O, C, 4, 4); None where the weight has taken it in parts."""
     if (take := taker_of(weight)) is not None:
-        take(_of_weight(small, large, max(1, _PART // weight[0].numel())))
+        parts = _of_weight(small, large, max(1, _PART // weight[0].numel()))
+        take((some, part.to(weight.dtype)) for some, part in parts)
         return None
     ((_, gradient),) = _of_weight(small, large, len(weight))
     return gradient
