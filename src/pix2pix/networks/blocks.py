@@ -31,7 +31,7 @@ class BatchNorm(nn.BatchNorm2d):
         if self.training or self.statistics == "running":
             output = super().forward(input)
             if output.requires_grad:
-                output.register_hook(_in_own_memory)
+                output.register_hook(_in_own_memory)  # type: ignore[no-untyped-call]
             return output
         if len(input) == 1:  # the same, and faster
             return F.batch_norm(input, None, None, self.weight, self.bias, training=True, eps=self.eps)

@@ -36,6 +36,8 @@ class Conv(nn.Conv2d):
         if not self.fast:
             return "native"
         if self.stride == (1, 1):
+            if self.out_channels < 8:
+                return "matmul"
             return "toom" if self.out_channels >= 32 and _computes_float32(x) else "native"
         even = x.shape[-2] % 2 == 0 and x.shape[-1] % 2 == 0
         return "matmul" if even and self.in_channels >= 32 and _area(x) <= 32 * 32 else "native"
@@ -45,7 +47,10 @@ class Conv(nn.Conv2d):
         if way == "native":
             return super().forward(input)
         x = _cast(input)
-        y = patches.down(x, self.weight) if way == "matmul" else toom.convolved(x, self.weight, "same", 2)
+        if way == "toom":
+            y = toom.convolved(x, self.weight, "same", 2)
+        else:
+            y = patches.few(x, self.weight) if self.stride == (1, 1) else patches.down(x, self.weight)
         return y if self.bias is None else y + self.bias.to(y.dtype).view(-1, 1, 1)
 
 

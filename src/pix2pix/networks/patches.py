@@ -1,4 +1,4 @@
-"""The convolution of stride 2 and its transpose as one matrix product of patches, (N·H/2·W/2, 4·4·C), and weights."""
+"""Convolutions as one matrix product: of patches, (N·H/2·W/2, 4·4·C), or of pixels, and of weights."""
 
 from typing import Any
 
@@ -25,6 +25,44 @@ def up(x: Tensor, weight: Tensor) -> Tensor:
     """(N, C, H, W) and (C, O, 4, 4) -> (N, O, 2H, 2W): `conv_transpose2d` with stride 2 and padding 1."""
     y: Tensor = _Up.apply(x, weight)
     return y
+
+
+def few(x: Tensor, weight: Tensor) -> Tensor:
+    """(N, C, H, W) and (O, C, 4, 4) -> (N, O, H-1, W-1): `conv2d` with padding 1, for very few outputs O."""
+    y: Tensor = _Few.apply(x, weight)
+    return y
+
+
+class _Few(torch.autograd.Function):
+    """The convolution of stride 1: each pixel times the 16 taps of every output, then sums over shifted maps."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        taps = nhwc(_remembered(ctx, x, weight)).view(-1, x.shape[1])  # (O·4·4, C)
+        (n, _, h, w), o = x.shape, len(weight)
+        products = (nhwc(x).flatten(0, 2) @ taps.t()).view(n, h, w, o, 4, 4)
+        padded = F.pad(products, (0, 0, 0, 0, 0, 0, 1, 1, 1, 1))
+        shifted = (padded[:, a : a + h - 1, b : b + w - 1, :, a, b] for a in range(4) for b in range(4))
+        y = new_map(x, (n, o, h - 1, w - 1))
+        exact = torch.promote_types(x.dtype, torch.float32)
+        nhwc(y).copy_(sum((part.to(exact) for part in shifted), x.new_zeros(())))
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        x, weight = ctx.saved_tensors
+        (n, c, h, w), o = x.shape, len(weight)
+        padded = F.pad(nhwc(gradient), (0, 0, 2, 2, 2, 2))
+        shifted = [padded[:, 3 - a : 3 - a + h, 3 - b : 3 - b + w] for a in range(4) for b in range(4)]
+        of_products = torch.stack(shifted, dim=-1).view(-1, o * 16)
+        of_x = of_weight = None
+        if ctx.needs_input_grad[0]:
+            of_x = new_map(x, x.shape)
+            nhwc(of_x).copy_((of_products @ nhwc(weight).view(-1, c)).view(n, h, w, c))
+        if weight_learns(ctx):
+            of_weight = (of_products.t() @ nhwc(x).flatten(0, 2)).view(o, 4, 4, c).permute(0, 3, 1, 2)
+        return of_x, of_weight
 
 
 class _Down(torch.autograd.Function):
@@ -71,8 +109,11 @@ def _sum_of_patches(x: Tensor, weight: Tensor) -> Tensor:
     """(N, C, H, W) and (O, C, 4, 4) -> (N, O, H/2, W/2): each output is a patch times the weights."""
     n, _, height, width = x.shape
     y = new_map(x, (n, weight.shape[0], height // 2, width // 2))
-    # Weights first: a matrix multiply lays the second factor out anew, and the patches are fewer.
-    nhwc(y).flatten(0, 2).copy_((nhwc(weight).flatten(1) @ _patches(x).t()).t())
+    rows, patches, pixels = nhwc(weight).flatten(1), _patches(x), nhwc(y).flatten(0, 2)
+    if len(rows) < len(patches):
+        torch.mm(patches, rows.t(), out=pixels)
+    else:  # a matrix multiply lays the second factor out anew, so that is the smaller one
+        pixels.copy_((rows @ patches.t()).t())
     return y
 
 
