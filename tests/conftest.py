@@ -22,7 +22,8 @@ TINY = {
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What is kept between runs is kept for this run of the tests only."""
+    """What is kept between runs is kept for this run of the tests only; two threads in all from the beginning."""
+    _two_threads()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
@@ -31,10 +32,14 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _repeatable(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two threads in all, no colours and no hub, whatever the machine says."""
-    at_once = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
-    torch.set_num_threads(max(1, min(2, os.cpu_count() or 1) // at_once))
+    _two_threads()  # also after a test that asked for others
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+def _two_threads() -> None:
+    at_once = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
+    torch.set_num_threads(max(1, min(2, os.cpu_count() or 1) // at_once))
 
 
 @pytest.fixture(scope="session")

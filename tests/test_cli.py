@@ -441,7 +441,7 @@ FLAGS = """
     --discriminator.patch-size --discriminator.base-channels --discriminator.norm --discriminator.conditional
     --adversarial --adversarial-weight --l1-weight --l2-weight --discriminator-weight
     --learning-rate --betas --schedule
-    --epochs --batch-size --discriminator-epochs --ema --norm-statistics --best-by --patience --samples
+    --epochs --batch-size --discriminator-epochs --ema --norm-statistics --best-by --validate-every --patience --samples
     --seed --device --precision --devices --nodes --sync-norm --rank-timeout --update-order --convolutions
 """
 

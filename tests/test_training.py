@@ -14,7 +14,7 @@ import torch
 import yaml
 from conftest import TINY
 
-from pix2pix.config import merged
+from pix2pix.config import Training, merged
 from pix2pix.errors import ConfigError, Interrupted, RunError
 from pix2pix.model import load_model
 from pix2pix.networks.convolution import Conv, ConvTranspose, Way
@@ -109,6 +109,21 @@ def test_patience_ends_a_run(facades: Path, tmp_path: Path) -> None:
     still = {"optimizer": {"learning_rate": 1e-30}}  # every validation is the first one again
     progress = trainer(facades, tmp_path / "run", training=training, **still).fit(NO_STOP)
     assert (progress.best_epoch, progress.epoch, progress.finished) == (1, 3, True)
+
+
+def test_validation_every_few_epochs(facades: Path, tmp_path: Path) -> None:
+    """After the first, the last, and those between; sheets with them; `last` is kept after every one."""
+    training = {"epochs": 8, "validate_every": 3, "samples": 1}
+    for best_by, kept in (("l1", {1, 3, 6, 8}), ("last", {8})):
+        folder = tmp_path / best_by
+        progress = trainer(facades, folder, training=training | {"best_by": best_by}).fit(NO_STOP)
+        validated = {int(row["epoch"]) for row in rows(folder) if row["split"] == "val"}
+        assert validated == {1, 3, 6, 8}
+        assert {path.stem for path in (folder / "samples").iterdir()} == {f"epoch_{epoch:04}" for epoch in validated}
+        assert progress.best_epoch in kept
+    every = [Training(epochs=epochs).validation_epochs for epochs in (1, 100, 199, 200, 1000)]
+    assert every == [1, 1, 1, 2, 10]
+    assert Training(epochs=1000, patience=5).validation_epochs == 1
 
 
 def test_without_a_validation_split(facades: Path, tmp_path: Path) -> None:

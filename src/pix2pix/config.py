@@ -469,6 +469,9 @@ class Training(Section):
     best_by: BestBy = "l1"
     """Validation metric that picks the kept model; `last` keeps the newest. `lpips`, `fid` and `kid` need weights,
     and for `label_accuracy` a network is first taught to read labels from the training photos."""
+    validate_every: Count | None = None
+    """Epochs from one validation to the next, besides the first and the last; by default a hundred validations in a
+    training, or one after every epoch where `patience` waits for them."""
     patience: Count | None = None
     """Stop after this many epochs without a better validation."""
     samples: Annotated[int, Field(ge=0)] = 6
@@ -492,6 +495,11 @@ class Training(Section):
     convolutions: Literal["auto", "fast", "native"] = "auto"
     """`native`: the library's convolutions; `fast`: ours where they are faster, the same up to rounding; `auto` is
     `fast` on a processor and `native` on a GPU."""
+
+    @property
+    def validation_epochs(self) -> int:
+        """From one validation to the next."""
+        return self.validate_every or (1 if self.patience else max(1, self.epochs // 100))
 
     @property
     def processes(self) -> int:

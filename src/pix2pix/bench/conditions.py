@@ -53,6 +53,7 @@ class Conditions:
         precision: str = "auto",
         order: UpdateOrder = "shared",
         epochs: int = 1,
+        validate_every: int | None = None,
         image_size: int | None = None,
     ) -> Config:
         """The paper's settings at these sizes, in the default update order or another."""
@@ -73,6 +74,7 @@ class Conditions:
                     "precision": precision,
                     "device": "cpu",
                     "epochs": epochs,
+                    "validate_every": validate_every,
                     "update_order": order,
                 },
             },

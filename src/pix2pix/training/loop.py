@@ -253,13 +253,18 @@ class Trainer:
         self._refuse_non_finite(means)
         progress.epoch, progress.batch, progress.sums = progress.epoch + 1, 0, {}
         self._write_row("train", means)
-        validation = self._validate()
+        validation = self._validate() if self._validation_is_due() else {}
         if validation:
             self._write_row("val", validation)
-        self._keep_best(validation)
+        if validation or self.val_loader is None or training.best_by == "last":
+            self._keep_best(validation)
         progress.finished = progress.epoch >= training.epochs or self._out_of_patience()
         self._save()
         self._say_epoch(means, validation)
+
+    def _validation_is_due(self) -> bool:
+        training, epoch = self.config.training, self.progress.epoch
+        return epoch in (1, training.epochs) or epoch % training.validation_epochs == 0
 
     def _validate(self) -> dict[str, float]:
         """The means of every metric over the validation split, and a sheet of its first pairs now and then."""
@@ -328,7 +333,8 @@ class Trainer:
         training, epoch = self.config.training, self.progress.epoch
         if not training.samples:
             return False
-        return epoch <= 3 or epoch % max(1, training.epochs // 40) == 0 or epoch == training.epochs
+        step = training.validation_epochs * max(1, training.epochs // 40 // training.validation_epochs)
+        return epoch <= 3 or epoch % step == 0 or epoch == training.epochs
 
     def draw_curves(self) -> None:
         """Write `curves.png`; for rank 0 to call."""

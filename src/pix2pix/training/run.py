@@ -18,7 +18,7 @@ from pix2pix.training.checkpoint import DESCRIPTION
 FREE = {
     "data.path", "data.source", "data.target", "data.workers",
     "data.cache", "data.cache_dir", "data.cache_gigabytes",
-    "training.epochs", "training.patience", "training.samples", "training.device",
+    "training.epochs", "training.validate_every", "training.patience", "training.samples", "training.device",
     "training.devices", "training.nodes", "training.rank_timeout",
     "provenance.pix2pix", "provenance.python", "provenance.torch",
 }  # fmt: skip
