@@ -24,6 +24,7 @@ from pix2pix.bench.training import BESIDE, growth_row
 from pix2pix.cli import main
 from pix2pix.config import Config, Discriminator, Generator, Loss, Optimizer
 from pix2pix.errors import RunError
+from pix2pix.machine import has_bf16
 from pix2pix.model import build_networks
 from pix2pix.presets import chosen_settings
 from pix2pix.training.adam import make_adam
@@ -293,6 +294,18 @@ def test_bench(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert found["limits"]["fp32"] > 1e9
     with Image.open(plot) as image:
         assert image.format == "PNG"
+
+
+def test_every_row_is_measured_where_there_is_bf16(capsys: pytest.CaptureFixture[str]) -> None:
+    """And without it the same rows are named: none is lost."""
+    works = []
+    for words, arithmetic in ((["--bf16"], True), ([], has_bf16())):
+        code, out, err = run(capsys, *TINY, "--only", "training,inference", "--json", *words)
+        assert code == 0, err
+        found = json.loads(out)["rows"]
+        assert arithmetic == all(row["value"] is not None for row in found)
+        works.append({row["work"] for row in found if row["must"] is None and "8 pictures" not in row["work"]})
+    assert works[0] == works[1]
 
 
 def test_bench_prints_a_table(capsys: pytest.CaptureFixture[str]) -> None:

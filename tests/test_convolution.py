@@ -15,9 +15,9 @@ from pix2pix.model import build_networks
 from pix2pix.networks import patches, set_fast, toom, weights_at_rest
 from pix2pix.networks.convolution import Conv, ConvTranspose
 from pix2pix.networks.gradients import take_in_parts
-from pix2pix.networks.patches import down, up
+from pix2pix.networks.patches import down, few, up
 from pix2pix.networks.toom import Kind, convolved, forget_transform, keep_transform
-from pix2pix.training.adam import make_adam
+from pix2pix.training.adam import EagerAdam, make_adam
 
 Way = Callable[[Tensor, Tensor], Tensor]
 
@@ -31,6 +31,7 @@ def native(x: Tensor, weight: Tensor, kind: Kind) -> Tensor:
 WAYS: dict[str, tuple[Kind, Way]] = {
     "matmul down": ("down", down),
     "matmul up": ("up", up),
+    "matmul same": ("same", few),
     **{
         f"toom {kind} {m}": (kind, lambda x, weight, kind=kind, m=m: convolved(x, weight, kind, m))
         for kind in ("same", "down", "up")
@@ -64,7 +65,16 @@ def test_values_and_gradients_are_the_librarys(way: str, size: tuple[int, int]) 
         torch.testing.assert_close(mine, other, atol=1e-10, rtol=0)
 
 
-@pytest.mark.parametrize("way", ["matmul down", "matmul up", "toom same 2", "toom up 3"])
+def test_few_channels_are_added_plane_by_plane() -> None:
+    x, weight = case("up", (6, 10), torch.float64)
+    with torch.no_grad():
+        torch.testing.assert_close(patches._spread_planes(x, weight), native(x, weight, "up"), atol=1e-10, rtol=0)
+        rounded = up(x.bfloat16(), weight)
+    assert rounded.dtype == torch.bfloat16
+    torch.testing.assert_close(rounded.double(), native(x, weight, "up"), atol=0.05, rtol=0.02)
+
+
+@pytest.mark.parametrize("way", ["matmul down", "matmul up", "matmul same", "toom same 2", "toom up 3"])
 def test_rounding_stays_small_in_float32(way: str) -> None:
     """With as many channels as count: within 1e-5 of the exact values, which are of size 1."""
     kind, function = WAYS[way]
@@ -111,6 +121,9 @@ def test_large_and_small_maps_go_different_ways() -> None:
     assert same.way(torch.zeros(1, 64, 64, 64)) == "toom"
     assert transposed.way(torch.zeros(1, 64, 64, 64)) == "toom"
     assert transposed.way(torch.zeros(1, 64, 4, 4)) == "matmul"
+    last = Conv(64, 1, stride=1, bias=True)
+    set_fast(last, True)
+    assert last.way(torch.zeros(1, 64, 64, 64)) == "matmul"
     with torch.autocast("cpu", torch.bfloat16):  # short products are for float32
         assert same.way(torch.zeros(1, 64, 64, 64)) == "native"
 
@@ -127,6 +140,12 @@ def test_autocast_reaches_the_fast_ways() -> None:
     assert layer.weight.grad is not None
     assert layer.weight.grad.dtype == torch.float32
     torch.testing.assert_close(rounded.float(), exact, atol=0.02, rtol=0.02)
+
+    whole, parts = layer.weight.grad, list[Tensor]()
+    take_in_parts(layer.weight, lambda taken: parts.extend(part for _, part in taken))
+    with torch.autocast("cpu", torch.bfloat16):
+        layer(x).float().sum().backward()
+    torch.testing.assert_close(torch.cat(parts), whole, atol=0, rtol=0)
 
 
 @pytest.mark.parametrize("way", ["matmul down", "toom same 2"])
@@ -221,6 +240,25 @@ def test_a_kept_transform_is_used_again(monkeypatch: pytest.MonkeyPatch) -> None
         with block():
             (convolved(x, weight, "same", 2) + convolved(2 * x, weight, "same", 2)).sum().backward()
         assert len(made) == transforms
+
+
+@pytest.mark.parametrize("order", [torch.channels_last, torch.contiguous_format])
+def test_adam_in_any_order_of_memory(order: torch.memory_format) -> None:
+    """Gradients in another order than the weights too."""
+    torch.manual_seed(0)
+    ours, theirs = (nn.Conv2d(3, 5, 4).double() for _ in range(2))
+    theirs.load_state_dict(ours.state_dict())
+    ours.to(memory_format=order)
+    adam = make_adam(ours, Optimizer())
+    other = torch.optim.Adam(theirs.parameters(), lr=2e-4, betas=(0.5, 0.999))
+    for step in range(3):
+        gradient = torch.randn(5, 3, 4, 4, dtype=torch.float64)
+        gradient = gradient.to(memory_format=torch.channels_last if step % 2 else torch.contiguous_format)
+        ours.weight.backward(gradient)
+        theirs.weight.grad = gradient.contiguous()
+        other.step()
+    torch.testing.assert_close(ours.weight, theirs.weight, atol=1e-12, rtol=0)
+    assert isinstance(adam, EagerAdam)
 
 
 def test_keeping_memory_is_harmless() -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 from pix2pix.bench.conditions import Conditions
 from pix2pix.bench.reference import ReferenceUNet, copy_weights
 from pix2pix.config import Config, resolved_depth
+from pix2pix.inference.engine import Precision
 from pix2pix.inference.translate import Translator
 from pix2pix.model import Model, build_networks, choose_statistics, make_card
 from pix2pix.networks.blocks import Statistics
@@ -82,6 +83,6 @@ def save_model(conditions: Conditions, folder: Path, statistics: Statistics) -> 
     return plain.eval()
 
 
-def our_translator(folder: Path) -> Translator:
+def our_translator(folder: Path, precision: Precision = "32") -> Translator:
     """A model folder -> what `translate` makes of it on the processor."""
-    return Translator.from_pretrained(folder, device="cpu")
+    return Translator.from_pretrained(folder, device="cpu", precision=precision)
