@@ -33,9 +33,13 @@ class BatchNorm(nn.BatchNorm2d):
             if output.requires_grad:
                 output.register_hook(_in_own_memory)  # type: ignore[no-untyped-call]
             return output
-        if len(input) == 1:  # the same, and faster
-            return F.batch_norm(input, None, None, self.weight, self.bias, training=True, eps=self.eps)
+        if len(input) == 1 or input.device.type == "cpu":  # the same, faster, and the order of memory stays
+            pictures = [self._of_itself(picture) for picture in torch.split(input, 1)]
+            return pictures[0] if len(pictures) == 1 else torch.cat(pictures)
         return F.instance_norm(input, weight=self.weight, bias=self.bias, eps=self.eps)
+
+    def _of_itself(self, picture: Tensor) -> Tensor:
+        return F.batch_norm(picture, None, None, self.weight, self.bias, training=True, eps=self.eps)
 
     def _over_all_processes(self, input: Tensor) -> Tensor:
         output, mean, variance, count = _SynchronisedNorm.apply(input, self.weight, self.bias, self.eps)
