@@ -6,6 +6,7 @@ repaired. `ranges` has the other types' way to [-1, 1].
 
 import threading
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -41,7 +42,7 @@ STRIP = 2**24
 
 _READ_FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF")
 _WRITE_OPTIONS: dict[str, dict[str, Any]] = {
-    ".png": {"format": "PNG", "compress_level": 3},
+    ".png": {"format": "PNG", "compress_type": zlib.Z_RLE},
     ".jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},
     ".jpeg": {"format": "JPEG", "quality": 95, "subsampling": 0},
     ".bmp": {"format": "BMP"},
