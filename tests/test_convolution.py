@@ -17,7 +17,7 @@ from pix2pix.networks.convolution import Conv, ConvTranspose
 from pix2pix.networks.gradients import take_in_parts
 from pix2pix.networks.patches import down, few, up
 from pix2pix.networks.toom import Kind, convolved, forget_transform, keep_transform
-from pix2pix.training.adam import EagerAdam, make_adam
+from pix2pix.training.adam import EagerAdam, LateAdam, make_adam
 
 Way = Callable[[Tensor, Tensor], Tensor]
 
@@ -242,23 +242,30 @@ def test_a_kept_transform_is_used_again(monkeypatch: pytest.MonkeyPatch) -> None
         assert len(made) == transforms
 
 
+@pytest.mark.parametrize("eager", [True, False])
 @pytest.mark.parametrize("order", [torch.channels_last, torch.contiguous_format])
-def test_adam_in_any_order_of_memory(order: torch.memory_format) -> None:
-    """Gradients in another order than the weights too."""
+def test_adam_in_any_order_of_memory(order: torch.memory_format, eager: bool) -> None:
+    """Gradients in another order than the weights too; and going on from a state in the other order."""
     torch.manual_seed(0)
-    ours, theirs = (nn.Conv2d(3, 5, 4).double() for _ in range(2))
-    theirs.load_state_dict(ours.state_dict())
-    ours.to(memory_format=order)
-    adam = make_adam(ours, Optimizer())
+    theirs = nn.Conv2d(3, 5, 4, bias=False).double()
     other = torch.optim.Adam(theirs.parameters(), lr=2e-4, betas=(0.5, 0.999))
-    for step in range(3):
+    state = None
+    for step in range(4):
+        if step % 2 == 0:
+            ours = copy.deepcopy(theirs).to(memory_format=order if step else torch.contiguous_format)
+            adam = make_adam(ours, Optimizer(), eager=eager)
+            if state is not None:
+                adam.load_state_dict(state)
         gradient = torch.randn(5, 3, 4, 4, dtype=torch.float64)
         gradient = gradient.to(memory_format=torch.channels_last if step % 2 else torch.contiguous_format)
         ours.weight.backward(gradient)
+        adam.step()
+        adam.zero_grad()
         theirs.weight.grad = gradient.contiguous()
         other.step()
-    torch.testing.assert_close(ours.weight, theirs.weight, atol=1e-12, rtol=0)
-    assert isinstance(adam, EagerAdam)
+        torch.testing.assert_close(ours.weight, theirs.weight, atol=1e-12, rtol=0)
+        state = copy.deepcopy(adam.state_dict())
+    assert isinstance(adam, EagerAdam if eager else LateAdam)
 
 
 def test_keeping_memory_is_harmless() -> None:

@@ -60,35 +60,9 @@ class EagerAdam:
             self._change(weights, iter([(slice(None), weights.grad)]))
             weights.grad = None
 
-    @torch.no_grad()
     def _change(self, weights: Tensor, parts: Parts) -> None:
-        """One fused update of one tensor, part by part."""
         (group,) = self.param_groups
-        state = self.state[weights]
-        beta1, beta2 = group["betas"]
-        for some, gradient in parts:
-            step = state["step"].clone()  # counted up by each part
-            values, mean, square, gradient = (
-                _in_order_of(weights, tensor)
-                for tensor in (weights[some], state["exp_avg"][some], state["exp_avg_sq"][some], gradient)
-            )
-            adam(
-                [values],
-                [gradient.contiguous()],
-                [mean],
-                [square],
-                [],
-                [step],
-                fused=True,
-                amsgrad=False,
-                beta1=beta1,
-                beta2=beta2,
-                lr=group["lr"],
-                weight_decay=0.0,
-                eps=group["eps"],
-                maximize=False,
-            )
-        state["step"].copy_(step)
+        _update(weights, parts, self.state[weights], group)
 
     def state_dict(self) -> dict[str, Any]:
         """As `torch.optim.Adam`'s, which can go on from it."""
@@ -122,7 +96,58 @@ def _in_order_of(weights: Tensor, tensor: Tensor) -> Tensor:
     return tensor.permute(sorted(range(weights.ndim), key=lambda axis: strides[axis], reverse=True))
 
 
-AnyAdam = Adam | EagerAdam
+class LateAdam(Adam):
+    """torch's Adam, by the same updates: for gradients that are averaged over processes before they change anything."""
+
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for weights in group["params"]:
+                if weights.grad is not None:
+                    state = self.state[weights]
+                    if not state:
+                        state.update(_begun(weights))
+                    _update(weights, iter([(slice(None), weights.grad)]), state, group)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a `state_dict`, this one's or `EagerAdam`'s."""
+        super().load_state_dict(state_dict)
+        for weights, saved in self.state.items():
+            own = _begun(weights)
+            for name, value in own.items():
+                value.copy_(saved[name])  # into the weights' own memory order
+            self.state[weights] = own
+
+
+@torch.no_grad()
+def _update(weights: Tensor, parts: Parts, state: dict[str, Tensor], group: dict[str, Any]) -> None:
+    """One fused update of one tensor, part by part."""
+    beta1, beta2 = group["betas"]
+    for some, gradient in parts:
+        step = state["step"].clone()  # counted up by each part
+        values, mean, square, gradient = (
+            _in_order_of(weights, tensor)
+            for tensor in (weights[some], state["exp_avg"][some], state["exp_avg_sq"][some], gradient)
+        )
+        adam(
+            [values],
+            [gradient.contiguous()],
+            [mean],
+            [square],
+            [],
+            [step],
+            fused=True,
+            amsgrad=False,
+            beta1=beta1,
+            beta2=beta2,
+            lr=group["lr"],
+            weight_decay=0.0,
+            eps=group["eps"],
+            maximize=False,
+        )
+    state["step"].copy_(step)
+
+
+AnyAdam = LateAdam | EagerAdam
 
 
 def make_adam(network: nn.Module, settings: Optimizer, *, eager: bool = True, once: bool = False) -> AnyAdam:
@@ -133,4 +158,4 @@ def make_adam(network: nn.Module, settings: Optimizer, *, eager: bool = True, on
     """
     if eager:
         return EagerAdam(network, settings, once=once)
-    return Adam(network.parameters(), lr=settings.learning_rate, betas=settings.betas, fused=True)
+    return LateAdam(network.parameters(), lr=settings.learning_rate, betas=settings.betas, fused=True)
