@@ -6,10 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 from pix2pix.data.facades import make_facades
 from pix2pix.presets import chosen_settings
 from pix2pix.training.train import train_with
+
+settings.register_profile("untimed", deadline=None)  # how long an example takes is no test
+settings.load_profile("untimed")
 
 TINY = {
     "data": {"direction": "BtoA", "image_size": 32},

@@ -321,7 +321,7 @@ SEEDS = {
 } | {"LZW": encoded(picture(), "TIFF", compression="tiff_lzw")}  # fmt: skip
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.data())
 def test_damaged_files_are_read_or_refused(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     content = bytearray(SEEDS[data.draw(st.sampled_from(sorted(SEEDS)))])

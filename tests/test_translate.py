@@ -140,7 +140,7 @@ def test_an_output_is_an_ordinary_tensor() -> None:
     assert torch.equal(source, torch.zeros(3, SIZE, SIZE))
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(
     height=st.integers(1, 70),
     width=st.integers(1, 110),
@@ -189,7 +189,7 @@ def test_other_sizes_are_padded_by_reflection_and_cut() -> None:
     torch.testing.assert_close(output, expected, rtol=0, atol=1e-5)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(height=st.integers(1, 20), width=st.integers(1, 40), multiple=st.sampled_from([1, 4, 16]))
 def test_reflected_is_numpys_reflect(height: int, width: int, multiple: int) -> None:
     x = np.arange(2 * height * width, dtype=np.float32).reshape(1, 2, height, width)

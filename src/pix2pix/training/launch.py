@@ -5,6 +5,7 @@ there, so that to its caller a training on several devices is like any other. Ra
 end by themselves.
 """
 
+import atexit
 import json
 import math
 import os
@@ -19,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from pix2pix.config import Config, Training, make_config
 from pix2pix.errors import ConfigError, DataError, Interrupted, ModelError, RunError
@@ -200,5 +201,16 @@ def _report(folder: Path, rank: int) -> BaseException | None:
     return kind(*arguments)
 
 
+def _leave(code: int) -> NoReturn:
+    """End without taking Python apart, which may abort where a thread of the library's still waits for other ranks."""
+    atexit._run_exitfuncs()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    try:
+        main(Path(sys.argv[1]))
+    except SystemExit as end:
+        _leave(int(end.code or 0))
+    _leave(0)
