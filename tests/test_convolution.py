@@ -14,7 +14,7 @@ from pix2pix.machine import keep_memory
 from pix2pix.model import build_networks
 from pix2pix.networks import patches, set_fast, toom, weights_at_rest
 from pix2pix.networks.convolution import Conv, ConvTranspose
-from pix2pix.networks.gradients import take_in_parts
+from pix2pix.networks.gradients import ALL_TAPS, CENTRE, Parts, Taps, take_in_parts, whole
 from pix2pix.networks.patches import down, few, up
 from pix2pix.networks.toom import Kind, convolved, forget_transform, keep_transform
 from pix2pix.training.adam import EagerAdam, LateAdam, make_adam
@@ -142,7 +142,7 @@ def test_autocast_reaches_the_fast_ways() -> None:
     torch.testing.assert_close(rounded.float(), exact, atol=0.02, rtol=0.02)
 
     whole, parts = layer.weight.grad, list[Tensor]()
-    take_in_parts(layer.weight, lambda taken: parts.extend(part for _, part in taken))
+    take_in_parts(layer.weight, lambda taken, _: parts.extend(part for _, part in taken))
     with torch.autocast("cpu", torch.bfloat16):
         layer(x).float().sum().backward()
     torch.testing.assert_close(torch.cat(parts), whole, atol=0, rtol=0)
@@ -163,7 +163,7 @@ def test_weights_at_rest_get_no_gradient(way: str) -> None:
 def test_eager_adam_is_adam() -> None:
     """The same bits as the fused optimiser after several steps, and a state that either can go on from."""
     torch.manual_seed(0)
-    network = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 2))
+    network = nn.Sequential(nn.Linear(6, 2**14), nn.Tanh(), nn.Linear(2**14, 2))
     other = copy.deepcopy(network)
     settings = Optimizer(learning_rate=0.01)
     eager, plain = make_adam(network, settings), make_adam(other, settings, eager=False)
@@ -173,7 +173,9 @@ def test_eager_adam_is_adam() -> None:
             optimizer.zero_grad()
             model(x).square().sum().backward()
             assert (model[0].weight.grad is None) == (optimizer is eager)
+            assert model[2].weight.grad is not None  # few numbers are changed together in the end
             optimizer.step()
+        assert network[2].weight.grad is None
         if step == 2:
             eager.load_state_dict(copy.deepcopy(plain.state_dict()))
             for optimizer in (eager, plain):
@@ -182,20 +184,76 @@ def test_eager_adam_is_adam() -> None:
         assert torch.equal(mine, theirs)
 
 
+@pytest.mark.parametrize("smallest", [False, True])
 @pytest.mark.parametrize("way", ["matmul down", "matmul up"])
-def test_a_gradient_may_be_taken_in_parts(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The parts are the whole, one after the other; autograd gets none."""
+def test_a_gradient_may_be_taken_in_parts(way: str, smallest: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parts are the whole, one after the other; autograd gets none. Between maps of 2x2 and 1x1, of four taps."""
     kind, function = WAYS[way]
-    x, weight = case(kind, (8, 8), torch.float64)
-    (whole,) = torch.autograd.grad(function(x, weight).square().sum(), weight)
-    monkeypatch.setattr(patches, "_PART", 2 * weight[0].numel())
+    size = 8 if not smallest else 2 if kind == "down" else 1
+    x, weight = case(kind, (size, size), torch.float64)
+    (gradient,) = torch.autograd.grad(function(x, weight).square().sum(), weight)
+    monkeypatch.setattr(patches, "_PART", 2 * weight[0].numel() // (4 if smallest else 1))
     taken: list[tuple[slice, Tensor]] = []
-    take_in_parts(weight, taken.extend)
+    reached: list[Taps] = []
+
+    def take(parts: Parts, taps: Taps) -> None:
+        taken.extend(parts)
+        reached.append(taps)
+
+    take_in_parts(weight, take)
     function(x, weight).square().sum().backward()
     assert weight.grad is None
     assert len(taken) == -(-len(weight) // 2)
-    torch.testing.assert_close(torch.cat([part for _, part in taken]), whole)
+    assert reached == [CENTRE if smallest else ALL_TAPS]
+    torch.testing.assert_close(whole(torch.cat([part for _, part in taken]), reached[0]), gradient)
     assert torch.equal(torch.cat([weight[some] for some, _ in taken]), weight)
+
+
+class Deep(nn.Module):
+    """A U-Net's innermost layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down, self.up = Conv(64, 128, stride=2, bias=False), ConvTranspose(128, 64, bias=False)
+        set_fast(self, True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.up(self.down(x))
+        return y
+
+
+@pytest.mark.parametrize("sizes", [(2, 2, 2, 2), (4, 4, 2, 2), (2, 4, 2, 4)])
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float32])
+def test_taking_gradients_in_parts_changes_no_number(sizes: tuple[int, ...], precision: torch.dtype) -> None:
+    """Parts, the kept cast and taps that see only padding, against whole gradients and a cast at every use.
+
+    Over maps of changing size, so that taps without a gradient have moments that move them on; and the weights are
+    replaced half way.
+    """
+    torch.manual_seed(0)
+    in_parts = Deep()
+    as_whole = copy.deepcopy(in_parts)
+    adams = [
+        make_adam(in_parts, Optimizer(learning_rate=0.01), once=True),
+        make_adam(as_whole, Optimizer(learning_rate=0.01)),
+    ]
+    for step, size in enumerate(sizes):
+        if step == 2:
+            drawn = {name: torch.randn_like(value) * 0.02 for name, value in as_whole.state_dict().items()}
+            for network in (in_parts, as_whole):
+                network.load_state_dict(drawn)
+        x = torch.randn(1, 64, size, size)
+        outputs = []
+        for network, adam in zip((in_parts, as_whole), adams, strict=True):
+            adam.zero_grad()
+            with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
+                output = network(x)
+            output.float().square().sum().backward()
+            adam.step()
+            outputs.append(output)
+        assert torch.equal(*outputs)
+        for mine, other in zip(in_parts.parameters(), as_whole.parameters(), strict=True):
+            torch.testing.assert_close(mine, other, atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["same", "up"])

@@ -66,9 +66,10 @@ class ConvTranspose(nn.ConvTranspose2d):
         """How `forward` computes a map of this size, type and device."""
         if not self.fast:
             return "native"
-        if self.out_channels < 8 or _area(x) <= 8 * 8:
+        exact = _computes_float32(x)
+        if self.out_channels < 8 or _area(x) <= (8 * 8 if exact else 16 * 16):
             return "matmul"
-        return "toom" if _area(x) > 16 * 16 and _computes_float32(x) else "native"
+        return "toom" if _area(x) > 16 * 16 and exact else "native"
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         way = self.way(input)

@@ -4,10 +4,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch.nn.functional as F
 from torch import Tensor
 
 Parts = Iterator[tuple[slice, Tensor]]
-"""Some first indices of a weight, and the gradient there."""
+"""Some first indices of a weight, and the gradient there, of all taps or some."""
+Taps = tuple[slice, slice]
+"""Rows and columns of a 4x4 kernel."""
+ALL_TAPS: Taps = (slice(0, 4), slice(0, 4))
+CENTRE: Taps = (slice(1, 3), slice(1, 3))
+Taker = Callable[[Parts, Taps], None]
 
 _weights_rest = False
 
@@ -31,14 +37,30 @@ def weight_learns(ctx: Any) -> bool:
     return bool(ctx.needs_input_grad[1]) and not _weights_rest
 
 
-def take_in_parts(weight: Tensor, take: Callable[[Parts], None]) -> None:
+def take_in_parts(weight: Tensor, take: Taker) -> None:
     """From now on a function that can give a weight's gradient part by part calls `take`, and gives autograd none.
+
+    It also says which taps the parts are of; the gradient of the others is 0.
 
     For a weight that is used once between two updates, since parts are not added up.
     """
     weight.take_parts = take  # type: ignore[attr-defined]
 
 
-def taker_of(weight: Tensor) -> Callable[[Parts], None] | None:
+def taker_of(weight: Tensor) -> Taker | None:
     """Who takes the gradient of this weight part by part, if anyone does."""
     return getattr(weight, "take_parts", None)
+
+
+def whole(gradient: Tensor, taps: Taps) -> Tensor:
+    """The gradient of some taps -> of all 4x4."""
+    if taps == ALL_TAPS:
+        return gradient
+    rows, columns = taps
+    return F.pad(gradient, (columns.start, 4 - columns.stop, rows.start, 4 - rows.stop))
+
+
+def whole_parts(parts: Parts, taps: Taps) -> Parts:
+    """The same for parts."""
+    for some, gradient in parts:
+        yield some, whole(gradient, taps)

@@ -1,5 +1,6 @@
 """Convolutions as one matrix product: of patches, (N·H/2·W/2, 4·4·C), or of pixels, and of weights."""
 
+import math
 from typing import Any
 
 import torch
@@ -7,9 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from pix2pix.networks.gradients import Parts, taker_of, weight_learns
+from pix2pix.networks.casts import cast
+from pix2pix.networks.gradients import ALL_TAPS, CENTRE, Parts, taker_of, weight_learns, whole
 
-_PART = 2**21  # numbers of a gradient that exist at once where it is given in parts: 8 MB, which a cache holds
+_PART = 2**20  # numbers of a gradient that exist at once where it is given in parts: 4 MB, which a cache holds
 
 
 def down(x: Tensor, weight: Tensor) -> Tensor:
@@ -99,7 +101,7 @@ class _Up(torch.autograd.Function):
 
 def _remembered(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
     """The weights as they are computed with; and, for the backward pass, whose gradient it is."""
-    used = weight.to(x.dtype)
+    used = cast(weight, x.dtype)
     ctx.learner = weight
     ctx.save_for_backward(x, used)
     return used
@@ -109,10 +111,10 @@ def _sum_of_patches(x: Tensor, weight: Tensor) -> Tensor:
     """(N, C, H, W) and (O, C, 4, 4) -> (N, O, H/2, W/2): each output is a patch times the weights."""
     n, _, height, width = x.shape
     y = new_map(x, (n, weight.shape[0], height // 2, width // 2))
-    rows, patches, pixels = nhwc(weight).flatten(1), _patches(x), nhwc(y).flatten(0, 2)
-    if len(rows) < len(patches):
+    rows, patches, pixels = _rows(weight, x.shape), _patches(x), nhwc(y).flatten(0, 2)
+    if x.dtype == torch.bfloat16 or len(rows) < len(patches):
         torch.mm(patches, rows.t(), out=pixels)
-    else:  # a matrix multiply lays the second factor out anew, so that is the smaller one
+    else:  # in fp32 a matrix multiply lays the second factor out anew, so that is the smaller one
         pixels.copy_((rows @ patches.t()).t())
     return y
 
@@ -123,12 +125,16 @@ def _spread_patches(x: Tensor, weight: Tensor) -> Tensor:
     c = weight.shape[1]
     if c < 8 and x.dtype == torch.bfloat16:
         return _spread_planes(x, weight)
-    patches = (nhwc(x).flatten(0, 2) @ nhwc(weight).flatten(1)).view(n, h, w, 4, 4, c).transpose(2, 3)
+    y = new_map(x, (n, c, 2 * h, 2 * w))
+    patches = nhwc(x).flatten(0, 2) @ _rows(weight, y.shape)
+    if _is_smallest(y.shape):
+        nhwc(y).copy_(patches.view(n, 2, 2, c))
+        return y
+    patches = patches.view(n, h, w, 4, 4, c).transpose(2, 3)
     padded = x.new_zeros(n, h + 1, 2, w + 1, 2, c)
     for a in (0, 1):
         for b in (0, 1):  # patches lie two pixels apart, so that quarters of them do not overlap
             padded[:, a : a + h, :, b : b + w] += patches[:, :, 2 * a : 2 * a + 2, :, 2 * b : 2 * b + 2]
-    y = new_map(x, (n, c, 2 * h, 2 * w))
     nhwc(y).copy_(padded.view(n, 2 * h + 2, 2 * w + 2, c)[:, 1:-1, 1:-1])
     return y
 
@@ -150,30 +156,46 @@ def _spread_planes(x: Tensor, weight: Tensor) -> Tensor:
 
 def _taught(weight: Tensor, small: Tensor, large: Tensor) -> Tensor | None:
     """(N, O, h, w) and (N, C, 2h, 2w) -> the gradient (O, C, 4, 4); None where the weight has taken it in parts."""
+    taps = CENTRE if _is_smallest(large.shape) else ALL_TAPS
     if (take := taker_of(weight)) is not None:
-        parts = _of_weight(small, large, max(1, _PART // weight[0].numel()))
-        take((some, part.to(weight.dtype)) for some, part in parts)
+        parts = _of_weight(small, large, _PART)
+        take(((some, part.to(weight.dtype)) for some, part in parts), taps)
         return None
-    ((_, gradient),) = _of_weight(small, large, len(weight))
-    return gradient
+    ((_, gradient),) = _of_weight(small, large, weight.numel())
+    return whole(gradient, taps)
 
 
-def _of_weight(small: Tensor, large: Tensor, rows: int) -> Parts:
-    """The gradient (O, C, 4, 4), `rows` of O at a time."""
+def _of_weight(small: Tensor, large: Tensor, most: int) -> Parts:
+    """The gradient of the taps that there is one of, in parts of about `most` numbers."""
     values, patches = nhwc(small).flatten(0, 2).t(), _patches(large)
+    c = large.shape[1]
+    side, rows = math.isqrt(patches.shape[1] // c), max(1, most // patches.shape[1])
     for first in range(0, len(values), rows):
         some = slice(first, first + rows)
-        yield some, (values[some] @ patches).view(-1, 4, 4, large.shape[1]).permute(0, 3, 1, 2)
+        yield some, (values[some] @ patches).view(-1, side, side, c).permute(0, 3, 1, 2)
+
+
+def _rows(weight: Tensor, large: torch.Size) -> Tensor:
+    """(O, C, 4, 4) and the shape of the larger map -> (O, taps·C), as in `_patches`."""
+    taps = nhwc(weight)
+    return (taps[:, 1:3, 1:3] if _is_smallest(large) else taps).flatten(1)
 
 
 def _patches(x: Tensor) -> Tensor:
-    """(N, C, H, W) -> (N·H/2·W/2, 4·4·C), around every second pixel, zeros beyond the edge."""
+    """(N, C, H, W) -> (N·H/2·W/2, taps·C), around every second pixel, zeros beyond the edge."""
+    if _is_smallest(x.shape):
+        return nhwc(x).flatten(1)
     padded = F.pad(nhwc(x), (0, 0, 1, 1, 1, 1))
     n, height, width, c = padded.shape
     h, w = height // 2 - 1, width // 2 - 1
     image, row, pixel, _ = padded.stride()
     patches = padded.as_strided((n, h, w, 4, 4, c), (image, 2 * row, 2 * pixel, row, pixel, 1))
     return patches.reshape(n * h * w, 16 * c)
+
+
+def _is_smallest(large: torch.Size) -> bool:
+    """Whether the larger map is 2x2: the only patch is the map and a rim of padding, which 12 of the 16 taps see."""
+    return large[-2:] == (2, 2)
 
 
 def nhwc(x: Tensor) -> Tensor:

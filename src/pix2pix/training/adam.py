@@ -7,14 +7,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Adam
-from torch.optim.adam import adam
 
 from pix2pix.config import Optimizer
-from pix2pix.networks.gradients import Parts, take_in_parts
+from pix2pix.networks.casts import keep_cast, renew_cast
+from pix2pix.networks.gradients import ALL_TAPS, Parts, Taps, take_in_parts, whole_parts
+
+
+_SMALL = 2**16  # numbers; calling a kernel takes longer than going through so few
 
 
 class EagerAdam:
-    """Adam that changes each tensor during the backward pass, as soon as its gradient is complete, and drops that.
+    """Adam that changes each large tensor during the backward pass, as soon as its gradient is complete, and drops that.
 
     The numbers are those of `Adam(fused=True)`, since a tensor's change depends on its own gradient alone, and so is
     `state_dict`. What is saved is one copy of the weights in memory, and the gradient is read while the processor's
@@ -40,11 +43,15 @@ class EagerAdam:
             }
         ]
         self.state: dict[Tensor, dict[str, Tensor]] = {}
+        self._resting: dict[Tensor, Taps] = {}  # the only taps of a weight that have ever had a gradient
         for weights in network.parameters():
             self.state[weights] = _begun(weights)
+            if weights.numel() < _SMALL:
+                continue
             weights.register_post_accumulate_grad_hook(self._change_whole)  # type: ignore[no-untyped-call]
             if once:
                 take_in_parts(weights, functools.partial(self._change, weights))
+                keep_cast(weights)
 
     def zero_grad(self) -> None:
         """Drop gradients that no update has used."""
@@ -52,21 +59,46 @@ class EagerAdam:
             weights.grad = None
 
     def step(self) -> None:
-        """Nothing: the backward pass has done it."""
+        """Change the small tensors together; the backward pass has done the others."""
+        (group,) = self.param_groups
+        _update_all([weights for weights in group["params"] if weights.grad is not None], self.state, group)
+        self.zero_grad()
 
     def _change_whole(self, weights: Tensor) -> None:
         """The update of a tensor whose gradient is complete; none if it has been taken in parts."""
         if weights.grad is not None:
-            self._change(weights, iter([(slice(None), weights.grad)]))
+            self._change(weights, iter([(slice(None), weights.grad)]), ALL_TAPS)
             weights.grad = None
 
-    def _change(self, weights: Tensor, parts: Parts) -> None:
+    def _change(self, weights: Tensor, parts: Parts, taps: Taps) -> None:
         """The update of one tensor, part by part."""
         (group,), state = self.param_groups, self.state[weights]
+        if taps != ALL_TAPS and not self._rests_beside(taps, weights):
+            parts, taps = whole_parts(parts, taps), ALL_TAPS
+        if taps == ALL_TAPS:
+            self._resting.pop(weights, None)
+        order = _memory_order(weights)
+        state["step"] += 1
         for some, gradient in parts:
-            step = state["step"].clone()  # counted up by each part
-            _update([_plainly(weights, some, gradient, state | {"step": step})], group)
-        state["step"].copy_(step)
+            where = (some,) if taps == ALL_TAPS else (some, slice(None), *taps)
+            views = [one[where].permute(order) for one in (weights.detach(), state["exp_avg"], state["exp_avg_sq"])]
+            values, mean, square = plain = [view.contiguous() for view in views]
+            plain_gradient = gradient.permute(order).contiguous().view(values.shape)
+            _update([values], [plain_gradient], [mean], [square], [state["step"]], group)
+            for view, changed in zip(views, plain, strict=True):
+                if view is not changed:
+                    view.copy_(changed)
+            renew_cast(weights, where)
+
+    def _rests_beside(self, taps: Taps, weights: Tensor) -> bool:
+        """Whether a gradient of 0 everywhere but at these taps changes nothing there: all moments are 0 as well."""
+        if self._resting.get(weights) != taps:
+            for name in ("exp_avg", "exp_avg_sq"):
+                moments = self.state[weights][name]
+                if moments.count_nonzero() != moments[(slice(None), slice(None), *taps)].count_nonzero():
+                    return False
+            self._resting[weights] = taps
+        return True
 
     def state_dict(self) -> dict[str, Any]:
         """As `torch.optim.Adam`'s, which can go on from it."""
@@ -78,6 +110,7 @@ class EagerAdam:
         """Go on from a `state_dict`, this one's or `torch.optim.Adam`'s."""
         (group,), (saved_group,) = self.param_groups, saved["param_groups"]
         group |= {name: saved_group[name] for name in ("lr", "betas", "eps")}
+        self._resting.clear()
         for place, values in saved["state"].items():
             weights = group["params"][place]
             for name, value in values.items():
@@ -90,16 +123,6 @@ def _begun(weights: Tensor) -> dict[str, Tensor]:
     return {"step": torch.zeros((), dtype=torch.float32, device=weights.device)} | moments
 
 
-def _in_order_of(weights: Tensor, tensor: Tensor) -> Tensor:
-    """A view with its axes as they follow each other in the weights' memory.
-
-    The fused kernel goes through plain memory. In channels_last order it would copy tensors first, which takes three
-    times as long as the update; a gradient in another order than the weights it would take for one in theirs.
-    """
-    strides = weights.stride()
-    return tensor.permute(sorted(range(weights.ndim), key=lambda axis: strides[axis], reverse=True))
-
-
 class LateAdam(Adam):
     """torch's Adam, by the same updates: for gradients that are averaged over processes before they change anything."""
 
@@ -108,8 +131,7 @@ class LateAdam(Adam):
             changing = [weights for weights in group["params"] if weights.grad is not None]
             for weights in changing:
                 self.state[weights] = self.state[weights] or _begun(weights)
-            if changing:
-                _update([_plainly(each, slice(None), each.grad, self.state[each]) for each in changing], group)
+            _update_all(changing, self.state, group)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a `state_dict`, this one's or `EagerAdam`'s."""
@@ -121,19 +143,40 @@ class LateAdam(Adam):
             self.state[weights] = own
 
 
-def _update(changing: list[tuple[Tensor, ...]], group: dict[str, Any]) -> None:
-    """One fused update of what `_plainly` gave."""
-    values, gradients, means, squares, steps = map(list, zip(*changing, strict=True))
+def _update_all(changing: list[Tensor], state: Mapping[Tensor, Mapping[str, Tensor]], group: dict[str, Any]) -> None:
+    """One fused update of whole tensors, which have their gradients."""
+    if not changing:
+        return
+    plain: list[list[Tensor]] = [[], [], [], []]
+    for weights in changing:
+        order, own = _memory_order(weights), state[weights]
+        parts = (weights.detach(), weights.grad, own["exp_avg"], own["exp_avg_sq"])
+        for tensors, part in zip(plain, parts, strict=True):
+            tensors.append(part.permute(order).contiguous())  # only a gradient may lie otherwise
+    steps = [state[weights]["step"] for weights in changing]
+    for step in steps:
+        step += 1
+    _update(*plain, steps, group)
+
+
+def _update(
+    values: list[Tensor],
+    gradients: list[Tensor],
+    means: list[Tensor],
+    squares: list[Tensor],
+    steps: list[Tensor],
+    group: dict[str, Any],
+) -> None:
+    """The fused kernel, which `Adam(fused=True)` calls too, on plain memory; the steps are counted already."""
     beta1, beta2 = group["betas"]
     with torch.no_grad():
-        adam(
+        torch._fused_adam_(
             values,
             gradients,
             means,
             squares,
             [],
             steps,
-            fused=True,
             amsgrad=False,
             beta1=beta1,
             beta2=beta2,
@@ -144,18 +187,14 @@ def _update(changing: list[tuple[Tensor, ...]], group: dict[str, Any]) -> None:
         )
 
 
-def _plainly(weights: Tensor, some: slice, gradient: Tensor, state: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
-    """Some first indices of the weights, their gradient, moments and step, as plain memory.
+def _memory_order(weights: Tensor) -> list[int]:
+    """Axes as they follow each other in the weights' memory, by which all that belongs to them is seen as plain memory.
 
     The fused kernel goes through plain memory. In channels_last order it would copy tensors first, which takes three
-    times as long as the update; a gradient in another order than the weights it would take for one in theirs. So all
-    are seen with their axes as those follow each other in the weights' memory.
+    times as long as the update; a gradient in another order than the weights it would take for one in theirs.
     """
     strides = weights.stride()
-    order = sorted(range(weights.ndim), key=lambda axis: strides[axis], reverse=True)
-    parts = (weights.detach()[some], gradient, state["exp_avg"][some], state["exp_avg_sq"][some])
-    values, gradient, mean, square = (part.permute(order) for part in parts)
-    return values, gradient.contiguous(), mean, square, state["step"]
+    return sorted(range(weights.ndim), key=lambda axis: strides[axis], reverse=True)
 
 
 AnyAdam = LateAdam | EagerAdam
