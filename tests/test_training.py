@@ -1,6 +1,7 @@
 """Whole trainings of a second or two: what a run folder holds, what resuming gives, what is refused."""
 
 import csv
+import math
 import os
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from pix2pix.errors import ConfigError, Interrupted, RunError
 from pix2pix.model import load_model
 from pix2pix.networks.convolution import Conv, ConvTranspose, Way
 from pix2pix.presets import chosen_settings
+from pix2pix.training import loop
 from pix2pix.training.display import Display
 from pix2pix.training.loop import Trainer
 from pix2pix.training.run import begin_run, open_run
@@ -287,6 +289,7 @@ def test_a_disk_that_fails_ends_the_run_at_the_last_checkpoint(
     facades: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "run"
+    monkeypatch.setattr(loop, "SAVE_SHARE", math.inf)  # each epoch
     going = trainer(facades, folder, training={"epochs": 3})
     sync = os.fsync
 
@@ -301,6 +304,19 @@ def test_a_disk_that_fails_ends_the_run_at_the_last_checkpoint(
     monkeypatch.undo()
     assert trainer(facades, folder, training={"epochs": 3}).progress.epoch == 1
     assert [path.name for path in (folder / "checkpoints").iterdir() if "partial" in path.name] == []
+
+
+@pytest.mark.parametrize(("share", "epochs"), [(math.inf, [1, 2, 3, 4]), (1e-9, [1, 4])])
+def test_short_epochs_are_not_all_saved(
+    facades: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float, epochs: list[int]
+) -> None:
+    """But the first and the last are, whatever saving takes."""
+    saved: list[int] = []
+    save = loop.save_checkpoint
+    monkeypatch.setattr(loop, "SAVE_SHARE", share)
+    monkeypatch.setattr(loop, "save_checkpoint", lambda *given: saved.append(given[2].epoch) or save(*given))
+    trainer(facades, tmp_path / "run", training={"epochs": 4}).fit(NO_STOP)
+    assert saved == epochs
 
 
 def test_numbers_that_are_not_finite_are_never_saved(facades: Path, tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """What this machine has and how a long computation sits best on it: device, precision, memory."""
 
 import ctypes
+import re
 import sys
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -9,9 +11,8 @@ import torch
 from pix2pix.errors import ConfigError
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # malloc.h
-_MADV_HUGEPAGE = 14  # mman.h
-_HUGE_PAGE = 2**21
-_HEAP = 3 * 2**30  # address space, not memory
+_MADV_DONTNEED = 4  # mman.h
+_FOR_GPUS = re.compile(r"lib(cu|nv|nccl|torch_cuda|c10_cuda)")
 
 
 def choose_device(device: str) -> str:
@@ -42,7 +43,7 @@ def has_bf16() -> bool:
 
 
 def keep_memory() -> bool:
-    """Let this process keep the memory that it frees, in large pages; returns whether the system took that up.
+    """Let this process keep the memory that it frees; returns whether the system took that up.
 
     An update takes and frees hundreds of megabytes. By default glibc gives each such block back to the system at once
     and gets it again page by page: 40,000 page faults, a tenth of an update's time. Asked of glibc on Linux alone;
@@ -55,13 +56,28 @@ def keep_memory() -> bool:
         mallopt = libc.mallopt
     except (OSError, AttributeError):  # another C library
         return False
-    if not (mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, -1) and mallopt(_M_TOP_PAD, 64 * 2**20)):
-        return False
-    libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
-    libc.free.argtypes = [ctypes.c_void_p]
-    libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-    if block := libc.malloc(_HEAP):  # grows the heap; not a page of it is touched
-        begin = -(-block // _HUGE_PAGE) * _HUGE_PAGE
-        libc.madvise(begin, block + _HEAP - begin - _HUGE_PAGE, _MADV_HUGEPAGE)
-        libc.free(block)
-    return True
+    return bool(mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, 2**31 - 1) and mallopt(_M_TOP_PAD, 64 * 2**20))
+
+
+def give_back_gpu_libraries() -> None:
+    """For a computation without a GPU: let go of the memory that the import of libraries for GPUs has taken.
+
+    A build of torch with CUDA reads 140 MB of tables while its libraries are linked, and on a processor never again.
+    Only what equals the file on the disk is let go of: the system would read it anew. Asked of Linux alone.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    try:
+        madvise = ctypes.CDLL(None).madvise
+        lines = Path("/proc/self/smaps").read_text(encoding="utf-8", errors="replace").splitlines()
+    except (OSError, AttributeError):
+        return
+    madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    addresses = file = ""
+    for line in lines:
+        name, *rest = line.split(maxsplit=5)
+        if not name.endswith(":"):
+            addresses, file = name, Path(rest[-1]).name
+        elif line.split() == ["Anonymous:", "0", "kB"] and _FOR_GPUS.match(file):  # nothing was written there
+            begin, end = (int(address, 16) for address in addresses.split("-"))
+            madvise(begin, end - begin, _MADV_DONTNEED)

@@ -37,5 +37,5 @@ def cast(weight: Tensor, dtype: torch.dtype) -> Tensor:
         return kept.values
     values = weight.detach().to(dtype)
     if not torch.is_inference_mode_enabled():  # where a tensor is made that no training may use
-        weight.kept_cast = _Cast(values, weight._version)  # type: ignore[attr-defined]
+        weight.kept_cast = _Cast(values, weight._version)
     return values

@@ -1,7 +1,7 @@
 """A network in, its Adam out: the paper's optimiser, which need not hold all gradients at once."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -12,12 +12,11 @@ from pix2pix.config import Optimizer
 from pix2pix.networks.casts import keep_cast, renew_cast
 from pix2pix.networks.gradients import ALL_TAPS, Parts, Taps, take_in_parts, whole_parts
 
-
 _SMALL = 2**16  # numbers; calling a kernel takes longer than going through so few
 
 
 class EagerAdam:
-    """Adam that changes each large tensor during the backward pass, as soon as its gradient is complete, and drops that.
+    """Adam that changes a large tensor during the backward pass, as soon as its gradient is complete, and drops that.
 
     The numbers are those of `Adam(fused=True)`, since a tensor's change depends on its own gradient alone, and so is
     `state_dict`. What is saved is one copy of the weights in memory, and the gradient is read while the processor's
@@ -93,9 +92,10 @@ class EagerAdam:
     def _rests_beside(self, taps: Taps, weights: Tensor) -> bool:
         """Whether a gradient of 0 everywhere but at these taps changes nothing there: all moments are 0 as well."""
         if self._resting.get(weights) != taps:
+            rows, columns = taps
             for name in ("exp_avg", "exp_avg_sq"):
                 moments = self.state[weights][name]
-                if moments.count_nonzero() != moments[(slice(None), slice(None), *taps)].count_nonzero():
+                if moments.count_nonzero() != moments[:, :, rows, columns].count_nonzero():
                     return False
             self._resting[weights] = taps
         return True
@@ -147,16 +147,23 @@ def _update_all(changing: list[Tensor], state: Mapping[Tensor, Mapping[str, Tens
     """One fused update of whole tensors, which have their gradients."""
     if not changing:
         return
-    plain: list[list[Tensor]] = [[], [], [], []]
-    for weights in changing:
-        order, own = _memory_order(weights), state[weights]
-        parts = (weights.detach(), weights.grad, own["exp_avg"], own["exp_avg_sq"])
-        for tensors, part in zip(plain, parts, strict=True):
-            tensors.append(part.permute(order).contiguous())  # only a gradient may lie otherwise
-    steps = [state[weights]["step"] for weights in changing]
-    for step in steps:
-        step += 1
-    _update(*plain, steps, group)
+    orders, own = [_memory_order(weights) for weights in changing], [state[weights] for weights in changing]
+
+    def plain(tensors: Iterable[Tensor]) -> list[Tensor]:
+        return [tensor.permute(order) for tensor, order in zip(tensors, orders, strict=True)]
+
+    gradients = plain(weights.grad for weights in changing if weights.grad is not None)
+    means, squares = (plain(one[name] for one in own) for name in ("exp_avg", "exp_avg_sq"))
+    for one in own:
+        one["step"] += 1
+    _update(
+        plain(weights.detach() for weights in changing),
+        [gradient.contiguous() for gradient in gradients],
+        means,
+        squares,
+        [one["step"] for one in own],
+        group,
+    )
 
 
 def _update(
