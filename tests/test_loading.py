@@ -178,7 +178,7 @@ def test_crop_and_mirror_by_hand() -> None:
 
 def test_resizing_agrees_with_pillow() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)
-    tensor = images.to_bytes(pixels)
+    tensor = images.planes(pixels).contiguous()
     assert resized(tensor, (40, 30)) is tensor
     for height, width in [(20, 15), (57, 43), (10, 60)]:
         expected = np.array(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))
@@ -190,7 +190,7 @@ def test_a_batch_is_what_it_is_made_of(pairs: tuple[Pair, ...]) -> None:
     """To the bit, the plain way: six channels at once, one pair after the other."""
     for batch in loader(dataset(pairs, augment=Augment())).epoch(2):
         for source, target, index in zip(batch.source, batch.target, batch.index.tolist(), strict=True):
-            stacked = torch.cat([images.to_bytes(side) for side in loading.read_pair(pairs[index])])
+            stacked = torch.cat([images.planes(side) for side in loading.read_pair(pairs[index])])
             stacked = functional.resize(stacked, list(LOAD_SIZE), antialias=True)
             drawn = draw(np.random.default_rng([3, 2, index]), LOAD_SIZE, SIZE, Augment(flip=True))
             crop = stacked[:, drawn.top : drawn.top + SIZE[0], drawn.left : drawn.left + SIZE[1]]

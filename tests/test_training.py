@@ -124,7 +124,7 @@ def test_validation_every_few_epochs(facades: Path, tmp_path: Path) -> None:
         assert {path.stem for path in (folder / "samples").iterdir()} == {f"epoch_{epoch:04}" for epoch in validated}
         assert progress.best_epoch in kept
     every = [Training(epochs=epochs).validation_epochs for epochs in (1, 100, 199, 200, 1000)]
-    assert every == [1, 1, 1, 2, 10]
+    assert every == [1, 2, 3, 4, 20]
     assert Training(epochs=1000, patience=5).validation_epochs == 1
 
 

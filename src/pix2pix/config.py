@@ -470,7 +470,7 @@ class Training(Section):
     """Validation metric that picks the kept model; `last` keeps the newest. `lpips`, `fid` and `kid` need weights,
     and for `label_accuracy` a network is first taught to read labels from the training photos."""
     validate_every: Count | None = None
-    """Epochs from one validation to the next, besides the first and the last; by default a hundred validations in a
+    """Epochs from one validation to the next, besides the first and the last; by default fifty validations in a
     training, or one after every epoch where `patience` waits for them."""
     patience: Count | None = None
     """Stop after this many epochs without a better validation."""
@@ -499,7 +499,7 @@ class Training(Section):
     @property
     def validation_epochs(self) -> int:
         """From one validation to the next."""
-        return self.validate_every or (1 if self.patience else max(1, self.epochs // 100))
+        return self.validate_every or (1 if self.patience else max(1, self.epochs // 50))
 
     @property
     def processes(self) -> int:

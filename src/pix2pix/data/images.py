@@ -7,11 +7,11 @@ repaired. `ranges` has the other types' way to [-1, 1].
 import threading
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 from torch import Tensor
 
+from pix2pix import files
 from pix2pix.data import deep
 from pix2pix.data.deep import TYPES, DeepFileError
 from pix2pix.data.pair import Half
 from pix2pix.errors import DataError
-from pix2pix.files import write_atomically
 
 __all__ = ["MAX_PIXELS", "TYPES", "ImageFacts", "Pixels", "Values"]
 
@@ -348,11 +348,6 @@ def planes(pixels: Values) -> Tensor:
     return torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy()).permute(2, 0, 1)
 
 
-def to_bytes(pixels: Pixels) -> Tensor:
-    """(H, W, C) uint8 -> (C, H, W) uint8, contiguous."""
-    return torch.from_numpy(pixels.transpose(2, 0, 1).copy(order="C"))
-
-
 def scaled(pixels: Tensor) -> Tensor:
     """uint8 -> float32 in [-1, 1], any shape."""
     return pixels.to(torch.float32).div_(127.5).sub_(1)
@@ -367,16 +362,25 @@ def scale_into(image: NDArray[np.float32], pixels: NDArray[np.uint8]) -> None:
 
 def to_tensor(pixels: Pixels) -> Tensor:
     """(H, W, C) uint8 -> (C, H, W) float32 in [-1, 1]."""
-    return scaled(to_bytes(pixels))
+    image = np.empty((pixels.shape[2], *pixels.shape[:2]), np.float32)
+    scale_into(image, pixels.transpose(2, 0, 1))
+    return torch.from_numpy(image)
 
 
 def to_array(image: Tensor) -> Pixels:
-    """(C, H, W) in [-1, 1] -> (H, W, C) uint8, rounded: `to_tensor` undone. Raises ValueError outside."""
-    levels = image.detach().to("cpu", torch.float32).add(1).mul(127.5).round()
-    lowest, highest = levels.aminmax()
-    if not (lowest >= 0 and highest <= 255):  # NaN fails too
-        raise ValueError(f"expected an image in [-1, 1], got values in [{image.min()}, {image.max()}]")
-    return levels.to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+    """(C, H, W) in [-1, 1] -> (H, W, C) uint8, rounded: `to_tensor` undone. Raises ValueError outside.
+
+    Without torch, whose threads would get in the way of a network's that is at work meanwhile.
+    """
+    planes = image.detach().to("cpu", torch.float32).numpy()
+    pixels, levels = np.empty((*planes.shape[1:], len(planes)), np.uint8), np.empty(planes.shape[1:], np.float32)
+    for number, plane in enumerate(planes):  # one stays in the processor's cache between operations
+        np.add(plane, np.float32(1), out=levels)
+        np.rint(np.multiply(levels, np.float32(127.5), out=levels), out=levels)
+        if not (levels.min() >= 0 and levels.max() <= 255):  # NaN fails too
+            raise ValueError(f"expected an image in [-1, 1], got values in [{image.min()}, {image.max()}]")
+        pixels[..., number] = levels
+    return pixels
 
 
 # ---- arrays -> files ---------------------------------------------------------------------------------------
@@ -384,17 +388,36 @@ def to_array(image: Tensor) -> Pixels:
 
 def write(path: Path, pixels: Values) -> None:
     """(H, W, C) -> a file, in its suffix's format; never half a file of that name. Raises DataError."""
+    begin_to_write(path, pixels)()
+
+
+def begin_to_write(path: Path, pixels: Values) -> Callable[[], None]:
+    """The first half of `write`, which encodes, and as a function the second, which waits for the disk."""
     suffix, channels = path.suffix.lower(), pixels.shape[2]
     if not can_hold(suffix, pixels.dtype.name, channels):
         raise DataError(f"{path}: {_cannot_be_written(path.suffix, pixels.dtype.name, channels)}")
     ordinary = pixels.dtype == np.uint8 and channels in (1, 3) and suffix in _WRITE_OPTIONS
-    try:
+
+    def encode(file: BinaryIO) -> None:
         if ordinary:
-            image = to_pil(pixels)
-            write_atomically(path, lambda file: image.save(file, **_WRITE_OPTIONS[suffix]))
+            to_pil(pixels).save(file, **_WRITE_OPTIONS[suffix])
         else:
-            content = deep.encoded(suffix, pixels)
-            write_atomically(path, lambda file: file.write(content))
+            file.write(deep.encoded(suffix, pixels))
+
+    with _named(path):
+        wait_for_the_disk = files.begin_to_write(path, encode)
+
+    def finish() -> None:
+        with _named(path):
+            wait_for_the_disk()
+
+    return finish
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror or error})") from None
 

@@ -4,13 +4,12 @@
 """
 
 import math
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 import numpy as np
 import torch
@@ -21,16 +20,17 @@ from torch import Tensor, nn
 from pix2pix.data import images
 from pix2pix.data.cache import GIGABYTE, free_memory
 from pix2pix.data.labels import Labels
-from pix2pix.data.pair import IMAGE_SUFFIXES
-from pix2pix.data.patterns import naming
 from pix2pix.data.ranges import Values, refuse_gaps
 from pix2pix.data.sources import Source, counted
 from pix2pix.errors import ConfigError, DataError, ModelError
 from pix2pix.inference.engine import Precision, prepare
+from pix2pix.inference.jobs import Job, Shard, find_jobs, find_stacked_jobs
 from pix2pix.inference.sizes import AnySize, Size
 from pix2pix.machine import choose_device
 from pix2pix.model import Model, load_model
 
+LITTLE = 2**28
+"""Bytes that are free without asking."""
 LARGE = 2**24
 """Pixels that go through the generator together, unless one picture has more; four times as many are read ahead."""
 FLOATS = {"unet": 1.6, "encoder_decoder": 1.6, "resnet": 4.0}
@@ -103,7 +103,11 @@ class Translator:
 
         Raises DataError for what does not fit the model, or the memory that is free.
         """
-        self._refuse_too_large(paths[0])
+        self.refuse_too_large(paths[0], images.probe(paths[0]))
+        return self.decode(*paths)
+
+    def decode(self, *paths: Path) -> Tensor:
+        """The same, whatever the size."""
         converts = self.model.card.converts
         pictures = []
         for path, source in zip(paths, self.model.sources, strict=True):
@@ -111,11 +115,10 @@ class Translator:
             pictures.append(images.read(path, alpha=alpha))
         return self._stacked(pictures, paths)
 
-    def _refuse_too_large(self, path: Path) -> None:
-        """Raises DataError, from the header, for a picture that would take more than the memory that is free."""
-        facts = images.probe(path)
-        needed, free = self.needed_memory((facts.height, facts.width)), free_memory()
-        if self.device.type == "cpu" and needed > free > 0:
+    def refuse_too_large(self, path: Path, facts: images.ImageFacts) -> None:
+        """Raises DataError for a picture that would take more than the memory that is free."""
+        needed = self.needed_memory((facts.height, facts.width))
+        if self.device.type == "cpu" and needed > LITTLE and needed > (free := free_memory()) > 0:
             raise DataError(
                 f"{path}: is {facts.height}x{facts.width} (HxW), and translating it whole takes about "
                 f"{needed / GIGABYTE:.1f} GB of memory, of which {free / GIGABYTE:.1f} GB are free: cut it into parts"
@@ -172,10 +175,6 @@ class Translator:
         if all(isinstance(picture, Image.Image) for picture in pictures) and _fits_pil(target, output.shape[2]):
             return images.to_pil(output)
         return output[..., 0] if output.shape[2] == 1 else output
-
-    def write(self, path: Path, output: Tensor) -> None:
-        """(out, H, W) in [-1, 1] -> a file of the target's type and units. Raises DataError."""
-        images.write(path, self.model.target_values.to_array(output))
 
     def _pil(self, picture: Image.Image) -> Image.Image:
         source, target = self.model.source_values, self.model.target_values
@@ -288,148 +287,11 @@ def _values_of(picture: Any) -> images.Values:
 
 
 @dataclass(frozen=True)
-class Job:
-    """One picture to translate: where it is and what its translation is called, relative to the output folder."""
-
-    input: Path
-    """Of several sources, the first."""
-    name: Path
-    more: tuple[Path, ...] = ()
-    """Of several sources, the others."""
-    problem: str = ""
-    """Why there is nothing to translate."""
-
-
-def find_jobs(inputs: Sequence[Path], output: Path, written: tuple[str, int] = ("uint8", 3)) -> list[Job]:
-    """Files and folders -> one job for each image; `written` is the translations' type and channels.
-
-    Raises DataError for what is absent, empty or would collide.
-    """
-    return _apart([job for entry in inputs for job in _jobs_of(entry, output, written)], output)
-
-
-def find_stacked_jobs(
-    inputs: Sequence[Path],
-    output: Path,
-    written: tuple[str, int] = ("uint8", 3),
-    patterns: Sequence[str] = (),
-) -> list[Job]:
-    """A file of each source, or a folder of each, whose images go together by name -> one job for each output.
-
-    `patterns` are those of `--source-pattern`, one for all or one for each. An image that lacks a partner is a job
-    with a problem. Raises DataError or ConfigError.
-    """
-    if all(entry.is_file() for entry in inputs):
-        first, *more = (next(_jobs_of(entry, output, written)) for entry in inputs)
-        return _apart([Job(first.input, first.name, tuple(job.input for job in more))], output)
-    for entry in inputs:
-        if entry.is_file():
-            raise DataError(f"{entry}: is a file, but other sources are folders; give a folder of each, or a file")
-    if len(patterns) not in (0, 1, len(inputs)):
-        raise ConfigError(f"--source-pattern is given {len(patterns)} times for {counted(len(inputs))}")
-    each: list[str | None] = [*patterns] * (len(inputs) if len(patterns) == 1 else 1) or [None] * len(inputs)
-    found: dict[str, dict[int, list[Job]]] = {}
-    jobs: list[Job] = []
-    for place, (entry, pattern) in enumerate(zip(inputs, each, strict=True)):
-        name_of = naming(pattern, IMAGE_SUFFIXES)
-        for job in _jobs_of(entry, output, written):
-            name = name_of(os.fspath(job.input.relative_to(entry)))
-            if name is None:
-                jobs.append(replace(job, problem=f"{job.input}: does not fit the pattern {pattern}"))
-            else:
-                found.setdefault(name, {}).setdefault(place, []).append(job)
-    for name, of_folders in found.items():
-        jobs += _joined(name, of_folders, inputs)
-    if all(job.problem for job in jobs):
-        raise DataError(f"{jobs[0].problem}; no image of {inputs[0]} has a partner in every other folder")
-    return _apart(jobs, output)
-
-
-def _joined(name: str, of_folders: dict[int, list[Job]], inputs: Sequence[Path]) -> Iterator[Job]:
-    """The images of one name -> a job, or one with a problem for each of them."""
-    same = [job for jobs in of_folders.values() if len(jobs) > 1 for job in jobs]
-    absent = [str(entry) for place, entry in enumerate(inputs) if place not in of_folders]
-    for job in same:
-        others = ", ".join(str(other.input) for other in same if other is not job)
-        yield replace(job, problem=f"{job.input}: has one name, {name}, with {others}; keep one")
-    if absent:
-        for (job,) in (jobs for jobs in of_folders.values() if len(jobs) == 1):
-            yield replace(job, problem=f"{job.input}: has no partner {name} in {' and '.join(absent)}")
-    if not (same or absent):
-        first, *more = (of_folders[place][0] for place in range(len(inputs)))
-        yield Job(first.input, first.name, tuple(job.input for job in more))
-
-
-def _apart(jobs: list[Job], output: Path) -> list[Job]:
-    """The jobs. Raises DataError where translations would replace each other, or what they are made of."""
-    seen: dict[Path, Path] = {}
-    for job in (job for job in jobs if not job.problem):
-        target = output / job.name
-        if target in seen:
-            raise DataError(f"{seen[target]} and {job.input} would both become {target}; translate them one by one")
-        if target.exists() and any(target.samefile(file) for file in (job.input, *job.more)):
-            raise DataError(f"{job.input}: its translation would replace it; choose another --output")
-        seen[target] = job.input
-    return jobs
-
-
-def _jobs_of(entry: Path, output: Path, written: tuple[str, int]) -> Iterator[Job]:
-    if entry.is_file():
-        if entry.suffix.lower() not in IMAGE_SUFFIXES:
-            raise DataError(f"{entry}: no image by its name; expected one of {', '.join(sorted(IMAGE_SUFFIXES))}")
-        yield Job(entry, _output_name(Path(entry.name), written))
-        return
-    if not entry.is_dir():
-        raise DataError(f"{entry}: no such file or folder; give images or folders of images to translate")
-    found = sorted(path for path in _walk(entry, output) if path.suffix.lower() in IMAGE_SUFFIXES)
-    if not found:
-        raise DataError(f"{entry}: holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
-    for path in found:
-        yield Job(path, _output_name(path.relative_to(entry), written))
-
-
-def _walk(folder: Path, output: Path) -> Iterator[Path]:
-    """Files below a folder, without hidden ones, links to folders and the output folder. Raises OSError."""
-    for root, folders, names in os.walk(folder, onerror=_raise):
-        kept = (name for name in folders if not name.startswith("."))
-        folders[:] = [name for name in kept if Path(root, name).resolve() != output.resolve()]
-        yield from (Path(root, name) for name in names if not name.startswith("."))
-
-
-def _raise(error: OSError) -> None:
-    raise error
-
-
-def _output_name(path: Path, written: tuple[str, int]) -> Path:
-    """The input's own name where its format can hold the translation exactly or nearly; else PNG, or else TIFF."""
-    return path if images.can_hold(path.suffix.lower(), *written) else path.with_suffix(images.suffix_for(*written))
-
-
-@dataclass(frozen=True)
 class Translated:
     """What a folder's translation came to: the files written, and the inputs that could not be, with the reason."""
 
     written: tuple[Path, ...]
     failed: tuple[tuple[Path, str], ...]
-
-
-class Shard(NamedTuple):
-    """One of several parts of the pictures, for as many processes to translate at the same time."""
-
-    number: int = 1  # from 1 to parts
-    parts: int = 1
-
-    @classmethod
-    def parse(cls, text: str) -> "Shard":
-        """`2/8` is the second of eight parts. Raises ConfigError."""
-        number, slash, parts = text.partition("/")
-        if not (slash and number.isdecimal() and parts.isdecimal() and 1 <= int(number) <= int(parts)):
-            raise ConfigError(f"--shard {text}: expected i/n with i from 1 to n, such as 2/8")
-        return cls(int(number), int(parts))
-
-    def of(self, jobs: list[Job]) -> list[Job]:
-        """Every `parts`-th picture by name: the shards are disjoint and together all."""
-        return jobs if self.parts == 1 else sorted(jobs, key=lambda job: job.name)[self.number - 1 :: self.parts]
 
 
 def translate_files(
@@ -461,30 +323,54 @@ def translate_files(
         jobs = shard.of(find_stacked_jobs(inputs, output, kind, patterns))
     written: list[Path] = []
     failed: list[tuple[Path, str]] = []
-    writing: list[Future[Path]] = []
+    writing: list[tuple[Path, Future[Future[None]]]] = []
 
     def finish() -> None:
         while writing:
-            written.append(writing.pop(0).result())
+            path, begun = writing.pop(0)
+            begun.result().result()
+            written.append(path)
         if progress is not None and (written or failed):
             progress(len(written) + len(failed), len(jobs))
 
-    with ThreadPoolExecutor(2) as pool:  # files are read ahead and written behind the generator
-        for batch in _batches(jobs, batch_size, translator, failed, pool):
+    with _Helpers(2) as helpers, ThreadPoolExecutor(2) as disk:
+        for batch in _batches(jobs, batch_size, translator, failed, helpers):
+            if translator.device.type == "cpu":
+                helpers.rest()
             outputs = translator.translate(torch.stack([source for _, source in batch]))
             finish()
-            writing += [
-                pool.submit(_write, translator, output / job.name, one)
-                for (job, _), one in zip(batch, outputs, strict=True)
-            ]
+            for (job, _), one in zip(batch, outputs, strict=True):
+                path = output / job.name
+                writing.append((path, helpers.submit(_begin_to_write, translator, path, one, disk)))
         finish()
     return Translated(tuple(written), tuple(failed))
 
 
-def _write(translator: Translator, path: Path, translated: Tensor) -> Path:
+class _Helpers(ThreadPoolExecutor):
+    """Threads that decode files ahead of the generator and encode them behind it.
+
+    On a processor they rest while the generator computes, which needs all cores, and each of whose threads waits for
+    the others; only the disk is waited for meanwhile.
+    """
+
+    def __init__(self, threads: int) -> None:
+        super().__init__(threads)
+        self._busy: list[Future[Any]] = []
+
+    def submit(self, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        self._busy = [future for future in self._busy if not future.done()]
+        self._busy.append(super().submit(work, *args, **kwargs))
+        return self._busy[-1]
+
+    def rest(self) -> None:
+        """Wait until all that was submitted is done."""
+        wait(self._busy)
+
+
+def _begin_to_write(translator: Translator, path: Path, translated: Tensor, disk: Executor) -> Future[None]:
+    """Encode a picture; what is returned waits for the disk. Raises DataError, here or there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    translator.write(path, translated)
-    return path
+    return disk.submit(images.begin_to_write(path, translator.model.target_values.to_array(translated)))
 
 
 def _batches(
@@ -493,10 +379,9 @@ def _batches(
     """Read the jobs' images and group neighbours of one size; what cannot be used is added to `failed`."""
     batch: list[tuple[Job, Tensor]] = []
 
-    def read(job: Job) -> Tensor:
-        if job.problem:
-            raise DataError(job.problem)
-        return translator.read(job.input, *job.more)
+    def read(job: Job, facts: images.ImageFacts) -> Tensor:
+        translator.refuse_too_large(job.input, facts)
+        return translator.decode(job.input, *job.more)
 
     for job, reading in _ahead(jobs, read, pool, batch_size):
         try:
@@ -514,26 +399,25 @@ def _batches(
 
 
 def _ahead(
-    jobs: Sequence[Job], read: Callable[[Job], Tensor], pool: Executor, count: int
+    jobs: Sequence[Job], read: Callable[[Job, images.ImageFacts], Tensor], pool: Executor, count: int
 ) -> Iterator[tuple[Job, Future[Tensor]]]:
     """The jobs in order, each with its reading under way, and that of `count` more, or of fewer large ones."""
     waiting: deque[tuple[Job, Future[Tensor], int]] = deque()
     for job in jobs:
-        pixels = _pixels(job.input)
+        reading: Future[Tensor] = Future()
+        pixels = 0
+        try:
+            if job.problem:
+                raise DataError(job.problem)
+            facts = images.probe(job.input)
+            pixels = facts.height * facts.width
+        except DataError as error:
+            reading.set_exception(error)
         while waiting and (len(waiting) > count or pixels + sum(other for *_, other in waiting) > 4 * LARGE):
             yield waiting.popleft()[:2]
-        waiting.append((job, pool.submit(read, job), pixels))
+        waiting.append((job, reading if reading.done() else pool.submit(read, job, facts), pixels))
     while waiting:
         yield waiting.popleft()[:2]
-
-
-def _pixels(path: Path) -> int:
-    """By the header; 0 for what cannot be read."""
-    try:
-        facts = images.probe(path)
-    except DataError:
-        return 0
-    return facts.height * facts.width
 
 
 def translate(

@@ -98,7 +98,7 @@ class Trainer:
         self._waited = 0.0  # seconds of those in which the loader was waited for, as a share
         self.waited = Waited()  # of all updates of this sitting
         self._saved = time.monotonic()
-        self._save_took = 0.0  # seconds
+        self.save_took = 0.0  # seconds of the newest checkpoint
         self._disk = ThreadPoolExecutor(1)
         self._saving: Future[None] | None = None
 
@@ -414,7 +414,7 @@ class Trainer:
 
     def _saving_is_due(self) -> bool:
         """Whether an epoch's end is worth it: of short epochs not each is, since what is lost is soon done again."""
-        return time.monotonic() - self._saved >= min(self._save_took / SAVE_SHARE, SAVE_SECONDS)
+        return time.monotonic() - self._saved >= seconds_between_saves(self.save_took)
 
     def _save(self) -> None:
         began = time.monotonic()
@@ -434,7 +434,7 @@ class Trainer:
 
         self.ranks.agreed(write)
         self._saved = time.monotonic()
-        self._save_took = self._saved - began
+        self.save_took = self._saved - began
 
     def _wait_for_the_disk(self) -> None:
         """Until the newest checkpoint is there. Raises OSError if it cannot be."""
@@ -469,6 +469,11 @@ def judges_of(config: Config, device: torch.device, smallest: tuple[int, int]) -
     if chosen in judges.missing:
         raise ConfigError(f"training.best_by {chosen} cannot be measured: {judges.missing[chosen]}; or choose another")
     return judges
+
+
+def seconds_between_saves(took: float) -> float:
+    """How long a training goes on before its next checkpoint is worth the seconds that one takes."""
+    return min(took / SAVE_SHARE, SAVE_SECONDS)
 
 
 def learning_rate(settings: Optimizer, epoch: int, epochs: int) -> float:
