@@ -368,19 +368,17 @@ def to_tensor(pixels: Pixels) -> Tensor:
 
 
 def to_array(image: Tensor) -> Pixels:
-    """(C, H, W) in [-1, 1] -> (H, W, C) uint8, rounded: `to_tensor` undone. Raises ValueError outside.
+    """(C, H, W) in [-1, 1] -> (H, W, C) uint8, rounded: `to_tensor` undone. Raises ValueError outside."""
+    return to_arrays(image[None])[0]
 
-    Without torch, whose threads would get in the way of a network's that is at work meanwhile.
-    """
-    planes = image.detach().to("cpu", torch.float32).numpy()
-    pixels, levels = np.empty((*planes.shape[1:], len(planes)), np.uint8), np.empty(planes.shape[1:], np.float32)
-    for number, plane in enumerate(planes):  # one stays in the processor's cache between operations
-        np.add(plane, np.float32(1), out=levels)
-        np.rint(np.multiply(levels, np.float32(127.5), out=levels), out=levels)
-        if not (levels.min() >= 0 and levels.max() <= 255):  # NaN fails too
-            raise ValueError(f"expected an image in [-1, 1], got values in [{image.min()}, {image.max()}]")
-        pixels[..., number] = levels
-    return pixels
+
+def to_arrays(batch: Tensor) -> list[Pixels]:
+    """The same for a batch (N, C, H, W)."""
+    levels = batch.detach().to("cpu", torch.float32).add(1).mul_(127.5).round_()
+    lowest, highest = levels.aminmax()
+    if not (lowest >= 0 and highest <= 255):  # NaN fails too
+        raise ValueError(f"expected an image in [-1, 1], got values in [{batch.min()}, {batch.max()}]")
+    return list(levels.to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy())
 
 
 # ---- arrays -> files ---------------------------------------------------------------------------------------

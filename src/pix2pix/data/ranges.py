@@ -78,6 +78,10 @@ class Values:
                 raise ValueError(f"expected an image within {self.dtype}, got values in [{image.min()}, {image.max()}]")
         return np.ascontiguousarray(values.transpose(1, 2, 0).astype(self.dtype))
 
+    def to_arrays(self, batch: Tensor) -> list[Array]:
+        """The same for a batch (N, C, H, W)."""
+        return images.to_arrays(batch) if self.plain else [self.to_array(image) for image in batch]
+
     def describe(self) -> str:
         """`uint16 from 0 to 4095`."""
         places = ", ".join(f"{low:g} to {high:g}" for low, high in self.bounds[:4])

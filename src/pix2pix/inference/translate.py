@@ -339,9 +339,9 @@ def translate_files(
                 helpers.rest()
             outputs = translator.translate(torch.stack([source for _, source in batch]))
             finish()
-            for (job, _), one in zip(batch, outputs, strict=True):
+            for (job, _), one in zip(batch, model.target_values.to_arrays(outputs), strict=True):
                 path = output / job.name
-                writing.append((path, helpers.submit(_begin_to_write, translator, path, one, disk)))
+                writing.append((path, helpers.submit(_begin_to_write, path, one, disk)))
         finish()
     return Translated(tuple(written), tuple(failed))
 
@@ -367,10 +367,10 @@ class _Helpers(ThreadPoolExecutor):
         wait(self._busy)
 
 
-def _begin_to_write(translator: Translator, path: Path, translated: Tensor, disk: Executor) -> Future[None]:
+def _begin_to_write(path: Path, translated: images.Values, disk: Executor) -> Future[None]:
     """Encode a picture; what is returned waits for the disk. Raises DataError, here or there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    return disk.submit(images.begin_to_write(path, translator.model.target_values.to_array(translated)))
+    return disk.submit(images.begin_to_write(path, translated))
 
 
 def _batches(
