@@ -34,18 +34,22 @@ class Ratio:
     high: float
 
 
-def interleaved(tasks: Mapping[str, Callable[[], object]], rounds: int, tick: Tick | None = None) -> dict[str, Timing]:
+def interleaved(
+    tasks: Mapping[str, Callable[[], object]], rounds: int, tick: Tick | None = None, *, in_a_row: int = 1
+) -> dict[str, Timing]:
     """Each task once unmeasured, then `rounds` in which every task has its turn, every other round backwards.
 
-    A machine that slows down or speeds up meanwhile does so to all of them alike.
+    A machine that slows down or speeds up meanwhile does so to all of them alike. In a turn a task runs `in_a_row`
+    times, of which the last counts: what follows upon itself finds its threads awake and its numbers in the cache.
     """
     seconds: dict[str, list[float]] = {name: [] for name in tasks}
     total, done = (rounds + 1) * len(tasks), 0
     gc.collect()
     for turn in range(rounds + 1):
         for name in list(tasks) if turn % 2 else reversed(list(tasks)):
-            began = time.perf_counter()
-            tasks[name]()
+            for _ in range(in_a_row):
+                began = time.perf_counter()
+                tasks[name]()
             taken = time.perf_counter() - began
             if turn:
                 seconds[name].append(taken)

@@ -65,7 +65,7 @@ def _steps_of(batch: int, conditions: Conditions) -> Iterator[Row]:
         for name, (precision, order) in ours.items():
             contend(name, "ours", precision, order)
         tasks |= {name: probe.work for name, probe in probed.items()}
-        timings = interleaved(tasks, conditions.rounds(9 if batch == 1 else 5), conditions.tick)
+        timings = interleaved(tasks, conditions.rounds(9 if batch == 1 else 5), conditions.tick, in_a_row=2)
     limits = limits_of(probed, {name: timings[name].median for name in probed})
 
     for name, reference, words, targets in COMPARED:

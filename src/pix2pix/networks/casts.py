@@ -14,18 +14,17 @@ class _Cast(NamedTuple):
 
 
 def keep_cast(weight: Tensor) -> None:
-    """From now on the weight's cast is kept, and whoever changes the weight unseen calls `renew_cast`.
+    """From now on the weight's cast is kept, and whoever changes the weight unseen changes `kept_cast` as well.
 
     Fused optimisers change a tensor without counting up its version; any other change is seen by itself.
     """
     weight.kept_cast = None  # type: ignore[attr-defined]
 
 
-def renew_cast(weight: Tensor, some: tuple[slice, ...]) -> None:
-    """The weight has changed at some indices."""
-    cast: _Cast | None = getattr(weight, "kept_cast", None)
-    if cast is not None:
-        cast.values[some].copy_(weight.detach()[some])
+def kept_cast(weight: Tensor) -> Tensor | None:
+    """The weight in another type, in the same order of memory, if it has been cast and that is kept."""
+    kept: _Cast | None = getattr(weight, "kept_cast", None)
+    return None if kept is None else kept.values
 
 
 def cast(weight: Tensor, dtype: torch.dtype) -> Tensor:

@@ -7,13 +7,12 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-Parts = Iterator[tuple[slice, Tensor]]
-"""Some first indices of a weight, and the gradient there, of all taps or some."""
 Taps = tuple[slice, slice]
 """Rows and columns of a 4x4 kernel."""
 ALL_TAPS: Taps = (slice(0, 4), slice(0, 4))
 CENTRE: Taps = (slice(1, 3), slice(1, 3))
-Taker = Callable[[Parts, Taps], None]
+Taker = Callable[[Iterator[Tensor], int, Taps], None]
+"""Is given a gradient in parts, how many first indices each has but the last, and the taps that they are of."""
 
 _weights_rest = False
 
@@ -40,7 +39,7 @@ def weight_learns(ctx: Any) -> bool:
 def take_in_parts(weight: Tensor, take: Taker) -> None:
     """From now on a function that can give a weight's gradient part by part calls `take`, and gives autograd none.
 
-    It also says which taps the parts are of; the gradient of the others is 0.
+    The gradient of taps that the parts are not of is 0.
 
     For a weight that is used once between two updates, since parts are not added up.
     """
@@ -58,9 +57,3 @@ def whole(gradient: Tensor, taps: Taps) -> Tensor:
         return gradient
     rows, columns = taps
     return F.pad(gradient, (columns.start, 4 - columns.stop, rows.start, 4 - rows.stop))
-
-
-def whole_parts(parts: Parts, taps: Taps) -> Parts:
-    """The same for parts."""
-    for some, gradient in parts:
-        yield some, whole(gradient, taps)

@@ -1,6 +1,7 @@
 """Convolutions as one matrix product: of patches, (N·H/2·W/2, 4·4·C), or of pixels, and of weights."""
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from pix2pix.networks.casts import cast
-from pix2pix.networks.gradients import ALL_TAPS, CENTRE, Parts, taker_of, weight_learns, whole
+from pix2pix.networks.gradients import ALL_TAPS, CENTRE, taker_of, weight_learns, whole
 
 _PART = 2**20  # numbers of a gradient that exist at once where it is given in parts: 4 MB, which a cache holds
 
@@ -158,21 +159,25 @@ def _taught(weight: Tensor, small: Tensor, large: Tensor) -> Tensor | None:
     """(N, O, h, w) and (N, C, 2h, 2w) -> the gradient (O, C, 4, 4); None where the weight has taken it in parts."""
     taps = CENTRE if _is_smallest(large.shape) else ALL_TAPS
     if (take := taker_of(weight)) is not None:
-        parts = _of_weight(small, large, _PART)
-        take(((some, part.to(weight.dtype)) for some, part in parts), taps)
+        rows = max(1, _PART // (large.shape[1] * (4 if taps == CENTRE else 16)))
+        take((part.to(weight.dtype) for part in _of_weight(small, large, rows)), rows, taps)
         return None
-    ((_, gradient),) = _of_weight(small, large, weight.numel())
+    (gradient,) = _of_weight(small, large, len(weight))
     return whole(gradient, taps)
 
 
-def _of_weight(small: Tensor, large: Tensor, most: int) -> Parts:
-    """The gradient of the taps that there is one of, in parts of about `most` numbers."""
+def _of_weight(small: Tensor, large: Tensor, rows: int) -> Iterator[Tensor]:
+    """The gradient of the taps that there is one of, `rows` of O at a time."""
     values, patches = nhwc(small).flatten(0, 2).t(), _patches(large)
     c = large.shape[1]
-    side, rows = math.isqrt(patches.shape[1] // c), max(1, most // patches.shape[1])
+    side = math.isqrt(patches.shape[1] // c)
+    one = len(patches) == 1  # pixel, of which it is an outer product, which sums nothing: exact, and cast by no one
+    if one:
+        exact = torch.promote_types(patches.dtype, torch.float32)
+        values, patches = values.to(exact), patches.to(exact)
     for first in range(0, len(values), rows):
-        some = slice(first, first + rows)
-        yield some, (values[some] @ patches).view(-1, side, side, c).permute(0, 3, 1, 2)
+        some = values[first : first + rows]
+        yield (some * patches if one else some @ patches).view(-1, side, side, c).permute(0, 3, 1, 2)
 
 
 def _rows(weight: Tensor, large: torch.Size) -> Tensor:

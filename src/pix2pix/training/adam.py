@@ -1,7 +1,7 @@
 """A network in, its Adam out: the paper's optimiser, which need not hold all gradients at once."""
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from pix2pix.config import Optimizer
-from pix2pix.networks.casts import keep_cast, renew_cast
-from pix2pix.networks.gradients import ALL_TAPS, Parts, Taps, take_in_parts, whole_parts
+from pix2pix.networks.casts import keep_cast, kept_cast
+from pix2pix.networks.gradients import ALL_TAPS, Taps, take_in_parts, whole
 
 _SMALL = 2**16  # numbers; calling a kernel takes longer than going through so few
 
@@ -66,28 +66,37 @@ class EagerAdam:
     def _change_whole(self, weights: Tensor) -> None:
         """The update of a tensor whose gradient is complete; none if it has been taken in parts."""
         if weights.grad is not None:
-            self._change(weights, iter([(slice(None), weights.grad)]), ALL_TAPS)
+            self._change(weights, iter([weights.grad]), len(weights), ALL_TAPS)
             weights.grad = None
 
-    def _change(self, weights: Tensor, parts: Parts, taps: Taps) -> None:
+    def _change(self, weights: Tensor, gradients: Iterator[Tensor], rows: int, taps: Taps) -> None:
         """The update of one tensor, part by part."""
-        (group,), state = self.param_groups, self.state[weights]
+        (group,), state, order = self.param_groups, self.state[weights], _memory_order(weights)
+        reached = taps
         if taps != ALL_TAPS and not self._rests_beside(taps, weights):
-            parts, taps = whole_parts(parts, taps), ALL_TAPS
+            taps = ALL_TAPS
         if taps == ALL_TAPS:
             self._resting.pop(weights, None)
-        order = _memory_order(weights)
         state["step"] += 1
-        for some, gradient in parts:
-            where = (some,) if taps == ALL_TAPS else (some, slice(None), *taps)
-            views = [one[where].permute(order) for one in (weights.detach(), state["exp_avg"], state["exp_avg_sq"])]
+
+        def parts(tensor: Tensor) -> Sequence[Tensor]:
+            of_taps = tensor if taps == ALL_TAPS else tensor[:, :, taps[0], taps[1]]
+            return torch.split(of_taps.permute(order), rows)
+
+        cast = kept_cast(weights)
+        tensors = (weights.detach(), state["exp_avg"], state["exp_avg_sq"])
+        casts = parts(weights.detach() if cast is None else cast)
+        for gradient, to_cast, *views in zip(gradients, casts, *map(parts, tensors), strict=True):
+            whole_gradient = whole(gradient, reached) if taps != reached else gradient
             values, mean, square = plain = [view.contiguous() for view in views]
-            plain_gradient = gradient.permute(order).contiguous().view(values.shape)
+            # The kernel does not compare shapes.
+            plain_gradient = whole_gradient.permute(order).contiguous().view(values.shape)
             _update([values], [plain_gradient], [mean], [square], [state["step"]], group)
             for view, changed in zip(views, plain, strict=True):
                 if view is not changed:
                     view.copy_(changed)
-            renew_cast(weights, where)
+            if cast is not None:
+                to_cast.copy_(values)
 
     def _rests_beside(self, taps: Taps, weights: Tensor) -> bool:
         """Whether a gradient of 0 everywhere but at these taps changes nothing there: all moments are 0 as well."""
