@@ -225,7 +225,7 @@ class Deep(nn.Module):
 @pytest.mark.parametrize("sizes", [(2, 2, 2, 2), (4, 4, 2, 2), (2, 4, 2, 4)])
 @pytest.mark.parametrize("precision", [torch.bfloat16, torch.float32])
 def test_taking_gradients_in_parts_changes_no_number(sizes: tuple[int, ...], precision: torch.dtype) -> None:
-    """Parts, the kept cast and taps that see only padding, against whole gradients and a cast at every use.
+    """Parts, and taps that see only padding, against whole gradients.
 
     Over maps of changing size, so that taps without a gradient have moments that move them on; and the weights are
     replaced half way.

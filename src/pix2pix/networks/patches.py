@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from pix2pix.networks.casts import cast
 from pix2pix.networks.gradients import ALL_TAPS, CENTRE, taker_of, weight_learns, whole
 
 _PART = 2**20  # numbers of a gradient that exist at once where it is given in parts: 4 MB, which a cache holds
@@ -102,7 +101,7 @@ class _Up(torch.autograd.Function):
 
 def _remembered(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
     """The weights as they are computed with; and, for the backward pass, whose gradient it is."""
-    used = cast(weight, x.dtype)
+    used = weight.to(x.dtype)
     ctx.learner = weight
     ctx.save_for_backward(x, used)
     return used

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from pix2pix.config import Optimizer
-from pix2pix.networks.casts import keep_cast, kept_cast
 from pix2pix.networks.gradients import ALL_TAPS, Taps, take_in_parts, whole
 
 _SMALL = 2**16  # numbers; calling a kernel takes longer than going through so few
@@ -50,7 +49,6 @@ class EagerAdam:
             weights.register_post_accumulate_grad_hook(self._change_whole)  # type: ignore[no-untyped-call]
             if once:
                 take_in_parts(weights, functools.partial(self._change, weights))
-                keep_cast(weights)
 
     def zero_grad(self) -> None:
         """Drop gradients that no update has used."""
@@ -83,10 +81,8 @@ class EagerAdam:
             of_taps = tensor if taps == ALL_TAPS else tensor[:, :, taps[0], taps[1]]
             return torch.split(of_taps.permute(order), rows)
 
-        cast = kept_cast(weights)
         tensors = (weights.detach(), state["exp_avg"], state["exp_avg_sq"])
-        casts = parts(weights.detach() if cast is None else cast)
-        for gradient, to_cast, *views in zip(gradients, casts, *map(parts, tensors), strict=True):
+        for gradient, *views in zip(gradients, *map(parts, tensors), strict=True):
             whole_gradient = whole(gradient, reached) if taps != reached else gradient
             values, mean, square = plain = [view.contiguous() for view in views]
             # The kernel does not compare shapes.
@@ -95,8 +91,6 @@ class EagerAdam:
             for view, changed in zip(views, plain, strict=True):
                 if view is not changed:
                     view.copy_(changed)
-            if cast is not None:
-                to_cast.copy_(values)
 
     def _rests_beside(self, taps: Taps, weights: Tensor) -> bool:
         """Whether a gradient of 0 everywhere but at these taps changes nothing there: all moments are 0 as well."""
@@ -203,14 +197,18 @@ def _update(
         )
 
 
-def _memory_order(weights: Tensor) -> list[int]:
+def _memory_order(weights: Tensor) -> tuple[int, ...]:
     """Axes as they follow each other in the weights' memory, by which all that belongs to them is seen as plain memory.
 
     The fused kernel goes through plain memory. In channels_last order it would copy tensors first, which takes three
     times as long as the update; a gradient in another order than the weights it would take for one in theirs.
     """
-    strides = weights.stride()
-    return sorted(range(weights.ndim), key=lambda axis: strides[axis], reverse=True)
+    return _longest_first(weights.stride())
+
+
+@functools.cache
+def _longest_first(strides: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(sorted(range(len(strides)), key=lambda axis: strides[axis], reverse=True))
 
 
 AnyAdam = LateAdam | EagerAdam
