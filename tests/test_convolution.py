@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pix2pix.config import Config, Optimizer
-from pix2pix.machine import keep_memory
+from pix2pix.machine import give_back_gpu_libraries, keep_memory
 from pix2pix.model import build_networks
 from pix2pix.networks import patches, set_fast, toom, weights_at_rest
 from pix2pix.networks.convolution import Conv, ConvTranspose
@@ -326,6 +326,7 @@ def test_adam_in_any_order_of_memory(order: torch.memory_format, eager: bool) ->
     assert isinstance(adam, EagerAdam if eager else LateAdam)
 
 
-def test_keeping_memory_is_harmless() -> None:
+def test_managing_memory_is_harmless() -> None:
     keep_memory()
+    give_back_gpu_libraries()
     assert torch.ones(64, 2**20).sum() == 64 * 2**20

@@ -414,6 +414,7 @@ def begin_to_write(path: Path, pixels: Values) -> Callable[[], None]:
 
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
+    """Errors of the file system become DataError."""
     try:
         yield
     except OSError as error:

@@ -99,15 +99,7 @@ class Translator:
         raise TypeError(f"expected a PIL image, an array or a tensor, got {type(picture).__name__}")
 
     def read(self, *paths: Path) -> Tensor:
-        """The file of each source -> (in, H, W), as training presented it.
-
-        Raises DataError for what does not fit the model, or the memory that is free.
-        """
-        self.refuse_too_large(paths[0], images.probe(paths[0]))
-        return self.decode(*paths)
-
-    def decode(self, *paths: Path) -> Tensor:
-        """The same, whatever the size."""
+        """The file of each source -> (in, H, W), as training presented it. Raises DataError for what does not fit."""
         converts = self.model.card.converts
         pictures = []
         for path, source in zip(paths, self.model.sources, strict=True):
@@ -381,7 +373,7 @@ def _batches(
 
     def read(job: Job, facts: images.ImageFacts) -> Tensor:
         translator.refuse_too_large(job.input, facts)
-        return translator.decode(job.input, *job.more)
+        return translator.read(job.input, *job.more)
 
     for job, reading in _ahead(jobs, read, pool, batch_size):
         try:

@@ -70,20 +70,18 @@ class EagerAdam:
     def _change(self, weights: Tensor, gradients: Iterator[Tensor], rows: int, taps: Taps) -> None:
         """The update of one tensor, part by part."""
         (group,), state, order = self.param_groups, self.state[weights], _memory_order(weights)
-        reached = taps
-        if taps != ALL_TAPS and not self._rests_beside(taps, weights):
-            taps = ALL_TAPS
-        if taps == ALL_TAPS:
+        changing = taps if taps == ALL_TAPS or self._rests_beside(taps, weights) else ALL_TAPS
+        if changing == ALL_TAPS:
             self._resting.pop(weights, None)
         state["step"] += 1
 
         def parts(tensor: Tensor) -> Sequence[Tensor]:
-            of_taps = tensor if taps == ALL_TAPS else tensor[:, :, taps[0], taps[1]]
+            of_taps = tensor if changing == ALL_TAPS else tensor[:, :, changing[0], changing[1]]
             return torch.split(of_taps.permute(order), rows)
 
         tensors = (weights.detach(), state["exp_avg"], state["exp_avg_sq"])
         for gradient, *views in zip(gradients, *map(parts, tensors), strict=True):
-            whole_gradient = whole(gradient, reached) if taps != reached else gradient
+            whole_gradient = gradient if changing == taps else whole(gradient, taps)
             values, mean, square = plain = [view.contiguous() for view in views]
             # The kernel does not compare shapes.
             plain_gradient = whole_gradient.permute(order).contiguous().view(values.shape)
