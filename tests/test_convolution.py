@@ -15,7 +15,8 @@ from pix2pix.model import build_networks
 from pix2pix.networks import patches, set_fast, toom, weights_at_rest
 from pix2pix.networks.convolution import Conv, ConvTranspose
 from pix2pix.networks.gradients import ALL_TAPS, CENTRE, Taps, take_in_parts, whole
-from pix2pix.networks.patches import down, few, up
+from pix2pix.networks.patches import down, up
+from pix2pix.networks.same import few, many
 from pix2pix.networks.toom import Kind, convolved, forget_transform, keep_transform
 from pix2pix.training.adam import EagerAdam, LateAdam, make_adam
 
@@ -31,7 +32,8 @@ def native(x: Tensor, weight: Tensor, kind: Kind) -> Tensor:
 WAYS: dict[str, tuple[Kind, Way]] = {
     "matmul down": ("down", down),
     "matmul up": ("up", up),
-    "matmul same": ("same", few),
+    "matmul same few": ("same", few),
+    "matmul same many": ("same", many),
     **{
         f"toom {kind} {m}": (kind, lambda x, weight, kind=kind, m=m: convolved(x, weight, kind, m))
         for kind in ("same", "down", "up")
@@ -47,8 +49,17 @@ def case(kind: Kind, size: tuple[int, int], dtype: torch.dtype, channels: int = 
     return x, (torch.randn(shape, dtype=dtype) * 0.1).requires_grad_()
 
 
+@pytest.fixture(params=[0, 10**6], ids=["by the library", "by products"])
+def limits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> patches.Limits:
+    """All three sums of a strided layer by the library, or all as matrix products."""
+    same = patches.Limits(request.param, request.param, request.param)
+    monkeypatch.setattr(patches, "limits", lambda dtype: same)
+    return same
+
+
 @pytest.mark.parametrize("size", [(12, 8), (2, 2), (6, 14)])
 @pytest.mark.parametrize("way", WAYS)
+@pytest.mark.usefixtures("limits")
 def test_values_and_gradients_are_the_librarys(way: str, size: tuple[int, int]) -> None:
     """In float64, where another order of summation costs nothing, to ten digits."""
     kind, function = WAYS[way]
@@ -74,7 +85,8 @@ def test_few_channels_are_added_plane_by_plane() -> None:
     torch.testing.assert_close(rounded.double(), native(x, weight, "up"), atol=0.05, rtol=0.02)
 
 
-@pytest.mark.parametrize("way", ["matmul down", "matmul up", "matmul same", "toom same 2", "toom up 3"])
+@pytest.mark.parametrize("way", [way for way in WAYS if way.startswith("matmul")] + ["toom same 2", "toom up 3"])
+@pytest.mark.usefixtures("limits")
 def test_rounding_stays_small_in_float32(way: str) -> None:
     """With as many channels as count: within 1e-5 of the exact values, which are of size 1."""
     kind, function = WAYS[way]
@@ -125,7 +137,8 @@ def test_large_and_small_maps_go_different_ways() -> None:
     set_fast(last, True)
     assert last.way(torch.zeros(1, 64, 64, 64)) == "matmul"
     with torch.autocast("cpu", torch.bfloat16):  # short products are for float32
-        assert same.way(torch.zeros(1, 64, 64, 64)) == "native"
+        assert same.way(torch.zeros(1, 64, 64, 64)) == "matmul"
+        assert transposed.way(torch.zeros(1, 64, 64, 64)) == "native"
 
 
 def test_autocast_reaches_the_fast_ways() -> None:
@@ -189,10 +202,10 @@ def test_eager_adam_is_adam() -> None:
 def test_a_gradient_may_be_taken_in_parts(way: str, smallest: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """The parts are the whole, one after the other; autograd gets none. Between maps of 2x2 and 1x1, of four taps."""
     kind, function = WAYS[way]
-    size = 8 if not smallest else 2 if kind == "down" else 1
+    size = (1 if smallest else 4) * (2 if kind == "down" else 1)
     x, weight = case(kind, (size, size), torch.float64)
     (gradient,) = torch.autograd.grad(function(x, weight).square().sum(), weight)
-    monkeypatch.setattr(patches, "_PART", 2 * weight[0].numel() // (4 if smallest else 1))
+    monkeypatch.setattr(patches, "_PART", 2 * weight[0].numel())
     taken: list[Tensor] = []
     reached: list[Taps] = []
 
@@ -324,6 +337,23 @@ def test_adam_in_any_order_of_memory(order: torch.memory_format, eager: bool) ->
         torch.testing.assert_close(ours.weight, theirs.weight, atol=1e-12, rtol=0)
         state = copy.deepcopy(adam.state_dict())
     assert isinstance(adam, EagerAdam if eager else LateAdam)
+
+
+def test_weights_that_move_in_memory_are_followed() -> None:
+    """Adam sees them as plain memory, which it looks at once; their order and their place may change all the same."""
+    torch.manual_seed(0)
+    ours = nn.Conv2d(16, 300, 4, bias=False)
+    theirs = copy.deepcopy(ours)
+    adam, other = make_adam(ours, Optimizer()), torch.optim.Adam(theirs.parameters(), lr=2e-4, betas=(0.5, 0.999))
+    for order in (torch.contiguous_format, torch.channels_last, torch.channels_last, torch.contiguous_format):
+        ours.to(memory_format=order)
+        ours.weight.data = ours.weight.data.clone()
+        gradient = torch.randn_like(theirs.weight)
+        ours.weight.backward(gradient)
+        theirs.weight.grad = gradient
+        adam.step()
+        other.step()
+        torch.testing.assert_close(ours.weight, theirs.weight, atol=1e-7, rtol=0)
 
 
 def test_managing_memory_is_harmless() -> None:

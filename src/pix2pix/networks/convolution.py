@@ -4,8 +4,8 @@
 called, each picks by the size of its map among three ways:
 
 native   the library's own kernel: good where maps are large and channels many
-matmul   one matrix product of patches and weights (`patches.py`): for small maps, where the library spends its time
-         on laying out 8 to 33 MB of weights anew at every call, and for very few channels
+matmul   matrix products of patches or pixels and weights (`patches.py`, `same.py`), for all or some of a layer's sums:
+         for small maps and for very few channels
 toom     Toom-Cook's algorithm, which needs fewer products (`toom.py`): for large maps in float32
 
 All three ways work on memory in channels_last order, (N, H, W, C): the channels of a pixel are neighbours.
@@ -16,7 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from pix2pix.networks import patches, toom
+from pix2pix.networks import patches, same, toom
 
 Way = Literal["native", "matmul", "toom"]
 UP_TILE = 3
@@ -36,21 +36,24 @@ class Conv(nn.Conv2d):
         if not self.fast:
             return "native"
         if self.stride == (1, 1):
-            if self.out_channels < 8:
-                return "matmul"
-            return "toom" if self.out_channels >= 32 and _computes_float32(x) else "native"
+            if patches.FEW <= self.out_channels < 32:
+                return "native"
+            return "toom" if self.out_channels >= 32 and _computes_float32(x) else "matmul"
         even = x.shape[-2] % 2 == 0 and x.shape[-1] % 2 == 0
-        return "matmul" if even and self.in_channels >= 32 and _area(x) <= 32 * 32 else "native"
+        small = len(x) * _area(x) // 4 <= max(patches.limits(_type(x)))
+        return "matmul" if even and self.in_channels >= 32 and small else "native"
 
     def forward(self, input: Tensor) -> Tensor:
         way = self.way(input)
         if way == "native":
             return super().forward(input)
-        x = _cast(input)
+        x = input.to(_type(input))
         if way == "toom":
             y = toom.convolved(x, self.weight, "same", 2)
+        elif self.stride == (1, 1):
+            y = (same.few if self.out_channels < patches.FEW else same.many)(x, self.weight)
         else:
-            y = patches.few(x, self.weight) if self.stride == (1, 1) else patches.down(x, self.weight)
+            y = patches.down(x, self.weight)
         return y if self.bias is None else y + self.bias.to(y.dtype).view(-1, 1, 1)
 
 
@@ -66,16 +69,15 @@ class ConvTranspose(nn.ConvTranspose2d):
         """How `forward` computes a map of this size, type and device."""
         if not self.fast:
             return "native"
-        exact = _computes_float32(x)
-        if self.out_channels < 8 or _area(x) <= (8 * 8 if exact else 16 * 16):
+        if self.out_channels < patches.FEW or len(x) * _area(x) <= max(patches.limits(_type(x))):
             return "matmul"
-        return "toom" if _area(x) > 16 * 16 and exact else "native"
+        return "toom" if _area(x) > 16 * 16 and _computes_float32(x) else "native"
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         way = self.way(input)
         if way == "native":
             return super().forward(input, output_size)
-        x = _cast(input)
+        x = input.to(_type(input))
         y = patches.up(x, self.weight) if way == "matmul" else toom.convolved(x, self.weight, "up", UP_TILE)
         return y if self.bias is None else y + self.bias.to(y.dtype).view(-1, 1, 1)
 
@@ -93,10 +95,10 @@ def _area(x: Tensor) -> int:
 
 
 def _computes_float32(x: Tensor) -> bool:
-    return x.dtype == torch.float32 and not torch.is_autocast_enabled(x.device.type)
+    return _type(x) == torch.float32
 
 
-def _cast(x: Tensor) -> Tensor:
-    """What autocast does for the library's own convolutions."""
+def _type(x: Tensor) -> torch.dtype:
+    """In which autocast lets the library's own convolutions compute."""
     device = x.device.type
-    return x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype

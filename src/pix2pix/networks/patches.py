@@ -1,17 +1,37 @@
-"""Convolutions as one matrix product: of patches, (N·H/2·W/2, 4·4·C), or of pixels, and of weights."""
+"""Convolutions of stride 2 as one matrix product: of patches, (N·H/2·W/2, 4·4·C), and of weights.
+
+A layer has three sums: forward, the gradient of its input, the gradient of its weights. Each is a matrix product on
+small maps, where the library spends its time on laying out 8 to 33 MB of weights anew, and the library's on large ones.
+"""
 
 import math
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn.grad import conv2d_weight
 
-from pix2pix.networks.gradients import ALL_TAPS, CENTRE, taker_of, weight_learns, whole
+from pix2pix.networks.gradients import ALL_TAPS, CENTRE, Taps, taker_of, weight_learns, whole
 
 _PART = 2**20  # numbers of a gradient that exist at once where it is given in parts: 4 MB, which a cache holds
+FEW = 8
+"""Fewer channels than these are no work for the library, whatever the size of the map."""
+
+
+class Limits(NamedTuple):
+    """Pixels of the smaller map, of all pictures, up to which a matrix product is quicker than the library."""
+
+    sums: int  # of patches: forward, or back through a transposed convolution
+    spreads: int  # the adjoint
+    weights: int  # the gradient of the weights
+
+
+def limits(dtype: torch.dtype) -> Limits:
+    """As measured on two cores of a processor with bf16 arithmetic."""
+    return Limits(256, 128, 512) if dtype == torch.bfloat16 else Limits(64, 16, 64)
 
 
 def down(x: Tensor, weight: Tensor) -> Tensor:
@@ -29,51 +49,12 @@ def up(x: Tensor, weight: Tensor) -> Tensor:
     return y
 
 
-def few(x: Tensor, weight: Tensor) -> Tensor:
-    """(N, C, H, W) and (O, C, 4, 4) -> (N, O, H-1, W-1): `conv2d` with padding 1, for very few outputs O."""
-    y: Tensor = _Few.apply(x, weight)
-    return y
-
-
-class _Few(torch.autograd.Function):
-    """The convolution of stride 1: each pixel times the 16 taps of every output, then sums over shifted maps."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
-        taps = nhwc(_remembered(ctx, x, weight)).view(-1, x.shape[1])  # (O·4·4, C)
-        (n, _, h, w), o = x.shape, len(weight)
-        products = (nhwc(x).flatten(0, 2) @ taps.t()).view(n, h, w, o, 4, 4)
-        padded = F.pad(products, (0, 0, 0, 0, 0, 0, 1, 1, 1, 1))
-        shifted = (padded[:, a : a + h - 1, b : b + w - 1, :, a, b] for a in range(4) for b in range(4))
-        y = new_map(x, (n, o, h - 1, w - 1))
-        exact = torch.promote_types(x.dtype, torch.float32)
-        nhwc(y).copy_(sum((part.to(exact) for part in shifted), x.new_zeros(())))
-        return y
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        x, weight = ctx.saved_tensors
-        (n, c, h, w), o = x.shape, len(weight)
-        padded = F.pad(nhwc(gradient), (0, 0, 2, 2, 2, 2))
-        shifted = [padded[:, 3 - a : 3 - a + h, 3 - b : 3 - b + w] for a in range(4) for b in range(4)]
-        of_products = torch.stack(shifted, dim=-1).view(-1, o * 16)
-        of_x = of_weight = None
-        if ctx.needs_input_grad[0]:
-            of_x = new_map(x, x.shape)
-            nhwc(of_x).copy_((of_products @ nhwc(weight).view(-1, c)).view(n, h, w, c))
-        if weight_learns(ctx):
-            of_weight = (of_products.t() @ nhwc(x).flatten(0, 2)).view(o, 4, 4, c).permute(0, 3, 1, 2)
-        return of_x, of_weight
-
-
 class _Down(torch.autograd.Function):
     """The convolution of stride 2 as patches times weights; weight (O, C, 4, 4)."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
-        weight = _remembered(ctx, x, weight)
-        return _sum_of_patches(x, weight)
+        return _sum_of_patches(x, remembered(ctx, x, weight, _taps_seen(x.shape[-2:])))
 
     @staticmethod
     @once_differentiable
@@ -88,8 +69,8 @@ class _Up(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
-        weight = _remembered(ctx, x, weight)
-        return _spread_patches(x, weight)
+        height, width = x.shape[-2:]
+        return _spread_patches(x, remembered(ctx, x, weight, _taps_seen((2 * height, 2 * width))))
 
     @staticmethod
     @once_differentiable
@@ -99,19 +80,21 @@ class _Up(torch.autograd.Function):
         return of_x, _taught(ctx.learner, x, gradient) if weight_learns(ctx) else None
 
 
-def _remembered(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+def remembered(ctx: Any, x: Tensor, weight: Tensor, taps: Taps = ALL_TAPS) -> Tensor:
     """The weights as they are computed with; and, for the backward pass, whose gradient it is."""
-    used = weight.to(x.dtype)
+    used = nhwc(weight)[:, taps[0], taps[1]].to(x.dtype).permute(0, 3, 1, 2)
     ctx.learner = weight
     ctx.save_for_backward(x, used)
     return used
 
 
 def _sum_of_patches(x: Tensor, weight: Tensor) -> Tensor:
-    """(N, C, H, W) and (O, C, 4, 4) -> (N, O, H/2, W/2): each output is a patch times the weights."""
+    """(N, C, H, W) and (O, C, 4, 4), or the taps that are seen, -> (N, O, H/2, W/2): patches times the weights."""
     n, _, height, width = x.shape
+    if (height, width) != (2, 2) and n * height * width // 4 > limits(x.dtype).sums:
+        return F.conv2d(x, weight, stride=2, padding=1)
     y = new_map(x, (n, weight.shape[0], height // 2, width // 2))
-    rows, patches, pixels = _rows(weight, x.shape), _patches(x), nhwc(y).flatten(0, 2)
+    rows, patches, pixels = nhwc(weight).flatten(1), _patches(x), nhwc(y).flatten(0, 2)
     if x.dtype == torch.bfloat16 or len(rows) < len(patches):
         torch.mm(patches, rows.t(), out=pixels)
     else:  # in fp32 a matrix multiply lays the second factor out anew, so that is the smaller one
@@ -120,22 +103,29 @@ def _sum_of_patches(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def _spread_patches(x: Tensor, weight: Tensor) -> Tensor:
-    """(N, O, h, w) and (O, C, 4, 4) -> (N, C, 2h, 2w): each input adds a patch, its value times the weights."""
+    """(N, O, h, w) and (O, C, 4, 4), or the taps that are seen, -> (N, C, 2h, 2w): each input adds a patch.
+
+    Few channels come plane by plane, since what follows, a bias or a tanh, goes through long rows faster.
+    """
     n, _, h, w = x.shape
     c = weight.shape[1]
-    if c < 8 and x.dtype == torch.bfloat16:
-        return _spread_planes(x, weight)
-    y = new_map(x, (n, c, 2 * h, 2 * w))
-    patches = nhwc(x).flatten(0, 2) @ _rows(weight, y.shape)
-    if _is_smallest(y.shape):
-        nhwc(y).copy_(patches.view(n, 2, 2, c))
+    if (h, w) != (1, 1):
+        if c < FEW and x.dtype == torch.bfloat16:
+            return _spread_planes(x, weight)
+        if c >= FEW and n * h * w > limits(x.dtype).spreads:
+            return F.conv_transpose2d(x, weight, stride=2, padding=1)
+    y = new_map(x, (n, c, 2 * h, 2 * w)) if c >= FEW else x.new_empty(n, c, 2 * h, 2 * w)
+    pixels = y.permute(0, 2, 3, 1)
+    patches = nhwc(x).flatten(0, 2) @ nhwc(weight).flatten(1)
+    if (h, w) == (1, 1):
+        pixels.copy_(patches.view(n, 2, 2, c))
         return y
     patches = patches.view(n, h, w, 4, 4, c).transpose(2, 3)
     padded = x.new_zeros(n, h + 1, 2, w + 1, 2, c)
     for a in (0, 1):
         for b in (0, 1):  # patches lie two pixels apart, so that quarters of them do not overlap
             padded[:, a : a + h, :, b : b + w] += patches[:, :, 2 * a : 2 * a + 2, :, 2 * b : 2 * b + 2]
-    nhwc(y).copy_(padded.view(n, 2 * h + 2, 2 * w + 2, c)[:, 1:-1, 1:-1])
+    pixels.copy_(padded.view(n, 2 * h + 2, 2 * w + 2, c)[:, 1:-1, 1:-1])
     return y
 
 
@@ -148,17 +138,19 @@ def _spread_planes(x: Tensor, weight: Tensor) -> Tensor:
     for a in (0, 1):
         for b in (0, 1):
             padded[..., a : a + h, b : b + w] += patches[a, :, b]
-    y = new_map(x, (n, c, 2 * h, 2 * w))
-    whole = padded.permute(3, 4, 0, 5, 1, 2).reshape(n, 2 * h + 2, 2 * w + 2, c)
-    nhwc(y).copy_(whole[:, 1:-1, 1:-1])
-    return y
+    planes = padded.permute(3, 2, 4, 0, 5, 1).reshape(n, c, 2 * h + 2, 2 * w + 2)
+    return planes[:, :, 1:-1, 1:-1].contiguous()
 
 
 def _taught(weight: Tensor, small: Tensor, large: Tensor) -> Tensor | None:
     """(N, O, h, w) and (N, C, 2h, 2w) -> the gradient (O, C, 4, 4); None where the weight has taken it in parts."""
-    taps = CENTRE if _is_smallest(large.shape) else ALL_TAPS
+    n, _, h, w = small.shape
+    taps = _taps_seen(large.shape[-2:])
+    if taps == ALL_TAPS and n * h * w > limits(small.dtype).weights:
+        of_weight: Tensor = conv2d_weight(large, weight.shape, small, stride=2, padding=1)  # type: ignore[no-untyped-call]
+        return of_weight.to(weight.dtype)
     if (take := taker_of(weight)) is not None:
-        rows = max(1, _PART // (large.shape[1] * (4 if taps == CENTRE else 16)))
+        rows = max(1, _PART // (16 * large.shape[1]))
         take((part.to(weight.dtype) for part in _of_weight(small, large, rows)), rows, taps)
         return None
     (gradient,) = _of_weight(small, large, len(weight))
@@ -179,15 +171,9 @@ def _of_weight(small: Tensor, large: Tensor, rows: int) -> Iterator[Tensor]:
         yield (some * patches if one else some @ patches).view(-1, side, side, c).permute(0, 3, 1, 2)
 
 
-def _rows(weight: Tensor, large: torch.Size) -> Tensor:
-    """(O, C, 4, 4) and the shape of the larger map -> (O, taps·C), as in `_patches`."""
-    taps = nhwc(weight)
-    return (taps[:, 1:3, 1:3] if _is_smallest(large) else taps).flatten(1)
-
-
 def _patches(x: Tensor) -> Tensor:
     """(N, C, H, W) -> (N·H/2·W/2, taps·C), around every second pixel, zeros beyond the edge."""
-    if _is_smallest(x.shape):
+    if x.shape[-2:] == (2, 2):
         return nhwc(x).flatten(1)
     padded = F.pad(nhwc(x), (0, 0, 1, 1, 1, 1))
     n, height, width, c = padded.shape
@@ -197,9 +183,9 @@ def _patches(x: Tensor) -> Tensor:
     return patches.reshape(n * h * w, 16 * c)
 
 
-def _is_smallest(large: torch.Size) -> bool:
-    """Whether the larger map is 2x2: the only patch is the map and a rim of padding, which 12 of the 16 taps see."""
-    return large[-2:] == (2, 2)
+def _taps_seen(large: Sequence[int]) -> Taps:
+    """Of a larger map that is 2x2 the only patch is the map and a rim of padding, which 12 of the 16 taps see."""
+    return CENTRE if tuple(large) == (2, 2) else ALL_TAPS
 
 
 def nhwc(x: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """A network in, its Adam out: the paper's optimiser, which need not hold all gradients at once."""
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -42,6 +42,7 @@ class EagerAdam:
         ]
         self.state: dict[Tensor, dict[str, Tensor]] = {}
         self._resting: dict[Tensor, Taps] = {}  # the only taps of a weight that have ever had a gradient
+        self._seen: dict[Tensor, _Plain] = {}
         for weights in network.parameters():
             self.state[weights] = _begun(weights)
             if weights.numel() < _SMALL:
@@ -58,7 +59,7 @@ class EagerAdam:
     def step(self) -> None:
         """Change the small tensors together; the backward pass has done the others."""
         (group,) = self.param_groups
-        _update_all([weights for weights in group["params"] if weights.grad is not None], self.state, group)
+        _update_all([self._plain(weights) for weights in group["params"] if weights.grad is not None], group)
         self.zero_grad()
 
     def _change_whole(self, weights: Tensor) -> None:
@@ -69,26 +70,30 @@ class EagerAdam:
 
     def _change(self, weights: Tensor, gradients: Iterator[Tensor], rows: int, taps: Taps) -> None:
         """The update of one tensor, part by part."""
-        (group,), state, order = self.param_groups, self.state[weights], _memory_order(weights)
+        (group,), plain = self.param_groups, self._plain(weights)
         changing = taps if taps == ALL_TAPS or self._rests_beside(taps, weights) else ALL_TAPS
         if changing == ALL_TAPS:
             self._resting.pop(weights, None)
-        state["step"] += 1
-
-        def parts(tensor: Tensor) -> Sequence[Tensor]:
-            of_taps = tensor if changing == ALL_TAPS else tensor[:, :, changing[0], changing[1]]
-            return torch.split(of_taps.permute(order), rows)
-
-        tensors = (weights.detach(), state["exp_avg"], state["exp_avg_sq"])
-        for gradient, *views in zip(gradients, *map(parts, tensors), strict=True):
+        plain.step.add_(1)
+        parts = (torch.split(tensor, rows) for tensor in plain.tensors(changing))
+        for gradient, *views in zip(gradients, *parts, strict=True):
             whole_gradient = gradient if changing == taps else whole(gradient, taps)
-            values, mean, square = plain = [view.contiguous() for view in views]
+            values, mean, square = changed = [view.contiguous() for view in views]
             # The kernel does not compare shapes.
-            plain_gradient = whole_gradient.permute(order).contiguous().view(values.shape)
-            _update([values], [plain_gradient], [mean], [square], [state["step"]], group)
-            for view, changed in zip(views, plain, strict=True):
-                if view is not changed:
-                    view.copy_(changed)
+            plain_gradient = whole_gradient.permute(plain.order).contiguous().view(values.shape)
+            _update([values], [plain_gradient], [mean], [square], [plain.step], group)
+            for view, new in zip(views, changed, strict=True):
+                if view is not new:
+                    view.copy_(new)
+
+    def _plain(self, weights: Tensor) -> "_Plain":
+        """A tensor and its state as plain memory; looked at anew where it has moved, and its moments go along."""
+        plain, state = self._seen.get(weights), self.state[weights]
+        if plain is None or plain.place != (weights.data_ptr(), weights.stride()):
+            if state["exp_avg"].stride() != weights.stride():
+                state |= {name: torch.empty_like(weights).copy_(state[name]) for name in ("exp_avg", "exp_avg_sq")}
+            plain = self._seen[weights] = _Plain(weights, state)
+        return plain
 
     def _rests_beside(self, taps: Taps, weights: Tensor) -> bool:
         """Whether a gradient of 0 everywhere but at these taps changes nothing there: all moments are 0 as well."""
@@ -132,7 +137,7 @@ class LateAdam(Adam):
             changing = [weights for weights in group["params"] if weights.grad is not None]
             for weights in changing:
                 self.state[weights] = self.state[weights] or _begun(weights)
-            _update_all(changing, self.state, group)
+            _update_all([_Plain(weights, self.state[weights]) for weights in changing], group)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a `state_dict`, this one's or `EagerAdam`'s."""
@@ -144,27 +149,36 @@ class LateAdam(Adam):
             self.state[weights] = own
 
 
-def _update_all(changing: list[Tensor], state: Mapping[Tensor, Mapping[str, Tensor]], group: dict[str, Any]) -> None:
+class _Plain:
+    """A tensor with its moments and its count of updates, its axes as they follow each other in its memory.
+
+    The fused kernel goes through plain memory. In channels_last order it would copy tensors first, which takes three
+    times as long as the update; a gradient in another order than the weights it would take for one in theirs.
+    """
+
+    def __init__(self, weights: Tensor, state: Mapping[str, Tensor]) -> None:
+        self.weights, self.place = weights, (weights.data_ptr(), weights.stride())
+        self.order = _longest_first(weights.stride())
+        self.whole = [one.detach() for one in (weights, state["exp_avg"], state["exp_avg_sq"])]
+        self.values, self.mean, self.square = (one.permute(self.order) for one in self.whole)
+        self.step = state["step"]
+
+    def tensors(self, taps: Taps) -> list[Tensor]:
+        """Values, means and squares, of some taps of a kernel or of all."""
+        if taps == ALL_TAPS:
+            return [self.values, self.mean, self.square]
+        return [one[:, :, taps[0], taps[1]].permute(self.order) for one in self.whole]
+
+
+def _update_all(changing: Sequence[_Plain], group: dict[str, Any]) -> None:
     """One fused update of whole tensors, which have their gradients."""
     if not changing:
         return
-    orders, own = [_memory_order(weights) for weights in changing], [state[weights] for weights in changing]
-
-    def plain(tensors: Iterable[Tensor]) -> list[Tensor]:
-        return [tensor.permute(order) for tensor, order in zip(tensors, orders, strict=True)]
-
-    gradients = plain(weights.grad for weights in changing if weights.grad is not None)
-    means, squares = (plain(one[name] for one in own) for name in ("exp_avg", "exp_avg_sq"))
-    for one in own:
-        one["step"] += 1
-    _update(
-        plain(weights.detach() for weights in changing),
-        [gradient.contiguous() for gradient in gradients],
-        means,
-        squares,
-        [one["step"] for one in own],
-        group,
-    )
+    gradients = [one.weights.grad.permute(one.order).contiguous() for one in changing if one.weights.grad is not None]
+    for one in changing:
+        one.step.add_(1)
+    values, means, squares = zip(*(one.tensors(ALL_TAPS) for one in changing), strict=True)
+    _update(list(values), gradients, list(means), list(squares), [one.step for one in changing], group)
 
 
 def _update(
@@ -193,15 +207,6 @@ def _update(
             eps=group["eps"],
             maximize=False,
         )
-
-
-def _memory_order(weights: Tensor) -> tuple[int, ...]:
-    """Axes as they follow each other in the weights' memory, by which all that belongs to them is seen as plain memory.
-
-    The fused kernel goes through plain memory. In channels_last order it would copy tensors first, which takes three
-    times as long as the update; a gradient in another order than the weights it would take for one in theirs.
-    """
-    return _longest_first(weights.stride())
 
 
 @functools.cache
