@@ -65,7 +65,8 @@ def _steps_of(batch: int, conditions: Conditions) -> Iterator[Row]:
         for name, (precision, order) in ours.items():
             contend(name, "ours", precision, order)
         tasks |= {name: probe.work for name, probe in probed.items()}
-        timings = interleaved(tasks, conditions.rounds(9 if batch == 1 else 5), conditions.tick, in_a_row=2)
+        rounds, in_a_row = (9, 3) if batch == 1 else (5, 2)  # about as many pictures in a turn of either
+        timings = interleaved(tasks, conditions.rounds(rounds), conditions.tick, in_a_row=in_a_row)
     limits = limits_of(probed, {name: timings[name].median for name in probed})
 
     for name, reference, words, targets in COMPARED:
