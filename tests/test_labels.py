@@ -15,7 +15,7 @@ from pix2pix.data.labels import Labels, labels_of
 from pix2pix.data.loading import make_dataset
 from pix2pix.data.pair import ImageRef, Pair
 from pix2pix.errors import ConfigError, DataError
-from pix2pix.inference.translate import Translator
+from pix2pix.inference.translator import Translator
 
 COLOURS = np.array([[0, 0, 0], [0, 0, 170], [255, 85, 0]], np.uint8)
 NAMES = ("#000000", "#0000aa", "#ff5500")

@@ -16,7 +16,8 @@ from pix2pix.data.loading import PairDataset, make_dataset, make_loader
 from pix2pix.data.pairs import find_pairs
 from pix2pix.errors import ConfigError, DataError, Interrupted
 from pix2pix.evaluation.evaluate import evaluate
-from pix2pix.inference.translate import Translator, translate_files
+from pix2pix.inference.translate import translate_files
+from pix2pix.inference.translator import Translator
 from pix2pix.presets import chosen_settings
 from pix2pix.training.train import train_with
 

@@ -20,7 +20,7 @@ from pix2pix.data.loading import PairDataset, make_dataset
 from pix2pix.data.pair import Pair
 from pix2pix.data.pairs import find_pairs
 from pix2pix.errors import ConfigError, DataError, ModelError
-from pix2pix.inference.translate import Translator
+from pix2pix.inference.translator import Translator
 from pix2pix.model import load_model
 
 TINY = ["--image-size", "32", "--base-channels", "4", "--generator.depth", "3", "--discriminator.patch-size", "16",

@@ -23,8 +23,10 @@ from pix2pix.data.pairs import find_pairs
 from pix2pix.data.reflection import reflected
 from pix2pix.errors import ConfigError, DataError, ModelError
 from pix2pix.inference import translate as translate_module
+from pix2pix.inference import translator as translator_module
 from pix2pix.inference.jobs import Shard
-from pix2pix.inference.translate import Translator, translate_files
+from pix2pix.inference.translate import translate_files
+from pix2pix.inference.translator import Translator
 from pix2pix.model import Model, build_networks, load_model, make_card
 from pix2pix.networks import set_norm_statistics
 
@@ -368,8 +370,8 @@ def test_large_pictures_go_alone_and_too_large_ones_are_refused(
     for number, side in enumerate((20, 20, 30, 30, 90)):
         images.write(tmp_path / f"in/{number}.png", np.full((side, side, 3), 9 * number, np.uint8))
     monkeypatch.setattr(translate_module, "LARGE", 1000)
-    monkeypatch.setattr(translate_module, "LITTLE", 0)
-    monkeypatch.setattr(translate_module, "free_memory", lambda: translator.needed_memory((60, 60)))
+    monkeypatch.setattr(translator_module, "LITTLE", 0)
+    monkeypatch.setattr(translator_module, "free_memory", lambda: translator.needed_memory((60, 60)))
     together: list[int] = []
     original = Translator.translate
     monkeypatch.setattr(Translator, "translate", lambda self, x: together.append(len(x)) or original(self, x))

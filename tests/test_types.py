@@ -23,7 +23,7 @@ from pix2pix.data.deep import TYPES
 from pix2pix.data.pair import ImageRef, Pair
 from pix2pix.data.ranges import Values, type_bounds, values_of
 from pix2pix.errors import ConfigError, DataError
-from pix2pix.inference.translate import Translator
+from pix2pix.inference.translator import Translator
 
 INTEGERS = [name for name in TYPES if name != "float32"]
 

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from pix2pix.demo import demo
     from pix2pix.evaluation.compare import Comparison, compare
     from pix2pix.evaluation.evaluate import Evaluation, evaluate
-    from pix2pix.inference.translate import Translator, translate
+    from pix2pix.inference.translate import translate
+    from pix2pix.inference.translator import Translator
     from pix2pix.training.train import Run, train
 
 _HOMES = {
@@ -21,7 +22,7 @@ _HOMES = {
     "Comparison": "pix2pix.evaluation.compare",
     "Evaluation": "pix2pix.evaluation.evaluate",
     "Run": "pix2pix.training.train",
-    "Translator": "pix2pix.inference.translate",
+    "Translator": "pix2pix.inference.translator",
     "compare": "pix2pix.evaluation.compare",
     "demo": "pix2pix.demo",
     "evaluate": "pix2pix.evaluation.evaluate",

@@ -11,7 +11,7 @@ from pix2pix.bench.conditions import Conditions
 from pix2pix.bench.reference import ReferenceUNet, copy_weights
 from pix2pix.config import Config, resolved_depth
 from pix2pix.inference.engine import Precision
-from pix2pix.inference.translate import Translator
+from pix2pix.inference.translator import Translator
 from pix2pix.model import Model, build_networks, choose_statistics, make_card
 from pix2pix.networks.blocks import Statistics
 from pix2pix.training.display import Display

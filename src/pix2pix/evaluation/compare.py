@@ -24,7 +24,7 @@ from pix2pix.evaluation.metrics import HIGHER_IS_BETTER
 from pix2pix.evaluation.records import COLUMNS, OF_THE_SET, Measured, Record, read_run
 from pix2pix.evaluation.report import best_epoch, render
 from pix2pix.files import write_text
-from pix2pix.inference.translate import Translator
+from pix2pix.inference.translator import Translator
 from pix2pix.machine import choose_device
 from pix2pix.model import load_model
 

@@ -31,7 +31,7 @@ from pix2pix.evaluation.metrics import METRICS, OWN_UNITS, ImageScore, image_met
 from pix2pix.evaluation.report import Example, write_evaluation_report, write_run_report
 from pix2pix.evaluation.segmenter import LabelScore, find_palette, get_segmenter, parse_palette
 from pix2pix.files import write_text
-from pix2pix.inference.translate import Translator
+from pix2pix.inference.translator import Translator
 from pix2pix.machine import choose_device
 from pix2pix.model import Card, Model, load_model, locate
 
