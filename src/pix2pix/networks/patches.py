@@ -1,4 +1,4 @@
-"""Convolutions of stride 2 as one matrix product: of patches, (N·H/2·W/2, 4·4·C), and of weights.
+"""Convolutions of stride 2 as matrix products: of patches, (N·H/2·W/2, 4·4·C), and of weights.
 
 A layer has three sums: forward, the gradient of its input, the gradient of its weights. Each is a matrix product on
 small maps, where the library spends its time on laying out 8 to 33 MB of weights anew, and the library's on large ones.
@@ -18,7 +18,7 @@ from pix2pix.networks.gradients import ALL_TAPS, CENTRE, Taps, taker_of, weight_
 
 _PART = 2**20  # numbers of a gradient that exist at once where it is given in parts: 4 MB, which a cache holds
 FEW = 8
-"""Fewer channels than these are no work for the library, whatever the size of the map."""
+"""Fewer outputs than these are no work for the library, whatever the size of the map."""
 
 
 class Limits(NamedTuple):
@@ -30,7 +30,7 @@ class Limits(NamedTuple):
 
 
 def limits(dtype: torch.dtype) -> Limits:
-    """As measured on two cores of a processor with bf16 arithmetic."""
+    """As measured on two Zen 4 cores; docs/log.md has the figures."""
     return Limits(256, 128, 512) if dtype == torch.bfloat16 else Limits(64, 16, 64)
 
 
