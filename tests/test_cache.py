@@ -13,7 +13,7 @@ import pytest
 from pix2pix.config import Augment, Data
 from pix2pix.data import cache, findings, images
 from pix2pix.data.cache import HEADER, DiskCache, Entry, choose_cache, open_cache
-from pix2pix.data.loading import PairDataset, make_dataset
+from pix2pix.data.dataset import PairDataset, make_dataset
 from pix2pix.data.pair import Pair
 from pix2pix.data.pairs import find_pairs
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pix2pix.data.loading import Batch
+from pix2pix.data.dataset import Batch
 from pix2pix.evaluation.evaluate import evaluate
 from pix2pix.evaluation.health import Health, chosen, examine, gradient_energy, radial_spectrum, thumbnails
 

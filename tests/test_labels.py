@@ -11,8 +11,8 @@ from pix2pix.cli import main
 from pix2pix.config import Data, make_config
 from pix2pix.data import images
 from pix2pix.data.augment import nearest
+from pix2pix.data.dataset import make_dataset
 from pix2pix.data.labels import Labels, labels_of
-from pix2pix.data.loading import make_dataset
 from pix2pix.data.pair import ImageRef, Pair
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.inference.translator import Translator

@@ -19,10 +19,12 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional
 
 from pix2pix.config import Augment, Data
+from pix2pix.data import dataset as dataset_module
 from pix2pix.data import images, loading
 from pix2pix.data.augment import augmented, draw, resized
 from pix2pix.data.cache import DiskCache, MemoryCache
-from pix2pix.data.loading import Batch, EpochSampler, PairDataset, PairLoader, make_dataset, make_loader
+from pix2pix.data.dataset import Batch, PairDataset, make_dataset
+from pix2pix.data.loading import EpochSampler, PairLoader, make_loader
 from pix2pix.data.pair import Pair
 from pix2pix.data.pairs import find_pairs
 from pix2pix.errors import DataError
@@ -190,7 +192,7 @@ def test_a_batch_is_what_it_is_made_of(pairs: tuple[Pair, ...]) -> None:
     """To the bit, the plain way: six channels at once, one pair after the other."""
     for batch in loader(dataset(pairs, augment=Augment())).epoch(2):
         for source, target, index in zip(batch.source, batch.target, batch.index.tolist(), strict=True):
-            stacked = torch.cat([images.planes(side) for side in loading.read_pair(pairs[index])])
+            stacked = torch.cat([images.planes(side) for side in dataset_module.read_pair(pairs[index])])
             stacked = functional.resize(stacked, list(LOAD_SIZE), antialias=True)
             drawn = draw(np.random.default_rng([3, 2, index]), LOAD_SIZE, SIZE, Augment(flip=True))
             crop = stacked[:, drawn.top : drawn.top + SIZE[0], drawn.left : drawn.left + SIZE[1]]
@@ -233,13 +235,13 @@ def test_validation_is_the_files_in_order(pairs: tuple[Pair, ...]) -> None:
 
 def test_the_cache_decodes_once(pairs: tuple[Pair, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
-    original = loading.read_pair
+    original = dataset_module.read_pair
 
     def counted(pair: Pair, **alpha: object) -> object:
         read.append(pair.name)
         return original(pair, **alpha)
 
-    monkeypatch.setattr(loading, "read_pair", counted)
+    monkeypatch.setattr(dataset_module, "read_pair", counted)
     batches = loader(dataset(pairs, augment=Augment(), cache="memory"))
     for epoch in range(3):
         list(batches.epoch(epoch))
@@ -267,7 +269,8 @@ def test_workers_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
 SIGNALLED = """
 import signal, sys, time
 from pix2pix.config import Augment, Data
-from pix2pix.data.loading import make_dataset, make_loader
+from pix2pix.data.dataset import make_dataset
+from pix2pix.data.loading import make_loader
 from pix2pix.data.pairs import find_pairs
 
 seen = []

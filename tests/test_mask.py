@@ -12,7 +12,7 @@ from torch import nn
 from pix2pix.cli import main
 from pix2pix.config import Augment, Data, Loss, make_config
 from pix2pix.data import images
-from pix2pix.data.loading import Batch, make_dataset
+from pix2pix.data.dataset import Batch, make_dataset
 from pix2pix.data.pair import ImageRef, Pair
 from pix2pix.data.ranges import values_of
 from pix2pix.errors import DataError

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from pix2pix.config import Config, Data
 from pix2pix.data import images
+from pix2pix.data.dataset import make_dataset
 from pix2pix.data.images import Pixels
-from pix2pix.data.loading import make_dataset
 from pix2pix.data.pairs import find_pairs
 from pix2pix.data.preview import preview
 from pix2pix.data.sheets import GAP, title_height

@@ -12,7 +12,8 @@ from test_training import NO_STOP, rows, same, state, stop_after, trainer
 
 from pix2pix.config import Augment, Data, make_config, merged
 from pix2pix.data import images
-from pix2pix.data.loading import PairDataset, make_dataset, make_loader
+from pix2pix.data.dataset import PairDataset, make_dataset
+from pix2pix.data.loading import make_loader
 from pix2pix.data.pairs import find_pairs
 from pix2pix.errors import ConfigError, DataError, Interrupted
 from pix2pix.evaluation.evaluate import evaluate

@@ -16,7 +16,7 @@ from pix2pix.cli import main
 from pix2pix.config import Augment, Data, make_config
 from pix2pix.data import findings, images
 from pix2pix.data.check import check
-from pix2pix.data.loading import PairDataset, make_dataset
+from pix2pix.data.dataset import PairDataset, make_dataset
 from pix2pix.data.pair import Pair
 from pix2pix.data.pairs import find_pairs
 from pix2pix.errors import ConfigError, DataError, ModelError

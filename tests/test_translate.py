@@ -18,7 +18,7 @@ from torchvision.transforms.v2 import functional
 
 from pix2pix.config import make_config
 from pix2pix.data import images
-from pix2pix.data.loading import make_dataset
+from pix2pix.data.dataset import make_dataset
 from pix2pix.data.pairs import find_pairs
 from pix2pix.data.reflection import reflected
 from pix2pix.errors import ConfigError, DataError, ModelError

@@ -13,8 +13,8 @@ from torch import Tensor
 from pix2pix.bench.measure import Tick
 from pix2pix.config import Config, Data, UpdateOrder
 from pix2pix.data import images
+from pix2pix.data.dataset import read_pair
 from pix2pix.data.facades import facade
-from pix2pix.data.loading import read_pair
 from pix2pix.data.pair import Pair
 from pix2pix.data.pairs import find_pairs
 from pix2pix.errors import DataError

@@ -8,7 +8,7 @@ from pix2pix.bench.conditions import Conditions
 from pix2pix.bench.measure import faster, interleaved
 from pix2pix.bench.reference import ReferencePairs
 from pix2pix.bench.rows import Row
-from pix2pix.data.loading import PairDataset, make_dataset
+from pix2pix.data.dataset import PairDataset, make_dataset
 from pix2pix.data.pairs import find_pairs
 
 MUST, AIM = 20.0, 30.0

@@ -9,7 +9,7 @@ import numpy as np
 
 from pix2pix.config import Config, Data
 from pix2pix.data import images
-from pix2pix.data.loading import make_dataset, read_pair
+from pix2pix.data.dataset import make_dataset, read_pair
 from pix2pix.data.pair import Pair
 from pix2pix.data.pairs import PairSet, find_pairs
 from pix2pix.data.sheets import Pixels, fitted, sheet, source_titles

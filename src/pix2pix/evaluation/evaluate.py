@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from pix2pix.config import SMALLEST_SIDE, Data, Native, explain, smallest_discriminated
 from pix2pix.data import images
 from pix2pix.data.check import check
-from pix2pix.data.loading import Batch, PairDataset, make_dataset, make_loader
+from pix2pix.data.dataset import Batch, PairDataset, make_dataset
+from pix2pix.data.loading import make_loader
 from pix2pix.data.manifest import MANIFEST
 from pix2pix.data.pair import Pair
 from pix2pix.data.pairs import PairSet, describe_unmatched, find_pairs

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pix2pix.data.dataset import Batch
 from pix2pix.data.images import picture
-from pix2pix.data.loading import Batch
 from pix2pix.data.sheets import Pixels
 
 LOOKED_AT = 64  # images of the split, evenly spread

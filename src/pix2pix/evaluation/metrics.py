@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pix2pix.config import Loss
-from pix2pix.data.loading import Batch
+from pix2pix.data.dataset import Batch
 from pix2pix.evaluation.similarity import ssim_map
 from pix2pix.losses import adversarial_term, discriminator_accuracy, discriminator_terms
 

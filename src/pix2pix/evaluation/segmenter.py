@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pix2pix.config import Generator
-from pix2pix.data.loading import PairDataset, read_pair
+from pix2pix.data.dataset import PairDataset, read_pair
 from pix2pix.data.pair import Pair
 from pix2pix.data.sheets import Pixels
 from pix2pix.errors import ConfigError, DataError

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pix2pix.config import Config, Data, make_config, merged
 from pix2pix.data.check import CheckReport, check
-from pix2pix.data.loading import make_dataset
+from pix2pix.data.dataset import make_dataset
 from pix2pix.data.pairs import find_pairs
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.evaluation.report import duration

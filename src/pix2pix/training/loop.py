@@ -21,7 +21,8 @@ from torch import Tensor
 
 from pix2pix.config import Config, Optimizer
 from pix2pix.data import images
-from pix2pix.data.loading import Batch, PairLoader, make_dataset, make_loader
+from pix2pix.data.dataset import Batch, make_dataset
+from pix2pix.data.loading import PairLoader, make_loader
 from pix2pix.data.pair import Pair
 from pix2pix.data.sheets import fitted, sheet, source_titles
 from pix2pix.errors import ConfigError, Interrupted, RunError

@@ -11,8 +11,9 @@ import torch
 from pix2pix.config import SMALLEST_SIDE, Augment, Config, Data, Training, resolved_depth, smallest_discriminated
 from pix2pix.data import images
 from pix2pix.data.check import CheckReport
+from pix2pix.data.dataset import native_sizes
 from pix2pix.data.labels import Labels
-from pix2pix.data.loading import native_sizes, part_of
+from pix2pix.data.loading import part_of
 from pix2pix.data.ranges import Side, Values, values_of
 from pix2pix.data.sources import known_sources, settled, values_of_sources
 from pix2pix.errors import ConfigError, DataError

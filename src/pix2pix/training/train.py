@@ -13,7 +13,7 @@ import torch
 
 from pix2pix.config import Config, placed
 from pix2pix.data.check import Problem, check, visible
-from pix2pix.data.loading import planned_cache
+from pix2pix.data.dataset import planned_cache
 from pix2pix.data.pair import Pair
 from pix2pix.data.pairs import PairSet, describe_unmatched
 from pix2pix.errors import ConfigError, DataError, Interrupted
