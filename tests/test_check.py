@@ -13,7 +13,8 @@ import pytest
 from pix2pix.config import Data
 from pix2pix.data import check as checking
 from pix2pix.data import findings, images, looks
-from pix2pix.data.check import CheckReport, check
+from pix2pix.data.check import check
+from pix2pix.data.check_report import CheckReport
 from pix2pix.errors import DataError
 
 RNG = np.random.default_rng(0)

@@ -255,7 +255,7 @@ def translate(
     precision
         Arithmetic; bf16 is faster where the hardware has it, and errs by about a thousandth of the range.
     """
-    from pix2pix.data.check import visible
+    from pix2pix.data.check_report import visible
     from pix2pix.inference.translate import translate as carry_out
 
     choices: dict[str, Any] = {"batch_size": batch_size, "shard": shard, "dropout": dropout, "seed": seed}

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from pix2pix.config import Config, Data, make_config, merged
-from pix2pix.data.check import CheckReport, check
+from pix2pix.data.check import check
+from pix2pix.data.check_report import CheckReport
 from pix2pix.data.dataset import make_dataset
 from pix2pix.data.pairs import find_pairs
 from pix2pix.errors import ConfigError, DataError

@@ -10,7 +10,7 @@ import torch
 
 from pix2pix.config import SMALLEST_SIDE, Augment, Config, Data, Training, resolved_depth, smallest_discriminated
 from pix2pix.data import images
-from pix2pix.data.check import CheckReport
+from pix2pix.data.check_report import CheckReport
 from pix2pix.data.dataset import native_sizes
 from pix2pix.data.labels import Labels
 from pix2pix.data.loading import part_of

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from pix2pix.config import Config, placed
-from pix2pix.data.check import Problem, check, visible
+from pix2pix.data.check import check
+from pix2pix.data.check_report import Problem, visible
 from pix2pix.data.dataset import planned_cache
 from pix2pix.data.pair import Pair
 from pix2pix.data.pairs import PairSet, describe_unmatched
