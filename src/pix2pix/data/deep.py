@@ -158,9 +158,11 @@ def _look_tiff(path: Path, file: BinaryIO) -> Deep | None:
         raise DeepFileError(f"has pages of several sizes or types ({sizes}), expected one image: save them apart")
     if dtype is None or "Y" not in axes or "X" not in axes:
         raise DeepFileError(f"has the axes {axes} {shape}, expected pages of one size: save it plainly")
+    y, x = axes.index("Y"), axes.index("X")
+    if 0 in shape:
+        raise DeepFileError(f"says that it is {shape[y]}x{shape[x]} (HxW), which holds no pixels: replace it")
     if missing:
         raise DeepFileError("has pixels for only a part of its size: replace it")
-    y, x = axes.index("Y"), axes.index("X")
     whole = (shape[y], shape[x], math.prod(shape) // (shape[y] * shape[x]))
     white_is_zero = photometric == PHOTOMETRIC.MINISWHITE
 
@@ -178,12 +180,14 @@ def _look_tiff(path: Path, file: BinaryIO) -> Deep | None:
 
 def _has_gaps(page: Any, like: Any, size: int) -> bool:
     """Whether a page, of the kind of page `like`, has less than all of its pixels, or places them past the end of its
-    file.
+    file. Raises ValueError for samples of several depths.
     """
-    offsets, counts = page.dataoffsets, page.databytecounts
+    offsets, counts, bits = page.dataoffsets, page.databytecounts, like.bitspersample
+    if not isinstance(bits, int):
+        raise ValueError(f"samples of {bits} bits")
     if len(offsets) < math.prod(like.chunked) or len(counts) < len(offsets) or not all(counts):
         return True
-    plain_bytes = math.prod(like.shape) * like.bitspersample // 8
+    plain_bytes = math.prod(like.shape) * bits // 8
     stored_plainly = like.compression == 1
     return any(at + count > size for at, count in zip(offsets, counts, strict=False)) or (
         stored_plainly and sum(counts) < plain_bytes
