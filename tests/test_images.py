@@ -73,6 +73,13 @@ def retagged(tiff: bytes, tag: int, value: int) -> bytes:
     raise AssertionError(f"no tag {tag}")
 
 
+def looped(tiff: bytes) -> bytes:
+    """A little-endian TIFF whose first page comes after itself again."""
+    start = struct.unpack_from("<I", tiff, 4)[0]
+    at = start + 2 + 12 * struct.unpack_from("<H", tiff, start)[0]
+    return tiff[:at] + struct.pack("<I", start) + tiff[at + 4 :]
+
+
 # ---- arrays and tensors --------------------------------------------------------------------------------------
 
 
@@ -240,6 +247,8 @@ REFUSED: dict[str, tuple[bytes, str]] = {
         struct.pack("<2H", 257, 3), struct.pack("<2H", 256, 3)), "is 0x8 (HxW), which holds no pixels"),
     "samples of several depths": (retagged(encoded(picture(), "TIFF"), 256, 2**24).replace(
         struct.pack("<3H", 8, 8, 8), struct.pack("<3H", 8, 0, 8)), NO_IMAGE),
+    "endless tiff": (looped(encoded(picture(), "TIFF")), "pages that lead back to an earlier one"),
+    "endless deep tiff": (looped(tiff(np.ones((6, 8), np.uint16))), "pages that lead back to an earlier one"),
     "32-bit tiff": (encoded(picture("I"), "TIFF"), DEEP),
     "double tiff": (tiff(np.ones((6, 8))), "holds float64 values"),
     "pages of two sizes": (encoded(picture(), "TIFF", save_all=True, append_images=[Image.new("RGB", (9, 6))]),

@@ -6,6 +6,7 @@ For what Pillow would cut down; `images` decides which files come here and names
 import io
 import logging
 import math
+import os
 import struct
 from collections.abc import Callable
 from contextlib import suppress
@@ -133,6 +134,7 @@ def _look_tiff(path: Path, file: BinaryIO) -> Deep | None:
     """
     from tifffile import PHOTOMETRIC, TiffFile
 
+    _refuse_endless(file)
     try:
         with TiffFile(file) as tiff:
             series = [part for part in tiff.series if not part.keyframe.is_reduced]
@@ -176,6 +178,30 @@ def _look_tiff(path: Path, file: BinaryIO) -> Deep | None:
 
     orientation = tag.value if tag is not None and isinstance(tag.value, int) else 1
     return Deep(whole, _checked(dtype), alpha and len(pages) == 1, orientation, decode)
+
+
+def _refuse_endless(file: BinaryIO) -> None:
+    """Raises DeepFileError where a page leads back to an earlier one: the library would follow them forever."""
+    try:
+        file.seek(0)
+        head = file.read(16)
+        order = "<" if head[:2] == b"II" else ">"
+        (version,) = struct.unpack_from(f"{order}H", head, 2)
+        count, tag, pointer, first = ("Q", 20, "Q", 8) if version == 43 else ("H", 12, "I", 4)
+        (place,) = struct.unpack_from(order + pointer, head, first)
+        seen: set[int] = set()
+        while place and place not in seen:
+            seen.add(place)
+            file.seek(place)
+            (tags,) = struct.unpack(order + count, file.read(struct.calcsize(count)))
+            file.seek(tags * tag, os.SEEK_CUR)
+            (place,) = struct.unpack(order + pointer, file.read(struct.calcsize(pointer)))
+    except (struct.error, OSError, OverflowError):  # cut short: the library tells what is missing
+        return
+    finally:
+        file.seek(0)
+    if place:
+        raise DeepFileError("has pages that lead back to an earlier one: replace it")
 
 
 def _has_gaps(page: Any, like: Any, size: int) -> bool:
