@@ -152,7 +152,8 @@ def _look_tiff(path: Path, file: BinaryIO) -> Deep | None:
     if photometric not in (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.RGB):
         if len(pages) == 1 and len(series) == 1:
             return None
-        raise DeepFileError(f"has pages in the colours {photometric.name}, expected gray, RGB or plain channels")
+        colours = getattr(photometric, "name", photometric)  # a number where it has no name
+        raise DeepFileError(f"has pages in the colours {colours}, expected gray, RGB or plain channels")
     if plain and len(facts) == 1 and math.prod(shape) == math.prod(page.shape):
         return None
     if len(facts) > 1:
