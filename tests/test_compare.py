@@ -14,12 +14,12 @@ from test_report import Page
 
 import pix2pix
 from pix2pix.cli import main
-from pix2pix.config import merged
 from pix2pix.errors import ConfigError, ModelError
 from pix2pix.evaluation.advice import compared_in_words
 from pix2pix.evaluation.curves import read_metrics
 from pix2pix.evaluation.evaluate import evaluate
 from pix2pix.presets import chosen_settings
+from pix2pix.settings import merged
 from pix2pix.training.train import train_with
 
 

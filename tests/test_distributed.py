@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from pix2pix.cli import main
-from pix2pix.config import Config, make_config
+from pix2pix.config import Config
 from pix2pix.data.facades import make_facades
 from pix2pix.errors import ConfigError
 from pix2pix.evaluation.curves import read_metrics
 from pix2pix.networks import blocks
+from pix2pix.settings import make_config
 from pix2pix.training.launch import _places
 from pix2pix.training.ranks import Place, choose_processes, find_place, interface_towards
 

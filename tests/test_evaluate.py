@@ -15,7 +15,6 @@ from conftest import TINY
 from numpy.typing import NDArray
 from PIL import Image
 
-from pix2pix.config import make_config, merged
 from pix2pix.data import images
 from pix2pix.data.facades import make_facades
 from pix2pix.errors import ConfigError, DataError
@@ -24,6 +23,7 @@ from pix2pix.evaluation.evaluate import evaluate, to_json
 from pix2pix.evaluation.metrics import ACCURACIES
 from pix2pix.model import Model, build_networks, load_model, make_card
 from pix2pix.presets import chosen_settings
+from pix2pix.settings import make_config, merged
 from pix2pix.training.train import train_with
 
 SIZE = 40  # of the facades and of the networks here: nothing is resized

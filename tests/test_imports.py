@@ -14,8 +14,9 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "src" / "pix2pix"
 
 ORDER = """
-    errors files
-    config presets
+    errors files fields
+    config
+    settings presets
     machine
     data networks losses
     model
@@ -27,7 +28,7 @@ ORDER = """
     __init__
     __main__
 """
-NEIGHBOURS = {("presets", "config")}  # (importer, imported): all that may pass within a line
+NEIGHBOURS = {("presets", "settings")}  # (importer, imported): all that may pass within a line
 
 RANK = {room: rank for rank, line in enumerate(ORDER.strip().splitlines()) for room in line.split()}
 
@@ -119,7 +120,7 @@ def test_checker_flags_a_forbidden_import(path: str, source: str) -> None:
         ("data/images.py", "from . import pairs\nfrom .pairs import Pair\nfrom pix2pix.data import pairs"),
         ("data/images.py", "from .. import config, errors\nfrom ..presets import paper"),
         ("data/__init__.py", "from . import pairs\nfrom .pairs import Pair"),
-        ("presets.py", "from .config import Training"),
+        ("presets.py", "from .config import Training\nfrom .settings import merged"),
         ("training/step.py", "from pix2pix.losses import l1\nimport pix2pix.networks.generators as g"),
         ("cli/verbs.py", "def demo():\n    from ..demo import run"),
         ("__init__.py", "from .training import train\nfrom pix2pix.cli import main"),

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from pix2pix.cli import main
-from pix2pix.config import Data, make_config
+from pix2pix.config import Data
 from pix2pix.data import images
 from pix2pix.data.augment import nearest
 from pix2pix.data.dataset import make_dataset
@@ -16,6 +16,7 @@ from pix2pix.data.labels import Labels, labels_of
 from pix2pix.data.pair import ImageRef, Pair
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.inference.translator import Translator
+from pix2pix.settings import make_config
 
 COLOURS = np.array([[0, 0, 0], [0, 0, 170], [255, 85, 0]], np.uint8)
 NAMES = ("#000000", "#0000aa", "#ff5500")

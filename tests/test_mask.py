@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from pix2pix.cli import main
-from pix2pix.config import Augment, Data, Loss, make_config
+from pix2pix.config import Augment, Data, Loss
 from pix2pix.data import images
 from pix2pix.data.dataset import Batch, make_dataset
 from pix2pix.data.pair import ImageRef, Pair
@@ -21,6 +21,7 @@ from pix2pix.evaluation.health import examine, thumbnails
 from pix2pix.evaluation.metrics import mean_scores, score
 from pix2pix.evaluation.segmenter import LabelScore, Segmenter
 from pix2pix.losses import reconstruction_terms
+from pix2pix.settings import make_config
 
 
 def depth(folder: Path, mask: float, count: int = 6) -> list[Pair]:

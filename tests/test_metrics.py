@@ -21,15 +21,16 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
 from pix2pix.cli import main
-from pix2pix.config import BestBy, merged
 from pix2pix.errors import ConfigError, ModelError
 from pix2pix.evaluation import features
 from pix2pix.evaluation.evaluate import evaluate
 from pix2pix.evaluation.features import BEYOND, frechet_distance, kernel_distance, load_features, make_judges
 from pix2pix.evaluation.intervals import half_sample_interval, mean_intervals
 from pix2pix.evaluation.metrics import HIGHER_IS_BETTER, image_metrics
+from pix2pix.fields import BestBy
 from pix2pix.model import load_model
 from pix2pix.presets import chosen_settings
+from pix2pix.settings import merged
 from pix2pix.training.train import plan_only, train_with
 
 CPU = torch.device("cpu")

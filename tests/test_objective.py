@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pix2pix.config import Config, Discriminator, Generator, Loss, Optimizer, UpdateOrder, make_config
+from pix2pix.config import Config, Discriminator, Generator, Loss, Optimizer
+from pix2pix.fields import UpdateOrder
 from pix2pix.losses import (
     adversarial_term,
     discriminator_accuracy,
@@ -20,6 +21,7 @@ from pix2pix.losses import (
 from pix2pix.model import build_networks
 from pix2pix.networks import patches, set_fast
 from pix2pix.networks.convolution import Conv, ConvTranspose
+from pix2pix.settings import make_config
 from pix2pix.training.adam import make_adam
 from pix2pix.training.loop import learning_rate
 from pix2pix.training.step import State, average_into, update

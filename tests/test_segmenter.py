@@ -11,7 +11,7 @@ from conftest import TINY
 from PIL import Image
 
 from pix2pix.cli import main
-from pix2pix.config import Data, merged
+from pix2pix.config import Data
 from pix2pix.data import images
 from pix2pix.data.facades import facade
 from pix2pix.data.pair import Pair
@@ -23,6 +23,7 @@ from pix2pix.evaluation.evaluate import evaluate
 from pix2pix.evaluation.segmenter import agreement, find_palette, labels_of, parse_palette
 from pix2pix.model import load_model
 from pix2pix.presets import chosen_settings
+from pix2pix.settings import merged
 from pix2pix.training.train import train_with
 
 COLOURS = [(0, 0, 255), (255, 85, 0), (0, 255, 255), (255, 255, 0)]

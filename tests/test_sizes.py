@@ -10,7 +10,7 @@ from conftest import TINY
 from numpy.typing import NDArray
 from test_training import NO_STOP, rows, same, state, stop_after, trainer
 
-from pix2pix.config import Augment, Data, make_config, merged
+from pix2pix.config import Augment, Data
 from pix2pix.data import images
 from pix2pix.data.dataset import PairDataset, make_dataset
 from pix2pix.data.loading import make_loader
@@ -20,6 +20,7 @@ from pix2pix.evaluation.evaluate import evaluate
 from pix2pix.inference.translate import translate_files
 from pix2pix.inference.translator import Translator
 from pix2pix.presets import chosen_settings
+from pix2pix.settings import make_config, merged
 from pix2pix.training.train import train_with
 
 SIZES = [(41, 57), (32, 32), (70, 33), (33, 90), (64, 47), (19, 80), (75, 24), (17, 21)]

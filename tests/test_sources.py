@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from pix2pix.cli import main
-from pix2pix.config import Augment, Data, make_config
+from pix2pix.config import Augment, Data
 from pix2pix.data import findings, images
 from pix2pix.data.check import check
 from pix2pix.data.dataset import PairDataset, make_dataset
@@ -22,6 +22,7 @@ from pix2pix.data.pairs import find_pairs
 from pix2pix.errors import ConfigError, DataError, ModelError
 from pix2pix.inference.translator import Translator
 from pix2pix.model import load_model
+from pix2pix.settings import make_config
 
 TINY = ["--image-size", "32", "--base-channels", "4", "--generator.depth", "3", "--discriminator.patch-size", "16",
         "--batch-size", "2", "--samples", "1", "--device", "cpu"]  # fmt: skip

@@ -15,11 +15,11 @@ from conftest import TINY
 from PIL import Image
 from test_report import Page
 
-from pix2pix.config import merged
 from pix2pix.errors import ConfigError, RunError
 from pix2pix.evaluation import segmenter
 from pix2pix.files import only_writer
 from pix2pix.model import load_model
+from pix2pix.settings import merged
 from pix2pix.study import jobs
 from pix2pix.study.study import Study, describe, plan_study, study
 from pix2pix.study.variants import VARIANTS, variants_of

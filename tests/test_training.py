@@ -15,11 +15,12 @@ import torch
 import yaml
 from conftest import TINY
 
-from pix2pix.config import Training, merged
+from pix2pix.config import Training
 from pix2pix.errors import ConfigError, Interrupted, RunError
 from pix2pix.model import load_model
 from pix2pix.networks.convolution import Conv, ConvTranspose, Way
 from pix2pix.presets import chosen_settings
+from pix2pix.settings import merged
 from pix2pix.training import loop
 from pix2pix.training.display import Display
 from pix2pix.training.loop import Trainer

@@ -16,7 +16,6 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision.transforms.v2 import functional
 
-from pix2pix.config import make_config
 from pix2pix.data import images
 from pix2pix.data.dataset import make_dataset
 from pix2pix.data.pairs import find_pairs
@@ -29,6 +28,7 @@ from pix2pix.inference.translate import translate_files
 from pix2pix.inference.translator import Translator
 from pix2pix.model import Model, build_networks, load_model, make_card
 from pix2pix.networks import set_norm_statistics
+from pix2pix.settings import make_config
 
 SIZE = 32
 LEVEL = 1 / 127.5  # one step of 8 bits in [-1, 1]

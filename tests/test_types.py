@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pix2pix.cli import main
-from pix2pix.config import Data, make_config
+from pix2pix.config import Data
 from pix2pix.data import findings, images
 from pix2pix.data.deep import TYPES
 from pix2pix.data.pair import ImageRef, Pair
 from pix2pix.data.ranges import Values, type_bounds, values_of
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.inference.translator import Translator
+from pix2pix.settings import make_config
 
 INTEGERS = [name for name in TYPES if name != "float32"]
 

@@ -1,216 +1,49 @@
-"""Settings in, checked settings out: one typed model gives the flags, their help, the YAML file and the errors.
+"""The settings, and the rules between them: one typed model gives the flags, their help, the YAML file and the errors.
 
 Every section is frozen and refuses unknown names. A function elsewhere receives the section it needs, never the whole.
 """
 
-import difflib
 import math
-import re
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator
+from typing import Annotated, Literal
 
-import yaml
 from cyclopts import Group, Parameter
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
-    PlainSerializer,
-    ValidationError,
     model_validator,
 )
 
 from pix2pix.errors import ConfigError
+from pix2pix.fields import (
+    BestBy,
+    ByNumber,
+    Cache,
+    Channels,
+    Count,
+    Direction,
+    Fraction,
+    IsPattern,
+    LabelNames,
+    LoadSize,
+    MaskValue,
+    Native,
+    Norm,
+    PatchSize,
+    Probability,
+    Size,
+    UpdateOrder,
+    ValueRange,
+    ValueType,
+    Weight,
+    Words,
+)
 
 PATCH_LAYERS = {1: 0, 16: 1, 34: 2, 70: 3, 142: 4, 286: 5}
 """Receptive field of the discriminator in pixels -> its number of stride-2 convolutions (paper, 6.1.2)."""
-
-
 SMALLEST_SIDE = 16
 """Pixels; below this SSIM's 11x11 window has no room."""
-
-
-def _size(value: Any) -> Any:
-    """`256`, `"256"`, `"256x512"` (H x W) or a pair of numbers -> (H, W)."""
-    if isinstance(value, list | tuple) and len(value) == 1:
-        value = value[0]  # a flag's one word
-    if isinstance(value, str):
-        sides = value.lower().split("x")
-        if not all(side.isdecimal() for side in sides) or len(sides) > 2:
-            raise ValueError(f"{value!r} is no size; write it 256, or 256x512 for height x width")
-        value = [int(side) for side in sides]
-        value = value * 2 if len(value) == 1 else value
-    return (value, value) if isinstance(value, int) else value
-
-
-def _size_text(size: tuple[int, int] | str) -> int | str:
-    if isinstance(size, str):
-        return size
-    return size[0] if size[0] == size[1] else f"{size[0]}x{size[1]}"
-
-
-def _size_default(size: tuple[int, int] | None) -> str:
-    return "derived" if size is None else str(_size_text(size))
-
-
-Size = Annotated[
-    tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]],
-    BeforeValidator(_size),
-    PlainSerializer(_size_text),
-    Parameter(n_tokens=1, accepts_keys=False, negative=(), show_default=_size_default),
-]
-"""(height, width) in pixels, written `256` or `256x512`."""
-
-
-Native = Literal["native"]
-"""Of each picture its own size."""
-
-
-def _load_size(value: Any) -> Any:
-    """A size, or the word `native`."""
-    word = value[0] if isinstance(value, list | tuple) and len(value) == 1 else value
-    return word if word == "native" else _size(value)
-
-
-def _number(value: Any) -> Any:
-    """A flag's word where numbers are to choose from."""
-    return int(value) if isinstance(value, str) and value.isdecimal() else value
-
-
-LoadSize = Annotated[
-    Native | tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]],
-    BeforeValidator(_load_size),
-    PlainSerializer(_size_text),
-    Parameter(n_tokens=1, accepts_keys=False, negative=(), show_default=_size_default),
-]
-"""The same, or `native`."""
-
-
-def _range(value: Any) -> Any:
-    """`type`, `measured`, `percentile`, or bounds: `-1000,3000`, two numbers, or two for each channel."""
-    if isinstance(value, list | tuple) and len(value) == 1 and isinstance(value[0], str):
-        value = value[0]  # a flag's one word
-    if isinstance(value, str) and value not in ("type", "measured", "percentile"):
-        try:
-            value = [float(word) for word in value.split(",")]
-        except ValueError:
-            value = []
-        if len(value) != 2:
-            raise ValueError("expected type, measured, percentile or LOW,HIGH, such as =-1000,3000")
-    if (
-        isinstance(value, list | tuple)
-        and len(value) == 2
-        and not any(isinstance(part, list | tuple) for part in value)
-    ):
-        value = (tuple(value),)
-    if not isinstance(value, str | None):
-        for low, high in value:
-            if not (math.isfinite(low) and math.isfinite(high) and low < high):
-                raise ValueError(f"{low:g},{high:g} is no range: expected two finite numbers, the lower one first")
-    return value
-
-
-def _words(value: Any) -> Any:
-    """One word, or one for each source of a pair."""
-    return (value,) if isinstance(value, str) else value
-
-
-def _word_or_words(words: tuple[str, ...] | None) -> Any:
-    return words[0] if words is not None and len(words) == 1 else words
-
-
-def _pattern(value: Any) -> Any:
-    """A pattern of file names has one place for the pair's name."""
-    for pattern in (value,) if isinstance(value, str) else value or ():
-        if isinstance(pattern, str) and pattern.count("{id}") != 1:
-            raise ValueError(
-                f"{pattern!r} is no pattern; write {{id}} once where the pair's name stands, as in {{id}}_mask.png"
-            )
-    return value
-
-
-def _numbered(value: Any) -> Any:
-    """Settings by the number of a source, which YAML reads as a number and a flag as text."""
-    if not isinstance(value, Mapping):
-        return value
-    for number in value:
-        if not re.fullmatch("[1-9][0-9]*", str(number)):
-            raise ValueError(f"{number!r} is no number of a source: they are counted from 1")
-    return {str(number): settings for number, settings in sorted(value.items(), key=lambda item: int(item[0]))}
-
-
-def _labels(value: Any) -> Any:
-    """`#0000aa,#ff0000` or `0,1,7`, or a list of such names -> classes of a label map."""
-    if isinstance(value, list | tuple) and len(value) == 1 and isinstance(value[0], str):
-        value = value[0]  # a flag's one word
-    if isinstance(value, str | int):
-        value = str(value).split(",")
-    if not isinstance(value, list | tuple):
-        return value
-    names = tuple(str(name).strip().lower() for name in value)
-    colours = [re.fullmatch("#[0-9a-f]{6}", name) is not None for name in names]
-    if not (all(colours) or (not any(colours) and all(re.fullmatch("-?[0-9]{1,5}", name) for name in names))):
-        raise ValueError("expected colours such as #0000aa,#ff0000, or gray values such as 0,1,7")
-    if not 2 <= len(set(names)) == len(names) <= 256:
-        raise ValueError("expected 2 to 256 different classes")
-    return names
-
-
-def _mask(value: Any) -> Any:
-    """A flag's one word, or a number; not a number by its name, so that it is equal to itself."""
-    if isinstance(value, list | tuple) and len(value) == 1:
-        value = value[0]
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return value
-    return "nan" if math.isnan(number) else number
-
-
-def _cache(value: Any) -> Any:
-    """Yes and no are what earlier files say."""
-    return {True: "auto", False: "none"}[value] if isinstance(value, bool) else value
-
-
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-Probability = Annotated[float, Field(ge=0, le=1)]
-Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
-Norm = Literal["batch", "instance", "group", "none"]
-Direction = Literal["AtoB", "BtoA"]
-Channels = Annotated[Literal[1, 3], BeforeValidator(_number)]
-Bounds = tuple[tuple[float, float], ...]
-"""What becomes -1 and 1: of each channel, or once for all."""
-ValueRange = Annotated[
-    Literal["type", "measured", "percentile"] | Bounds,
-    BeforeValidator(_range),
-    Parameter(n_tokens=1, accepts_keys=False, negative=(), allow_leading_hyphen=True),
-]
-MaskValue = Annotated[
-    Literal["nan"] | Annotated[float, Field(allow_inf_nan=False)],
-    BeforeValidator(_mask),
-    Parameter(n_tokens=1, accepts_keys=False, negative=(), allow_leading_hyphen=True),
-]
-LabelNames = Annotated[
-    tuple[str, ...],
-    BeforeValidator(_labels),
-    Parameter(n_tokens=1, accepts_keys=False, negative=()),
-]
-Words = Annotated[
-    tuple[str, ...],
-    Field(min_length=1),
-    BeforeValidator(_words),
-    PlainSerializer(_word_or_words),
-    Parameter(negative=()),
-]
-"""One word, or as many as a pair has sources; a flag is repeated."""
-ValueType = Literal["uint8", "int8", "uint16", "int16", "float32"]
-PatchSize = Annotated[Literal[1, 16, 34, 70, 142, 286], BeforeValidator(_number)]
-UpdateOrder = Literal["shared", "exact"]
-BestBy = Literal["l1", "l2", "psnr", "ssim", "ms_ssim", "lpips", "fid", "kid", "label_accuracy", "last"]
-Cache = Annotated[Literal["auto", "memory", "disk", "none"], BeforeValidator(_cache)]
 
 
 class Section(BaseModel):
@@ -253,10 +86,10 @@ class Data(Section):
     their order."""
     target: str | None = None
     """Folder of targets, matched to the sources by name."""
-    source_pattern: Annotated[Words | None, BeforeValidator(_pattern)] = None
+    source_pattern: Annotated[Words | None, IsPattern] = None
     """Names of the sources where they differ from the targets': `{id}_training.tif`, in which {id} names the pair;
     repeated where each of several sources has its own."""
-    target_pattern: Annotated[str | None, BeforeValidator(_pattern)] = None
+    target_pattern: Annotated[str | None, IsPattern] = None
     """Names of the targets, such as `{id}_manual1.gif`; both patterns may also tell files of one folder apart."""
     skip_bad: Annotated[bool, Parameter(negative=())] = False
     """Leave out what cannot be used, after naming it, and train on the rest; by default anything bad is refused."""
@@ -282,7 +115,7 @@ class Data(Section):
     """Classes of label maps, as `#0000aa,#ff0000` or `0,1,7`; by default what the training split's sources hold."""
     label_tolerance: Weight = 0.0
     """How far, in levels, a pixel's colour may be from its class; for label maps that JPEG has blurred."""
-    parts: Annotated[dict[str, Part], BeforeValidator(_numbered)] = {}
+    parts: Annotated[dict[str, Part], ByNumber] = {}
     """Of several sources, the settings of each by its number, such as `--parts.2.range 0,10`."""
     mask_value: MaskValue | None = None
     """Value of the target, a number or `nan`, that means nothing is known there: left out of losses and metrics."""
@@ -657,113 +490,3 @@ def resolved_depth(generator: Generator, image_size: tuple[int, int]) -> int:
 def size_multiple(generator: Generator, image_size: tuple[int, int]) -> int:
     """The sides of a picture must be multiples of this: 2^depth, or 4 for the ResNet."""
     return 4 if generator.kind == "resnet" else 2 ** resolved_depth(generator, image_size)
-
-
-# ---- settings from and to plain values -------------------------------------------------------------------------
-
-
-def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested mappings laid over each other; a later layer wins."""
-    result: dict[str, Any] = {}
-    for layer in layers:
-        for name, value in layer.items():
-            key = str(name)  # YAML reads the number of a source as a number
-            below = result.get(key)
-            if isinstance(value, Mapping) and isinstance(below, Mapping):
-                value = merged(below, value)
-            result[key] = value
-    return result
-
-
-def make_config(values: Mapping[str, Any], origin: str = "the settings") -> Config:
-    """Nested plain values -> checked Config. Raises ConfigError with one sentence for the first thing wrong."""
-    try:
-        return Config.model_validate(dict(values))
-    except ValidationError as error:
-        raise ConfigError(f"{origin}: {explain(error)}") from None
-
-
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """A YAML file of settings -> nested plain values. Raises ConfigError naming the file."""
-    try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such configuration file; `--print-config` writes one to start from") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read as a configuration ({error})") from None
-    except (yaml.YAMLError, ValueError) as error:  # a date that does not exist is a ValueError
-        where = getattr(error, "problem_mark", None)
-        raise ConfigError(f"{path}: not valid YAML{f' at line {where.line + 1}' if where else ''}") from None
-    if not isinstance(values or {}, dict):
-        raise ConfigError(f"{path}: expected sections such as `training:` with settings below them")
-    return values or {}
-
-
-def to_yaml(config: Config) -> str:
-    """Config -> YAML that `read_yaml` and `make_config` take back unchanged."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-
-
-def explain(error: ValidationError, root: type[BaseModel] = Settings) -> str:
-    """The first thing wrong as one sentence that names the field, what was expected, and the nearest right name.
-
-    `root` is the model that was validated.
-    """
-    first = error.errors()[0]
-    parts = [str(part) for part in first["loc"]]
-    field = ".".join(part for part in parts if not part.startswith(("function", "tuple", "literal", "constrained")))
-    if first["type"] == "extra_forbidden":
-        return f"there is no setting `{field}`{_suggestion(first['loc'], root)}"
-    if first["type"] in ("model_type", "dict_type"):
-        return f"{field or 'the settings'}: expected settings by name below it, not {first['input']!r}"
-    message = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "value_error":
-        return f"{field}: {message}" if field and field not in message else message
-    return f"{field} = {first['input']!r}: {message[0].lower()}{message[1:]}"
-
-
-def _suggestion(location: tuple[int | str, ...], model: type[BaseModel]) -> str:
-    *section, name = (str(part) for part in location)
-    for part in section:
-        if part.isdecimal():  # of a source
-            continue
-        inner = model.model_fields[part].annotation if part in model.model_fields else None
-        inner = Part if part == "parts" else inner
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
-            return ""
-        model = inner
-    near = difflib.get_close_matches(name, model.model_fields, n=1)
-    return f"; did you mean `{'.'.join([*section, near[0]])}`?" if near else f"; known: {', '.join(model.model_fields)}"
-
-
-def placed(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings by their flat names (`epochs`, `base_channels`) or sections -> nested settings. Raises ConfigError.
-
-    `base_channels` sets the width of both networks; other names that both have are given by section.
-    """
-    nested: dict[str, Any] = {}
-    for name, value in fields.items():
-        if name in Settings.model_fields:
-            nested = merged(nested, {name: value})
-        else:
-            for section in _sections_with(name):
-                nested = merged(nested, {section: {name: value}})
-    return nested
-
-
-def _sections_with(name: str) -> list[str]:
-    if name == "base_channels":
-        return ["generator", "discriminator"]
-    flat = ("data", "augment", "loss", "optimizer", "training")
-    known = {field: section for section in flat for field in _fields(section)}
-    if name not in known:
-        near = difflib.get_close_matches(name, [*known, *Settings.model_fields, "base_channels"], n=1)
-        raise ConfigError(f"there is no setting `{name}`{f'; did you mean `{near[0]}`?' if near else ''}")
-    return [known[name]]
-
-
-def _fields(section: str) -> list[str]:
-    model = Settings.model_fields[section].annotation
-    assert isinstance(model, type)
-    assert issubclass(model, BaseModel)
-    return list(model.model_fields)

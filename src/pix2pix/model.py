@@ -13,13 +13,14 @@ import torch
 from pydantic import Field, ValidationError
 from torch import nn
 
-from pix2pix.config import Config, Part, Section, explain, source_prefix
+from pix2pix.config import Config, Part, Section, source_prefix
 from pix2pix.data.labels import Labels
 from pix2pix.data.ranges import Values
 from pix2pix.data.sources import Source, known_sources
 from pix2pix.errors import ConfigError, ModelError
 from pix2pix.files import folder_atomically, write_atomically, write_text
 from pix2pix.networks import PatchGAN, make_generator, set_norm_statistics
+from pix2pix.settings import explain
 
 TYPES = {torch.float32: "F32", torch.int64: "I64"}
 """The types of tensors in a model, and their names in a safetensors file."""

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pix2pix.config import Config, make_config, merged, read_yaml
+from pix2pix.config import Config
 from pix2pix.errors import ConfigError
+from pix2pix.settings import make_config, merged, read_yaml
 
 
 class Preset(NamedTuple):

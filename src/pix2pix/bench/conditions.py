@@ -11,13 +11,14 @@ from PIL import Image
 from torch import Tensor
 
 from pix2pix.bench.measure import Tick
-from pix2pix.config import Config, Data, UpdateOrder
+from pix2pix.config import Config, Data
 from pix2pix.data import images
 from pix2pix.data.dataset import read_pair
 from pix2pix.data.facades import facade
 from pix2pix.data.pair import Pair
 from pix2pix.data.pairs import find_pairs
 from pix2pix.errors import DataError
+from pix2pix.fields import UpdateOrder
 from pix2pix.presets import chosen_settings
 
 JUDGED = (256, 64)  # image size and base channels that the table's targets are meant for

@@ -13,8 +13,9 @@ from pix2pix.bench.limits import Limits, limits_of, probes
 from pix2pix.bench.measure import Timing, faster, interleaved
 from pix2pix.bench.ours import OurTraining, our_training, silent
 from pix2pix.bench.rows import Row, milliseconds, shown
-from pix2pix.config import Config, Training, UpdateOrder
+from pix2pix.config import Config, Training
 from pix2pix.evaluation.report import write_run_report
+from pix2pix.fields import UpdateOrder
 from pix2pix.training.display import Display
 from pix2pix.training.loop import seconds_between_saves
 

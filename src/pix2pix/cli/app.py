@@ -46,7 +46,7 @@ def _misuse(error: CycloptsError) -> str:
     if isinstance(error, ValidationError):
         from pydantic import ValidationError as PydanticError
 
-        from pix2pix.config import explain
+        from pix2pix.settings import explain
 
         if isinstance(error.__cause__, PydanticError):
             return explain(error.__cause__)

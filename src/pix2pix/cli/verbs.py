@@ -10,9 +10,10 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from pix2pix.cli.talk import Counting, aligned, print_labels, print_metrics, say
-from pix2pix.config import Settings, merged, to_yaml
+from pix2pix.config import Settings
 from pix2pix.errors import DataError
 from pix2pix.presets import chosen_settings
+from pix2pix.settings import merged, to_yaml
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Json = Annotated[bool, Parameter(name="--json", negative=())]

@@ -6,8 +6,8 @@ Sizes are what the addresses were seen to answer; a size or hash that nobody has
 import difflib
 from typing import NamedTuple
 
-from pix2pix.config import Direction
 from pix2pix.errors import ConfigError
+from pix2pix.fields import Direction
 
 HOSTS = (  # in the order in which they are tried; each has all sets as NAME.tar.gz
     "https://efrosgans.eecs.berkeley.edu/pix2pix/datasets",

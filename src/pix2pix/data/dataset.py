@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pix2pix.config import Augment, Config, Data, MaskValue, Native, source_prefix
+from pix2pix.config import Augment, Config, Data, source_prefix
 from pix2pix.data import images
 from pix2pix.data.augment import Array, Draw, Size, augmented, draw, nearest, resized
 from pix2pix.data.cache import Choice, DiskCache, Entry, MemoryCache, choose_cache, open_cache
@@ -23,6 +23,7 @@ from pix2pix.data.reflection import extended
 from pix2pix.data.sheets import abreast
 from pix2pix.data.sources import known_sources, values_of_sources
 from pix2pix.errors import DataError
+from pix2pix.fields import MaskValue, Native
 
 Key = tuple[int, int]
 """(epoch, index): what an example and its random draw depend on, besides the seed."""

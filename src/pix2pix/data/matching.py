@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from pix2pix.config import Data, Direction
+from pix2pix.config import Data
 from pix2pix.data.pair import IMAGE_SUFFIXES, ImageRef, Pair, Stray, examples, listed, patterns_of
 from pix2pix.data.patterns import ID, Naming, flags, naming, plain_name, suggested, suggested_within
 from pix2pix.errors import ConfigError, DataError
+from pix2pix.fields import Direction
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pix2pix.config import Bounds, Data, MaskValue, Part
+from pix2pix.config import Data, Part
 from pix2pix.data import images
 from pix2pix.data.findings import cache_folder, remembered
 from pix2pix.data.pair import ImageRef, Pair
 from pix2pix.errors import ConfigError, DataError
+from pix2pix.fields import Bounds, MaskValue
 
 Array = NDArray[Any]
 Side = Literal["source", "target"]

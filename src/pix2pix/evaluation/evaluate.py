@@ -14,7 +14,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from pix2pix.config import SMALLEST_SIDE, Data, Native, explain, smallest_discriminated
+from pix2pix.config import SMALLEST_SIDE, Data, smallest_discriminated
 from pix2pix.data import images
 from pix2pix.data.check import check
 from pix2pix.data.dataset import Batch, PairDataset, make_dataset
@@ -31,10 +31,12 @@ from pix2pix.evaluation.intervals import mean_intervals
 from pix2pix.evaluation.metrics import METRICS, OWN_UNITS, ImageScore, image_metrics, mean_scores, score
 from pix2pix.evaluation.report import Example, write_evaluation_report, write_run_report
 from pix2pix.evaluation.segmenter import LabelScore, find_palette, get_segmenter, parse_palette
+from pix2pix.fields import Native
 from pix2pix.files import write_text
 from pix2pix.inference.translator import Translator
 from pix2pix.machine import choose_device
 from pix2pix.model import Card, Model, load_model, locate
+from pix2pix.settings import explain
 
 BATCH = 4
 SHOWN = 4  # pictures of the best, the median and the worst each

@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pix2pix.config import Config, make_config, read_yaml
+from pix2pix.config import Config
 from pix2pix.errors import ModelError
 from pix2pix.evaluation.curves import Row, read_metrics
 from pix2pix.evaluation.metrics import HIGHER_IS_BETTER
 from pix2pix.model import build_networks
+from pix2pix.settings import make_config, read_yaml
 
 Array = NDArray[np.float64]
 State = Literal["finished", "stopped early", "unfinished"]

@@ -18,7 +18,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
-from pix2pix.config import read_yaml
 from pix2pix.data.sheets import Pixels
 from pix2pix.errors import ModelError
 from pix2pix.evaluation.advice import advice
@@ -26,6 +25,7 @@ from pix2pix.evaluation.curves import Row, curve_svgs, read_metrics, spectrum_sv
 from pix2pix.evaluation.health import Health
 from pix2pix.evaluation.metrics import HIGHER_IS_BETTER, MEASURES, OWN_UNITS
 from pix2pix.files import write_text
+from pix2pix.settings import read_yaml
 
 LARGE = 100_000  # bytes; a larger PNG goes into the page as JPEG
 FEW = 5  # images; of fewer no spread is drawn

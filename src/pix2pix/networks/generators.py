@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from pix2pix.config import Generator, Norm, resolved_depth
+from pix2pix.config import Generator, resolved_depth
+from pix2pix.fields import Norm
 from pix2pix.networks.blocks import down, has_bias, initialise, make_norm, up
 from pix2pix.networks.convolution import ConvTranspose
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pix2pix.config import Config, Data, make_config, merged
+from pix2pix.config import Config, Data
 from pix2pix.data.check import check
 from pix2pix.data.check_report import CheckReport
 from pix2pix.data.dataset import make_dataset
@@ -22,6 +22,7 @@ from pix2pix.machine import choose_device
 from pix2pix.model import build_networks
 from pix2pix.networks import set_fast
 from pix2pix.presets import chosen_settings
+from pix2pix.settings import make_config, merged
 from pix2pix.study.jobs import Job, Progress, carry_out
 from pix2pix.study.page import write_page
 from pix2pix.study.variants import KINDS, Variant, variants_of

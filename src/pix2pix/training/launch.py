@@ -22,8 +22,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from pix2pix.config import Config, Training, make_config
+from pix2pix.config import Config, Training
 from pix2pix.errors import ConfigError, DataError, Interrupted, ModelError, RunError
+from pix2pix.settings import make_config
 from pix2pix.training.ranks import GO_ON, LAUNCHER, PORT, LostRankError, Place, signal_name
 from pix2pix.training.run import Run
 

@@ -9,9 +9,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from pix2pix.config import Config, make_config, read_yaml, to_yaml
+from pix2pix.config import Config
 from pix2pix.errors import ConfigError
 from pix2pix.files import write_text
+from pix2pix.settings import make_config, read_yaml, to_yaml
 from pix2pix.training.checkpoint import DESCRIPTION
 
 # What may change between two sittings of one run, since it does not change what is learnt.

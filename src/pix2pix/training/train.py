@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from pix2pix.config import Config, placed
+from pix2pix.config import Config
 from pix2pix.data.check import check
 from pix2pix.data.check_report import Problem, visible
 from pix2pix.data.dataset import planned_cache
@@ -23,6 +23,7 @@ from pix2pix.evaluation.report import write_run_report
 from pix2pix.evaluation.segmenter import find_palette
 from pix2pix.files import write_text
 from pix2pix.presets import chosen_settings
+from pix2pix.settings import placed
 from pix2pix.training.display import Display
 from pix2pix.training.launch import launch
 from pix2pix.training.loop import Trainer, judges_of
