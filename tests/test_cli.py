@@ -502,6 +502,32 @@ def test_a_run_is_finished_resumed_refused_and_replaced(cli: Cli, facades: Path,
     assert json.loads((run / "checkpoints/state.json").read_text("utf-8"))["epoch"] == 1
 
 
+def test_overwrite_removes_only_what_a_run_wrote(cli: Cli, facades: Path, tmp_path: Path) -> None:
+    """A project with a file `config.yaml` is no run, and what people keep in a run's folder is theirs."""
+    project = tmp_path / "project"
+    shutil.copytree(facades, project / "data")
+    (project / "config.yaml").write_text("training: {epochs: 1}\n", "utf-8")
+    (project / "model").mkdir()
+    (project / "model" / "thesis.txt").write_text("years of work", "utf-8")
+    before = files_in(project)
+    for data in (project / "data", facades):
+        refused = cli("train", data, *tiny(), "--config", project / "config.yaml", "--run", project, "--overwrite")
+        assert (refused.code, refused.out) == (2, "")
+        assert "not a run folder" in refused.err
+        assert files_in(project) == before
+
+    run = tmp_path / "mine"
+    assert cli("train", facades, *tiny(), "--run", run).code == 0
+    (run / "notes.txt").write_text("keep me", "utf-8")
+    shutil.copytree(facades, run / "pairs")
+    inside = cli("train", run / "pairs", *tiny(), "--run", run, "--overwrite")
+    assert inside.code == 2
+    assert "holds the data" in inside.err
+    assert cli("train", facades, *tiny("--l1-weight 10"), "--run", run, "--overwrite").code == 0
+    assert (run / "notes.txt").read_text("utf-8") == "keep me"
+    assert files_in(run / "pairs") == files_in(facades)
+
+
 # ---- results on stdout, talk on stderr -------------------------------------------------------------------------
 
 

@@ -182,6 +182,22 @@ def test_pictures_are_presented_at_the_scale_of_training(scale: Scale) -> None:
     torch.testing.assert_close(Translator(model)(source), expected.clamp(-1, 1), rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("size", "presented"),
+    [
+        ((SIZE, SIZE), (SIZE, SIZE)),  # of the training's size: as it is, whatever the files' scale was
+        ((2 * SIZE, 2 * SIZE), (SIZE, SIZE)),
+        ((4 * SIZE, 6 * SIZE), (2 * SIZE, 3 * SIZE)),
+        ((SIZE, 2 * SIZE), (SIZE, 2 * SIZE)),
+        ((SIZE // 2, SIZE // 4), (2 * SIZE, SIZE)),
+        ((SIZE + 2, SIZE + 2), (SIZE, SIZE)),
+    ],
+)
+def test_nothing_is_presented_below_the_size_of_training(size: tuple[int, int], presented: tuple[int, int]) -> None:
+    """A model that was trained at half of its files' size; a 128x128 picture used to be shown to it at 64x64."""
+    assert Translator(make_model(scale=(0.5, 0.5))).presented_size(size) == presented
+
+
 def test_other_sizes_are_padded_by_reflection_and_cut() -> None:
     model = make_model()
     source = floats(noise(40, 50, 3))
@@ -432,8 +448,22 @@ def test_two_inputs_of_one_output_are_refused(translator: Translator, photos: Pa
 def test_an_output_over_its_input_is_refused(translator: Translator, photos: Path) -> None:
     before = {path: path.read_bytes() for path in photos.rglob("*") if path.is_file()}
     for inputs in ([photos], [photos / "a.png"]):
-        with pytest.raises(DataError, match="would replace it; choose another --output"):
+        with pytest.raises(DataError, match="would replace .*; choose another --output"):
             translate_files(translator, inputs, photos)
+    assert before == {path: path.read_bytes() for path in photos.rglob("*") if path.is_file()}
+
+
+def test_an_output_over_another_input_is_refused(
+    translator: Translator, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`translate photos --output .` where photos/photos/ holds a picture of the same name."""
+    inner = photos / photos.name
+    inner.mkdir()
+    (inner / "a.png").write_bytes((photos / "a.png").read_bytes())
+    before = {path: path.read_bytes() for path in photos.rglob("*") if path.is_file()}
+    monkeypatch.chdir(photos.parent)
+    with pytest.raises(DataError, match="would replace .*; choose another --output"):
+        translate_files(translator, [Path(photos.name)], Path())
     assert before == {path: path.read_bytes() for path in photos.rglob("*") if path.is_file()}
 
 

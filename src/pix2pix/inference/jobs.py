@@ -87,16 +87,30 @@ def _joined(name: str, of_folders: dict[int, list[Job]], inputs: Sequence[Path])
 
 
 def _apart(jobs: list[Job], output: Path) -> list[Job]:
-    """The jobs. Raises DataError where translations would replace each other, or what they are made of."""
+    """The jobs. Raises DataError where a translation would replace another one, or any job's input."""
+    usable = [job for job in jobs if not job.problem]
+    inputs = {_identity(file): file for job in usable for file in (job.input, *job.more)}
     seen: dict[Path, Path] = {}
-    for job in (job for job in jobs if not job.problem):
+    for job in usable:
         target = output / job.name
         if target in seen:
             raise DataError(f"{seen[target]} and {job.input} would both become {target}; translate them one by one")
-        if target.exists() and any(target.samefile(file) for file in (job.input, *job.more)):
-            raise DataError(f"{job.input}: its translation would replace it; choose another --output")
+        if (identity := _identity(target)) is not None and identity in inputs:
+            raise DataError(
+                f"{job.input}: its translation would replace {inputs[identity]}, which is to be translated too; "
+                "choose another --output"
+            )
         seen[target] = job.input
     return jobs
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file a path leads to, whatever its name: device and inode; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _jobs_of(entry: Path, output: Path, written: tuple[str, int]) -> Iterator[Job]:

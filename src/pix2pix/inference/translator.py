@@ -243,11 +243,21 @@ class Translator:
         return round(4 * floats)
 
     def presented_size(self, size: Size) -> Size:
-        """(H, W) of a picture -> (H, W) at which the generator sees it, before padding."""
-        scale = self.model.card.scale
-        if scale is None:
-            return self.model.card.config.data.image_size
-        return max(1, round(size[0] * scale[0])), max(1, round(size[1] * scale[1]))
+        """(H, W) of a picture -> (H, W) at which the generator sees it, before padding.
+
+        A picture of the training's image_size goes in as it is. Others go in at the scale of the training, but never
+        with a side below image_size: less than that the generator has never seen. A model whose training kept the
+        files' own sizes takes every picture as it is.
+        """
+        config, scale = self.model.card.config, self.model.card.scale
+        least = config.data.image_size
+        if scale is None or size == least:
+            return least
+        if config.native:
+            return size
+        sides = size[0] * scale[0], size[1] * scale[1]
+        larger = max(1.0, least[0] / sides[0], least[1] / sides[1])
+        return max(least[0], round(sides[0] * larger)), max(least[1], round(sides[1] * larger))
 
 
 def _fits_pil(values: Values | Labels, channels: int) -> bool:

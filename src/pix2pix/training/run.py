@@ -1,6 +1,7 @@
 """A name and settings in; a run folder that is new, resumed or refused out."""
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from pix2pix.config import Config
+from pix2pix.config import Config, Data
 from pix2pix.errors import ConfigError
 from pix2pix.files import write_text
 from pix2pix.settings import make_config, read_yaml, to_yaml
@@ -23,6 +24,15 @@ FREE = {
     "training.devices", "training.nodes", "training.rank_timeout",
     "provenance.pix2pix", "provenance.python", "provenance.torch",
 }  # fmt: skip
+
+
+MARKER = ".pix2pix-run"
+"""File by which a run folder is known. Runs of version 0.1 have none; they are known by their checkpoint and settings."""
+WRITTEN = (
+    "config.yaml", "metrics.csv", "curves.png", "report.html", "left_out.txt",
+    "samples", "tensorboard", "checkpoints", "model", "evaluation", "segmenter", MARKER,
+)  # fmt: skip
+"""Everything that a run writes into its folder, by name: --overwrite removes this and nothing else."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +66,40 @@ def open_run(asked: Path | None, name: str, config: Config, *, overwrite: bool) 
 
 
 def begin_run(folder: Path, config: Config, *, overwrite: bool) -> None:
-    """Make the folder and write `config.yaml`; with `overwrite`, remove the run that stands there."""
+    """Make the folder and write `config.yaml`; with `overwrite`, remove what the run that stands there has written."""
     if overwrite and folder.exists():
-        if any(folder.iterdir()) and not (folder / "config.yaml").exists():
-            raise ConfigError(f"{folder}: not a run folder, so --overwrite does not remove it; choose another --run")
-        shutil.rmtree(folder)
+        _remove_run(folder, config.data)
     folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / MARKER, "This folder belongs to a training of pix2pix.\n")
     write_text(folder / "config.yaml", to_yaml(config))
+
+
+def _remove_run(folder: Path, data: Data) -> None:
+    """Remove the files of a run, by name. Raises ConfigError, with nothing removed, where the folder is not a run's."""
+    if any(folder.iterdir()) and not _is_run(folder):
+        raise ConfigError(f"{folder}: not a run folder, so --overwrite does not remove it; choose another --run")
+    for place in filter(None, (data.path, *(data.source or ()), data.target)):
+        if Path(place).resolve().is_relative_to(folder.resolve()):
+            raise ConfigError(f"{folder}: holds the data {place}, so --overwrite does not touch it; choose another --run")
+    for name in WRITTEN:
+        path = folder / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether a training made this folder. A file `config.yaml` alone does not say so: it may be anyone's."""
+    if (folder / MARKER).exists():
+        return True
+    try:
+        provenance = read_yaml(folder / "config.yaml").get("provenance") or {}
+    except ConfigError:
+        return False
+    known = isinstance(provenance, dict) and "data_fingerprint" in provenance
+    ours = set(os.listdir(folder)) <= set(WRITTEN)  # version 0.1 wrote nothing else
+    return known and ours
 
 
 def changed(folder: Path, config: Config) -> Iterator[tuple[str, Any, Any]]:
