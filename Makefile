@@ -12,7 +12,7 @@ test: $(INSTALLED)
 	@$(BIN)/pytest -n 2 --dist loadfile
 
 bench: $(INSTALLED)
-	@$(BIN)/pix2pix bench
+	@$(BIN)/python -m benchmarks
 
 lint: $(INSTALLED)
 	@$(BIN)/ruff check .

@@ -15,8 +15,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pix2pix.bench.rows import shown
-from pix2pix.files import write_text
+from benchmarks.suite.rows import shown
+from pix2pix.system.files import write_text
 
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- history: written by benchmarks/record.py -->", "<!-- end of history -->"

@@ -20,8 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pix2pix.bench.measure import faster, interleaved
-from pix2pix.bench.reference import Reference
+from benchmarks.suite.measure import faster, interleaved
+from benchmarks.suite.reference import Reference
 
 PUBLIC_OPTIONS = {  # the public code's defaults for pix2pix, on the processor
     "isTrain": True, "gpu_ids": [], "device": torch.device("cpu"), "checkpoints_dir": ".", "name": "benchmark",

@@ -8,8 +8,8 @@ import pytest
 import torch
 from hypothesis import settings
 
-from pix2pix.data.facades import make_facades
-from pix2pix.presets import chosen_settings
+from pix2pix.config.presets import chosen_settings
+from pix2pix.synthetic.facades import make_facades
 from pix2pix.training.train import train_with
 
 settings.register_profile("untimed", deadline=None)  # how long an example takes is no test

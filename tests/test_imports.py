@@ -1,6 +1,6 @@
-"""The order of the house, and what a bare import may cost.
+"""The order of the packages, cycles between modules, and what a bare import may cost.
 
-A room is a top-level module or package of `pix2pix`. It imports only from rooms on the lines above its own.
+ORDER lists the packages of `pix2pix`. A package imports only from packages on the lines above its own.
 """
 
 import ast
@@ -14,21 +14,33 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "src" / "pix2pix"
 
 ORDER = """
-    errors files fields
+    errors text
+    system
     config
-    settings presets
-    machine
-    data networks losses
+    data.pairing
+    data.io
+    data.encoding
+    data.transforms
+    data.loading
+    data.checks
+    data.preparation
+    data
+    synthetic
+    networks.cpu
+    networks
+    losses
     model
     inference
-    evaluation
+    metrics
+    reports
+    distributed
     training
-    serve study demo bench
+    evaluation
+    export serve study demo
     cli
     __init__
     __main__
 """
-NEIGHBOURS = {("presets", "settings")}  # (importer, imported): all that may pass within a line
 
 RANK = {room: rank for rank, line in enumerate(ORDER.strip().splitlines()) for room in line.split()}
 
@@ -36,12 +48,17 @@ HEAVY = {"torch", "torchvision", "matplotlib", "numpy"}
 
 
 def room_of(module: str) -> str:
-    """'pix2pix.data.images' -> 'data', and 'pix2pix' -> '__init__', where the public names live."""
-    return module.split(".")[1] if "." in module else "__init__"
+    """'pix2pix.data.io.images' -> 'data.io', 'pix2pix.model.card' -> 'model', 'pix2pix' -> '__init__'."""
+    names = module.split(".")[1:]
+    known = [".".join(names[:length]) for length in (2, 1) if ".".join(names[:length]) in RANK]
+    return known[0] if known else names[0] if names else "__init__"
 
 
 def imported_modules(source: str, package: str) -> Iterator[tuple[int, str]]:
-    """The line and the dotted name of every import, at any depth; `package` is where relative ones start."""
+    """The line and the dotted name of every import, at any depth; `package` is where relative ones start.
+
+    `from pix2pix.data import io` gives both `pix2pix.data` and `pix2pix.data.io`, since a name may be a module.
+    """
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -50,32 +67,66 @@ def imported_modules(source: str, package: str) -> Iterator[tuple[int, str]]:
             parents = package.split(".")
             start = parents[: len(parents) + 1 - node.level] if node.level else []
             base = ".".join([*start, *filter(None, [node.module])])
-            # `from pix2pix import model` names the room only among what it imports.
-            rooms = RANK if base == "pix2pix" else {}
-            names = {f"{base}.{alias.name}" if alias.name in rooms else base for alias in node.names}
-            yield from ((node.lineno, name) for name in sorted(names))
+            modules = {f"{base}.{alias.name}" if _is_module(f"{base}.{alias.name}") else base for alias in node.names}
+            yield from ((node.lineno, name) for name in sorted(modules))
+
+
+def _is_module(name: str) -> bool:
+    place = PACKAGE.joinpath(*name.split(".")[1:])
+    inside = ".".join(name.split(".")[1:])
+    return place.with_suffix(".py").is_file() or (place / "__init__.py").is_file() or inside in RANK
 
 
 def forbidden_imports(source: str, path: str) -> list[str]:
-    """What breaks the order in one file; `path` is relative to the package, as in 'data/images.py'."""
+    """What breaks the order in one file; `path` is relative to the package, as in 'data/io/images.py'."""
     parts = path.removesuffix(".py").split("/")
-    room = parts[0]
+    own = ".".join(["pix2pix", *parts]).removesuffix(".__init__") if len(parts) > 1 else f"pix2pix.{parts[0]}"
+    room = room_of(own)
     package = ".".join(["pix2pix", *parts[:-1]])
     if room not in RANK:
-        return [f"{path}: the room '{room}' has no place in the order"]
+        return [f"{path}: the package '{room}' has no place in the order"]
     found = []
     for line, module in imported_modules(source, package):
         if module.split(".")[0] != "pix2pix":
             continue
         other = room_of(module)
         if other not in RANK:
-            found.append(f"{path}:{line}: the room '{other}' has no place in the order")
-        elif other != room and RANK[other] >= RANK[room] and (room, other) not in NEIGHBOURS:
+            found.append(f"{path}:{line}: the package '{other}' has no place in the order")
+        elif other != room and RANK[other] >= RANK[room]:
             found.append(f"{path}:{line}: '{room}' may not import from '{other}'")
     return found
 
 
-def test_rooms_import_only_from_rooms_above() -> None:
+def cycles(imports: dict[str, set[str]]) -> list[list[str]]:
+    """Modules that import each other, directly or by way of others."""
+    found, done = [], set()
+
+    def visit(module: str, trail: list[str]) -> None:
+        if module in trail:
+            found.append([*trail[trail.index(module) :], module])
+        elif module not in done:
+            for other in sorted(imports.get(module, ())):
+                visit(other, [*trail, module])
+            done.add(module)
+
+    for module in sorted(imports):
+        visit(module, [])
+    return found
+
+
+def package_imports() -> dict[str, set[str]]:
+    """Every module of the package -> those of the package that it imports."""
+    graph: dict[str, set[str]] = {}
+    for file in PACKAGE.rglob("*.py"):
+        parts = file.relative_to(PACKAGE).with_suffix("").parts
+        package = ".".join(["pix2pix", *parts[:-1]])
+        own = package if parts[-1] == "__init__" else ".".join(["pix2pix", *parts])
+        imported = {name for _, name in imported_modules(file.read_text("utf-8"), package)}
+        graph[own] = {name for name in imported if name.split(".")[0] == "pix2pix"} - {own}
+    return graph
+
+
+def test_packages_import_only_from_packages_above() -> None:
     files = sorted(PACKAGE.rglob("*.py"))
     assert files, f"no modules in {PACKAGE}"
     found = [
@@ -86,25 +137,38 @@ def test_rooms_import_only_from_rooms_above() -> None:
     assert not found, "\n" + "\n".join(found)
 
 
+def test_no_two_modules_import_each_other() -> None:
+    """Inside a package as between packages; imports within functions count too."""
+    found = cycles(package_imports())
+    assert not found, "\n" + "\n".join(" -> ".join(cycle) for cycle in found)
+
+
+def test_checker_finds_cycles() -> None:
+    assert cycles({"a": {"b"}, "b": {"c"}, "c": set()}) == []
+    assert cycles({"a": {"b"}, "b": {"a"}}) == [["a", "b", "a"]]
+    assert cycles({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == [["b", "c", "b"]]
+
+
 @pytest.mark.parametrize(
     ("path", "source"),
     [
-        ("data/images.py", "import pix2pix.training.loop"),
-        ("data/images.py", "from pix2pix.model import save"),
-        ("data/images.py", "from pix2pix import losses, config"),
-        ("data/images.py", "from pix2pix import train, evaluate"),
-        ("data/images.py", "import pix2pix"),
-        ("data/images.py", "from .. import losses"),
-        ("data/images.py", "from ..networks import generators"),
+        ("data/io/images.py", "import pix2pix.training.trainer"),
+        ("data/io/images.py", "from pix2pix.model import save"),
+        ("data/io/images.py", "from pix2pix import losses, config"),
+        ("data/io/images.py", "from pix2pix import train, evaluate"),
+        ("data/io/images.py", "import pix2pix"),
+        ("data/io/images.py", "from pix2pix.data.loading import dataset"),
+        ("data/io/images.py", "from pix2pix.data import loading"),
+        ("data/io/images.py", "from ... import losses"),
+        ("data/io/images.py", "from ...networks import generators"),
         ("data/__init__.py", "from ..networks import generators"),
-        ("data/images.py", "from ..colours import red"),
-        ("data/images.py", "def late():\n    from ..losses import l1"),
-        ("data/images.py", "if TYPE_CHECKING:\n    from ..model import Model"),
-        ("model.py", "from .inference import translate"),
-        ("model.py", "from . import cli"),
-        ("config.py", "from .presets import paper"),
+        ("data/io/images.py", "from ...colours import red"),
+        ("data/io/images.py", "def late():\n    from ...losses import l1"),
+        ("data/io/images.py", "if TYPE_CHECKING:\n    from ...model import Model"),
+        ("model/model.py", "from ..inference import translator"),
+        ("model/model.py", "from .. import cli"),
         ("errors.py", "from .config import Data"),
-        ("demo.py", "from .bench import measure"),
+        ("networks/cpu/winograd.py", "from pix2pix.networks.blocks import up"),
         ("cli/app.py", "from .. import train"),
         ("colours.py", ""),
     ],
@@ -116,11 +180,11 @@ def test_checker_flags_a_forbidden_import(path: str, source: str) -> None:
 @pytest.mark.parametrize(
     ("path", "source"),
     [
-        ("data/images.py", "import numpy\nfrom torch import nn\nfrom pix2pix_peer import training"),
-        ("data/images.py", "from . import pairs\nfrom .pairs import Pair\nfrom pix2pix.data import pairs"),
-        ("data/images.py", "from .. import config, errors\nfrom ..presets import paper"),
-        ("data/__init__.py", "from . import pairs\nfrom .pairs import Pair"),
-        ("presets.py", "from .config import Training\nfrom .settings import merged"),
+        ("data/io/images.py", "import numpy\nfrom torch import nn\nfrom pix2pix_peer import training"),
+        ("data/pairing/pairs.py", "from . import pair\nfrom .pair import Pair\nfrom pix2pix.data.pairing import pair"),
+        ("data/io/images.py", "from ... import config, errors\nfrom ...config.presets import paper"),
+        ("data/__init__.py", "from .pairing import pairs\nfrom .loading.dataset import Pair"),
+        ("data/loading/dataset.py", "from pix2pix.data.io import images"),
         ("training/step.py", "from pix2pix.losses import l1\nimport pix2pix.networks.generators as g"),
         ("cli/verbs.py", "def demo():\n    from ..demo import run"),
         ("__init__.py", "from .training import train\nfrom pix2pix.cli import main"),

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from pix2pix.cli import main
-from pix2pix.data.facades import facade, make_facades
+from pix2pix.synthetic.facades import facade, make_facades
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

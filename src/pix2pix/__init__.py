@@ -11,13 +11,14 @@ if TYPE_CHECKING:
     from pix2pix.demo import demo
     from pix2pix.evaluation.compare import Comparison, compare
     from pix2pix.evaluation.evaluate import Evaluation, evaluate
-    from pix2pix.inference.translate import translate
+    from pix2pix.inference.pipeline import translate
     from pix2pix.inference.translator import Translator
     from pix2pix.training.train import Run, train
 
 _HOMES = {
     **dict.fromkeys(
-        ("Augment", "Config", "Data", "Discriminator", "Generator", "Loss", "Optimizer", "Training"), "pix2pix.config"
+        ("Augment", "Config", "Data", "Discriminator", "Generator", "Loss", "Optimizer", "Training"),
+        "pix2pix.config",
     ),
     "Comparison": "pix2pix.evaluation.compare",
     "Evaluation": "pix2pix.evaluation.evaluate",
@@ -27,7 +28,7 @@ _HOMES = {
     "demo": "pix2pix.demo",
     "evaluate": "pix2pix.evaluation.evaluate",
     "train": "pix2pix.training.train",
-    "translate": "pix2pix.inference.translate",
+    "translate": "pix2pix.inference.pipeline",
 }
 
 __all__ = [

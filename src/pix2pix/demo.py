@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from pix2pix.data.facades import make_facades
+from pix2pix.config.presets import chosen_settings
 from pix2pix.evaluation.evaluate import Evaluation, evaluate
-from pix2pix.presets import chosen_settings
-from pix2pix.training.display import Display
+from pix2pix.synthetic.facades import make_facades
+from pix2pix.training.progress import Display
 from pix2pix.training.train import train_with
 
 TRAIN, VAL, TEST = 240, 24, 24  # pairs

@@ -27,7 +27,6 @@ VERBS = {
     "info": "What a model is: networks, channels, sizes, statistics, validation.",
     "compare": "Put runs side by side: settings that differ, curves, best epochs, evaluations, pictures, and findings.",
     "study": "Repeat one of the paper's experiments: variants of one budget on one page; the same command resumes it.",
-    "bench": "Measure this machine, the usual way of training, and this package, side by side; minutes on two cores.",
 }
 
 HELP: tuple[list[str], ...] = ([], ["--help"], ["-h"])

@@ -11,7 +11,7 @@ from typing import NoReturn
 from cyclopts import App, CoercionError, CycloptsError, Group, ValidationError
 
 from pix2pix.cli import ABOUT, DATA, VERBS, hang_up
-from pix2pix.cli.talk import say
+from pix2pix.cli.console import say
 from pix2pix.errors import ConfigError, DataError, Interrupted, ModelError, RunError
 
 app = App(
@@ -46,7 +46,7 @@ def _misuse(error: CycloptsError) -> str:
     if isinstance(error, ValidationError):
         from pydantic import ValidationError as PydanticError
 
-        from pix2pix.settings import explain
+        from pix2pix.config.io import explain
 
         if isinstance(error.__cause__, PydanticError):
             return explain(error.__cause__)

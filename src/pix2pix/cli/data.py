@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from pix2pix.cli.talk import Counting, aligned, in_words, say, some
+from pix2pix.cli.console import Counting, aligned, in_words, say, some
 from pix2pix.config import Augment, Data, Make
+from pix2pix.config.presets import chosen_settings
 from pix2pix.errors import DataError
-from pix2pix.presets import chosen_settings
 
 
 def check(
@@ -31,9 +31,9 @@ def check(
     json_
         Print the report as JSON.
     """
-    from pix2pix.data.check import check as look
-    from pix2pix.data.preview import preview as draw
-    from pix2pix.data.preview import refuse_output
+    from pix2pix.data.checks.check import check as look
+    from pix2pix.data.checks.preview import preview as draw
+    from pix2pix.data.checks.preview import refuse_output
 
     overrides = {"data": settings.model_dump(exclude_unset=True) if settings is not None else {}}
     chosen = chosen_settings(data, None, None, overrides)
@@ -76,7 +76,7 @@ def download(
     sha256
         Hash that the archive must have.
     """
-    from pix2pix.data.download import download as fetch
+    from pix2pix.data.preparation.download import download as fetch
 
     with Counting("downloading", in_bytes=True) as progress:
         done = fetch(name, output, url=url, digest=sha256, progress=progress)
@@ -123,7 +123,7 @@ def preview(
     config
         YAML file of a training's settings.
     """
-    from pix2pix.data.preview import preview as draw
+    from pix2pix.data.checks.preview import preview as draw
 
     sections = {"data": settings, "augment": augment}
     overrides = {name: section.model_dump(exclude_unset=True) for name, section in sections.items() if section}
@@ -155,7 +155,7 @@ def make(
     overwrite
         Replace pairs that were made with other settings or of other photos.
     """
-    from pix2pix.data.make import make as carry_out
+    from pix2pix.data.preparation.from_photos import make as carry_out
 
     with Counting("making pairs") as progress:
         made = carry_out(photos, output, settings, overwrite=overwrite, progress=progress)

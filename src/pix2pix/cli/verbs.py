@@ -9,11 +9,11 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from pix2pix.cli.talk import Counting, aligned, print_labels, print_metrics, say
+from pix2pix.cli.console import Counting, aligned, print_labels, print_metrics, say
 from pix2pix.config import Settings
+from pix2pix.config.io import merged, to_yaml
+from pix2pix.config.presets import chosen_settings
 from pix2pix.errors import DataError
-from pix2pix.presets import chosen_settings
-from pix2pix.settings import merged, to_yaml
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Json = Annotated[bool, Parameter(name="--json", negative=())]
@@ -164,7 +164,7 @@ def evaluate(
         "palette": palette,
     }
     if features is not None:
-        from pix2pix.evaluation.features import load_features
+        from pix2pix.metrics.perceptual import load_features
 
         choices["features"] = load_features(features)
     with Counting("evaluating") as progress:
@@ -256,8 +256,8 @@ def translate(
     precision
         Arithmetic; bf16 is faster where the hardware has it, and errs by about a thousandth of the range.
     """
-    from pix2pix.data.check_report import visible
-    from pix2pix.inference.translate import translate as carry_out
+    from pix2pix.data.checks.report import visible
+    from pix2pix.inference.pipeline import translate as carry_out
 
     choices: dict[str, Any] = {"batch_size": batch_size, "shard": shard, "dropout": dropout, "seed": seed}
     choices["source_pattern"] = source_pattern
@@ -284,68 +284,11 @@ def info(model: str, /, *, json_: Json = False) -> None:
     json_
         Print it as JSON.
     """
-    from pix2pix.inference.engine import describe_engine
+    from pix2pix.inference.optimize import describe_engine
     from pix2pix.model import describe_model
 
     facts = describe_model(model) | {"engine": describe_engine()}
     print(json.dumps(facts, indent=2) if json_ else aligned(facts))
-
-
-def bench(
-    *,
-    only: str | None = None,
-    quick: bool = False,
-    profile: bool = False,
-    bf16: bool = False,
-    data: Path | None = None,
-    image_size: int = 256,
-    base_channels: int = 64,
-    threads: int | None = None,
-    plot: Path | None = None,
-    json_: Json = False,
-) -> None:
-    """Measure this machine, the usual way of training, and this package, side by side; minutes on two cores.
-
-    Parameters
-    ----------
-    only
-        Sections to measure, with commas: training, run, inference, folder, memory, loading, startup, scaling.
-    quick
-        Fewer repetitions and pictures.
-    profile
-        Take one training step apart instead: its parts, its slowest layers.
-    bf16
-        Measure bf16 even where the processor only emulates it.
-    data
-        Folder of side-by-side pairs to measure on; by default procedural facades.
-    image_size
-        Side of the pictures, a power of two; targets hold for 256.
-    base_channels
-        First width of both networks; targets hold for 64.
-    threads
-        Threads to compute with; by default torch's choice.
-    plot
-        Draw seconds against pixels and batch into this PNG.
-    json_
-        Print everything as JSON, every repetition included.
-    """
-    from pix2pix.bench.bench import bench as measure
-
-    sections = [name.strip() for name in only.split(",")] if only is not None else []
-    result = measure(
-        only=sections,
-        quick=quick,
-        profile=profile,
-        bf16=bf16,
-        data=data,
-        image_size=image_size,
-        base_channels=base_channels,
-        threads=threads,
-        plot=plot,
-    )
-    print(json.dumps(result.to_json(), indent=2) if json_ else result.to_text())
-    if not result.complete:
-        raise KeyboardInterrupt
 
 
 def study(

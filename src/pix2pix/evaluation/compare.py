@@ -10,23 +10,23 @@ import numpy as np
 import torch
 from markupsafe import Markup
 
-from pix2pix.data import images
-from pix2pix.data.check import check
-from pix2pix.data.pairs import PairSet, find_pairs
-from pix2pix.data.sheets import Pixels
+from pix2pix.data.checks.check import check
+from pix2pix.data.io import images
+from pix2pix.data.io.contact_sheet import Pixels
+from pix2pix.data.pairing.pairs import PairSet, find_pairs
 from pix2pix.errors import ConfigError, DataError
-from pix2pix.evaluation.advice import advice, compared_in_words
-from pix2pix.evaluation.curves import Across, overlaid_svgs
 from pix2pix.evaluation.evaluate import presented, to_json
-from pix2pix.evaluation.health import chosen
-from pix2pix.evaluation.intervals import mean_interval
-from pix2pix.evaluation.metrics import HIGHER_IS_BETTER
-from pix2pix.evaluation.records import COLUMNS, OF_THE_SET, Measured, Record, read_run
-from pix2pix.evaluation.report import best_epoch, render
-from pix2pix.files import write_text
+from pix2pix.evaluation.run_records import COLUMNS, OF_THE_SET, Measured, Record, read_run
 from pix2pix.inference.translator import Translator
-from pix2pix.machine import choose_device
+from pix2pix.metrics.bootstrap import mean_interval
+from pix2pix.metrics.diagnostics import chosen
+from pix2pix.metrics.pixel import HIGHER_IS_BETTER
 from pix2pix.model import load_model
+from pix2pix.reports.advice import advice, compared_in_words
+from pix2pix.reports.curves import Across, overlaid_svgs
+from pix2pix.reports.pages import best_epoch, render
+from pix2pix.system.files import write_text
+from pix2pix.system.hardware import choose_device
 
 ROWS = 6  # of pictures
 Progress = Callable[[int, int, str], None]

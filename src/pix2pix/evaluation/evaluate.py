@@ -15,28 +15,28 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from pix2pix.config import SMALLEST_SIDE, Data, smallest_discriminated
-from pix2pix.data import images
-from pix2pix.data.check import check
-from pix2pix.data.dataset import Batch, PairDataset, make_dataset
-from pix2pix.data.loading import make_loader
-from pix2pix.data.manifest import MANIFEST
-from pix2pix.data.pair import Pair
-from pix2pix.data.pairs import PairSet, describe_unmatched, find_pairs
-from pix2pix.data.sheets import source_titles
-from pix2pix.data.sources import refuse_other_count, settled
+from pix2pix.config.fields import Native
+from pix2pix.config.io import explain
+from pix2pix.data.checks.check import check
+from pix2pix.data.encoding.sources import refuse_other_count, settled
+from pix2pix.data.io import images
+from pix2pix.data.io.contact_sheet import source_titles
+from pix2pix.data.loading.dataset import Batch, PairDataset, make_dataset
+from pix2pix.data.loading.loader import make_loader
+from pix2pix.data.pairing.manifest import MANIFEST
+from pix2pix.data.pairing.pair import Pair
+from pix2pix.data.pairing.pairs import PairSet, describe_unmatched, find_pairs
 from pix2pix.errors import ConfigError, DataError, ModelError
-from pix2pix.evaluation.features import BEYOND, Judges, make_judges
-from pix2pix.evaluation.health import Health, examine, thumbnails
-from pix2pix.evaluation.intervals import mean_intervals
-from pix2pix.evaluation.metrics import METRICS, OWN_UNITS, ImageScore, image_metrics, mean_scores, score
-from pix2pix.evaluation.report import Example, write_evaluation_report, write_run_report
-from pix2pix.evaluation.segmenter import LabelScore, find_palette, get_segmenter, parse_palette
-from pix2pix.fields import Native
-from pix2pix.files import write_text
 from pix2pix.inference.translator import Translator
-from pix2pix.machine import choose_device
+from pix2pix.metrics.bootstrap import mean_intervals
+from pix2pix.metrics.diagnostics import Health, examine, thumbnails
+from pix2pix.metrics.perceptual import BEYOND, Judges, make_judges
+from pix2pix.metrics.pixel import METRICS, OWN_UNITS, ImageScore, image_metrics, mean_scores, score
+from pix2pix.metrics.segmentation import LabelScore, find_palette, get_segmenter, parse_palette
 from pix2pix.model import Card, Model, load_model, locate
-from pix2pix.settings import explain
+from pix2pix.reports.pages import Example, write_evaluation_report, write_run_report
+from pix2pix.system.files import write_text
+from pix2pix.system.hardware import choose_device
 
 BATCH = 4
 SHOWN = 4  # pictures of the best, the median and the worst each

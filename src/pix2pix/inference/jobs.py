@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from pix2pix.data import images
-from pix2pix.data.pair import IMAGE_SUFFIXES
-from pix2pix.data.patterns import naming
-from pix2pix.data.sources import counted
+from pix2pix.data.encoding.sources import counted
+from pix2pix.data.io import images
+from pix2pix.data.pairing.pair import IMAGE_SUFFIXES
+from pix2pix.data.pairing.patterns import naming
 from pix2pix.errors import ConfigError, DataError
 
 

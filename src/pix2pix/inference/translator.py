@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from pix2pix.data import images
-from pix2pix.data.cache import GIGABYTE, free_memory
-from pix2pix.data.labels import Labels
-from pix2pix.data.ranges import Values, refuse_gaps
-from pix2pix.data.sources import Source, counted
+from pix2pix.data.encoding.labels import Labels
+from pix2pix.data.encoding.ranges import Values, refuse_gaps
+from pix2pix.data.encoding.sources import Source, counted
+from pix2pix.data.io import images
+from pix2pix.data.loading.cache import GIGABYTE, free_memory
 from pix2pix.errors import DataError, ModelError
-from pix2pix.inference.engine import Precision, prepare
-from pix2pix.inference.sizes import AnySize, Size
-from pix2pix.machine import choose_device
+from pix2pix.inference.any_size import AnySize, Size
+from pix2pix.inference.optimize import Precision, prepare
 from pix2pix.model import Model, load_model
+from pix2pix.system.hardware import choose_device
 
 LITTLE = 2**28
 """Bytes that are free without asking."""

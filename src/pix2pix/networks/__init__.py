@@ -2,10 +2,10 @@
 
 from pix2pix.networks.blocks import set_norm_statistics
 from pix2pix.networks.convolution import set_fast
+from pix2pix.networks.cpu.gradients import weights_at_rest
+from pix2pix.networks.cpu.winograd import forget_transform, keep_transform
 from pix2pix.networks.discriminators import PatchGAN
 from pix2pix.networks.generators import EncoderDecoder, ResNet, UNet, make_generator
-from pix2pix.networks.gradients import weights_at_rest
-from pix2pix.networks.toom import forget_transform, keep_transform
 
 __all__ = [
     "EncoderDecoder",

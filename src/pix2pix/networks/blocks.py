@@ -8,7 +8,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pix2pix.fields import Norm
+from pix2pix.config.fields import Norm
 from pix2pix.networks.convolution import Conv, ConvTranspose
 
 Statistics = Literal["image", "running"]

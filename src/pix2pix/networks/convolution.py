@@ -16,7 +16,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from pix2pix.networks import patches, same, toom
+from pix2pix.networks.cpu import im2col as patches
+from pix2pix.networks.cpu import stride1 as same
+from pix2pix.networks.cpu import winograd as toom
 
 Way = Literal["native", "matmul", "toom"]
 UP_TILE = 3

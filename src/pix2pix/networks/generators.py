@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from pix2pix.config import Generator, resolved_depth
-from pix2pix.fields import Norm
+from pix2pix.config.fields import Norm
 from pix2pix.networks.blocks import down, has_bias, initialise, make_norm, up
 from pix2pix.networks.convolution import ConvTranspose
 

@@ -21,11 +21,11 @@ from typing import Any
 import torch
 
 from pix2pix.config import Config
+from pix2pix.config.io import make_config
 from pix2pix.errors import RunError
 from pix2pix.evaluation.evaluate import evaluate
-from pix2pix.files import only_writer, write_text
-from pix2pix.settings import make_config
 from pix2pix.study.variants import Variant
+from pix2pix.system.files import only_writer, write_text
 from pix2pix.training.checkpoint import DESCRIPTION
 from pix2pix.training.train import train_with
 

@@ -8,18 +8,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pix2pix.data import images
-from pix2pix.data.pairs import find_pairs
-from pix2pix.data.sheets import Pixels, sheet
+from pix2pix.data.io import images
+from pix2pix.data.io.contact_sheet import Pixels, sheet
+from pix2pix.data.pairing.pairs import find_pairs
 from pix2pix.evaluation.evaluate import presented
-from pix2pix.evaluation.health import chosen
-from pix2pix.evaluation.intervals import mean_interval
-from pix2pix.evaluation.records import COLUMNS, OF_THE_SET, Measured, read_evaluation
-from pix2pix.evaluation.report import render
-from pix2pix.files import write_text
+from pix2pix.evaluation.run_records import COLUMNS, OF_THE_SET, Measured, read_evaluation
+from pix2pix.metrics.bootstrap import mean_interval
+from pix2pix.metrics.diagnostics import chosen
 from pix2pix.model import load_model
+from pix2pix.reports.pages import render
 from pix2pix.study.jobs import Job
 from pix2pix.study.variants import QUESTIONS, Variant
+from pix2pix.system.files import write_text
 
 ROWS = 6  # of the figure
 Array = NDArray[np.float64]

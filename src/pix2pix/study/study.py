@@ -10,22 +10,22 @@ import torch
 from torch import Tensor
 
 from pix2pix.config import Config, Data
-from pix2pix.data.check import check
-from pix2pix.data.check_report import CheckReport
-from pix2pix.data.dataset import make_dataset
-from pix2pix.data.pairs import find_pairs
+from pix2pix.config.io import make_config, merged
+from pix2pix.config.presets import chosen_settings
+from pix2pix.data.checks.check import check
+from pix2pix.data.checks.report import CheckReport
+from pix2pix.data.loading.dataset import make_dataset
+from pix2pix.data.pairing.pairs import find_pairs
 from pix2pix.errors import ConfigError, DataError
-from pix2pix.evaluation.report import duration
-from pix2pix.evaluation.segmenter import find_palette, get_segmenter, parse_palette
-from pix2pix.files import only_writer
-from pix2pix.machine import choose_device
+from pix2pix.metrics.segmentation import find_palette, get_segmenter, parse_palette
 from pix2pix.model import build_networks
 from pix2pix.networks import set_fast
-from pix2pix.presets import chosen_settings
-from pix2pix.settings import make_config, merged
+from pix2pix.reports.pages import duration
 from pix2pix.study.jobs import Job, Progress, carry_out
 from pix2pix.study.page import write_page
 from pix2pix.study.variants import KINDS, Variant, variants_of
+from pix2pix.system.files import only_writer
+from pix2pix.system.hardware import choose_device
 from pix2pix.training.adam import make_adam
 from pix2pix.training.plan import make_plan
 from pix2pix.training.step import State, update

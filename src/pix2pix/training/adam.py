@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from pix2pix.config import Optimizer
-from pix2pix.networks.gradients import ALL_TAPS, Taps, take_in_parts, whole
+from pix2pix.networks.cpu.gradients import ALL_TAPS, Taps, take_in_parts, whole
 
 _SMALL = 2**16  # numbers; calling a kernel takes longer than going through so few
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from pix2pix.errors import RunError
-from pix2pix.files import begin_to_write, write_text
+from pix2pix.system.files import begin_to_write, write_text
 
 STATE, DESCRIPTION = "state.pt", "state.json"
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from pix2pix.config import Config
+from pix2pix.distributed.process_group import Ranks
 from pix2pix.training.adam import AnyAdam
-from pix2pix.training.ranks import Ranks
 
 Part = TypeVar("Part", Tensor, nn.Module)
 

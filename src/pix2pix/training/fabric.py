@@ -8,7 +8,7 @@ from lightning_fabric.plugins.environments.cluster_environment import ClusterEnv
 from lightning_fabric.strategies.ddp import DDPStrategy
 
 from pix2pix.config import Training
-from pix2pix.training.ranks import Ranks, cuda_index
+from pix2pix.distributed.process_group import Ranks, cuda_index
 
 
 def make_fabric(training: Training, ranks: Ranks) -> Fabric:

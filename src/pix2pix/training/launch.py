@@ -23,10 +23,10 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from pix2pix.config import Config, Training
+from pix2pix.config.io import make_config
+from pix2pix.distributed.process_group import GO_ON, LAUNCHER, PORT, LostRankError, Place, signal_name
 from pix2pix.errors import ConfigError, DataError, Interrupted, ModelError, RunError
-from pix2pix.settings import make_config
-from pix2pix.training.ranks import GO_ON, LAUNCHER, PORT, LostRankError, Place, signal_name
-from pix2pix.training.run import Run
+from pix2pix.training.run_folder import Run
 
 GRACE = 30.0  # seconds that the others have for saving and leaving, once one has ended
 ASKED, DONE = "asked.json", "done.json"

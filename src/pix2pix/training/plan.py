@@ -9,15 +9,15 @@ from typing import Any, Literal
 import torch
 
 from pix2pix.config import SMALLEST_SIDE, Augment, Config, Data, Training, resolved_depth, smallest_discriminated
-from pix2pix.data import images
-from pix2pix.data.check_report import CheckReport
-from pix2pix.data.dataset import native_sizes
-from pix2pix.data.labels import Labels
-from pix2pix.data.loading import part_of
-from pix2pix.data.ranges import Side, Values, values_of
-from pix2pix.data.sources import known_sources, settled, values_of_sources
+from pix2pix.data.checks.report import CheckReport
+from pix2pix.data.encoding.labels import Labels
+from pix2pix.data.encoding.ranges import Side, Values, values_of
+from pix2pix.data.encoding.sources import known_sources, settled, values_of_sources
+from pix2pix.data.io import images
+from pix2pix.data.loading.dataset import native_sizes
+from pix2pix.data.loading.loader import part_of
 from pix2pix.errors import ConfigError, DataError
-from pix2pix.machine import choose_device, choose_precision
+from pix2pix.system.hardware import choose_device, choose_precision
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from pix2pix.config import Loss
-from pix2pix.fields import UpdateOrder
+from pix2pix.config.fields import UpdateOrder
 from pix2pix.losses import (
     adversarial_term,
     discriminator_accuracy,

@@ -12,24 +12,24 @@ from typing import Any
 import torch
 
 from pix2pix.config import Config
-from pix2pix.data.check import check
-from pix2pix.data.check_report import Problem, visible
-from pix2pix.data.dataset import planned_cache
-from pix2pix.data.pair import Pair
-from pix2pix.data.pairs import PairSet, describe_unmatched
+from pix2pix.config.io import placed
+from pix2pix.config.presets import chosen_settings
+from pix2pix.data.checks.check import check
+from pix2pix.data.checks.report import Problem, visible
+from pix2pix.data.loading.dataset import planned_cache
+from pix2pix.data.pairing.pair import Pair
+from pix2pix.data.pairing.pairs import PairSet, describe_unmatched
+from pix2pix.distributed.process_group import choose_processes, joined, launcher_is_gone
 from pix2pix.errors import ConfigError, DataError, Interrupted
-from pix2pix.evaluation.curves import read_metrics
-from pix2pix.evaluation.report import write_run_report
-from pix2pix.evaluation.segmenter import find_palette
-from pix2pix.files import write_text
-from pix2pix.presets import chosen_settings
-from pix2pix.settings import placed
-from pix2pix.training.display import Display
+from pix2pix.metrics.segmentation import find_palette
+from pix2pix.reports.curves import read_metrics
+from pix2pix.reports.pages import write_run_report
+from pix2pix.system.files import write_text
 from pix2pix.training.launch import launch
-from pix2pix.training.loop import Trainer, judges_of
 from pix2pix.training.plan import Plan, describe, make_plan
-from pix2pix.training.ranks import choose_processes, joined, launcher_is_gone
-from pix2pix.training.run import Run, begin_run, open_run
+from pix2pix.training.progress import Display
+from pix2pix.training.run_folder import Run, begin_run, open_run
+from pix2pix.training.trainer import Trainer, judges_of
 
 LEFT_OUT = "left_out.txt"
 """What --skip-bad left out, in the run folder."""

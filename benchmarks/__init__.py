@@ -1,0 +1,1 @@
+"""Benchmarks of the package; not part of the wheel."""

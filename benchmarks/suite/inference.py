@@ -1,0 +1,127 @@
+"""The translator: one picture, many pictures, and a folder of files, against the plain network run eagerly."""
+
+import time
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.suite.conditions import NO_BF16, Conditions, link_or_copy
+from benchmarks.suite.measure import faster, interleaved
+from benchmarks.suite.ours import our_translator, save_model
+from benchmarks.suite.rows import Row, milliseconds
+from pix2pix.data.io import images
+from pix2pix.inference.optimize import Precision
+from pix2pix.inference.pipeline import translate_files
+from pix2pix.networks.blocks import Statistics
+
+MUST = {"32": (1.55, 1.7), "bf16": (2.9, 3.3)}  # must reach, aim
+TOGETHER = 8  # pictures, for the throughput
+FOLDER, QUICK_FOLDER = 1000, 60  # pictures
+BATCH = 4  # of the folder's pictures together, as `translate` has it
+Run = Callable[[Tensor], Tensor]
+
+
+# ---- pictures at hand ------------------------------------------------------------------------------------------
+
+
+def picture_rows(conditions: Conditions) -> Iterator[Row]:
+    """Latency of one picture and throughput of eight, by either statistics of batch norm, and the error made."""
+    yield from _pictures("running", "32", conditions)
+    yield from _pictures("image", "32", conditions)
+    if conditions.bf16:
+        yield from _pictures("running", "bf16", conditions)
+    else:
+        must, aim = map(conditions.must, MUST["bf16"])
+        work = "one picture, bf16, running averages"
+        yield Row(section="inference", work=work, must=must, aim=aim, note=NO_BF16)
+
+
+def _pictures(statistics: Statistics, precision: Precision, conditions: Conditions) -> Iterator[Row]:
+    folder = conditions.scratch / f"model {statistics} {precision}"
+    eager = _eagerly(save_model(conditions, folder, statistics), statistics)
+    ours = our_translator(folder, precision).translate
+    source, _ = conditions.batch(TOGETHER)
+    error = (ours(source) - torch.cat([eager(one[None]) for one in source])).abs()
+    words = {"running": "running averages", "image": "each image's statistics"}[statistics]
+    # Eagerly, the statistics of several pictures are those of the batch: another result, so only one is compared.
+    for count in (1, TOGETHER) if statistics == "running" else (1,):
+        picture = source[:count]
+        tasks = {"reference": lambda x=picture: eager(x), "ours": lambda x=picture: ours(x)}
+        timings = interleaved(tasks, conditions.rounds(31 if count == 1 else 9), conditions.tick)
+        ratio = faster(timings["ours"], timings["reference"])
+        must, aim = MUST[precision] if statistics == "running" and count == 1 else (None, None)
+        yield Row(
+            section="inference",
+            work=f"{'one picture' if count == 1 else f'{count} pictures'}, {_arithmetic(precision)}, {words}",
+            ours=milliseconds(timings["ours"].median),
+            reference=milliseconds(timings["reference"].median),
+            value=ratio.value,
+            must=conditions.must(must),
+            aim=conditions.must(aim),
+            spread=(ratio.low, ratio.high),
+            note=f"{count / timings['ours'].median:.1f} pictures/s; error against eager fp32 in [-1, 1]: "
+            f"max {error.max():.1e}, mean {error.mean():.1e}",
+            raw={"ours": timings["ours"].seconds, "reference": timings["reference"].seconds},
+        )
+
+
+def _arithmetic(precision: Precision) -> str:
+    return "fp32" if precision == "32" else precision
+
+
+def _eagerly(network: nn.Module, statistics: Statistics) -> Run:
+    """The plain network, without dropout, with the batch norm that the model asks for."""
+    for module in network.eval().modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.train(statistics == "image")
+    return torch.no_grad()(network)
+
+
+# ---- a folder --------------------------------------------------------------------------------------------------
+
+
+def folder_rows(conditions: Conditions) -> Iterator[Row]:
+    """Files to files by `translate`, against the same translator on tensors at hand, in turns of a few batches."""
+    model, inputs = conditions.scratch / "model folder", conditions.scratch / "pictures"
+    save_model(conditions, model, "running")
+    translator = our_translator(model)
+    count = QUICK_FOLDER if conditions.quick else FOLDER
+    source, _ = conditions.batch(BATCH)
+    inputs.mkdir()
+    for number in range(count):
+        path = inputs / f"{number:04}.jpg"
+        if number < BATCH:
+            images.write(path, images.to_array(source[number]))
+        else:
+            link_or_copy(inputs / f"{number % BATCH:04}.jpg", path)
+
+    bare: list[float] = []
+    files: list[float] = []
+    translator.translate(source)
+    last = time.perf_counter()
+
+    def between(done: int, total: int) -> None:
+        nonlocal last
+        files.append(time.perf_counter() - last)
+        if len(files) % 4 == 0:  # four batches of each kind in turn
+            for _ in range(4):
+                began = time.perf_counter()
+                translator.translate(source)
+                bare.append(time.perf_counter() - began)
+        conditions.tick(done, total)
+        last = time.perf_counter()
+
+    translate_files(translator, [inputs], conditions.scratch / "translated", batch_size=BATCH, progress=between)
+    ours, reference = sum(files) / count, sum(bare) / len(bare) / BATCH  # what disturbs the machine is in both
+    yield Row(
+        section="inference",
+        work=f"translate, a folder of {count:,} pictures, against the bare loop",
+        ours=f"{1 / ours:.2f}/s",
+        reference=f"{1 / reference:.2f}/s",
+        value=reference / ours,
+        unit="%",
+        must=conditions.must(0.95),
+        aim=conditions.must(0.98),
+        raw={"ours": tuple(files), "reference": tuple(bare)},
+    )

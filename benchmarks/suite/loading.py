@@ -1,0 +1,65 @@
+"""Pairs a second of one core: this package's data set, cached and not, against PIL picture by picture."""
+
+from collections.abc import Iterator
+
+import torch
+
+from benchmarks.suite.conditions import Conditions
+from benchmarks.suite.measure import faster, interleaved
+from benchmarks.suite.reference import ReferencePairs
+from benchmarks.suite.rows import Row
+from pix2pix.data.loading.dataset import PairDataset, make_dataset
+from pix2pix.data.pairing.pairs import find_pairs
+
+MUST, AIM = 20.0, 30.0
+READ = 16  # pairs in a repetition of whatever reads files
+
+
+def loading_rows(conditions: Conditions) -> Iterator[Row]:
+    """Cached and uncached loading, jittered and mirrored, with one thread; batches of one pair."""
+    config = conditions.config()
+    pairs = find_pairs(config.data).splits["train"][:READ]
+    cached = make_dataset(pairs, config.data, config.augment, config.load_size, 0)
+    reading = make_dataset(pairs, config.data.model_copy(update={"cache": "none"}), config.augment, config.load_size, 0)
+    usual = ReferencePairs([pair.source.path for pair in pairs], image_size=conditions.image_size)
+    passes = 8  # over the cached pairs, for a repetition that is long enough
+
+    def ours(dataset: PairDataset, epochs: int) -> None:
+        for epoch in range(epochs):
+            for index in range(len(pairs)):
+                dataset.__getitems__([(epoch, index)])
+
+    def reference() -> None:
+        for index in range(len(usual)):
+            left, right = usual[index]
+            torch.stack([left]), torch.stack([right])
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        timings = interleaved(
+            {
+                "reference": reference,
+                "uncached": lambda: ours(reading, 1),
+                "cached": lambda: ours(cached, passes),
+            },
+            conditions.rounds(15),
+            conditions.tick,
+        )
+    finally:
+        torch.set_num_threads(threads)
+
+    for name, work, must in (("cached", "cached", MUST), ("uncached", "read from JPEG", None)):
+        each = passes if name == "cached" else 1
+        ratio = faster(timings[name], timings["reference"])
+        yield Row(
+            section="loading",
+            work=f"loading, pairs/s/core, {work}",
+            ours=f"{each * len(pairs) / timings[name].median:.0f}/s",
+            reference=f"{len(pairs) / timings['reference'].median:.0f}/s",
+            value=each * ratio.value,
+            must=conditions.must(must),
+            aim=conditions.must(AIM if must else None),
+            spread=(each * ratio.low, each * ratio.high),
+            raw={"ours": timings[name].seconds, "reference": timings["reference"].seconds},
+        )

@@ -1,0 +1,88 @@
+"""Settings in, this package's own training step and translator out: set up as `train` and `translate` set them up."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from benchmarks.suite.conditions import Conditions
+from benchmarks.suite.reference import ReferenceUNet, copy_weights
+from pix2pix.config import Config, resolved_depth
+from pix2pix.inference.optimize import Precision
+from pix2pix.inference.translator import Translator
+from pix2pix.model import Model, build_networks, choose_statistics, make_card
+from pix2pix.networks.blocks import Statistics
+from pix2pix.training.progress import Display
+from pix2pix.training.run_folder import begin_run
+from pix2pix.training.step import update
+from pix2pix.training.train import look
+from pix2pix.training.trainer import Trainer
+
+
+class OurTraining:
+    """A trainer as the command `train` makes it, for its step to be run alone; writes into `folder`."""
+
+    def __init__(self, config: Config, folder: Path, display: Display | None = None) -> None:
+        self.display = display or silent()
+        plan, pairs, _ = look(config, self.display)
+        begin_run(folder, plan.config, overwrite=False)
+        self.plan, self.folder = plan, folder
+        self.trainer = Trainer(plan, pairs.splits, folder, self.display)
+        self.train_mode()
+
+    def train_mode(self) -> None:
+        self.trainer.state.generator.train()
+        self.trainer.state.discriminator.train()
+
+    def step(
+        self, source: Tensor, target: Tensor, backward: Callable[[Tensor], None] | None = None
+    ) -> dict[str, Tensor]:
+        """One update of D and one of G on (N, C, H, W) in [-1, 1]; `backward` in place of the engine's, to watch it."""
+        run_backward = backward or self.trainer.engine.backward
+        config = self.plan.config
+        order = config.training.update_order
+        return update(self.trainer.state, source, target, config.loss, backward=run_backward, order=order)
+
+
+def silent() -> Display:
+    """A display that shows nothing."""
+    return Display(Console(quiet=True, stderr=True))
+
+
+def our_training(conditions: Conditions, config: Config, name: str) -> OurTraining:
+    """The trainer for these settings, in a folder of its own."""
+    return OurTraining(config, conditions.scratch / name)
+
+
+def save_model(conditions: Conditions, folder: Path, statistics: Statistics) -> ReferenceUNet:
+    """Write a model folder as training would; returns the same network, plainly built, in eval mode.
+
+    Its weights are as drawn, and its running averages have seen a few pictures, so that outputs vary as a trained
+    network's do.
+    """
+    torch.manual_seed(0)
+    config = conditions.config()
+    data = config.data.model_copy(update={"source_channels": 3, "target_channels": 3})
+    depth = resolved_depth(config.generator, data.image_size)
+    config = config.model_copy(update={"data": data, "generator": config.generator.model_copy(update={"depth": depth})})
+    generator, discriminator = build_networks(config)
+    choose_statistics(generator, discriminator, statistics)
+
+    plain = ReferenceUNet(depth=depth, base=conditions.base_channels)
+    copy_weights(plain, generator)
+    source, _ = conditions.batch(4)
+    with torch.no_grad():
+        for _ in range(20):
+            plain.train()(source)
+    copy_weights(generator, plain)
+
+    card = make_card(config, statistics, (1.0, 1.0), False, 1, {})
+    Model(generator.eval(), None, card).save(folder)
+    return plain.eval()
+
+
+def our_translator(folder: Path, precision: Precision = "32") -> Translator:
+    """A model folder -> what `translate` makes of it on the processor."""
+    return Translator.from_pretrained(folder, device="cpu", precision=precision)

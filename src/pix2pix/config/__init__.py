@@ -1,0 +1,43 @@
+"""The settings of a training: typed sections, presets, YAML."""
+
+from pix2pix.config.config import (
+    PATCH_LAYERS,
+    SMALLEST_SIDE,
+    Augment,
+    Config,
+    Data,
+    Discriminator,
+    Generator,
+    Loss,
+    Make,
+    Optimizer,
+    Part,
+    Section,
+    Settings,
+    Training,
+    resolved_depth,
+    size_multiple,
+    smallest_discriminated,
+    source_prefix,
+)
+
+__all__ = [
+    "PATCH_LAYERS",
+    "SMALLEST_SIDE",
+    "Augment",
+    "Config",
+    "Data",
+    "Discriminator",
+    "Generator",
+    "Loss",
+    "Make",
+    "Optimizer",
+    "Part",
+    "Section",
+    "Settings",
+    "Training",
+    "resolved_depth",
+    "size_multiple",
+    "smallest_discriminated",
+    "source_prefix",
+]

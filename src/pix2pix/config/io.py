@@ -1,0 +1,119 @@
+"""Plain values in, checked settings out, and back: layers, YAML, flat names, and what is wrong in one sentence."""
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from pix2pix.config.config import Config, Part, Settings
+from pix2pix.errors import ConfigError
+
+
+def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested mappings laid over each other; a later layer wins."""
+    result: dict[str, Any] = {}
+    for layer in layers:
+        for name, value in layer.items():
+            key = str(name)  # YAML reads the number of a source as a number
+            below = result.get(key)
+            if isinstance(value, Mapping) and isinstance(below, Mapping):
+                value = merged(below, value)
+            result[key] = value
+    return result
+
+
+def make_config(values: Mapping[str, Any], origin: str = "the settings") -> Config:
+    """Nested plain values -> checked Config. Raises ConfigError with one sentence for the first thing wrong."""
+    try:
+        return Config.model_validate(dict(values))
+    except ValidationError as error:
+        raise ConfigError(f"{origin}: {explain(error)}") from None
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """A YAML file of settings -> nested plain values. Raises ConfigError naming the file."""
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such configuration file; `--print-config` writes one to start from") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as a configuration ({error})") from None
+    except (yaml.YAMLError, ValueError) as error:  # a date that does not exist is a ValueError
+        where = getattr(error, "problem_mark", None)
+        raise ConfigError(f"{path}: not valid YAML{f' at line {where.line + 1}' if where else ''}") from None
+    if not isinstance(values or {}, dict):
+        raise ConfigError(f"{path}: expected sections such as `training:` with settings below them")
+    return values or {}
+
+
+def to_yaml(config: Config) -> str:
+    """Config -> YAML that `read_yaml` and `make_config` take back unchanged."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def explain(error: ValidationError, root: type[BaseModel] = Settings) -> str:
+    """The first thing wrong as one sentence that names the field, what was expected, and the nearest right name.
+
+    `root` is the model that was validated.
+    """
+    first = error.errors()[0]
+    parts = [str(part) for part in first["loc"]]
+    field = ".".join(part for part in parts if not part.startswith(("function", "tuple", "literal", "constrained")))
+    if first["type"] == "extra_forbidden":
+        return f"there is no setting `{field}`{_suggestion(first['loc'], root)}"
+    if first["type"] in ("model_type", "dict_type"):
+        return f"{field or 'the settings'}: expected settings by name below it, not {first['input']!r}"
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "value_error":
+        return f"{field}: {message}" if field and field not in message else message
+    return f"{field} = {first['input']!r}: {message[0].lower()}{message[1:]}"
+
+
+def _suggestion(location: tuple[int | str, ...], model: type[BaseModel]) -> str:
+    *section, name = (str(part) for part in location)
+    for part in section:
+        if part.isdecimal():  # of a source
+            continue
+        inner = model.model_fields[part].annotation if part in model.model_fields else None
+        inner = Part if part == "parts" else inner
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return ""
+        model = inner
+    near = difflib.get_close_matches(name, model.model_fields, n=1)
+    return f"; did you mean `{'.'.join([*section, near[0]])}`?" if near else f"; known: {', '.join(model.model_fields)}"
+
+
+def placed(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by their flat names (`epochs`, `base_channels`) or sections -> nested settings. Raises ConfigError.
+
+    `base_channels` sets the width of both networks; other names that both have are given by section.
+    """
+    nested: dict[str, Any] = {}
+    for name, value in fields.items():
+        if name in Settings.model_fields:
+            nested = merged(nested, {name: value})
+        else:
+            for section in _sections_with(name):
+                nested = merged(nested, {section: {name: value}})
+    return nested
+
+
+def _sections_with(name: str) -> list[str]:
+    if name == "base_channels":
+        return ["generator", "discriminator"]
+    flat = ("data", "augment", "loss", "optimizer", "training")
+    known = {field: section for section in flat for field in _fields(section)}
+    if name not in known:
+        near = difflib.get_close_matches(name, [*known, *Settings.model_fields, "base_channels"], n=1)
+        raise ConfigError(f"there is no setting `{name}`{f'; did you mean `{near[0]}`?' if near else ''}")
+    return [known[name]]
+
+
+def _fields(section: str) -> list[str]:
+    model = Settings.model_fields[section].annotation
+    assert isinstance(model, type)
+    assert issubclass(model, BaseModel)
+    return list(model.model_fields)

@@ -1,0 +1,69 @@
+"""Published recipes, one aligned line each; a preset is a layer of settings under the file's and the flags'."""
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pix2pix.config.config import Config
+from pix2pix.config.io import make_config, merged, read_yaml
+from pix2pix.errors import ConfigError
+
+
+class Preset(NamedTuple):
+    """What a recipe fixes; everything else keeps its default."""
+
+    batch_size: int
+    epochs: int
+    discriminator_epochs: int
+    schedule: str
+    flip: bool
+    dropout_layers: tuple[int, ...]
+    source: str
+
+
+# fmt: off
+PRESETS = {
+    #                  batch  epochs  D alone  rate        flip   dropout    from
+    "slides":   Preset(4,     300,    50,      "constant", False, (1, 2, 3), "the lecture: facades, its own figures"),
+    "paper":    Preset(1,     200,    0,       "constant", True,  (1, 2, 3), "Isola et al. 2017, 6.2: facades, maps"),
+    "junyanz":  Preset(1,     200,    0,       "linear",   True,  (2, 3, 4), "the public PyTorch code's defaults"),
+}
+# fmt: on
+DEFAULT_PRESET = "paper"
+
+
+def preset_values(name: str) -> dict[str, Any]:
+    """A preset's name -> nested settings. Raises ConfigError with a suggestion for an unknown one."""
+    if name not in PRESETS:
+        near = difflib.get_close_matches(name, PRESETS, n=1)
+        hint = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(PRESETS)}"
+        raise ConfigError(f"there is no preset `{name}`; {hint}")
+    row = PRESETS[name]
+    return {
+        "augment": {"flip": row.flip},
+        "generator": {"dropout_layers": row.dropout_layers},
+        "optimizer": {"schedule": row.schedule},
+        "training": {
+            "batch_size": row.batch_size,
+            "epochs": row.epochs,
+            "discriminator_epochs": row.discriminator_epochs,
+        },
+    }
+
+
+def chosen_settings(
+    data: str | Path | None, preset: str | None, file: str | Path | None, overrides: Mapping[str, Any]
+) -> Config:
+    """Preset, then YAML file, then overrides -> checked settings. Raises ConfigError.
+
+    Without a preset by name, a file is taken as it is; with neither, the paper's settings are.
+    """
+    values = {} if file is None else read_yaml(file)
+    name = preset or (DEFAULT_PRESET if file is None else None)
+    place: dict[str, Any] = {}
+    if data is not None:
+        place = {"data": {"path": str(data), "source": None, "target": None}}
+    elif overrides.get("data", {}).get("source"):
+        place = {"data": {"path": None}}
+    return make_config(merged(preset_values(name) if name else {}, values, place, overrides), str(file or "settings"))

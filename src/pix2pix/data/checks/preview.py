@@ -1,0 +1,106 @@
+"""A data set in, a contact sheet of random pairs out: as the files are, or as training would draw them."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pix2pix.config import Config, Data
+from pix2pix.data.io import images
+from pix2pix.data.io.contact_sheet import Pixels, fitted, sheet, source_titles
+from pix2pix.data.loading.dataset import make_dataset, read_pair
+from pix2pix.data.pairing.pair import Pair
+from pix2pix.data.pairing.pairs import PairSet, find_pairs
+from pix2pix.errors import ConfigError, DataError
+
+MOST = 200  # pairs on one sheet
+CELL = 256  # pixels; a larger picture is made smaller, its longer side to this
+DRAWS = 2  # of each pair, where they are asked for
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A sheet that was written, and the pairs on it in reading order, as `split/name`."""
+
+    path: Path
+    names: tuple[str, ...]
+
+
+def preview(
+    config: Config,
+    output: Path,
+    *,
+    count: int = 8,
+    split: str | None = None,
+    seed: int = 0,
+    augmented: bool = False,
+    found: PairSet | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Preview:
+    """Write a PNG of `count` pairs that `seed` picks from `split`, or from all: its sources | target. `found` are the
+    pairs, if they are known.
+
+    With `augmented`, two draws of jitter and mirroring stand beside each pair, at image_size as training sees them.
+    Calls progress(done, total). Raises ConfigError or DataError, and then writes nothing.
+    """
+    refuse_output(output, config.data)
+    if not 1 <= count <= MOST:
+        raise ConfigError(f"--count {count}: a sheet holds 1 to {MOST} pairs")
+    chosen = _chosen(found or find_pairs(config.data), split, count, seed)
+    draws = _draws([pair for _, pair in chosen], config, seed) if augmented else None
+    cells = []
+    for _, pair in chosen:
+        cells.append([*_pictures(pair, config.data), *(next(draws) if draws else [])])
+        if progress is not None:
+            progress(len(cells), len(chosen))
+    sides = [*source_titles(len(chosen[0][1].sources)), "target"]
+    titles = [*sides, *[f"{side}, drawn" for side in sides] * (DRAWS if augmented else 0)]
+    images.write(output, _grid(cells, titles))
+    return Preview(output, tuple(f"{split_name}/{pair.name}" for split_name, pair in chosen))
+
+
+def _pictures(pair: Pair, data: Data) -> list[Pixels]:
+    asked = [*(part.channels for part in data.sources(len(pair.sources))), data.target_channels]
+    alpha = [channels in (2, 4) for channels in asked]
+    return [images.shown(values) for values in read_pair(pair, alpha=alpha)]
+
+
+def refuse_output(output: Path, data: Data) -> None:
+    """A sheet among the images of a set could become one of them. Raises ConfigError."""
+    if output.suffix.lower() != ".png":
+        raise ConfigError(f"--output {output}: expected a name that ends in .png")
+    for folder in filter(None, (data.path, *(data.source or ()), data.target)):
+        if Path(folder).resolve() in output.resolve().parents:
+            raise ConfigError(f"--output {output} lies in the data, {folder}, and might be taken for an image of it")
+
+
+def _chosen(found: PairSet, split: str | None, count: int, seed: int) -> list[tuple[str, Pair]]:
+    """`count` pairs or as many as there are, with their splits, in the order of the set."""
+    if split is not None and split not in found.splits:
+        raise DataError(f"there is no split {split!r}; the data have {', '.join(found.splits)}")
+    pairs = [(name, pair) for name, pairs in found.splits.items() if split in (None, name) for pair in pairs]
+    picked = np.random.default_rng(seed).permutation(len(pairs))[:count]
+    return [pairs[index] for index in sorted(picked)]
+
+
+def _draws(pairs: Sequence[Pair], config: Config, seed: int) -> Iterator[list[Pixels]]:
+    """For each pair, source and target in DRAWS epochs of training, (*image_size, C) uint8."""
+    data = config.data.model_copy(update={"cache": "none"})
+    dataset = make_dataset(pairs, data, config.augment, config.load_size, seed)
+    for index in range(len(pairs)):
+        drawn = [dataset[epoch, index] for epoch in range(1, DRAWS + 1)]
+        yield [cell for source, target, _ in drawn for cell in (*dataset.pictures(source), images.picture(target))]
+
+
+def _grid(cells: Sequence[Sequence[Pixels]], titles: Sequence[str]) -> Pixels:
+    """Pairs in several columns where there are many, so that the sheet stays about square."""
+    columns = max(1, round(math.sqrt(len(cells) / len(titles))))
+    blank = [np.full((1, 1, 1), 255, np.uint8)] * len(titles)
+    padded = [*cells, *[blank] * (-len(cells) % columns)]
+    rows = [
+        [fitted(picture, CELL) for pair in padded[start : start + columns] for picture in pair]
+        for start in range(0, len(padded), columns)
+    ]
+    return sheet(rows, list(titles) * columns)

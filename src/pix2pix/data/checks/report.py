@@ -1,0 +1,289 @@
+"""What a look at a data set has found, for programs and for readers."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pix2pix.data.io.contact_sheet import source_titles
+from pix2pix.data.pairing.pairs import PairSet
+
+SHOWN = 30
+"""Findings of one heading that a reader gets in full; of more, the first three of each kind."""
+
+
+class Problem(NamedTuple):
+    """A file that cannot be used as it is. The reason does not repeat the path."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class SideReport:
+    """What the readable images of one side hold together. Known only if decoded."""
+
+    low: float
+    """The least value."""
+    high: float
+    """The greatest."""
+    colours: dict[str, int] | None
+    """Where there are few enough for label maps: colour, as hexadecimal digits -> images with it, most first."""
+
+
+@dataclass(frozen=True)
+class PartReport:
+    """What the files of one of several sources hold; None where none can be read."""
+
+    channels: int | None
+    """As set, or of most files."""
+    type: str | None
+    """Of the values of most files."""
+    values: SideReport | None
+    """None unless decoded."""
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """How far targets lie off their sources, in pixels (down, right), by phase correlation of their edges."""
+
+    clear: int
+    """Pairs whose edges agree well enough to tell."""
+    of: int
+    """Pairs that could be compared."""
+    median: tuple[int, int]
+    """Of the clear pairs."""
+
+    @property
+    def reliable(self) -> bool:
+        """Whether enough pairs were clear to speak of the set."""
+        return self.clear >= max(5, self.of / 10)
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What a data set holds, and what is wrong with it."""
+
+    pairs: PairSet
+    """The pairs that were looked at."""
+    layout: str
+    """How the files lie, for humans."""
+    counts: dict[str, int]
+    """Pairs in each split."""
+    carved: tuple[str, ...]
+    """Splits taken out of `train`, as there was no folder of theirs."""
+    sizes: dict[str, int]
+    """Size of the source, `HxW` -> pairs, the most frequent first."""
+    native_size: tuple[int, int] | None
+    """(height, width), where all sources have the same."""
+    source_channels: int | None
+    """Channels of the sources: as set, or of most files, of several together; None if none can be read."""
+    target_channels: int | None
+    """The same for the targets."""
+    source_type: str | None
+    """Type of the sources' values, of most files; None if none can be read, or if there are several sources."""
+    target_type: str | None
+    """The same for the targets."""
+    sources: SideReport | None
+    """What the sources hold; None unless decoded, or if there are several."""
+    targets: SideReport | None
+    """The same for the targets."""
+    alignment: Alignment | None
+    """How targets lie on their sources; None unless decoded."""
+    unmatched: tuple[Path, ...]
+    """Images that belong to no pair."""
+    problems: tuple[Problem, ...]
+    """Everything wrong with single files, in the order of the pairs."""
+    warnings: tuple[Problem, ...]
+    """What can be trained on but deserves a look: flat images, duplicates, shifted pairs. Known only if decoded."""
+    fingerprint: str
+    """SHA-256 over names and byte sizes."""
+    bad: frozenset[tuple[str, str]]
+    """(split, name) of the pairs that have problems."""
+    parts: tuple[PartReport, ...] = ()
+    """Of several sources, each."""
+    files: int = 0
+    """How many were looked at."""
+    seconds: float = field(default=0.0, compare=False)
+    """How long that took."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether every image is in a pair and can be used."""
+        return not self.problems and not self.unmatched
+
+    @property
+    def left_out(self) -> tuple[Problem, ...]:
+        """Everything that training on the rest leaves out, and why."""
+        return (*self.problems, *(Problem(path, reason) for path, reason in self.pairs.strays))
+
+    def without_bad(self) -> "CheckReport":
+        """The same for the pairs that can be used, in the splits that they had."""
+        splits = {
+            split: tuple(pair for pair in pairs if (split, pair.name) not in self.bad)
+            for split, pairs in self.pairs.splits.items()
+        }
+        kept = replace(self.pairs, splits={split: pairs for split, pairs in splits.items() if pairs}, strays=())
+        counts = {split: len(pairs) for split, pairs in kept.splits.items()}
+        return replace(
+            self, pairs=kept, counts=counts, unmatched=(), problems=(), bad=frozenset(), fingerprint=kept.fingerprint()
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for `json.dumps`, under the names of the fields."""
+        alignment = self.alignment
+        return {
+            "ok": self.ok,
+            "layout": self.layout,
+            "counts": self.counts,
+            "carved": list(self.carved),
+            "sizes": self.sizes,
+            "native_size": list(self.native_size) if self.native_size else None,
+            "source_channels": self.source_channels,
+            "target_channels": self.target_channels,
+            "source_type": self.source_type,
+            "target_type": self.target_type,
+            "sources": vars(self.sources) if self.sources else None,
+            "targets": vars(self.targets) if self.targets else None,
+            "parts": [vars(part) | {"values": vars(part.values) if part.values else None} for part in self.parts],
+            "alignment": vars(alignment) | {"reliable": alignment.reliable} if alignment else None,
+            "unusable_pairs": len(self.bad),
+            "unmatched": [str(path) for path in self.unmatched],
+            "strays": _plain(self.pairs.strays),
+            "problems": _plain(self.problems),
+            "warnings": _plain(self.warnings),
+            "passed_over": [str(path) for path in self.pairs.passed_over],
+            "hint": self.pairs.hint,
+            "fingerprint": self.fingerprint,
+            "files": self.files,
+            "seconds": round(self.seconds, 3),
+        }
+
+    def _sides(self) -> list[tuple[str, int | None, str | None, SideReport | None]]:
+        """(name, channels, type, values) of the source, or of each with a colon, and of the target."""
+        parts = self.parts or (PartReport(self.source_channels, self.source_type, self.sources),)
+        names = ["source"] if len(parts) == 1 else [f"{title}:" for title in source_titles(len(parts))]
+        return [
+            *((name, part.channels, part.type, part.values) for name, part in zip(names, parts, strict=True)),
+            ("target" if len(parts) == 1 else "target:", self.target_channels, self.target_type, self.targets),
+        ]
+
+    def to_text(self) -> str:
+        """The report for a reader: what is there, then what is wrong, the worst first; long lists are cut short."""
+        carved, unknown = f" ({' and '.join(self.carved)} carved from train)" if self.carved else "", "?"
+        lines = [
+            f"layout       {self.layout}",
+            f"pairs        {_tally(self.counts)}{carved}",
+            f"sizes        {_sizes(self.sizes)}",
+            f"channels     {', '.join(f'{name} {channels or unknown}' for name, channels, _, _ in self._sides())}",
+            f"values       {', '.join(f'{name} {_values(kind, side)}' for name, _, kind, side in self._sides())}",
+            *_colours([(name.strip(":"), side) for name, _, _, side in self._sides()]),
+            *([f"alignment    {_alignment(self.alignment)}"] if self.alignment else []),
+            f"fingerprint  {self.fingerprint}",
+            *([f"hint         {self.pairs.hint}"] if self.pairs.hint else []),
+            f"problems     {f'{len(self.problems)}, {_pairs(len(self.bad))} unusable' if self.problems else 'none'}",
+            *_cut(self.problems),
+            f"unmatched    {len(self.unmatched) or 'none'}",
+            *_cut(self.pairs.strays),
+            f"warnings     {len(self.warnings) or 'none'}",
+            *_cut(self.warnings),
+        ]
+        if self.pairs.passed_over:
+            names = ", ".join(visible(path) for path in self.pairs.passed_over[:3])
+            more = f" and {len(self.pairs.passed_over) - 3:,} more" if len(self.pairs.passed_over) > 3 else ""
+            lines.append(f"passed over  {names}{more}: no images by their names")
+        each = 1000 * self.seconds / max(1, self.files)
+        lines.append(f"looked at    {self.files:,} files in {self.seconds:.1f} s, {each:.2g} s a thousand")
+        return "\n".join(lines)
+
+
+# ---- words -----------------------------------------------------------------------------------------------------
+
+
+def visible(path: Path | str) -> str:
+    """A path on one line: what would move the cursor, and what is no text, as escapes."""
+    return "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape", "surrogatepass").decode() for sign in str(path)
+    )
+
+
+def _tally(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items())
+
+
+def _pairs(count: int) -> str:
+    return "1 pair is" if count == 1 else f"{count:,} pairs are"
+
+
+def _plain(findings: Sequence[tuple[Path, str]]) -> list[dict[str, str]]:
+    return [{"path": str(path), "reason": reason} for path, reason in findings]
+
+
+def _sizes(sizes: dict[str, int], most: int = 5) -> str:
+    """The most frequent sizes; of many, also the extremes."""
+    shown = _tally(dict(list(sizes.items())[:most]))
+    if len(sizes) <= most:
+        return shown or "?"
+    heights, widths = zip(*(map(int, size.split("x")) for size in sizes), strict=True)
+    return (
+        f"{shown} and {len(sizes) - most:,} others (HxW; height {min(heights)} to {max(heights)}, "
+        f"width {min(widths)} to {max(widths)})"
+    )
+
+
+def _values(kind: str | None, side: SideReport | None) -> str:
+    return f"{kind or '?'}{f' from {side.low:g} to {side.high:g}' if side else ''}"
+
+
+def files_of(side: str) -> str:
+    """`sources`; `images of source 2`."""
+    return f"images of {side}" if " " in side else f"{side}s"
+
+
+def _colours(sides: Sequence[tuple[str, SideReport | None]], most: int = 8) -> list[str]:
+    lines = []
+    for name, side in sides:
+        if side and side.colours:
+            shown = " ".join(list(side.colours)[:most])
+            more = f" and {len(side.colours) - most} more" if len(side.colours) > most else ""
+            lines.append(
+                f"colours      {files_of(name)} have {len(side.colours)} in all, as label maps do: {shown}{more}"
+            )
+    return lines
+
+
+def _alignment(alignment: Alignment) -> str:
+    base = f"edges agree clearly in {alignment.clear:,} of {alignment.of:,} pairs"
+    if not alignment.reliable:
+        return f"{base}, too few to tell whether targets lie on their sources"
+    return f"{base}; most targets lie {offset_in_words(alignment.median)} their sources"
+
+
+def offset_in_words(offset: tuple[int, int]) -> str:
+    """`3 px below and 1 px left of`; `on`."""
+    down, right = offset
+    words = [
+        f"{abs(amount)} px {after if amount > 0 else before}"
+        for amount, before, after in ((down, "above", "below"), (right, "left of", "right of"))
+        if amount
+    ]
+    return " and ".join(words) or "on"
+
+
+def _cut(findings: Sequence[tuple[Path, str]], each: int = 3, kinds: int = 12) -> list[str]:
+    """One line for each, or, where they are many, the first few of each kind with the number of the others."""
+    if len(findings) <= SHOWN:
+        return [f"  {visible(path)}: {visible(reason)}" for path, reason in findings]
+    groups: dict[str, list[tuple[Path, str]]] = {}
+    for path, reason in findings:
+        groups.setdefault(re.sub(r"/\S+|\S*\d\S*", "", reason)[:60], []).append((path, reason))
+    ordered = sorted(groups.values(), key=len, reverse=True)
+    lines = []
+    for group in ordered[:kinds]:
+        lines += [f"  {visible(path)}: {visible(reason)}" for path, reason in group[:each]]
+        if len(group) > each:
+            lines.append(f"    and {len(group) - each:,} more of this kind")
+    if rest := sum(map(len, ordered[kinds:])):
+        lines.append(f"  and {rest:,} more of other kinds")
+    return [*lines, "  (--json lists all)"]

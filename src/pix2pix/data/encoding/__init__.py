@@ -1,0 +1,1 @@
+"""Arrays to channels in [-1, 1] and back."""

@@ -1,0 +1,1 @@
+"""Random transforms of a pair, and padding."""

@@ -1,0 +1,1 @@
+"""Pages, curves and advice."""

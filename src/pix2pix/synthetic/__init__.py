@@ -1,0 +1,1 @@
+"""The embedded default data: procedural facades, drawn from a seed."""

@@ -1,0 +1,153 @@
+"""A name and settings in; a run folder that is new, resumed or refused out."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from pix2pix.config import Config, Data
+from pix2pix.config.io import make_config, read_yaml, to_yaml
+from pix2pix.errors import ConfigError
+from pix2pix.system.files import write_text
+from pix2pix.training.checkpoint import DESCRIPTION
+
+# What may change between two sittings of one run, since it does not change what is learnt.
+FREE = {
+    "data.path", "data.source", "data.target", "data.workers",
+    "data.cache", "data.cache_dir", "data.cache_gigabytes",
+    "training.epochs", "training.validate_every", "training.patience", "training.samples", "training.device",
+    "training.devices", "training.nodes", "training.rank_timeout",
+    "provenance.pix2pix", "provenance.python", "provenance.torch",
+}  # fmt: skip
+
+
+MARKER = ".pix2pix-run"
+"""File by which a run folder is known. Runs of version 0.1 have none: they are known by the names in them."""
+WRITTEN = (
+    "config.yaml", "metrics.csv", "curves.png", "report.html", "left_out.txt",
+    "samples", "tensorboard", "checkpoints", "model", "evaluation", "segmenter", MARKER,
+)  # fmt: skip
+"""Everything that a run writes into its folder, by name: --overwrite removes this and nothing else."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training's folder and, once it has been validated, its newest metrics (`split` -> name -> value)."""
+
+    path: Path
+    metrics: dict[str, dict[str, float]]
+    first: bool = True
+    """Whether this process is the one that speaks, among those that torchrun or srun started."""
+
+    @property
+    def model(self) -> Path:
+        """The folder that translate, evaluate, export and serve load."""
+        return self.path / "model"
+
+
+def open_run(asked: Path | None, name: str, config: Config, *, overwrite: bool) -> Path:
+    """The folder to train in: `asked`, or else the first of runs/NAME, runs/NAME-2, ... that is free or unfinished
+    with the same settings. Nothing is written. Raises ConfigError if `asked` belongs to other settings.
+    """
+    if asked is not None:
+        if not overwrite and asked.exists():
+            _refuse_other_settings(asked, config)
+        return asked
+    folder, number = Path("runs") / name, 1
+    while folder.exists() and not overwrite and not _goes_on(folder, config):
+        number += 1
+        folder = Path("runs") / f"{name}-{number}"
+    return folder
+
+
+def begin_run(folder: Path, config: Config, *, overwrite: bool) -> None:
+    """Make the folder and write `config.yaml`; with `overwrite`, remove what the run that stands there has written."""
+    if overwrite and folder.exists():
+        _remove_run(folder, config.data)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / MARKER, "This folder belongs to a training of pix2pix.\n")
+    write_text(folder / "config.yaml", to_yaml(config))
+
+
+def _remove_run(folder: Path, data: Data) -> None:
+    """Remove the files of a run, by name. Raises ConfigError, with nothing removed, where the folder is not a run's."""
+    if any(folder.iterdir()) and not _is_run(folder):
+        raise ConfigError(f"{folder}: not a run folder, so --overwrite does not remove it; choose another --run")
+    for place in filter(None, (data.path, *(data.source or ()), data.target)):
+        if Path(place).resolve().is_relative_to(folder.resolve()):
+            raise ConfigError(
+                f"{folder}: holds the data {place}, so --overwrite does not touch it; choose another --run"
+            )
+    for name in WRITTEN:
+        path = folder / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether a training made this folder. A file `config.yaml` alone does not say so: it may be anyone's."""
+    if (folder / MARKER).exists():
+        return True
+    try:
+        provenance = read_yaml(folder / "config.yaml").get("provenance") or {}
+    except ConfigError:
+        return False
+    known = isinstance(provenance, dict) and "data_fingerprint" in provenance
+    ours = set(os.listdir(folder)) <= set(WRITTEN)  # version 0.1 wrote nothing else
+    return known and ours
+
+
+def changed(folder: Path, config: Config) -> Iterator[tuple[str, Any, Any]]:
+    """The settings in which `config` differs from the run's own and may not: (field, saved, asked)."""
+    path = folder / "config.yaml"
+    saved = make_config(read_yaml(path), str(path))
+    old, new = dict(_leaves(saved)), dict(_leaves(config))
+    free = FREE if config.optimizer.schedule == "constant" else FREE - {"training.epochs"}
+    if config.training.effective_batch == saved.training.effective_batch:
+        free = free | {"training.batch_size"}  # the same pairs in each update, divided otherwise
+    for field in sorted(old.keys() | new.keys()):
+        if field not in free and old.get(field) != new.get(field):
+            yield field, old.get(field), new.get(field)
+
+
+def _refuse_other_settings(folder: Path, config: Config) -> None:
+    if not (folder / "config.yaml").exists():
+        if any(folder.iterdir()):
+            raise ConfigError(f"{folder}: exists and is not a run folder; choose another --run")
+        return
+    for field, old, new in changed(folder, config):
+        what = "the data have changed" if field == "provenance.data_fingerprint" else f"{field} was {old}, now {new}"
+        raise ConfigError(
+            f"{folder}: holds a run with other settings ({what}); give those to resume it, "
+            "another --run to keep both, or --overwrite to replace it"
+        )
+
+
+def _goes_on(folder: Path, config: Config) -> bool:
+    """Whether a folder holds an unfinished run with the same settings; one that cannot be read holds none."""
+    description = folder / "checkpoints" / DESCRIPTION
+    try:
+        finished = description.exists() and json.loads(description.read_text(encoding="utf-8"))["finished"]
+        return not finished and not any(changed(folder, config))
+    except (OSError, ValueError, KeyError, TypeError):  # ConfigError is a ValueError
+        return False
+
+
+def _leaves(model: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name in type(model).model_fields:
+        value = getattr(model, name)
+        if isinstance(value, BaseModel):
+            yield from _leaves(value, f"{prefix}{name}.")
+        elif isinstance(value, dict):
+            for key, item in value.items():
+                inside = f"{prefix}{name}.{key}"
+                yield from _leaves(item, f"{inside}.") if isinstance(item, BaseModel) else ((inside, item),)
+        else:
+            yield f"{prefix}{name}", value

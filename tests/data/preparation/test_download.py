@@ -1,0 +1,645 @@
+"""Downloads from a server that cuts, lies, redirects and stalls; archives that mean harm. All on this machine."""
+
+import gzip
+import hashlib
+import io
+import json
+import os
+import signal
+import socket
+import stat
+import struct
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pix2pix.cli import main
+from pix2pix.config import Data
+from pix2pix.data.checks.check import check
+from pix2pix.data.preparation import archive as unpack
+from pix2pix.data.preparation import catalog
+from pix2pix.data.preparation import download as module
+from pix2pix.data.preparation.download import Downloaded, download
+from pix2pix.errors import ConfigError, DataError
+from pix2pix.synthetic.facades import make_facades
+
+Files = dict[str, bytes]
+Entry = tuple[tarfile.TarInfo, bytes]
+
+
+def tar_of(files: Files) -> bytes:
+    """A .tar.gz with the folders on the way to the files, as tar makes it."""
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w:gz") as tar:
+        for folder in sorted({parent.as_posix() for name in files for parent in Path(name).parents} - {"."}):
+            entry = tarfile.TarInfo(folder)
+            entry.type = tarfile.DIRTYPE
+            tar.addfile(entry)
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+    return data.getvalue()
+
+
+def zip_of(files: Files) -> bytes:
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return data.getvalue()
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    """A small published set: side-by-side facades."""
+    root = tmp_path_factory.mktemp("published") / "facades"
+    make_facades(root, train=6, val=2, test=2, size=64)
+    return {path.relative_to(root.parent).as_posix(): path.read_bytes() for path in sorted(root.rglob("*.png"))}
+
+
+@pytest.fixture(scope="session")
+def archive(files: Files) -> bytes:
+    return tar_of(files)
+
+
+# ---- the server --------------------------------------------------------------------------------------------------
+
+TAG = '"first"'
+
+
+class Server(ThreadingHTTPServer):
+    """Plays one script: a function for each request, the last one for all that follow. Remembers what was asked."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.script: list[Callable[[Handler], None]] = []
+        self.asked: list[dict[str, str]] = []
+        self.over = threading.Event()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/facades.tar.gz"
+
+    def play(self, *script: "Callable[[Handler], None]") -> None:
+        self.script, self.asked = list(script), []
+
+    def handle_error(self, request: Any, address: Any) -> None:
+        """A client that goes away is no news."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        self.server.asked.append({"path": self.path, **self.headers})
+        step = self.server.script[0]
+        if len(self.server.script) > 1:
+            self.server.script.pop(0)
+        step(self)
+
+    def log_message(self, *_: object) -> None:
+        """Quiet."""
+
+    def answer(self, status: int, body: bytes = b"", **headers: str | int) -> None:
+        self.send_response(status)
+        for name, value in ({"Content_Length": len(body)} | headers).items():
+            if value != "":
+                self.send_header(name.replace("_", "-"), str(value))
+        self.end_headers()
+        self.wfile.write(body)
+        self.wfile.flush()
+
+
+Step = Callable[[Handler], None]
+
+
+def serving(body: bytes, *, tag: str = TAG, upto: int | None = None, ranges: bool = True, **headers: str | int) -> Step:
+    """A good server, which sends `upto` bytes of each answer at most and then hangs up."""
+
+    def step(handler: Handler) -> None:
+        asked = handler.headers.get("Range", "")
+        start = int(asked[6:-1]) if asked and ranges and handler.headers.get("If-Range") == tag else 0
+        part = body[start:]
+        more = {"Content_Range": f"bytes {start}-{len(body) - 1}/{len(body)}"} if start else {}
+        known = {"Content_Length": len(part), "ETag": tag}
+        handler.answer(206 if start else 200, part[:upto], **known | more | headers)
+        handler.close_connection = True
+
+    return step
+
+
+def status(code: int, **headers: str | int) -> Step:
+    return lambda handler: handler.answer(code, b"sorry", **headers)
+
+
+def redirecting(target: str) -> Step:
+    return lambda handler: handler.answer(302, Location=target)
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setattr(module, "WORTH", 1000)  # these archives are small
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    with Server() as running:
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield running
+        running.over.set()
+        running.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def fetch(server: Server, tmp_path: Path) -> Callable[..., Downloaded]:
+    """Downloads the server's archive into `set`, without waiting between tries."""
+
+    def call(**changes: Any) -> Downloaded:
+        given = {"name": "facades", "output": tmp_path / "set", "url": server.url, "stall": 60, "pause": lambda _: None}
+        return download(**given | changes)
+
+    return call
+
+
+def contents(root: Path) -> Files:
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def assert_is(root: Path, files: Files) -> None:
+    there = contents(root)
+    record = json.loads(there.pop("download.json"))
+    assert there == {name.removeprefix("facades/"): content for name, content in files.items()}
+    assert record["pairs"] == {"train": 6, "val": 2, "test": 2}
+    assert sorted(path.name for path in root.parent.iterdir() if "set" in path.name) == ["set"]
+
+
+# ---- transfers ---------------------------------------------------------------------------------------------------
+
+
+def test_a_good_server(server: Server, fetch: Any, files: Files, archive: bytes, tmp_path: Path) -> None:
+    server.play(serving(archive))
+    seen: list[tuple[int, int, str]] = []
+    done = fetch(digest=hashlib.sha256(archive).hexdigest().upper(), progress=lambda *step: seen.append(step))
+    assert_is(done.path, files)
+    assert (done.new, done.note) == (True, "")
+    assert done.record["sha256"] == hashlib.sha256(archive).hexdigest()
+    assert done.record["direction"] == "BtoA"
+    assert (len(archive), len(archive), "downloading") in seen
+    assert seen[-1][1:] == (len(archive), "unpacking")
+    assert check(Data(path=str(done.path))).ok
+    server.play(status(500))
+    assert not fetch().new  # and asks nobody
+    assert not server.asked
+    with pytest.raises(ConfigError, match="holds facades from"):
+        fetch(url=server.url + "?other")
+
+
+def test_cut_again_and_again(server: Server, fetch: Any, files: Files, archive: bytes) -> None:
+    """Each answer brings a part; the next request asks for the rest of the same file."""
+    server.play(serving(archive, upto=len(archive) // 7))
+    assert_is(fetch().path, files)
+    starts = [int(asked.get("Range", "bytes=0-")[6:-1]) for asked in server.asked]
+    assert len(starts) > 7
+    assert starts == sorted(set(starts))
+    assert all(asked["If-Range"] == TAG for asked in server.asked[1:])
+
+
+@pytest.mark.parametrize("kind", ["no ranges", "no validator", "another file", "wrong offset", "416", "lying 206"])
+def test_what_cannot_be_taken_up_begins_anew(
+    kind: str, server: Server, fetch: Any, files: Files, archive: bytes
+) -> None:
+    older = archive[:4] + os.urandom(len(archive) - 4)
+    first = serving(older if kind in ("another file", "lying 206") else archive, upto=len(archive) // 2)
+    whole = serving(archive, tag='"second"', ranges=False)
+    server.play(
+        *{
+            "no ranges": [first, whole],
+            "no validator": [serving(archive, upto=len(archive) // 2, ETag=""), whole],
+            "another file": [first, whole],
+            "wrong offset": [
+                first,
+                lambda h: h.answer(206, archive[9:], ETag=TAG, Content_Range="bytes 9-99/*"),
+                whole,
+            ],
+            "416": [first, status(416), whole],
+            "lying 206": [first, lying_part(archive), whole],
+        }[kind]
+    )
+    assert_is(fetch().path, files)
+    if kind == "no validator":
+        assert "Range" not in server.asked[1]
+
+
+def misplaced(body: bytes) -> Step:
+    """Another part than was asked for."""
+    return lambda handler: handler.answer(206, body[9:], ETag=TAG, Content_Range=f"bytes 9-99/{len(body)}")
+
+
+def lying_part(body: bytes) -> Step:
+    """The rest of another file, as its ETag tells, though If-Range asked for the first one's."""
+
+    def step(handler: Handler) -> None:
+        start = int(handler.headers["Range"][6:-1])
+        where = f"bytes {start}-{len(body) - 1}/{len(body)}"
+        handler.answer(206, body[start:], ETag='"second"', Content_Range=where)
+
+    return step
+
+
+def test_later_calls_go_on(server: Server, fetch: Any, files: Files, archive: bytes, tmp_path: Path) -> None:
+    half = len(archive) // 2
+    server.play(serving(archive, upto=half), status(503))
+    with pytest.raises(DataError, match=r"answers 503 .* is kept in .*set\.download, and the same command goes on"):
+        fetch()
+    assert len(server.asked) == 1 + module.TRIES
+    server.play(status(404))
+    with pytest.raises(DataError, match="answers 404"):
+        fetch()
+    server.play(serving(archive))
+    assert_is(fetch().path, files)
+    assert server.asked[0]["Range"] == f"bytes={half}-"
+
+
+def test_pauses_grow_and_the_server_may_ask_for_more(server: Server, fetch: Any, files: Files, archive: bytes) -> None:
+    pauses: list[float] = []
+    server.play(status(500), status(429, Retry_After=7), status(503), status(500, Retry_After=9999), serving(archive))
+    assert_is(fetch(pause=pauses.append).path, files)
+    assert pauses == [2, 7, 8, module.LONGEST_PAUSE]
+
+
+@pytest.mark.parametrize("after", [0, 5000])
+def test_a_stall_is_taken_up_again(after: int, server: Server, fetch: Any, files: Files, archive: bytes) -> None:
+    def stalling(handler: Handler) -> None:
+        if after:
+            serving(archive, upto=after)(handler)
+        server.over.wait(20)
+
+    began = time.monotonic()
+    server.play(*[stalling] * (1 if after else 0), serving(archive)) if after else server.play(stalling)
+    if after:
+        assert_is(fetch(stall=0.3).path, files)
+        assert server.asked[1]["Range"] == f"bytes={after}-"
+    else:
+        with pytest.raises(DataError, match=r"no answer for 0\.3 seconds"):
+            fetch(stall=0.3)
+    assert time.monotonic() - began < 10
+
+
+def test_a_trickle_is_a_stall(server: Server, fetch: Any, files: Files, archive: bytes) -> None:
+    def trickling(handler: Handler) -> None:
+        handler.answer(200, archive[:4], Content_Length=len(archive), ETag=TAG)
+        for byte in archive[4:40]:
+            handler.wfile.write(bytes([byte]))
+            if server.over.wait(0.05):
+                return
+
+    server.play(trickling, serving(archive))
+    assert_is(fetch(stall=0.4).path, files)
+    assert 4 < int(server.asked[1]["Range"][6:-1]) < 40
+
+
+@pytest.mark.parametrize(
+    ("step", "words"),
+    [
+        (status(404), "answers 404"),
+        (status(403), "answers 403"),
+        (status(204), "answers 204"),
+        (status(206), "answers 206"),
+        (
+            lambda h: h.answer(200, b"<html>log in</html>", Content_Type="text/html; charset=utf-8"),
+            "with text/html, not",
+        ),
+        (redirecting("/facades.tar.gz"), "redirects more than 5 times"),
+        (redirecting("file:///etc/passwd"), "not http or https"),
+        (redirecting("ftp://127.0.0.1/x"), "not http or https"),
+        (
+            lambda h: h.answer(200, b"\x1f\x8b\x08\x00 no more", Content_Length=10**18),
+            "offers 1,000,000,000,000,000,000",
+        ),
+        (lambda h: h.answer(200, b"\x1f\x8b\x08\x00" + bytes(99)), "is damaged"),
+        (lambda h: h.wfile.write(b"SSH-2.0-server\r\n\r\n"), "the connection broke"),
+        (lambda h: None, "the connection broke"),
+    ],
+)
+def test_an_address_that_will_not_do(step: Step, words: str, server: Server, fetch: Any, tmp_path: Path) -> None:
+    server.play(step)
+    with pytest.raises(DataError, match=words) as error:
+        fetch()
+    assert "facades could not be downloaded" in str(error.value)
+    assert server.url in str(error.value)
+    assert "--url FILE" in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_redirects_are_followed(server: Server, fetch: Any, files: Files, archive: bytes) -> None:
+    server.play(redirecting("/elsewhere"), serving(archive, upto=9000), redirecting("/elsewhere"), serving(archive))
+    assert_is(fetch().path, files)
+    assert [asked["path"] for asked in server.asked[1::2]] == ["/elsewhere"] * 2
+    assert server.asked[3]["Range"] == "bytes=9000-"
+
+
+def test_a_body_without_a_length(server: Server, fetch: Any, files: Files, archive: bytes) -> None:
+    """It ends when the connection does: only the archive itself tells whether it is whole."""
+    server.play(serving(archive, Content_Length=""))
+    assert_is(fetch().path, files)
+
+
+def test_a_body_without_a_length_that_is_cut(server: Server, fetch: Any, archive: bytes, tmp_path: Path) -> None:
+    server.play(serving(archive, Content_Length="", upto=len(archive) - 9))
+    with pytest.raises(DataError, match="is damaged"):
+        fetch()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_mirrors_sizes_and_hashes(
+    server: Server, fetch: Any, files: Files, archive: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One mirror is gone, one offers another size, one has other bytes, one is good."""
+    bad = bytearray(archive)
+    bad[len(bad) // 2] ^= 1
+    by_path = {
+        "/gone": status(404),
+        "/long": serving(archive + b"x"),
+        "/bad": serving(bytes(bad)),
+        "/good": serving(archive),
+    }
+    server.play(lambda handler: by_path[handler.path.removesuffix("/facades.tar.gz")](handler))
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # and does not listen
+        closed = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        hosts = [closed, *(server.url.replace("/facades.tar.gz", path) for path in by_path)]
+        monkeypatch.setattr(catalog, "HOSTS", hosts)
+        about = catalog.CATALOG["facades"]._replace(size=len(archive), sha256=hashlib.sha256(archive).hexdigest())
+        monkeypatch.setitem(catalog.CATALOG, "facades", about)
+        done = fetch(url=None)
+        assert_is(done.path, files)
+        assert done.record["from"] == f"{hosts[-1]}/facades.tar.gz"
+        monkeypatch.setattr(catalog, "HOSTS", hosts[:-1])
+        with pytest.raises(DataError) as error:
+            fetch(url=None, output=tmp_path / "other")
+    for words in ("no connection", "answers 404", f"expected {len(archive):,}", f"expected {about.sha256}"):
+        assert words in str(error.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no SIGKILL")
+def test_killed_and_run_again(server: Server, files: Files, archive: bytes, tmp_path: Path) -> None:
+    half = len(archive) // 2
+
+    def hanging(handler: Handler) -> None:
+        serving(archive, upto=half)(handler)
+        server.over.wait(60)
+
+    server.play(hanging, serving(archive))
+    command = [sys.executable, "-m", "pix2pix", "data", "download", "facades", "--url", server.url, "--output", "set"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE)
+    while process.poll() is None and not any(path.stat().st_size == half for path in tmp_path.glob("set.download/*")):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (tmp_path / "set").exists()
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "set\n")
+    assert server.asked[-1]["Range"] == f"bytes={half}-"
+    assert_is(tmp_path / "set", files)
+
+
+def test_ctrl_c_says_where_to_go_on(
+    server: Server, archive: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(module.download, "__kwdefaults__", module.download.__kwdefaults__ | {"pause": interrupt})
+    server.play(serving(archive, upto=5000))
+    with pytest.raises(SystemExit) as end:
+        main(["data", "download", "--url", server.url])
+    assert end.value.code == 130
+    assert "interrupted and saved in facades.download; the same command goes on" in capsys.readouterr().err
+
+
+# ---- names, files and words --------------------------------------------------------------------------------------
+
+
+def test_a_file_fetched_by_hand(files: Files, tmp_path: Path) -> None:
+    for number, (name, data) in enumerate({"a.tar.gz": tar_of(files), "b.zip": zip_of(files)}.items()):
+        (tmp_path / name).write_bytes(data)
+        for url in (str(tmp_path / name), (tmp_path / name).as_uri()):
+            done = (
+                download("facades", tmp_path / f"{number}" / "set", url=url)
+                if number
+                else download(None, tmp_path / f"{number}{url.count(':')}" / "set", url=url)
+            )
+            assert len(contents(done.path)) == len(files) + 1
+        assert (tmp_path / name).read_bytes() == data
+    with pytest.raises(DataError, match="has the SHA-256"):
+        download("facades", tmp_path / "hash", url=str(tmp_path / "b.zip"), digest="0" * 64)
+    with pytest.raises(DataError, match="no such file"):
+        download("facades", tmp_path / "hash", url="file:///no/such.zip")
+    assert not (tmp_path / "hash").exists()
+
+
+def test_no_layout_is_a_note(tmp_path: Path) -> None:
+    (tmp_path / "odd.zip").write_bytes(
+        zip_of({"odd/images/1.png": b"x", "odd/labels/1.png": b"y", "odd/.DS_Store": b""})
+    )
+    done = download(None, tmp_path / "odd", url=str(tmp_path / "odd.zip"))
+    assert done.note.startswith(f"{tmp_path / 'odd'}: no known layout of pairs, it has the folders images, labels")
+    assert sorted(contents(done.path)) == ["download.json", "images/1.png", "labels/1.png"]
+    assert done.record["hidden_files_left_out"] == 1
+
+
+def test_misuse(tmp_path: Path) -> None:
+    for name, changes, words in (
+        (None, {}, "say what to download: facades"),
+        ("facade", {}, "did you mean `facades`?"),
+        ("horses", {}, "known: facades, maps"),
+        ("facades", {"digest": "abc"}, "64 hexadecimal digits"),
+        ("facades", {"url": "ftp://host/x.zip"}, "http, https or file"),
+        ("facades", {"url": "http:///x.zip"}, "names no host"),
+        ("facades", {"url": "http://[/x.zip"}, "is no address"),
+        ("facades", {"output": Path(".")}, "a folder by its own name"),
+        ("../up", {"url": "http://host/x.zip"}, "no name for a set"),
+        (None, {"url": "http://host/"}, "no name for a set"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            download(name, **{"output": tmp_path / "set"} | changes)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.txt").write_text("dear")
+    with pytest.raises(ConfigError, match="holds something else"):
+        download("facades", tmp_path / "mine")
+    assert sorted(contents(tmp_path)) == ["mine/thesis.txt"]
+
+
+def test_the_catalogue() -> None:
+    assert list(catalog.CATALOG) == ["facades", "maps", "cityscapes", "edges2shoes", "edges2handbags", "night2day"]
+    for name, about in catalog.CATALOG.items():
+        assert about.size is None or about.about == f"{about.size / 1e6:.0f} MB"
+        assert all(url.endswith(f".berkeley.edu/{url.split('/', 3)[3]}") for url in catalog.addresses(name))
+        assert about.sha256 is None or len(about.sha256) == 64
+
+
+# ---- hostile archives --------------------------------------------------------------------------------------------
+
+
+def tar_with(*entries: Entry, tail: bytes = b"") -> bytes:
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w") as tar:
+        for entry, content in entries:
+            tar.addfile(entry, io.BytesIO(content))
+    return gzip.compress(data.getvalue() + tail)
+
+
+def entry(
+    name: str, content: bytes = b"x", kind: bytes = tarfile.REGTYPE, **facts: Any
+) -> tuple[tarfile.TarInfo, bytes]:
+    made = tarfile.TarInfo(name)
+    made.type, made.size = kind, len(content) if kind == tarfile.REGTYPE else 0
+    for field, value in facts.items():
+        setattr(made, field, value)
+    return made, content
+
+
+def raw_tar(size: bytes, kind: bytes, zeros: int) -> bytes:
+    """A header that claims what it likes, and zeros."""
+    header = bytearray(512)
+    header[:1] = b"x"
+    header[100:108] = b"0000644\0"
+    header[124:136] = size.ljust(12, b"\0")
+    header[156:157] = kind
+    header[257:265] = b"ustar\00000"
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return gzip.compress(bytes(header) + bytes(zeros))
+
+
+def zip_with(*members: tuple[zipfile.ZipInfo, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w", method) as archive:
+        for info, content in members:
+            archive.writestr(info, content, compress_type=method)
+    return data.getvalue()
+
+
+def member(name: str, mode: int = 0) -> zipfile.ZipInfo:
+    made = zipfile.ZipInfo(name)
+    made.external_attr = mode << 16
+    return made
+
+
+def encrypted() -> bytes:
+    data = bytearray(zip_with((member("a"), b"x")))
+    data[6] |= 1
+    data[data.index(b"PK\x01\x02") + 8] |= 1
+    return bytes(data)
+
+
+def crowded_zip() -> bytes:
+    """A directory of 2 MB that is never there: zipfile would read it at once."""
+    data = bytearray(zip_with((member("a"), b"x")))
+    end = data.index(b"PK\x05\x06")
+    padded = data[:end] + bytes(2 * 2**20)
+    closing = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 1, 1, 2 * 2**20, end, 0)
+    return bytes(padded + closing)
+
+
+GOOD = entry("set/train/1.png")
+HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
+    "symlink": (lambda: tar_with(GOOD, entry("set/l", kind=tarfile.SYMTYPE, linkname="/etc")), "a link or a device"),
+    "hard link": (lambda: tar_with(GOOD, entry("set/l", kind=tarfile.LNKTYPE, linkname="set/train/1.png")), "a link"),
+    "device": (lambda: tar_with(GOOD, entry("set/d", kind=tarfile.CHRTYPE, devmajor=1, devminor=3)), "a device"),
+    "pipe": (lambda: tar_with(GOOD, entry("set/p", kind=tarfile.FIFOTYPE)), "a device"),
+    "sparse": (lambda: raw_tar(b"0", b"S", 1024), "a link or a device|damaged"),
+    "absolute": (lambda: tar_with(GOOD, entry("/tmp/evil")), "'/tmp/evil' is not one of a file inside"),
+    "up": (lambda: tar_with(GOOD, entry("set/../../evil")), "is not one of a file inside"),
+    "up by backslash": (lambda: tar_with(GOOD, entry("set\\..\\..\\evil")), "is not one of a file inside"),
+    "drive": (lambda: tar_with(GOOD, entry("C:\\evil")), "is not one of a file inside"),
+    "control characters": (lambda: tar_with(GOOD, entry("set/a\x1b[2Jb")), "is not one of a file inside"),
+    "deep": (lambda: tar_with(GOOD, entry("a/" * 20 + "b")), "is not one of a file inside"),
+    "duplicates": (lambda: tar_with(GOOD, GOOD), "two members named"),
+    "a folder where a file is": (lambda: tar_with(entry("a"), entry("a/b")), "has a file where"),
+    "bomb": (lambda: tar_with(GOOD, entry("set/zeros", bytes(8 * 2**20))), "more than 100 times its size"),
+    "hidden bomb": (lambda: tar_with(GOOD, entry("set/.zeros", bytes(8 * 2**20))), "more than 100 times its size"),
+    "bomb behind the end": (lambda: tar_with(GOOD, tail=bytes(8 * 2**20)), "more than 100 times its size"),
+    "long name bomb": (lambda: raw_tar(b"%011o" % 2**23, b"L", 2**23), "headers of more"),
+    "pax bomb": (lambda: raw_tar(b"%011o" % 2**23, b"x", 2**23), "headers of more"),
+    "huge claim": (lambda: raw_tar(b"%011o" % (2**33 - 1), b"0", 1024), "more than 1,073,741,824"),
+    "negative size": (lambda: raw_tar(b"\xff" * 12, b"0", 4096), "bytes, not the -1 it claims|damaged"),
+    "broken header": (lambda: broken_header(), "where a member should begin"),
+    "no files": (lambda: tar_with(entry("empty", b"", tarfile.DIRTYPE)), "holds no files"),
+    "not a tar": (lambda: gzip.compress(os.urandom(5000)), "damaged"),
+    "cut": (lambda: tar_with(entry("a", os.urandom(9999)))[:-2000], "damaged"),
+    "checksum": (lambda: with_bad_checksum(tar_with(GOOD)), "damaged"),
+    "zip symlink": (lambda: zip_with((member("l", stat.S_IFLNK | 0o777), b"/etc/passwd")), "a link or a device"),
+    "zip device": (lambda: zip_with((member("d", stat.S_IFCHR), b"")), "a link or a device"),
+    "zip up": (lambda: zip_with((member("../evil"), b"x")), "is not one of a file inside"),
+    "zip absolute": (lambda: zip_with((member("//tmp/evil"), b"x")), "is not one of a file inside"),
+    "zip bomb": (lambda: zip_with((member("zeros"), bytes(8 * 2**20))), "more than 100 times its size"),
+    "zip bomb by bzip2": (lambda: zip_with((member("z"), b"x"), method=zipfile.ZIP_BZIP2), "another method"),
+    "zip encrypted": (encrypted, "encrypted"),
+    "zip directory": (crowded_zip, "a directory of more than"),
+    "zip cut": (lambda: zip_with((member("a"), os.urandom(9999)))[:-50], "damaged"),
+    "zip twice": (lambda: zip_with((member("a/./b"), b"x"), (member("a/b"), b"y")), "two members named"),
+    "empty": (lambda: b"", "no .tar.gz or .zip"),
+    "other": (lambda: b"Rar!\x1a\x07\x00", "no .tar.gz or .zip"),
+}  # fmt: skip
+
+
+def broken_header() -> bytes:
+    plain = gzip.decompress(tar_with(GOOD, entry("set/train/2.png")))
+    damaged = bytearray(plain)
+    damaged[1024] ^= 1  # the second member's name, so that its checksum is wrong; gzip's is right
+    return gzip.compress(bytes(damaged))
+
+
+def with_bad_checksum(data: bytes) -> bytes:
+    return data[:-8] + bytes([data[-8] ^ 1]) + data[-7:]
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_hostile_archives(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unpack, "FREE", 2**20)  # smaller, for bombs that are quick to build
+    monkeypatch.setattr(unpack, "MAX_TABLE", 2**20)
+    build, words = HOSTILE[kind]
+    (tmp_path / "set.zip").write_bytes(build())
+    before = set(tmp_path.rglob("*"))
+    with pytest.raises(DataError, match=words) as error:
+        download(None, tmp_path / "place" / "set", url=str(tmp_path / "set.zip"))
+    assert str(error.value).startswith(f"{tmp_path / 'set.zip'}: ")
+    assert set(tmp_path.rglob("*")) - {tmp_path / "place"} == before
+
+
+def test_caps_on_members_and_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unpack, "MAX_FILES", 50)
+    (tmp_path / "many.zip").write_bytes(tar_with(*(entry(f"{number}.png") for number in range(51))))
+    with pytest.raises(DataError, match="more than 50 members"):
+        download(None, tmp_path / "many", url=str(tmp_path / "many.zip"))
+    (tmp_path / "some.zip").write_bytes(tar_with(*(entry(f"{number}.png") for number in range(50))))
+    assert download(None, tmp_path / "some", url=str(tmp_path / "some.zip")).record["files"] == 50
+
+
+def test_large_and_long_but_honest(tmp_path: Path) -> None:
+    """Long names need a header of their own; content that is no multiple of any block comes out to the byte."""
+    rng = np.random.default_rng(0)
+    sizes = (0, 1, 511, 512, 513, 65536, 3 * 65536, 1_000_003)
+    files = {f"{'n' * 90}/{'m' * 90}/{size}.png": rng.bytes(size) for size in sizes}
+    for suffix, data in {"tar.gz": tar_of(files), "zip": zip_of(files)}.items():
+        (tmp_path / f"long.{suffix}").write_bytes(data)
+        done = download(None, tmp_path / suffix.replace(".", "-"), url=str(tmp_path / f"long.{suffix}"))
+        there = contents(done.path)
+        assert {name: there[Path(name).name] for name in files} == files

@@ -1,0 +1,46 @@
+"""Curves of which it is known what should be said."""
+
+from collections.abc import Callable
+
+import pytest
+
+from pix2pix.reports.advice import advice
+from pix2pix.reports.curves import Row
+
+Curve = Callable[[int], float]
+
+
+def rows(train: Curve, val: Curve, accuracy: Curve, epochs: int = 30) -> list[Row]:
+    found = []
+    for epoch in range(1, epochs + 1):
+        sure = {"d_real_accuracy": accuracy(epoch), "d_fake_accuracy": accuracy(epoch)}
+        for split, values in (
+            ("train", {"g_l1": train(epoch), **sure}),
+            ("val", {"g_l1": val(epoch), "l1": val(epoch)}),
+        ):
+            found.append(Row(epoch, epoch, epoch, split, 1.0, 2e-4, 5.0, values))
+    return found
+
+
+def falling(epoch: int) -> float:
+    return 0.3 + 0.3 * 0.9**epoch
+
+
+@pytest.mark.parametrize(
+    ("val", "accuracy", "said"),
+    [
+        (lambda n: 0.3, lambda n: 0.7, []),
+        (lambda n: 0.3, lambda n: 1.0 if n >= 12 else 0.7, ["saturated since epoch 12"]),
+        (lambda n: 0.3 + 0.01 * abs(n - 10), lambda n: 0.7, ["Overfitting begins around epoch 1"]),
+        (lambda n: 0.3 if n == 29 else 0.4 + 0.01 * abs(n - 10), lambda n: 0.7, []),  # the newest are the best yet
+        (lambda n: 1 / n, lambda n: 0.7, ["l1 is still improving"]),
+    ],
+)
+def test_what_is_said(val: Curve, accuracy: Curve, said: list[str]) -> None:
+    found = advice(rows(falling, val, accuracy), "l1", 0)
+    assert len(found) == len(said)
+    assert all(words in sentence for words, sentence in zip(said, found, strict=True))
+
+
+def test_a_young_run_says_nothing() -> None:
+    assert advice(rows(falling, falling, lambda n: 1.0, epochs=2), "last", 0) == []

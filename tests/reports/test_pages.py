@@ -1,0 +1,266 @@
+"""Contact sheets to the pixel; curves and pages from runs that are long, new, empty, broken or hostile."""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from html_page import Page
+from PIL import Image
+
+from pix2pix.config import Config
+from pix2pix.data.io.contact_sheet import GAP, Pixels, sheet, title_height
+from pix2pix.errors import ModelError
+from pix2pix.reports.curves import curve_svgs, draw_curves, read_metrics
+from pix2pix.reports.pages import Example, shown, write_evaluation_report, write_run_report
+
+HEADER = "step,epoch,images_seen,split,seconds,learning_rate,images_per_second,"
+HEADER += "g_adversarial,g_l1,g_l2,d_real,d_fake,l1,psnr,ssim\n"
+HOSTILE = '<script>alert("&")'
+
+METRICS: dict[str, Any] = {
+    "model": "runs/facades", "data": "facades", "split": "test", "images": 40, "norm_statistics": "image",
+    "dropout": False, "epoch": 57, "direction": "BtoA",
+    "g_adversarial": 1.3264, "g_l1": 0.3552, "d_real": 0.9085, "d_fake": 0.4148,
+    "l1": 0.1776, "psnr": 13.214, "ssim": 0.3123,
+    "baselines": {
+        "mean_target": {"g_l1": 0.45, "l1": 0.225, "psnr": 12.1, "ssim": 0.3312},
+        "source": {"g_l1": 0.8, "l1": 0.4, "psnr": 6.9, "ssim": 0.11},
+    },
+}  # fmt: skip
+
+
+def pixels(*shape: int) -> Pixels:
+    return np.random.default_rng(sum(shape)).integers(0, 256, shape, dtype=np.uint8)
+
+
+def csv_of(epochs: int) -> str:
+    """Training falls steadily; validation is best in epoch 1, then in epoch 3."""
+    rows = []
+    for epoch in range(1, epochs + 1):
+        head = f"{epoch * 80},{epoch},{epoch * 320}"
+        rows.append(f"{head},train,{epoch * 60},0.0002,5.3,1.5,{1 / epoch:.6g},0.2,0.5,0.6,,,\n")
+        l1 = {1: 0.01, 3: 0.0321}.get(epoch, 0.2)
+        rows.append(f"{head},val,{epoch * 60},0.0002,5.3,1.6,{2 * l1:.6g},,0.7,0.8,{l1},21.352,0.5\n")
+    return HEADER + "".join(rows)
+
+
+def example(name: str, group: Any) -> Example:
+    return Example(name, group, pixels(32, 48, 1), pixels(32, 48, 3), pixels(32, 48, 3), {"l1": 0.0815, "psnr": 9.87})
+
+
+# ---- contact sheets ------------------------------------------------------------------------------------------
+
+
+def test_sheet_places_every_pixel() -> None:
+    large, gray, short = pixels(200, 151, 3), pixels(200, 151, 1), pixels(130, 140, 3)
+    result = sheet([[large, gray, short], [short, large, large]], ("source", "output", "target"))
+    top = title_height(151)
+    assert result.dtype == np.uint8
+    assert result.shape == (top + 2 * (200 + GAP), GAP + 3 * (151 + GAP), 3)
+
+    def cell(row: int, column: int) -> Pixels:
+        y, x = top + row * (200 + GAP), GAP + column * (151 + GAP)
+        return result[y : y + 200, x : x + 151]
+
+    assert (cell(0, 0) == large).all()
+    assert (cell(0, 1) == gray).all()  # the one channel, three times
+    assert (cell(1, 2) == large).all()
+    assert (cell(0, 2)[35:165, 5:145] == short).all()
+    rest = result.astype(int)
+    for row in range(2):
+        rest[top + row * (200 + GAP) : top + row * (200 + GAP) + 200] = 255
+    assert (rest[top:] == 255).all()  # white between the rows
+    for column in range(3):  # a title over each column, white beside it
+        x = GAP + column * (151 + GAP)
+        assert (result[:top, x : x + 151] < 128).any()
+        assert (result[:top, x - GAP : x] == 255).all()
+
+
+def test_sheet_enlarges_small_pictures_by_whole_pixels() -> None:
+    small = pixels(30, 40, 3)
+    result = sheet([[small]], ["a title much too long for so narrow a column"])
+    expected = np.kron(small, np.ones((4, 4, 1), np.uint8))  # 40 -> 160, the first multiple from 128
+    top = title_height(160)
+    assert (result[top : top + 120, GAP : GAP + 160] == expected).all()
+    assert (result[:top, :GAP] == 255).all()
+
+
+def test_sheet_without_rows_has_its_titles() -> None:
+    assert (sheet([], ("source", "output", "target")) < 128).any()
+
+
+# ---- metrics.csv and curves ----------------------------------------------------------------------------------
+
+
+def test_metrics_are_read_with_types(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    assert read_metrics(path) == []
+    path.write_text(csv_of(2))
+    train, *_, val = read_metrics(path)
+    assert (train.step, train.epoch, train.images_seen, train.split) == (80, 1, 320, "train")
+    assert (train.seconds, train.learning_rate, train.images_per_second) == (60, 2e-4, 5.3)
+    assert train.values == {"g_adversarial": 1.5, "g_l1": 1, "g_l2": 0.2, "d_real": 0.5, "d_fake": 0.6}
+    assert val.split == "val"
+    assert "g_l2" not in val.values
+    assert val.values["psnr"] == 21.352
+
+
+@pytest.mark.parametrize("broken", ["step,epoch\n1,2\n", HEADER + "80,one,320,train,60,,,,,,,,,,\n"])
+def test_broken_metrics_are_named(tmp_path: Path, broken: str) -> None:
+    path = tmp_path / "metrics.csv"
+    path.write_text(broken)
+    with pytest.raises(ModelError, match=r"metrics\.csv, line 2: "):
+        read_metrics(path)
+
+
+@pytest.mark.parametrize("text", [None, HEADER, csv_of(1), csv_of(40).replace("21.352", "inf")])
+def test_curves_are_a_picture(tmp_path: Path, text: str | None) -> None:
+    if text is not None:
+        (tmp_path / "metrics.csv").write_text(text)
+    output = tmp_path / "new" / "curves.png"
+    draw_curves(tmp_path / "metrics.csv", output, discriminator_epochs=2)
+    with Image.open(output) as image:
+        assert image.format == "PNG"
+        assert np.asarray(image.convert("L")).std() > 1
+    assert [file.name for file in output.parent.iterdir()] == ["curves.png"]
+
+
+def test_curves_show_what_was_measured(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    path.write_text(csv_of(3))
+    rows = read_metrics(path)
+    vanilla = curve_svgs(rows, discriminator_epochs=1)
+    assert len(vanilla) == 7
+    assert ["log 2 = chance" in svg for svg in vanilla] == [True, False, True, *[False] * 4]
+    assert all("only D learns" in svg for svg in vanilla)
+    assert all(f"{term}, {split}" in vanilla[2] for term in ("d_real", "d_fake") for split in ("train", "val"))
+    for row in rows:
+        row.values.pop("g_adversarial")
+    plain = curve_svgs(rows, adversarial="lsgan")
+    assert len(plain) == 6
+    assert not any("log 2" in svg or "only D learns" in svg for svg in plain)
+
+
+# ---- the page of an evaluation -------------------------------------------------------------------------------
+
+
+def test_evaluation_page_is_complete(tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    groups = ("best", "median", "worst")
+    scores = [{"l1": 0.1 + n / 100, "psnr": math.inf if n == 0 else 20 - n} for n in range(8)]
+    write_evaluation_report(path, METRICS, [example(f"{group}_{HOSTILE}", group) for group in groups], scores=scores)
+    page = Page(path)
+    page.check_self_contained()
+    assert len([link for link in page.links if link.startswith("data:image/png")]) == 9
+    assert "better than both baselines on l1 and psnr, but not on ssim" in page.text
+    for text in ("1.3264", "0.3552", "0.9085", "0.4148", "17.8 %", "13.21 dB", "0.3312", "0.4000", "0.693", "57"):
+        assert text in page.text
+    for group in groups:
+        assert f"{group}_{HOSTILE} · l1 0.0815 · psnr 9.87 dB" in page.text
+    assert page.source.count("<svg") == 2  # no image has an SSIM
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"psnr": math.inf}, "PSNR ∞ dB"),
+        ({"psnr": None}, "It is better than both baselines on l1, but not on ssim."),  # infinite, in strict JSON
+        ({"ssim": 0.9}, "It is better than both baselines on l1, psnr and ssim."),
+        ({"l1": 0.9, "psnr": 1.0, "ssim": 0.0}, "It is not better than both baselines on l1, psnr and ssim."),
+        ({"baselines": {"mean_target": METRICS["baselines"]["mean_target"]}}, "better than the baseline on l1"),
+        ({"baselines": {}}, "No baselines were measured."),
+        ({"d_real": None, "d_fake": None, "g_adversarial": None}, "without a discriminator"),
+        ({"model": HOSTILE, "data": HOSTILE}, HOSTILE),
+        ({"images": 1}, "On 1 test image the output"),
+    ],
+)
+def test_evaluation_page_says_what_is_the_case(tmp_path: Path, change: Mapping[str, Any], text: str) -> None:
+    path = tmp_path / "report.html"
+    write_evaluation_report(path, {**METRICS, **change}, [])
+    page = Page(path)
+    page.check_self_contained()
+    assert text in page.text
+
+
+def test_large_pictures_are_jpeg_and_reduced(tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    photo = pixels(700, 900, 3)
+    write_evaluation_report(path, METRICS, [Example("photo", "best", photo, photo, pixels(9, 9, 3), {})])
+    kinds = [re.match(r"data:image/(\w+)", link) for link in Page(path).links]
+    assert [kind and kind[1] for kind in kinds] == ["jpeg", "jpeg", "png"]
+
+
+def test_numbers_are_shown_for_people() -> None:
+    cases = [(0.12345, ""), (21.352, "dB"), (-1.5, ""), (math.inf, "dB"), (math.nan, ""), (None, "")]
+    assert [shown(*case) for case in cases] == ["0.1235", "21.35 dB", "−1.5000", "∞ dB", "–", "–"]
+
+
+# ---- the page of a run ---------------------------------------------------------------------------------------
+
+
+def make_run(folder: Path) -> Path:
+    (folder / "samples").mkdir(parents=True)
+    (folder / "model").mkdir()
+    config = Config.model_validate({"training": {"epochs": 12, "discriminator_epochs": 2}})
+    settings = config.model_dump(mode="json") | {"provenance": {"note": HOSTILE}}
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings))
+    (folder / "metrics.csv").write_text(csv_of(10))
+    for name in ("epoch_1", "epoch_9", "epoch_10"):
+        Image.fromarray(pixels(60, 90, 3)).save(folder / "samples" / f"{name}.png")
+    for split in ("te st#1", "val"):
+        (folder / "evaluation" / split).mkdir(parents=True)
+        (folder / "evaluation" / split / "metrics.json").write_text(json.dumps(METRICS | {"split": split}))
+    (folder / "evaluation" / "te st#1" / "report.html").write_text("")
+    return folder
+
+
+def test_run_page_is_complete(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / HOSTILE)
+    path = write_run_report(folder)
+    assert path == folder / "report.html"
+    page = Page(path)
+    page.check_self_contained(allowed=("evaluation/te%20st%231/report.html",))
+    assert page.text.count(HOSTILE) >= 3  # title, commands and provenance, as text
+    assert "10 of 12 epochs done. Best by validation l1: epoch 3, with 0.0321." in page.text
+    assert "Other metrics are best in other epochs: psnr 3" not in page.text
+    assert "10 min 00 s" in page.text
+    assert page.source.count("<svg") == 7
+    assert "epoch_1, the first sheet" in page.text
+    assert "epoch_10, the newest sheet" in page.text
+    assert "epoch_9" not in page.text
+    for text in ("val, best epoch 3", "21.35 dB", "0.9085", "but not on ssim", "discriminator_epochs: 2"):
+        assert text in page.text
+    assert f"pix2pix translate '{folder}' PICTURES" in page.text
+    assert f"from_pretrained({json.dumps(str(folder))})" in page.text
+    again = path.read_bytes()
+    assert write_run_report(folder).read_bytes() == again
+
+
+@pytest.mark.parametrize("metrics", [None, HEADER])
+def test_run_page_says_what_is_absent(tmp_path: Path, metrics: str | None) -> None:
+    if metrics is not None:
+        (tmp_path / "metrics.csv").write_text(metrics)
+    page = Page(write_run_report(tmp_path))
+    page.check_self_contained()
+    for text in (
+        "No epoch has been finished",
+        "No sample sheet",
+        "None yet",
+        "No model has been kept",
+        "no config.yaml",
+    ):
+        assert text in page.text
+
+
+def test_broken_evaluation_is_named(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run")
+    (folder / "evaluation" / "val" / "metrics.json").write_text("{")
+    (folder / "metrics.csv").unlink()
+    with pytest.raises(ModelError, match=r"evaluation.val.metrics\.json"):
+        write_run_report(folder)

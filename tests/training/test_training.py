@@ -1,0 +1,337 @@
+"""Whole trainings of a second or two: what a run folder holds, what resuming gives, what is refused."""
+
+import csv
+import math
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import torch
+import yaml
+from conftest import TINY
+
+from pix2pix.config import Training
+from pix2pix.config.io import merged
+from pix2pix.config.presets import chosen_settings
+from pix2pix.errors import ConfigError, Interrupted, RunError
+from pix2pix.model import load_model
+from pix2pix.networks.convolution import Conv, ConvTranspose, Way
+from pix2pix.training import loop
+from pix2pix.training.progress import Display
+from pix2pix.training.run_folder import begin_run, open_run
+from pix2pix.training.train import look, train_with
+from pix2pix.training.trainer import Trainer
+
+NO_STOP: Callable[[], int | None] = lambda: None  # noqa: E731
+
+
+def trainer(pairs_in: Path, folder: Path, /, **settings: Any) -> Trainer:
+    """A training that is about to begin, or to go on, in `folder`."""
+    with Display() as display:
+        plan, pairs, _ = look(chosen_settings(pairs_in, None, None, merged(TINY, settings)), display)
+        begin_run(open_run(folder, "x", plan.config, overwrite=False), plan.config, overwrite=False)
+        return Trainer(plan, pairs.splits, folder, display)
+
+
+def stop_after(updates: int) -> Callable[[], int | None]:
+    """A stop signal that comes after so many updates."""
+    calls = iter(range(1, updates + 1))
+    return lambda: None if next(calls, updates) < updates else signal.SIGINT
+
+
+def state(folder: Path) -> dict[str, Any]:
+    saved: dict[str, Any] = torch.load(folder / "checkpoints" / "state.pt", weights_only=True)
+    saved["progress"].pop("seconds")
+    return saved
+
+
+def same(first: Any, second: Any) -> bool:
+    """Bitwise equality of nested containers of tensors."""
+    if isinstance(first, torch.Tensor):
+        return torch.equal(first, second)
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(same(first[key], second[key]) for key in first)
+    if isinstance(first, list | tuple):
+        return len(first) == len(second) and all(map(same, first, second))
+    return bool(first == second)
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "metrics.csv").open(encoding="utf-8", newline="") as file:
+        found = list(csv.DictReader(file))
+    for row in found:
+        assert row["split"] == "val" or 0 <= float(row["loading_share"]) <= 1
+        del row["seconds"], row["images_per_second"], row["loading_share"]
+    return found
+
+
+# ---- a run -----------------------------------------------------------------------------------------------------
+
+
+def test_a_run_folder_explains_itself(run: Path) -> None:
+    expected = ["checkpoints", "config.yaml", "curves.png", "metrics.csv", "model", "report.html", "samples"]
+    assert set(expected) <= {path.name for path in run.iterdir()}
+    settings = yaml.safe_load((run / "config.yaml").read_text())
+    assert settings["data"]["source_channels"] == 3
+    assert settings["generator"]["depth"] == 5
+    assert {"pix2pix", "torch", "python", "data_fingerprint"} == settings["provenance"].keys()
+    assert [(row["epoch"], row["split"]) for row in rows(run)] == [(e, s) for e in "12" for s in ("train", "val")]
+    assert all(float(row[name]) > 0 for row in rows(run) for name in ("g_adversarial", "g_l1", "d_real", "d_fake"))
+    assert all(float(row["psnr"]) > 0 for row in rows(run) if row["split"] == "val")
+    assert sorted(path.name for path in (run / "samples").iterdir()) == ["epoch_0001.png", "epoch_0002.png"]
+    assert {path.name for path in (run / "model").iterdir()} == {
+        "README.md", "config.json", "discriminator.safetensors", "generator.safetensors",
+    }  # fmt: skip
+    assert not [path for path in run.rglob(".*")], "nothing temporary stays"
+
+
+def test_the_kept_model_is_the_best_epoch(facades: Path, tmp_path: Path) -> None:
+    for best_by, best in (("l1", min), ("psnr", max), ("last", None)):
+        folder = tmp_path / best_by
+        trainer(facades, folder, training={"epochs": 3, "best_by": best_by, "samples": 0}).fit(NO_STOP)
+        card = load_model(folder).card
+        validation = [row for row in rows(folder) if row["split"] == "val"]
+        epochs = {float(row[best_by]): int(row["epoch"]) for row in validation} if best else {0.0: 3}
+        assert card.epoch == epochs[(best or min)(epochs)]
+
+
+def test_training_lowers_the_validation_error(facades: Path, tmp_path: Path) -> None:
+    training = {"epochs": 5, "batch_size": 1, "norm_statistics": "image"}
+    trainer(facades, tmp_path / "run", training=training, optimizer={"learning_rate": 2e-3}).fit(NO_STOP)
+    errors = [float(row["g_l1"]) for row in rows(tmp_path / "run") if row["split"] == "val"]
+    assert errors[-1] < 0.95 * errors[0]
+
+
+def test_patience_ends_a_run(facades: Path, tmp_path: Path) -> None:
+    training = {"epochs": 50, "patience": 2, "norm_statistics": "image", "samples": 0}
+    still = {"optimizer": {"learning_rate": 1e-30}}  # every validation is the first one again
+    progress = trainer(facades, tmp_path / "run", training=training, **still).fit(NO_STOP)
+    assert (progress.best_epoch, progress.epoch, progress.finished) == (1, 3, True)
+
+
+def test_validation_every_few_epochs(facades: Path, tmp_path: Path) -> None:
+    """After the first, the last, and those between; sheets with them; `last` is kept after every one."""
+    training = {"epochs": 8, "validate_every": 3, "samples": 1}
+    for best_by, kept in (("l1", {1, 3, 6, 8}), ("last", {8})):
+        folder = tmp_path / best_by
+        progress = trainer(facades, folder, training=training | {"best_by": best_by}).fit(NO_STOP)
+        validated = {int(row["epoch"]) for row in rows(folder) if row["split"] == "val"}
+        assert validated == {1, 3, 6, 8}
+        assert {path.stem for path in (folder / "samples").iterdir()} == {f"epoch_{epoch:04}" for epoch in validated}
+        assert progress.best_epoch in kept
+    every = [Training(epochs=epochs).validation_epochs for epochs in (1, 100, 199, 200, 1000)]
+    assert every == [1, 2, 3, 4, 20]
+    assert Training(epochs=1000, patience=5).validation_epochs == 1
+
+
+def test_without_a_validation_split(facades: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    (data / "train").mkdir(parents=True)
+    for path in sorted((facades / "train").iterdir())[:3]:
+        (data / "train" / path.name).write_bytes(path.read_bytes())
+    folder = tmp_path / "run"
+    progress = trainer(data, folder, data={"val_fraction": 0.0, "test_fraction": 0.0}).fit(NO_STOP)
+    assert progress.finished
+    assert load_model(folder).card.epoch == 2
+    assert {row["split"] for row in rows(folder)} == {"train"}
+
+
+# ---- the same run, in pieces -----------------------------------------------------------------------------------
+
+HARD: dict[str, Any] = {
+    "training": {"epochs": 3, "batch_size": 3, "discriminator_epochs": 1, "ema": 0.9, "samples": 1},
+    "optimizer": {"schedule": "linear"},
+}
+"""Everything that could be forgotten: 10 pairs in batches of 3, so 4 updates an epoch, the last of one pair."""
+
+
+@pytest.fixture(scope="module")
+def whole(facades: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    trainer(facades, folder, **HARD).fit(NO_STOP)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("cuts", "workers"),
+    [((1,), 0), ((4,), 0), ((6,), 0), ((1, 1), 0), ((8, 2), 0), ((11,), 0), ((5,), 2)],
+    ids=["step 1", "end of D's head start", "mid-epoch", "twice in one epoch", "epoch end", "last batch", "workers"],
+)
+def test_resumed_is_uninterrupted(
+    facades: Path, whole: Path, tmp_path: Path, cuts: tuple[int, ...], workers: int
+) -> None:
+    folder = tmp_path / "run"
+    settings = merged(HARD, {"data": {"workers": workers}})
+    for cut in cuts:
+        with pytest.raises(Interrupted, match="interrupted and saved"):
+            trainer(facades, folder, **settings).fit(stop_after(cut))
+    trainer(facades, folder, **settings).fit(NO_STOP)
+    assert same(state(folder), state(whole))
+    assert rows(folder) == rows(whole)
+    first, second = load_model(folder, discriminator=True), load_model(whole, discriminator=True)
+    assert (first.card.epoch, first.card.validation) == (second.card.epoch, second.card.validation)
+    assert same(first.generator.state_dict(), second.generator.state_dict())
+
+
+WIDE: dict[str, Any] = {
+    "data": {"image_size": 128, "val_fraction": 0.0, "test_fraction": 0.0},
+    "generator": {"base_channels": 8},
+    "discriminator": {"base_channels": 8, "patch_size": 70},
+    "training": {"epochs": 2, "batch_size": 5, "samples": 0},
+}
+"""Large enough that every way to compute a convolution is taken: products, Toom-Cook's, the library's."""
+
+
+@pytest.mark.parametrize("order", ["exact", "shared"])
+def test_resumed_is_uninterrupted_on_every_way(facades: Path, tmp_path: Path, order: str) -> None:
+    """Nothing that only a process knows has a part in the result."""
+    settings = merged(WIDE, {"training": {"update_order": order}})
+    ways = set[str]()
+    with pytest.MonkeyPatch.context() as patch:
+        for kind in (Conv, ConvTranspose):
+            choose = kind.way
+            patch.setattr(kind, "way", lambda layer, x, choose=choose: ways.add(way := choose(layer, x)) or way)
+        trainer(facades, tmp_path / "whole", **settings).fit(NO_STOP)
+    assert ways == set(get_args(Way))
+    for _ in range(2):
+        with pytest.raises(Interrupted):
+            trainer(facades, tmp_path / "run", **settings).fit(stop_after(1))
+    trainer(facades, tmp_path / "run", **settings).fit(NO_STOP)
+    assert same(state(tmp_path / "run"), state(tmp_path / "whole"))
+
+
+def test_another_seed_is_another_run(facades: Path, whole: Path, tmp_path: Path) -> None:
+    """The control: equality above is no accident."""
+    trainer(facades, tmp_path / "run", **merged(HARD, {"training": {"seed": 1}})).fit(NO_STOP)
+    assert not same(state(tmp_path / "run")["generator"], state(whole)["generator"])
+
+
+def test_more_epochs_go_on_from_the_end(facades: Path, tmp_path: Path) -> None:
+    once, twice = tmp_path / "once", tmp_path / "twice"
+    trainer(facades, once, training={"epochs": 3}).fit(NO_STOP)
+    for epochs in (1, 3):
+        trainer(facades, twice, training={"epochs": epochs}).fit(NO_STOP)
+    assert same(state(once)["generator"], state(twice)["generator"])
+
+
+def test_ctrl_c_saves_and_the_same_command_goes_on(facades: Path, tmp_path: Path) -> None:
+    """In a real process: exit 130 after a whole update, then to the end."""
+    words = ["train", str(facades), "--run", str(tmp_path / "run"), "--direction", "BtoA", "--image-size", "32"]
+    words += ["--base-channels", "4", "--discriminator.patch-size", "16", "--epochs", "100000", "--device", "cpu"]
+    command = [sys.executable, "-m", "pix2pix", *words, "--samples", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("epoch 1:"):
+                break
+        os.kill(process.pid, signal.SIGINT)
+        said = process.stderr.read()
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    assert f"pix2pix: interrupted and saved in {tmp_path / 'run'}" in said
+    done = state(tmp_path / "run")["progress"]
+    command[command.index("100000")] = str(done["epoch"] + 2)
+    resumed = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert f"going on from epoch {done['epoch']}, step {done['step']}" in resumed.stderr
+    assert state(tmp_path / "run")["progress"]["epoch"] == done["epoch"] + 2
+
+
+# ---- folders and refusals --------------------------------------------------------------------------------------
+
+
+def test_runs_are_numbered_and_never_overwritten(
+    facades: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = chosen_settings(facades, None, None, merged(TINY, {"training": {"epochs": 1}}))
+    other = chosen_settings(facades, None, None, merged(TINY, {"training": {"epochs": 1, "seed": 1}}))
+    assert [str(train_with(settings).path) for settings in (config, config, other)] == [
+        "runs/facades",
+        "runs/facades-2",
+        "runs/facades-3",
+    ]
+
+
+def test_a_changed_setting_is_named(facades: Path, run: Path) -> None:
+    before = (run / "config.yaml").read_text()
+    for change, named in (
+        ({"loss": {"l1_weight": 10.0}}, "loss.l1_weight was 100.0, now 10.0"),
+        ({"generator": {"depth": 4}}, "generator.depth was 5, now 4"),
+    ):
+        with pytest.raises(ConfigError, match=named):
+            train_with(chosen_settings(facades, None, None, merged(TINY, change)), run)
+    assert (run / "config.yaml").read_text() == before
+
+
+def test_changed_data_are_named(facades: Path, run: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    (data / "train").mkdir(parents=True)
+    for path in sorted((facades / "train").iterdir()):
+        (data / "train" / path.name).write_bytes(path.read_bytes())
+    with pytest.raises(ConfigError, match="the data have changed"):
+        train_with(chosen_settings(data, None, None, TINY), run)
+
+
+def test_a_broken_checkpoint_is_named(facades: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    trainer(facades, folder, training={"epochs": 1}).fit(NO_STOP)
+    checkpoint = folder / "checkpoints" / "state.pt"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-1000])
+    with pytest.raises(RunError, match=r"state\.pt: the checkpoint is broken"):
+        trainer(facades, folder, training={"epochs": 1})
+
+
+def test_a_disk_that_fails_ends_the_run_at_the_last_checkpoint(
+    facades: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "run"
+    monkeypatch.setattr(loop, "SAVE_SHARE", math.inf)  # each epoch
+    going = trainer(facades, folder, training={"epochs": 3})
+    sync = os.fsync
+
+    def full(file: int) -> None:
+        if going.progress.epoch == 2 and ".state.pt" in os.readlink(f"/proc/self/fd/{file}"):
+            raise OSError(28, "No space left on device")
+        sync(file)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device: .*state\.pt"):
+        going.fit(NO_STOP)
+    monkeypatch.undo()
+    assert trainer(facades, folder, training={"epochs": 3}).progress.epoch == 1
+    assert [path.name for path in (folder / "checkpoints").iterdir() if "partial" in path.name] == []
+
+
+@pytest.mark.parametrize(("share", "epochs"), [(math.inf, [1, 2, 3, 4]), (1e-9, [1, 4])])
+def test_short_epochs_are_not_all_saved(
+    facades: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float, epochs: list[int]
+) -> None:
+    """But the first and the last are, whatever saving takes."""
+    saved: list[int] = []
+    save = loop.save_checkpoint
+    monkeypatch.setattr(loop, "SAVE_SHARE", share)
+    monkeypatch.setattr(loop, "save_checkpoint", lambda *given: saved.append(given[2].epoch) or save(*given))
+    trainer(facades, tmp_path / "run", training={"epochs": 4}).fit(NO_STOP)
+    assert saved == epochs
+
+
+def test_numbers_that_are_not_finite_are_never_saved(facades: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    going = trainer(facades, folder)
+    with torch.no_grad():
+        next(going.generator.parameters()).fill_(float("nan"))
+    with pytest.raises(RunError, match="became nan in epoch 1"):
+        going.fit(NO_STOP)
+    assert not (folder / "checkpoints").exists()
+    assert not (folder / "model").exists()
+
+
+def test_bottleneck_norm_refuses_a_last_batch_of_one(facades: Path) -> None:
+    settings = {"generator": {"bottleneck_norm": True}, "training": {"batch_size": 3}}
+    with Display() as display, pytest.raises(ConfigError, match="bottleneck_norm"):
+        look(chosen_settings(facades, None, None, merged(TINY, settings)), display)
