@@ -48,7 +48,7 @@ HEAVY = {"torch", "torchvision", "matplotlib", "numpy"}
 
 
 def room_of(module: str) -> str:
-    """'pix2pix.data.io.images' -> 'data.io', 'pix2pix.model.card' -> 'model', 'pix2pix' -> '__init__'."""
+    """'pix2pix.data.io.images' -> 'data.io', 'pix2pix.model.config' -> 'model', 'pix2pix' -> '__init__'."""
     names = module.split(".")[1:]
     known = [".".join(names[:length]) for length in (2, 1) if ".".join(names[:length]) in RANK]
     return known[0] if known else names[0] if names else "__init__"

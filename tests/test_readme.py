@@ -64,13 +64,3 @@ def test_python(place: Path) -> None:
     picture = names["picture"]
     assert isinstance(picture, Image.Image)
     assert (picture.size, picture.mode) == ((40, 40), "RGB")
-
-
-def test_the_tree_is_true() -> None:
-    """Every module stands in the README's tree, and nothing else does."""
-    tree = README[README.index("src/pix2pix/\n") :]
-    tree = tree[: tree.index("```")]
-    named = set(re.findall(r"(\w+\.py)\b", tree))
-    package = ROOT / "src" / "pix2pix"
-    there = {path.name for path in package.rglob("*.py")} - {"__init__.py", "__main__.py"}
-    assert named == there

@@ -12,7 +12,7 @@ from benchmarks.suite.reference import ReferenceUNet, copy_weights
 from pix2pix.config import Config, resolved_depth
 from pix2pix.inference.optimize import Precision
 from pix2pix.inference.translator import Translator
-from pix2pix.model import Model, build_networks, choose_statistics, make_card
+from pix2pix.model import Model, build_networks, choose_statistics, make_model_config
 from pix2pix.networks.blocks import Statistics
 from pix2pix.training.progress import Display
 from pix2pix.training.run_folder import begin_run
@@ -78,7 +78,7 @@ def save_model(conditions: Conditions, folder: Path, statistics: Statistics) -> 
             plain.train()(source)
     copy_weights(generator, plain)
 
-    card = make_card(config, statistics, (1.0, 1.0), False, 1, {})
+    card = make_model_config(config, statistics, (1.0, 1.0), False, 1, {})
     Model(generator.eval(), None, card).save(folder)
     return plain.eval()
 

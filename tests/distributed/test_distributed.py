@@ -61,7 +61,8 @@ def clean_environment(**own: object) -> dict[str, str]:
 SPY = """
 import sys, torch
 from pix2pix.cli import main
-from pix2pix.training import loop, train
+from pix2pix.training import train
+from pix2pix.training import trainer as loop
 output, updates, words = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
 
 class Trainer(loop.Trainer):

@@ -21,7 +21,7 @@ from pix2pix.data.io import images
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.evaluation.evaluate import evaluate, to_json
 from pix2pix.metrics.pixel import ACCURACIES
-from pix2pix.model import Model, build_networks, load_model, make_card
+from pix2pix.model import Model, build_networks, load_model, make_model_config
 from pix2pix.reports.curves import read_metrics
 from pix2pix.synthetic.facades import make_facades
 from pix2pix.training.train import train_with
@@ -49,7 +49,7 @@ def save_model(folder: Path, data: Any = None, channels: int = 3, **loss: Any) -
         for weights in [*generator.parameters(), *discriminator.parameters()]:
             if weights.ndim == 4:
                 weights.mul_(5)
-    card = make_card(config, "image", (1.0, 1.0), converts=False, epoch=1, validation={})
+    card = make_model_config(config, "image", (1.0, 1.0), converts=False, epoch=1, validation={})
     Model(generator, discriminator, card).save(folder)
     return folder
 
@@ -208,7 +208,7 @@ def test_ssim_is_that_of_the_literature(model: Path, facades: Path, tmp_path: Pa
 def test_validation_of_the_training_is_an_evaluation(run: Path, facades: Path, tmp_path: Path) -> None:
     """The kept model, measured on the same split, gives the numbers that picked it."""
     metrics = evaluate(run, facades, split="val", output=tmp_path, device="cpu").metrics
-    card = load_model(run).card
+    card = load_model(run).config
     assert card.validation
     assert {name: metrics[name] for name in card.validation} == pytest.approx(card.validation, rel=1e-4)
     assert metrics["epoch"] == card.epoch
@@ -224,7 +224,7 @@ def test_a_carved_split_is_the_trainings(facades: Path, tmp_path: Path) -> None:
         ["there is no folder for val: it was carved from train by seed 3"],
         3,
     )
-    validation = load_model(run.path).card.validation
+    validation = load_model(run.path).config.validation
     assert {name: metrics[name] for name in validation} == pytest.approx(validation, rel=1e-4)
     test = evaluate(run.path, data, output=tmp_path / "test", device="cpu").metrics
     assert test["images"] == 2

@@ -22,12 +22,12 @@ from pix2pix.data.loading.dataset import make_dataset
 from pix2pix.data.pairing.pairs import find_pairs
 from pix2pix.data.transforms.padding import reflected
 from pix2pix.errors import ConfigError, DataError, ModelError
-from pix2pix.inference import translate as translate_module
+from pix2pix.inference import pipeline as translate_module
 from pix2pix.inference import translator as translator_module
 from pix2pix.inference.jobs import Shard
 from pix2pix.inference.pipeline import translate_files
 from pix2pix.inference.translator import Translator
-from pix2pix.model import Model, build_networks, load_model, make_card
+from pix2pix.model import Model, build_networks, load_model, make_model_config
 from pix2pix.networks import set_norm_statistics
 
 SIZE = 32
@@ -50,7 +50,9 @@ def make_model(source: int = 3, target: int = 3, scale: Scale = (1.0, 1.0), stat
             if weights.ndim == 4:
                 weights.mul_(8)
     set_norm_statistics(generator, statistics)
-    return Model(generator.eval(), None, make_card(config, statistics, scale, converts=False, epoch=1, validation={}))
+    return Model(
+        generator.eval(), None, make_model_config(config, statistics, scale, converts=False, epoch=1, validation={})
+    )
 
 
 def noise(*shape: int) -> NDArray[np.uint8]:
@@ -233,9 +235,9 @@ def test_the_default_is_what_a_training_batch_of_one_shows() -> None:
 def test_running_statistics_are_those_of_training(run: Path, facades: Path) -> None:
     """A run in batches keeps averages; its Translator shows what its validation measured."""
     model = load_model(run)
-    assert model.card.norm_statistics == "running"
-    assert model.card.scale == (0.8, 0.8)
-    data = model.card.config.data.model_copy(update={"path": str(facades)})
+    assert model.config.norm_statistics == "running"
+    assert model.config.scale == (0.8, 0.8)
+    data = model.config.settings.data.model_copy(update={"path": str(facades)})
     pair = find_pairs(data).splits["val"][0]
     source, _, _ = make_dataset([pair], data, None, None, 0)[0, 0]
     with torch.no_grad():
@@ -249,10 +251,10 @@ def test_running_statistics_are_those_of_training(run: Path, facades: Path) -> N
 
 
 def make_like(model: Model, statistics: Any) -> Model:
-    generator, _ = build_networks(model.card.config)
+    generator, _ = build_networks(model.config.settings)
     generator.load_state_dict(model.generator.state_dict())
     set_norm_statistics(generator, statistics)
-    return Model(generator.eval(), None, model.card)
+    return Model(generator.eval(), None, model.config)
 
 
 # ---- deterministic, and not ------------------------------------------------------------------------------------
@@ -503,7 +505,7 @@ def test_a_full_disk_leaves_no_part_of_a_file(
 
 def test_what_training_was_asked_to_convert_is_converted(tmp_path: Path) -> None:
     model = make_model()
-    asked = Translator(Model(model.generator, None, model.card.model_copy(update={"converts": True})))
+    asked = Translator(Model(model.generator, None, model.config.model_copy(update={"converts": True})))
     gray = noise(20, 45, 1)
     as_colour = asked(images.to_pil(np.repeat(gray, 3, axis=2)))
     assert asked(images.to_pil(gray)) == as_colour

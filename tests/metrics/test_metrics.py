@@ -25,10 +25,10 @@ from pix2pix.config.fields import BestBy
 from pix2pix.config.io import merged
 from pix2pix.config.presets import chosen_settings
 from pix2pix.errors import ConfigError, ModelError
-from pix2pix.evaluation import features
 from pix2pix.evaluation.evaluate import evaluate
+from pix2pix.metrics import perceptual as features
 from pix2pix.metrics.bootstrap import half_sample_interval, mean_intervals
-from pix2pix.metrics.perceptual import BEYOND, frechet_distance, kernel_distance, load_features, make_judges
+from pix2pix.metrics.perceptual import BEYOND, frechet_distance, kernel_distance, load_features, make_perceptual_metrics
 from pix2pix.metrics.pixel import HIGHER_IS_BETTER, image_metrics
 from pix2pix.model import load_model
 from pix2pix.training.train import plan_only, train_with
@@ -145,16 +145,16 @@ def test_fid_and_kid_are_torchmetrics_own(count: int) -> None:
     for images, real in ((target, True), (output, False)):
         fid.update(images, real=real)
         kid.update(images, real=real)
-    judges = make_judges(["fid", "kid"], image_size=(32, 32), channels=3, device=CPU, features=network)
+    perceptual = make_perceptual_metrics(["fid", "kid"], image_size=(32, 32), channels=3, device=CPU, features=network)
     for start in range(0, count, 3):
-        assert judges(output[start : start + 3], target[start : start + 3]) == {}
-    found = judges.of_the_set(judges.taken(), intervals=True)
+        assert perceptual(output[start : start + 3], target[start : start + 3]) == {}
+    found = perceptual.of_the_set(perceptual.taken(), intervals=True)
     assert found["fid"][0] == pytest.approx(fid.compute().item(), rel=1e-3)
     assert found["kid"][0] == pytest.approx(kid.compute()[0].item(), rel=1e-3, abs=1e-6)
     for value, interval in found.values():
         assert (interval is None) == (count < 8)
         assert interval is None or interval[0] < value < interval[1]
-    assert judges.taken() == []
+    assert perceptual.taken() == []
 
 
 def test_distance_of_a_set_from_itself_is_none() -> None:
@@ -189,9 +189,9 @@ def test_lpips_from_the_cache_and_from_a_file(cache: Path, tmp_path: Path, monke
     output, target = pictures(size=64, seed=1), pictures(size=64, seed=2)
 
     def measured(*weights: Path) -> list[float]:
-        judges = make_judges(["lpips"], image_size=(64, 64), channels=3, device=CPU, weights=weights)
-        assert not judges.missing
-        values: list[float] = judges(output, target)["lpips"].tolist()
+        perceptual = make_perceptual_metrics(["lpips"], image_size=(64, 64), channels=3, device=CPU, weights=weights)
+        assert not perceptual.missing
+        values: list[float] = perceptual(output, target)["lpips"].tolist()
         return values
 
     odd = alexnet(tmp_path / "mine.pth")
@@ -202,7 +202,7 @@ def test_lpips_from_the_cache_and_from_a_file(cache: Path, tmp_path: Path, monke
     network.load_state_dict(torch.load(odd), strict=False)
     monkeypatch.setattr(torchvision.models, "alexnet", lambda weights: network)
     assert from_file == pytest.approx(lpips_of(output, target, reduction="none").tolist(), rel=1e-5)
-    gray = make_judges(["lpips"], image_size=(64, 64), channels=1, device=CPU, weights=[odd])
+    gray = make_perceptual_metrics(["lpips"], image_size=(64, 64), channels=1, device=CPU, weights=[odd])
     assert (gray(output[:, :1], target[:, :1])["lpips"] > 0).all()
 
 
@@ -214,22 +214,22 @@ def test_inception_from_a_file(cache: Path, tmp_path: Path) -> None:
         patch.setattr(FeatureExtractorInceptionV3, "load_state_dict", lambda *_: None)
         patch.setattr("torch_fidelity.feature_extractor_inceptionv3.load_state_dict_from_url", lambda *_, **__: {})
         torch.save(FeatureExtractorInceptionV3("inception-v3-compat", ["2048"]).state_dict(), path)
-    judges = make_judges(["fid", "kid"], image_size=(32, 32), channels=1, device=CPU, weights=[path])
-    judges(pictures(2, channels=1, seed=1), pictures(2, channels=1, seed=2))
-    ((outputs, targets),) = judges.seen
+    perceptual = make_perceptual_metrics(["fid", "kid"], image_size=(32, 32), channels=1, device=CPU, weights=[path])
+    perceptual(pictures(2, channels=1, seed=1), pictures(2, channels=1, seed=2))
+    ((outputs, targets),) = perceptual.seen
     assert outputs.shape == targets.shape == (2, 2048)
-    assert all(math.isfinite(value) for value, _ in judges.of_the_set(judges.taken()).values())
+    assert all(math.isfinite(value) for value, _ in perceptual.of_the_set(perceptual.taken()).values())
 
 
 def test_what_is_not_at_hand_says_how_to_get_it(cache: Path) -> None:
-    judges = make_judges(BEYOND, image_size=(64, 64), channels=3, device=CPU)
-    assert judges.missing.keys() == set(BEYOND)
-    assert judges(pictures(), pictures()) == {}
-    assert "176 pixels" in judges.missing["ms_ssim"]
+    perceptual = make_perceptual_metrics(BEYOND, image_size=(64, 64), channels=3, device=CPU)
+    assert perceptual.missing.keys() == set(BEYOND)
+    assert perceptual(pictures(), pictures()) == {}
+    assert "176 pixels" in perceptual.missing["ms_ssim"]
     for name, words in (("lpips", ("alexnet-owt-7be5be79.pth", "torchvision")), ("fid", ("weights-inception",))):
-        assert all(word in judges.missing[name] for word in (*words, str(cache), "--weights", "run `python -c"))
-    assert "--features" in judges.missing["kid"]
-    many = make_judges(BEYOND, image_size=(256, 256), channels=7, device=CPU)
+        assert all(word in perceptual.missing[name] for word in (*words, str(cache), "--weights", "run `python -c"))
+    assert "--features" in perceptual.missing["kid"]
+    many = make_perceptual_metrics(BEYOND, image_size=(256, 256), channels=7, device=CPU)
     assert many.missing.keys() == {"lpips", "fid", "kid"}
     assert "7 channels" in many.missing["fid"]
     large = pictures(1, 176, 7)
@@ -265,7 +265,7 @@ def other_shape(folder: Path) -> Path:
 def test_wrong_weights_are_named(cache: Path, tmp_path: Path, make: Callable[[Path], Path], words: str) -> None:
     path = make(tmp_path)
     with pytest.raises(ModelError, match=words) as caught:
-        make_judges(["lpips"], image_size=(64, 64), channels=3, device=CPU, weights=[path])
+        make_perceptual_metrics(["lpips"], image_size=(64, 64), channels=3, device=CPU, weights=[path])
     assert str(path) in str(caught.value)
 
 
@@ -322,7 +322,7 @@ def test_training_keeps_the_best_by_any_metric(
     column = lines[0].split(",").index(best_by)
     values = {int(line.split(",")[1]): float(line.split(",")[column]) for line in lines if ",val," in line}
     assert len(values) == 3
-    assert load_model(run.path).card.epoch == min(values, key=lambda epoch: values[epoch])
+    assert load_model(run.path).config.epoch == min(values, key=lambda epoch: values[epoch])
 
 
 @pytest.mark.parametrize("best_by", ["ms_ssim", "fid"])

@@ -18,8 +18,8 @@ from pix2pix.data.io import images
 from pix2pix.data.pairing.pair import Pair
 from pix2pix.data.pairing.pairs import find_pairs
 from pix2pix.errors import ConfigError, DataError
-from pix2pix.evaluation import segmenter
 from pix2pix.evaluation.evaluate import evaluate
+from pix2pix.metrics import segmentation as segmenter
 from pix2pix.metrics.segmentation import agreement, find_palette, labels_of, parse_palette
 from pix2pix.model import load_model
 from pix2pix.reports.curves import read_metrics
@@ -137,7 +137,7 @@ def test_a_training_may_be_judged_by_its_labels(facades: Path, tmp_path: Path, m
     settings = merged(TINY, {"training": {"epochs": 3, "best_by": "label_accuracy", "samples": 0}})
     run = train_with(chosen_settings(facades, None, None, settings), tmp_path / "run").path
     val = {row.epoch: row.values["label_accuracy"] for row in read_metrics(run / "metrics.csv") if row.split == "val"}
-    card = load_model(run).card
+    card = load_model(run).config
     assert len(val) == 3
     assert val[card.epoch] == max(val.values())
     monkeypatch.setattr(segmenter, "_teach", None)  # it is there

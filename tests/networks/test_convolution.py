@@ -11,14 +11,16 @@ from torch import Tensor, nn
 
 from pix2pix.config import Config, Optimizer
 from pix2pix.model import build_networks
-from pix2pix.networks import patches, set_fast, toom, weights_at_rest
+from pix2pix.networks import no_weight_grad, set_fast
 from pix2pix.networks.convolution import Conv, ConvTranspose
-from pix2pix.networks.cpu.gradients import ALL_TAPS, CENTRE, Taps, take_in_parts, whole
+from pix2pix.networks.cpu import im2col as patches
+from pix2pix.networks.cpu import winograd as toom
+from pix2pix.networks.cpu.gradients import ALL_TAPS, CENTRE, Taps, on_partial_grad, whole
 from pix2pix.networks.cpu.im2col import down, up
 from pix2pix.networks.cpu.stride1 import few, many
 from pix2pix.networks.cpu.winograd import Kind, convolved, forget_transform, keep_transform
 from pix2pix.system.hardware import give_back_gpu_libraries, keep_memory
-from pix2pix.training.adam import EagerAdam, LateAdam, make_adam
+from pix2pix.training.adam import AdamInBackward, LateAdam, make_adam
 
 Way = Callable[[Tensor, Tensor], Tensor]
 
@@ -155,7 +157,7 @@ def test_autocast_reaches_the_fast_ways() -> None:
     torch.testing.assert_close(rounded.float(), exact, atol=0.02, rtol=0.02)
 
     whole, parts = layer.weight.grad, list[Tensor]()
-    take_in_parts(layer.weight, lambda taken, *_: parts.extend(taken))
+    on_partial_grad(layer.weight, lambda taken, *_: parts.extend(taken))
     with torch.autocast("cpu", torch.bfloat16):
         layer(x).float().sum().backward()
     torch.testing.assert_close(torch.cat(parts), whole, atol=0, rtol=0)
@@ -165,7 +167,7 @@ def test_autocast_reaches_the_fast_ways() -> None:
 def test_weights_at_rest_get_no_gradient(way: str) -> None:
     kind, function = WAYS[way]
     x, weight = case(kind, (8, 8), torch.float32)
-    with weights_at_rest():
+    with no_weight_grad():
         function(x, weight).sum().backward()
     assert weight.grad is None
     assert x.grad is not None
@@ -214,7 +216,7 @@ def test_a_gradient_may_be_taken_in_parts(way: str, smallest: bool, monkeypatch:
         taken.extend(parts)
         reached.append(taps)
 
-    take_in_parts(weight, take)
+    on_partial_grad(weight, take)
     function(x, weight).square().sum().backward()
     assert weight.grad is None
     assert len(taken) == -(-len(weight) // 2)
@@ -336,7 +338,7 @@ def test_adam_in_any_order_of_memory(order: torch.memory_format, eager: bool) ->
         other.step()
         torch.testing.assert_close(ours.weight, theirs.weight, atol=1e-12, rtol=0)
         state = copy.deepcopy(adam.state_dict())
-    assert isinstance(adam, EagerAdam if eager else LateAdam)
+    assert isinstance(adam, AdamInBackward if eager else LateAdam)
 
 
 def test_weights_that_move_in_memory_are_followed() -> None:

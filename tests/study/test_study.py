@@ -17,7 +17,7 @@ from PIL import Image
 
 from pix2pix.config.io import merged
 from pix2pix.errors import ConfigError, RunError
-from pix2pix.evaluation import segmenter
+from pix2pix.metrics import segmentation as segmenter
 from pix2pix.model import load_model
 from pix2pix.study import jobs
 from pix2pix.study.study import Study, describe, plan_study, study
@@ -103,7 +103,7 @@ def test_page_table_and_figure(generators: tuple[Path, Study]) -> None:
         metrics = json.loads((Path(row["run"][0]) / "evaluation" / "test" / "metrics.json").read_text())
         assert row["values"]["l1"] == pytest.approx(metrics["l1"], rel=1e-5)
         assert row["intervals"]["l1"] == pytest.approx(metrics["intervals"]["l1"], rel=1e-4)
-        assert load_model(row["run"][0]).card.config.generator.kind in title.lower().replace("-", "_").replace(
+        assert load_model(row["run"][0]).config.settings.generator.kind in title.lower().replace("-", "_").replace(
             "u_", "u"
         )
     assert sorted(results["order"]["here"]) == sorted(titles)

@@ -20,10 +20,11 @@ from pix2pix.losses import (
     reconstruction_terms,
 )
 from pix2pix.model import build_networks
-from pix2pix.networks import patches, set_fast
+from pix2pix.networks import set_fast
 from pix2pix.networks.convolution import Conv, ConvTranspose
+from pix2pix.networks.cpu import im2col as patches
 from pix2pix.training.adam import make_adam
-from pix2pix.training.step import State, average_into, update
+from pix2pix.training.step import State, update, update_ema
 from pix2pix.training.trainer import learning_rate
 
 
@@ -201,7 +202,7 @@ def test_moving_average_follows_slowly() -> None:
     average = copy.deepcopy(state.generator)
     old = [weights.clone() for weights in average.parameters()]
     update(state, *pair(0), config.loss, backward=backward)
-    average_into(average, state.generator, 0.9)
+    update_ema(average, state.generator, 0.9)
     for slow, fast, start in zip(average.parameters(), state.generator.parameters(), old, strict=True):
         torch.testing.assert_close(slow, 0.9 * start + 0.1 * fast, atol=1e-6, rtol=1e-5)
 

@@ -21,7 +21,7 @@ from pix2pix.config.presets import chosen_settings
 from pix2pix.errors import ConfigError, Interrupted, RunError
 from pix2pix.model import load_model
 from pix2pix.networks.convolution import Conv, ConvTranspose, Way
-from pix2pix.training import loop
+from pix2pix.training import trainer as loop
 from pix2pix.training.progress import Display
 from pix2pix.training.run_folder import begin_run, open_run
 from pix2pix.training.train import look, train_with
@@ -87,14 +87,14 @@ def test_a_run_folder_explains_itself(run: Path) -> None:
     assert {path.name for path in (run / "model").iterdir()} == {
         "README.md", "config.json", "discriminator.safetensors", "generator.safetensors",
     }  # fmt: skip
-    assert not [path for path in run.rglob(".*")], "nothing temporary stays"
+    assert [path.name for path in run.rglob(".*")] == [".pix2pix-run"], "nothing temporary stays"
 
 
 def test_the_kept_model_is_the_best_epoch(facades: Path, tmp_path: Path) -> None:
     for best_by, best in (("l1", min), ("psnr", max), ("last", None)):
         folder = tmp_path / best_by
         trainer(facades, folder, training={"epochs": 3, "best_by": best_by, "samples": 0}).fit(NO_STOP)
-        card = load_model(folder).card
+        card = load_model(folder).config
         validation = [row for row in rows(folder) if row["split"] == "val"]
         epochs = {float(row[best_by]): int(row["epoch"]) for row in validation} if best else {0.0: 3}
         assert card.epoch == epochs[(best or min)(epochs)]
@@ -137,7 +137,7 @@ def test_without_a_validation_split(facades: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     progress = trainer(data, folder, data={"val_fraction": 0.0, "test_fraction": 0.0}).fit(NO_STOP)
     assert progress.finished
-    assert load_model(folder).card.epoch == 2
+    assert load_model(folder).config.epoch == 2
     assert {row["split"] for row in rows(folder)} == {"train"}
 
 
@@ -174,7 +174,7 @@ def test_resumed_is_uninterrupted(
     assert same(state(folder), state(whole))
     assert rows(folder) == rows(whole)
     first, second = load_model(folder, discriminator=True), load_model(whole, discriminator=True)
-    assert (first.card.epoch, first.card.validation) == (second.card.epoch, second.card.validation)
+    assert (first.config.epoch, first.config.validation) == (second.config.epoch, second.config.validation)
     assert same(first.generator.state_dict(), second.generator.state_dict())
 
 

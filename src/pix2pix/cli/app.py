@@ -10,8 +10,8 @@ from typing import NoReturn
 
 from cyclopts import App, CoercionError, CycloptsError, Group, ValidationError
 
-from pix2pix.cli import ABOUT, DATA, VERBS, hang_up
 from pix2pix.cli.console import say
+from pix2pix.cli.overview import ABOUT, DATA, VERBS, hang_up
 from pix2pix.errors import ConfigError, DataError, Interrupted, ModelError, RunError
 
 app = App(

@@ -49,7 +49,7 @@ SMALLEST_SIDE = 16
 class Section(BaseModel):
     """A frozen group of settings; unknown names are errors, and each field's docstring is its help."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_by_name=True)
 
 
 class Part(Section):

@@ -30,10 +30,10 @@ from pix2pix.errors import ConfigError, DataError, ModelError
 from pix2pix.inference.translator import Translator
 from pix2pix.metrics.bootstrap import mean_intervals
 from pix2pix.metrics.diagnostics import Health, examine, thumbnails
-from pix2pix.metrics.perceptual import BEYOND, Judges, make_judges
+from pix2pix.metrics.perceptual import BEYOND, PerceptualMetrics, make_perceptual_metrics
 from pix2pix.metrics.pixel import METRICS, OWN_UNITS, ImageScore, image_metrics, mean_scores, score
 from pix2pix.metrics.segmentation import LabelScore, find_palette, get_segmenter, parse_palette
-from pix2pix.model import Card, Model, load_model, locate
+from pix2pix.model import Model, ModelConfig, load_model, locate
 from pix2pix.reports.pages import Example, write_evaluation_report, write_run_report
 from pix2pix.system.files import write_text
 from pix2pix.system.hardware import choose_device
@@ -87,11 +87,11 @@ def evaluate(
     loaded = load_model(model, discriminator=True)
     patterns: dict[str, Any] = {"source_pattern": source_pattern, "target_pattern": target_pattern}
     place = _place(data, source, target)
-    pairs, notes = _found(loaded.card.config.data, place, patterns)
+    pairs, notes = _found(loaded.config.settings.data, place, patterns)
     if pairs.unmatched:
         raise DataError(f"{describe_unmatched(pairs)}; add the missing halves or move these images away")
     chosen = _split(pairs, split)
-    native = loaded.card.config.native
+    native = loaded.config.settings.native
     folder = (
         Path(output) if output is not None else _default_output(model, f"{split}-full-size" if full_size else split)
     )
@@ -99,7 +99,7 @@ def evaluate(
     dataset = presented(chosen, loaded)
     measured = presented(chosen, loaded, full_size=True) if full_size else dataset
     translator = Translator(loaded, device=choose_device(device), dropout=dropout)
-    judges = make_judges(
+    perceptual = make_perceptual_metrics(
         BEYOND,
         image_size=measured.smallest,
         channels=dataset.target_channels,
@@ -128,22 +128,22 @@ def evaluate(
         labels = LabelScore(taught)
     for name in ("metrics.json", "per_image.csv", "report.html"):
         (folder / name).unlink(missing_ok=True)  # if this is interrupted, no older numbers stand beside newer outputs
-    scores = list(_measured(translator, measured, folder, judges, labels, progress))
+    scores = list(_measured(translator, measured, folder, perceptual, labels, progress))
     counted = [result for result in scores if not math.isnan(result.values["l1"])]
     if not counted:
         raise DataError(f"{chosen[0].target.path} and the others of its split: nothing is known of any target")
-    seed = loaded.card.config.training.seed
+    seed = loaded.config.settings.training.seed
     if split == "train":
         known = None  # every target would find itself
     health = _examined(translator.generator, dataset, translator.device, train, known, loaded, seed)
-    of_the_set = judges.of_the_set(judges.taken(), intervals=True)
+    of_the_set = perceptual.of_the_set(perceptual.taken(), intervals=True)
     intervals = mean_intervals([result.values for result in counted])
     metrics = {
         "model": str(model),
         "data": str(data) if data is not None else " and ".join([*(place["source"] or ()), str(target)]),
         "split": split,
         "images": len(chosen),
-        **_facts(loaded.card),
+        **_facts(loaded.config),
         "dropout": dropout,
         "full_size": full_size,
         "target_values": loaded.target_values.describe(),
@@ -151,12 +151,16 @@ def evaluate(
         **mean_scores(counted),
         **{name: value for name, (value, _) in of_the_set.items()},
         "intervals": intervals | {name: interval for name, (_, interval) in of_the_set.items()},
-        "missing": judges.missing,
+        "missing": perceptual.missing,
         "features": None if features is None else type(features).__name__,
         "baselines": unlearnt,
         "labels": None if labels is None else labels.to_json(),
         "health": {**health.numbers, "sentences": health.sentences},
-        "notes": [*notes, *_holes(len(scores) - len(counted)), *_notes(pairs, split, loaded.card, full_size=full_size)],
+        "notes": [
+            *notes,
+            *_holes(len(scores) - len(counted)),
+            *_notes(pairs, split, loaded.config, full_size=full_size),
+        ],
     }
     _write(folder, metrics, scores, chosen)
     write_evaluation_report(
@@ -164,7 +168,7 @@ def evaluate(
         metrics,
         list(_examples(folder, counted, measured, loaded)),
         scores=[result.values for result in counted],
-        adversarial=loaded.card.config.loss.adversarial,
+        adversarial=loaded.config.settings.loss.adversarial,
         health=health,
         run=_run_with(locate(model)),
     )
@@ -177,21 +181,21 @@ def _measured(
     translator: Translator,
     dataset: PairDataset,
     folder: Path,
-    judges: Judges,
+    perceptual: PerceptualMetrics,
     labels: LabelScore | None,
     progress: Progress | None,
 ) -> Iterator[ImageScore]:
     """Score every pair and write its output."""
-    model, loss, device = translator.model, translator.model.card.config.loss, translator.device
+    model, loss, device = translator.model, translator.model.config.settings.loss, translator.device
     discriminator = model.discriminator if loss.adversarial_weight else None  # at weight 0 it has learnt nothing
-    if dataset.full_size and not _at_scale(model.card):
+    if dataset.full_size and not _at_scale(model.config):
         discriminator = None
     generator = translator.of_any_size(translator.generator) if dataset.full_size else translator.generator
     if discriminator is not None:
         discriminator.to(device)
-    torch.manual_seed(model.card.config.training.seed)  # of the dropout, if it is on
+    torch.manual_seed(model.config.settings.training.seed)  # of the dropout, if it is on
     for done, (result, image) in enumerate(
-        score(generator, discriminator, _batches(dataset), loss, device, judges, _span(model)), start=1
+        score(generator, discriminator, _batches(dataset), loss, device, perceptual, _span(model)), start=1
     ):
         path = output_path(folder, dataset.pairs[result.index], model)
         images.write(path, model.target_values.to_array(image.clamp(-1, 1)))
@@ -209,9 +213,9 @@ def _span(model: Model) -> Tensor:
     return torch.tensor([high - low for low, high in model.target_values.bounds])
 
 
-def _at_scale(card: Card) -> bool:
+def _at_scale(model_config: ModelConfig) -> bool:
     """Whether the networks see files pixel by pixel."""
-    return card.scale == (1.0, 1.0)
+    return model_config.scale == (1.0, 1.0)
 
 
 def presented(pairs: Sequence[Pair], model: Model, *, full_size: bool = False) -> PairDataset:
@@ -220,12 +224,12 @@ def presented(pairs: Sequence[Pair], model: Model, *, full_size: bool = False) -
     """
     refuse_other_count(pairs, len(model.sources))
     target = {"target_type": model.target_values.dtype, "target_range": model.target_values.bounds}
-    data = settled(model.card.config.data, [source.values for source in model.sources])
+    data = settled(model.config.settings.data, [source.values for source in model.sources])
     data = data.model_copy(update={"cache": "none", **target})
-    if not model.card.converts:
+    if not model.config.converts:
         parts = {number: part.model_copy(update={"channels": None}) for number, part in data.parts.items()}
         data = data.model_copy(update={"source_channels": None, "target_channels": None, "parts": parts})
-    load_size: Native | None = "native" if model.card.config.native else None
+    load_size: Native | None = "native" if model.config.settings.native else None
     dataset = make_dataset(pairs, data, None, load_size, 0, full_size=full_size)
     if full_size and min(dataset.smallest) < _least(model):
         height, width = dataset.smallest
@@ -247,20 +251,20 @@ def presented(pairs: Sequence[Pair], model: Model, *, full_size: bool = False) -
 
 def _least(model: Model) -> int:
     """Pixels a side that SSIM and, where it judges, D need."""
-    judged = model.discriminator is not None and _at_scale(model.card)
-    return max(SMALLEST_SIDE, smallest_discriminated(model.card.config.discriminator.patch_size) if judged else 1)
+    judged = model.discriminator is not None and _at_scale(model.config)
+    return max(SMALLEST_SIDE, smallest_discriminated(model.config.settings.discriminator.patch_size) if judged else 1)
 
 
 def _channels(count: int) -> str:
     return "1 channel" if count == 1 else f"{count} channels"
 
 
-def _facts(card: Card) -> dict[str, Any]:
+def _facts(model_config: ModelConfig) -> dict[str, Any]:
     return {
-        "epoch": card.epoch,
-        "direction": card.config.data.direction,
-        "image_size": list(card.config.data.image_size),
-        "norm_statistics": card.norm_statistics,
+        "epoch": model_config.epoch,
+        "direction": model_config.settings.data.direction,
+        "image_size": list(model_config.settings.data.image_size),
+        "norm_statistics": model_config.norm_statistics,
     }
 
 
@@ -269,16 +273,16 @@ def _holes(count: int) -> Iterator[str]:
         yield f"{count} of the targets are nothing but holes, and count for nothing"
 
 
-def _notes(pairs: PairSet, split: str, card: Card, *, full_size: bool) -> Iterator[str]:
+def _notes(pairs: PairSet, split: str, model_config: ModelConfig, *, full_size: bool) -> Iterator[str]:
     """What a reader must know to trust the numbers."""
     if full_size:
         yield "pictures are measured whole, at their own size; the model's health is looked at in image_size"
-        if not _at_scale(card):
+        if not _at_scale(model_config):
             yield "the discriminator judges nothing here, as it was trained on pictures of another scale"
     if split not in pairs.carved:
         return
-    yield f"there is no folder for {split}: it was carved from train by seed {card.config.data.split_seed}"
-    if pairs.fingerprint() != card.config.provenance.get("data_fingerprint"):
+    yield f"there is no folder for {split}: it was carved from train by seed {model_config.settings.data.split_seed}"
+    if pairs.fingerprint() != model_config.settings.provenance.get("data_fingerprint"):
         yield "these are not the data of the training, so some of these pairs may have been trained on"
 
 

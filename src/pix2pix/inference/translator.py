@@ -94,7 +94,7 @@ class Translator:
 
     def read(self, *paths: Path) -> Tensor:
         """The file of each source -> (in, H, W), as training presented it. Raises DataError for what does not fit."""
-        converts = self.model.card.converts
+        converts = self.model.config.converts
         pictures = []
         for path, source in zip(paths, self.model.sources, strict=True):
             alpha = converts and source.channels in (2, 4) and not isinstance(source.values, Labels)
@@ -140,7 +140,7 @@ class Translator:
                 f"{path}: holds {pixels.dtype.name} values, but the model translates {values.dtype}: convert it"
             )
         refuse_gaps(pixels, path)
-        if self.model.card.converts:
+        if self.model.config.converts:
             pixels = images.with_channels(pixels, channels, str(path))
         if pixels.shape[2] != channels:
             raise DataError(
@@ -173,7 +173,7 @@ class Translator:
                     f"the model {side} {channels} channels of {values.dtype}, which no PIL image holds: use arrays"
                 )
         pixels = images.from_pil(picture)
-        if self.model.card.converts:
+        if self.model.config.converts:
             pixels = images.with_channels(pixels, self.model.in_channels)
         return images.to_pil(target.to_array(self.translate(source.to_tensor(pixels)[None])[0]))
 
@@ -237,7 +237,7 @@ class Translator:
 
     def needed_memory(self, size: Size) -> int:
         """Bytes, roughly, that translating a picture (H, W) takes at its peak."""
-        generator, channels = self.model.card.config.generator, self.model.in_channels + self.model.out_channels
+        generator, channels = self.model.config.settings.generator, self.model.in_channels + self.model.out_channels
         inside = FLOATS[generator.kind] * generator.base_channels + 2 * channels
         floats = math.prod(self.presented_size(size)) * inside + math.prod(size) * 3 * channels
         return round(4 * floats)
@@ -249,7 +249,7 @@ class Translator:
         with a side below image_size: less than that the generator has never seen. A model whose training kept the
         files' own sizes takes every picture as it is.
         """
-        config, scale = self.model.card.config, self.model.card.scale
+        config, scale = self.model.config.settings, self.model.config.scale
         least = config.data.image_size
         if scale is None or size == least:
             return least

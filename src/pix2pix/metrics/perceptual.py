@@ -1,4 +1,4 @@
-"""Names of metrics that other networks measure, and where their weights may be, in; judges of pictures out.
+"""Names of metrics that other networks measure, and where their weights may be, in; perceptual of pictures out.
 
 Nothing is downloaded: weights are taken from the usual cache (TORCH_HOME) or from the paths that are given, and a
 metric whose weights are not at hand says in one line how to get them.
@@ -47,7 +47,7 @@ INCEPTION = Weights(
 
 
 @dataclass
-class Judges:
+class PerceptualMetrics:
     """Measures what was asked for and can be: single pictures when called, the whole set in `of_the_set`."""
 
     multiscale: bool = False
@@ -102,7 +102,7 @@ class Judges:
         return found
 
 
-def make_judges(
+def make_perceptual_metrics(
     names: Iterable[str],
     *,
     image_size: tuple[int, int],
@@ -110,39 +110,39 @@ def make_judges(
     device: torch.device,
     weights: Sequence[Path] = (),
     features: nn.Module | None = None,
-) -> Judges:
-    """Judges for those of BEYOND that are asked for; what cannot be measured is in `missing`, with the reason.
+) -> PerceptualMetrics:
+    """The metrics of BEYOND that are asked for; what cannot be measured is in `missing`, with the reason.
 
     `weights` are files, or folders with files under their usual names; `features` takes the place of the Inception
     network. Raises ModelError for a file that is none of the known weights.
     """
-    names, judges, given = set(names), Judges(), _given(weights)
+    names, perceptual, given = set(names), PerceptualMetrics(), _given(weights)
     height, width = image_size
     colours = {1: "gray", 3: "RGB"}
     if "ms_ssim" in names:
-        judges.multiscale = min(height, width) >= SMALLEST_MULTISCALE
-        if not judges.multiscale:
-            judges.missing["ms_ssim"] = (
+        perceptual.multiscale = min(height, width) >= SMALLEST_MULTISCALE
+        if not perceptual.multiscale:
+            perceptual.missing["ms_ssim"] = (
                 f"needs pictures of {SMALLEST_MULTISCALE} pixels a side or more for its five scales, "
                 f"and these are {height}x{width}"
             )
     if "lpips" in names:
         path = _at_hand(ALEXNET, given)
         if channels not in colours or min(height, width) < SMALLEST_ALEXNET:
-            judges.missing["lpips"] = f"AlexNet takes gray or RGB of {SMALLEST_ALEXNET} pixels a side or more"
+            perceptual.missing["lpips"] = f"AlexNet takes gray or RGB of {SMALLEST_ALEXNET} pixels a side or more"
         elif path is None:
-            judges.missing["lpips"] = _how_to_get(ALEXNET)
+            perceptual.missing["lpips"] = _how_to_get(ALEXNET)
         else:
-            judges.lpips = _lpips(path).to(device)
+            perceptual.lpips = _lpips(path).to(device)
     if of_features := [name for name in ("fid", "kid") if name in names]:
         reason = None
         if features is None:
             features, reason = _inception(given, channels)
         if features is None:
-            judges.missing |= dict.fromkeys(of_features, reason or "")
+            perceptual.missing |= dict.fromkeys(of_features, reason or "")
         else:
-            judges.features, judges.of_features = features.to(device).eval(), tuple(of_features)
-    return judges
+            perceptual.features, perceptual.of_features = features.to(device).eval(), tuple(of_features)
+    return perceptual
 
 
 def load_features(name: str) -> nn.Module:

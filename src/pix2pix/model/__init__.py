@@ -2,26 +2,26 @@
 
 from pix2pix.model.model import (
     TYPES,
-    Card,
     Factor,
     Model,
+    ModelConfig,
     build_networks,
     choose_statistics,
     describe_model,
     load_model,
     locate,
-    make_card,
+    make_model_config,
 )
 
 __all__ = [
     "TYPES",
-    "Card",
     "Factor",
     "Model",
+    "ModelConfig",
     "build_networks",
     "choose_statistics",
     "describe_model",
     "load_model",
     "locate",
-    "make_card",
+    "make_model_config",
 ]

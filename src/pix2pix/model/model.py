@@ -24,20 +24,20 @@ from pix2pix.system.files import folder_atomically, write_atomically, write_text
 
 TYPES = {torch.float32: "F32", torch.int64: "I64"}
 """The types of tensors in a model, and their names in a safetensors file."""
-GENERATOR, DISCRIMINATOR, CARD = "generator.safetensors", "discriminator.safetensors", "config.json"
+GENERATOR, DISCRIMINATOR, CONFIG = "generator.safetensors", "discriminator.safetensors", "config.json"
 
 
 Factor = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class Card(Section):
+class ModelConfig(Section):
     """`config.json`: everything needed to rebuild the networks and to present a picture as training did."""
 
     format: Literal[1] = 1
     """Version of this file's layout."""
     pix2pix: str
     """Version of the package that wrote it."""
-    config: Config
+    settings: Config = Field(validation_alias="config", serialization_alias="config")
     """The resolved settings of the training, without the paths of its data."""
     norm_statistics: Literal["image", "running"]
     """What batch norm uses when translating: each image's own statistics, or the averages of training."""
@@ -54,26 +54,26 @@ class Card(Section):
 
 @dataclass(frozen=True)
 class Model:
-    """A generator in eval mode with its card, and the discriminator that it was trained against, if at hand."""
+    """A generator in eval mode, its configuration and, if at hand, the discriminator that it was trained against."""
 
     generator: nn.Module
     discriminator: PatchGAN | None
-    card: Card
+    config: ModelConfig
 
     @property
     def in_channels(self) -> int:
         """Channels of the source."""
-        return _channels(self.card.config.data.network_channels)
+        return _channels(self.config.settings.data.network_channels)
 
     @property
     def out_channels(self) -> int:
         """Channels of the output."""
-        return _channels(self.card.config.data.target_channels)
+        return _channels(self.config.settings.data.target_channels)
 
     @property
     def sources(self) -> tuple[Source, ...]:
         """Of each source, in the order in which they are stacked: its channels, and how they become numbers."""
-        return known_sources(self.card.config.data)
+        return known_sources(self.config.settings.data)
 
     @property
     def source_values(self) -> Values | Labels:
@@ -84,8 +84,8 @@ class Model:
     @property
     def target_values(self) -> Values:
         """How the output's numbers in [-1, 1] become values."""
-        data = self.card.config.data
-        assert not isinstance(data.target_range, str), "a card is checked when it is read"
+        data = self.config.settings.data
+        assert not isinstance(data.target_range, str), "a model configuration is checked when it is read"
         if data.target_type is None or data.target_range is None:  # of before these were settings
             return Values.of_type("uint8")
         return Values(data.target_type, data.target_range)
@@ -101,8 +101,8 @@ class Model:
             _save_weights(self.generator, new / GENERATOR)
             if self.discriminator is not None:
                 _save_weights(self.discriminator, new / DISCRIMINATOR)
-            write_text(new / CARD, self.card.model_dump_json(indent=2) + "\n")
-            write_text(new / "README.md", _readme(self.card))
+            write_text(new / CONFIG, self.config.model_dump_json(indent=2, by_alias=True) + "\n")
+            write_text(new / "README.md", _readme(self.config))
 
 
 def build_networks(config: Config) -> tuple[nn.Module, PatchGAN]:
@@ -123,19 +123,19 @@ def choose_statistics(generator: nn.Module, discriminator: nn.Module, statistics
     set_norm_statistics(discriminator, "image")
 
 
-def make_card(
+def make_model_config(
     config: Config,
     norm_statistics: Literal["image", "running"],
     scale: tuple[float, float] | None,
     converts: bool,
     epoch: int,
     validation: dict[str, float | None],
-) -> Card:
-    """The card of a model that this version of the package trained."""
+) -> ModelConfig:
+    """The configuration of a model that this version of the package trained."""
     data = config.data.model_copy(update={"path": None, "source": None, "target": None})
-    return Card(
+    return ModelConfig(
         pix2pix=version("pix2pix"),
-        config=config.model_copy(update={"data": data}),
+        settings=config.model_copy(update={"data": data}),
         norm_statistics=norm_statistics,
         scale=scale,
         converts=converts,
@@ -151,23 +151,23 @@ def load_model(name: str | Path, *, discriminator: bool = False) -> Model:
     Raises ModelError with one sentence that names the file.
     """
     folder = locate(name)
-    card = _read_card(folder / CARD)
-    networks = build_networks(card.config)
-    choose_statistics(*networks, card.norm_statistics)
+    model_config = _read_config(folder / CONFIG)
+    networks = build_networks(model_config.settings)
+    choose_statistics(*networks, model_config.norm_statistics)
     _load_weights(networks[0], folder / GENERATOR)
     if not discriminator or not (folder / DISCRIMINATOR).exists():
-        return Model(networks[0].eval(), None, card)
+        return Model(networks[0].eval(), None, model_config)
     _load_weights(networks[1], folder / DISCRIMINATOR)
-    return Model(networks[0].eval(), networks[1].eval(), card)
+    return Model(networks[0].eval(), networks[1].eval(), model_config)
 
 
 def describe_model(name: str | Path) -> dict[str, Any]:
     """A run folder, model folder or hub id -> facts for people and programs; every file is read and checked."""
     model = load_model(name, discriminator=True)
-    card, config = model.card, model.card.config
+    model_config, config = model.config, model.config.settings
     return {
         "folder": str(locate(name)),
-        "pix2pix": card.pix2pix,
+        "pix2pix": model_config.pix2pix,
         "generator": config.generator.kind,
         "depth": config.generator.depth,
         "parameters": sum(weights.numel() for weights in model.generator.parameters()),
@@ -178,11 +178,13 @@ def describe_model(name: str | Path) -> dict[str, Any]:
         "image_size": list(config.data.image_size),
         "size_multiple": model.size_multiple,
         "norm": config.generator.norm,
-        "norm_statistics": card.norm_statistics,
-        "presented_at": "image_size" if card.scale is None else f"{card.scale[0]:g} x {card.scale[1]:g} of its size",
+        "norm_statistics": model_config.norm_statistics,
+        "presented_at": "image_size"
+        if model_config.scale is None
+        else f"{model_config.scale[0]:g} x {model_config.scale[1]:g} of its size",
         "discriminator": f"patch {config.discriminator.patch_size}" if model.discriminator else "absent",
-        "epoch": card.epoch,
-        "validation": card.validation,
+        "epoch": model_config.epoch,
+        "validation": model_config.validation,
     }
 
 
@@ -190,11 +192,11 @@ def locate(name: str | Path) -> Path:
     """The folder with `config.json`: `name` itself, its `model/`, or a download from the hub."""
     path = Path(name)
     for folder in (path / "model", path):
-        if (folder / CARD).exists():
+        if (folder / CONFIG).exists():
             return folder
     if path.exists():
         what = "a run that has no model yet" if (path / "config.yaml").exists() else "not a model or run folder"
-        raise ModelError(f"{path}: {what}; expected {CARD} and {GENERATOR} in it or in its `model/`")
+        raise ModelError(f"{path}: {what}; expected {CONFIG} and {GENERATOR} in it or in its `model/`")
     if str(name).count("/") == 1 and not str(name).startswith((".", "/", "~", "runs/")):
         return _download(str(name))
     raise ModelError(f"{path}: no such model; give a run folder, a model folder or a hub id such as `owner/name`")
@@ -205,7 +207,7 @@ def _download(repository: str) -> Path:
     from huggingface_hub import snapshot_download  # heavy, and needed for hub ids alone
 
     try:
-        files = [CARD, GENERATOR, DISCRIMINATOR]
+        files = [CONFIG, GENERATOR, DISCRIMINATOR]
         folder = Path(snapshot_download(repository, allow_patterns=files))
     except Exception as error:  # the hub's client raises its own, requests' and OS errors alike
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -213,19 +215,21 @@ def _download(repository: str) -> Path:
             f"{repository}: there is no such folder here, and the hub did not give it either ({reason}); "
             "check the path, or the network"
         ) from None
-    if not (folder / CARD).exists():
-        raise ModelError(f"{repository}: the hub repository has no {CARD}, so it is not a pix2pix model")
+    if not (folder / CONFIG).exists():
+        raise ModelError(f"{repository}: the hub repository has no {CONFIG}, so it is not a pix2pix model")
     return folder
 
 
-def _read_card(path: Path) -> Card:
+def _read_config(path: Path) -> ModelConfig:
     try:
-        card = Card.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        model_config = ModelConfig.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except ValidationError as error:
-        raise ModelError(f"{path}: not a model card this version reads: {explain(error, Card)}") from None
+        raise ModelError(
+            f"{path}: not a model configuration that this version reads: {explain(error, ModelConfig)}"
+        ) from None
     except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{path}: cannot be read as a model card ({error})") from None
-    data = card.config.data
+        raise ModelError(f"{path}: cannot be read as a model configuration ({error})") from None
+    data = model_config.settings.data
     target = Part.model_construct(channels=data.target_channels, range=data.target_range)
     count = max(1, len(data.parts))
     if list(data.parts) != [str(number) for number in range(1, len(data.parts) + 1)]:
@@ -246,7 +250,7 @@ def _read_card(path: Path) -> Card:
             raise ModelError(
                 f"{path}: config.data.{prefix}range has {len(part.range)} bounds, expected one for each channel"
             )
-    return card
+    return model_config
 
 
 def _save_weights(network: nn.Module, path: Path) -> None:
@@ -275,18 +279,18 @@ def _save_weights(network: nn.Module, path: Path) -> None:
 def _load_weights(network: nn.Module, path: Path) -> None:
     """Fill a network, after comparing every name, shape and type in the file's header."""
     if not path.exists():
-        raise ModelError(f"{path}: missing; a model folder holds {CARD} and {GENERATOR}: copy it again as a whole")
+        raise ModelError(f"{path}: missing; a model folder holds {CONFIG} and {GENERATOR}: copy it again as a whole")
     expected = network.state_dict()
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
             found = {name: (tuple(entry.get_shape()), entry.get_dtype()) for name, entry in slices.items()}
         if odd := sorted(set(expected) ^ set(found)):
-            raise ModelError(f"{path}: does not fit its {CARD}: tensor {odd[0]} is in only one of the two")
+            raise ModelError(f"{path}: does not fit its {CONFIG}: tensor {odd[0]} is in only one of the two")
         for name, has in found.items():
             wanted = (tuple(expected[name].shape), TYPES[expected[name].dtype])
             if has != wanted:
-                raise ModelError(f"{path}: does not fit its {CARD}: {name} is {has}, expected {wanted}")
+                raise ModelError(f"{path}: does not fit its {CONFIG}: {name} is {has}, expected {wanted}")
         weights = safetensors.torch.load_file(path)
     except (OSError, safetensors.SafetensorError) as error:
         raise ModelError(f"{path}: broken or not a safetensors file ({error}); copy it again") from None
@@ -308,13 +312,14 @@ def _channels(count: int | None) -> int:
     return count
 
 
-def _readme(card: Card) -> str:
-    config = card.config
-    measured = ", ".join(f"{name} {value:.4f}" for name, value in card.validation.items() if value is not None)
+def _readme(model_config: ModelConfig) -> str:
+    config = model_config.settings
+    measured = ", ".join(f"{name} {value:.4f}" for name, value in model_config.validation.items() if value is not None)
     height, width = config.data.image_size
     count = max(1, len(config.data.parts))
     inputs = ["INPUT"] if count == 1 else [f"SOURCE_{number}" for number in range(1, count + 1)]
     picture = "image" if count == 1 else "[" + ", ".join(f"source_{number}" for number in range(1, count + 1)) + "]"
+    statistics = "each image" if model_config.norm_statistics == "image" else "training (running averages)"
     return f"""---
 library_name: pix2pix
 pipeline_tag: image-to-image
@@ -322,8 +327,8 @@ tags: [pix2pix, image-to-image]
 ---
 # A pix2pix translator
 
-Trained by the method of Isola et al. 2017 with pix2pix {card.pix2pix}: {config.generator.kind} generator at
-{height}x{width}, {config.data.network_channels} to {config.data.target_channels} channels, epoch {card.epoch}.
+Trained by the method of Isola et al. 2017 with pix2pix {model_config.pix2pix}: {config.generator.kind} generator at
+{height}x{width}, {config.data.network_channels} to {config.data.target_channels} channels, epoch {model_config.epoch}.
 Validation: {measured or "no validation split"}.
 
     pix2pix translate THIS_FOLDER {" ".join(inputs)} --output DIR
@@ -331,6 +336,6 @@ Validation: {measured or "no validation split"}.
     import pix2pix
     picture = pix2pix.Translator.from_pretrained("THIS_FOLDER")({picture})
 
-Batch norm uses the statistics of {"each image" if card.norm_statistics == "image" else "training (running averages)"}.
-All settings are in `{CARD}`.
+Batch norm uses the statistics of {statistics}.
+All settings are in `{CONFIG}`.
 """

@@ -2,7 +2,7 @@
 
 from pix2pix.networks.blocks import set_norm_statistics
 from pix2pix.networks.convolution import set_fast
-from pix2pix.networks.cpu.gradients import weights_at_rest
+from pix2pix.networks.cpu.gradients import no_weight_grad
 from pix2pix.networks.cpu.winograd import forget_transform, keep_transform
 from pix2pix.networks.discriminators import PatchGAN
 from pix2pix.networks.generators import EncoderDecoder, ResNet, UNet, make_generator
@@ -15,7 +15,7 @@ __all__ = [
     "forget_transform",
     "keep_transform",
     "make_generator",
+    "no_weight_grad",
     "set_fast",
     "set_norm_statistics",
-    "weights_at_rest",
 ]

@@ -286,7 +286,7 @@ def _read(path: Path) -> Pixels:
 def render(page: str, **content: Any) -> str:
     """One of the pages `evaluation`, `run`, `compare` and `study` with its content -> HTML."""
     environment = Environment(
-        loader=PackageLoader("pix2pix.evaluation", "."),
+        loader=PackageLoader("pix2pix.reports", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

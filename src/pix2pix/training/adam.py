@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from pix2pix.config import Optimizer
-from pix2pix.networks.cpu.gradients import ALL_TAPS, Taps, take_in_parts, whole
+from pix2pix.networks.cpu.gradients import ALL_TAPS, Taps, on_partial_grad, whole
 
 _SMALL = 2**16  # numbers; calling a kernel takes longer than going through so few
 
 
-class EagerAdam:
+class AdamInBackward:
     """Adam that changes a large tensor during the backward pass, as soon as its gradient is complete, and drops that.
 
     The numbers are those of `Adam(fused=True)`, since a tensor's change depends on its own gradient alone, and so is
@@ -49,7 +49,7 @@ class EagerAdam:
                 continue
             weights.register_post_accumulate_grad_hook(self._change_whole)  # type: ignore[no-untyped-call]
             if once:
-                take_in_parts(weights, functools.partial(self._change, weights))
+                on_partial_grad(weights, functools.partial(self._change, weights))
 
     def zero_grad(self) -> None:
         """Drop gradients that no update has used."""
@@ -140,7 +140,7 @@ class LateAdam(Adam):
             _update_all([_Plain(weights, self.state[weights]) for weights in changing], group)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a `state_dict`, this one's or `EagerAdam`'s."""
+        """Go on from a `state_dict`, this one's or `AdamInBackward`'s."""
         super().load_state_dict(state_dict)
         for weights, saved in self.state.items():
             own = _begun(weights)
@@ -214,7 +214,7 @@ def _longest_first(strides: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(sorted(range(len(strides)), key=lambda axis: strides[axis], reverse=True))
 
 
-AnyAdam = LateAdam | EagerAdam
+AnyAdam = LateAdam | AdamInBackward
 
 
 def make_adam(network: nn.Module, settings: Optimizer, *, eager: bool = True, once: bool = False) -> AnyAdam:
@@ -224,5 +224,5 @@ def make_adam(network: nn.Module, settings: Optimizer, *, eager: bool = True, on
     used once in an update, as the generator's are, and D's, which sees two pictures, are not.
     """
     if eager:
-        return EagerAdam(network, settings, once=once)
+        return AdamInBackward(network, settings, once=once)
     return LateAdam(network.parameters(), lr=settings.learning_rate, betas=settings.betas, fused=True)

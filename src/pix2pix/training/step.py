@@ -16,7 +16,7 @@ from pix2pix.losses import (
     generator_objective,
     reconstruction_terms,
 )
-from pix2pix.networks import forget_transform, keep_transform, weights_at_rest
+from pix2pix.networks import forget_transform, keep_transform, no_weight_grad
 from pix2pix.training.adam import AnyAdam
 
 
@@ -94,13 +94,13 @@ def _with_gradient_of(term: Tensor, shown: Tensor, output: Tensor) -> Tensor:
     """
     if not shown.requires_grad:
         return term
-    with weights_at_rest():
+    with no_weight_grad():
         (gradient,) = torch.autograd.grad(term, shown, retain_graph=True)
     return (output * gradient).sum()
 
 
 @torch.no_grad()
-def average_into(average: nn.Module, network: nn.Module, decay: float) -> None:
+def update_ema(average: nn.Module, network: nn.Module, decay: float) -> None:
     """Exponential moving average of the weights and, since they belong to them, of the running statistics."""
     current = network.state_dict()
     for name, slow in average.state_dict().items():

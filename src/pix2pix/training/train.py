@@ -29,7 +29,7 @@ from pix2pix.training.launch import launch
 from pix2pix.training.plan import Plan, describe, make_plan
 from pix2pix.training.progress import Display
 from pix2pix.training.run_folder import Run, begin_run, open_run
-from pix2pix.training.trainer import Trainer, judges_of
+from pix2pix.training.trainer import Trainer, metrics_for_selection
 
 LEFT_OUT = "left_out.txt"
 """What --skip-bad left out, in the run folder."""
@@ -158,7 +158,7 @@ def look(config: Config, display: Display) -> tuple[Plan, PairSet, tuple[Problem
     plan = make_plan(config, report, lambda done, total: display.advance(done, "measuring ranges"))
     if config.training.best_by in ("fid", "kid") and len(pairs.splits.get("val", ("", ""))) < 2:
         raise ConfigError(f"training.best_by {config.training.best_by} compares sets, and the val split has one pair")
-    judges_of(plan.config, torch.device("cpu"), plan.smallest)
+    metrics_for_selection(plan.config, torch.device("cpu"), plan.smallest)
     if config.training.best_by == "label_accuracy":
         _refuse_photos(pairs.splits["train"])
     if pairs.carved:

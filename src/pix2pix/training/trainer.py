@@ -28,11 +28,11 @@ from pix2pix.data.pairing.pair import Pair
 from pix2pix.distributed.process_group import ALONE, Ranks
 from pix2pix.errors import ConfigError, Interrupted, RunError
 from pix2pix.inference.any_size import AnySize
-from pix2pix.metrics.perceptual import Judges, make_judges
+from pix2pix.metrics.perceptual import PerceptualMetrics, make_perceptual_metrics
 from pix2pix.metrics.pixel import ACCURACIES, HIGHER_IS_BETTER, ImageScore, mean_scores, score
 from pix2pix.metrics.segmentation import BATCH as SEGMENTER_BATCH
 from pix2pix.metrics.segmentation import LabelScore, Segmenter, find_palette, get_segmenter
-from pix2pix.model import Model, build_networks, choose_statistics, make_card
+from pix2pix.model import Model, build_networks, choose_statistics, make_model_config
 from pix2pix.networks import set_fast
 from pix2pix.networks.blocks import synchronise_norm
 from pix2pix.reports.pages import duration
@@ -43,7 +43,7 @@ from pix2pix.training.engine import InArithmeticOf, make_engine
 from pix2pix.training.metrics_log import MetricsLog
 from pix2pix.training.plan import Plan
 from pix2pix.training.progress import Display
-from pix2pix.training.step import State, average_into, update
+from pix2pix.training.step import State, update, update_ema
 
 VALIDATION_BATCH = 2  # where sizes allow; four together take more memory than an update does
 LARGEST_SAMPLE = 512  # pixels of the longer side on a sheet, where pictures are larger than image_size
@@ -91,7 +91,7 @@ class Trainer:
         self._make_networks()
         self.progress = self._restore()
         self.train_loader, self.val_loader = self._loaders(splits)
-        self.judges = judges_of(self.config, self.engine.device, plan.smallest)
+        self.perceptual = metrics_for_selection(self.config, self.engine.device, plan.smallest)
         by_labels = self.config.training.best_by == "label_accuracy" and self.val_loader is not None
         self.segmenter = self._taught(splits["train"]) if by_labels else None
         self.log = MetricsLog(folder, self.progress.step) if ranks.first else None
@@ -221,7 +221,7 @@ class Trainer:
             )
             self.ranks.average_(self._own_counts)
             if self.average is not None:
-                average_into(self.average, self.generator, training.ema)
+                update_ema(self.average, self.generator, training.ema)
             sums = {
                 name: sums.get(name, 0) + (term * part if part else torch.zeros_like(term))
                 for name, term in terms.items()
@@ -290,7 +290,7 @@ class Trainer:
         batches = (batch for batch in self.val_loader.epoch(0) if len(batch.index))
         scores: list[ImageScore] = []
         outputs: dict[int, Tensor] = {}
-        measured = score(self.shown, discriminator, batches, self.config.loss, self.engine.device, self.judges)
+        measured = score(self.shown, discriminator, batches, self.config.loss, self.engine.device, self.perceptual)
         labels = None if self.segmenter is None else LabelScore(self.segmenter)
         for result, output in measured:
             scores.append(result)
@@ -300,10 +300,10 @@ class Trainer:
                 result.values["label_accuracy"] = labels.see(pair, output, one.target[0], mask)
             if self._samples_are_due() and result.index < self.config.training.samples:
                 outputs[result.index] = output.cpu()
-        parts = self.ranks.gathered((scores, outputs, self.judges.taken()))
+        parts = self.ranks.gathered((scores, outputs, self.perceptual.taken()))
         # Added up in the order of the pairs, as one process would.
         means = mean_scores(sorted((one for part, *_ in parts for one in part), key=lambda one: one.index))
-        of_the_set = self.judges.of_the_set([pair for *_, seen in parts for pair in seen])
+        of_the_set = self.perceptual.of_the_set([pair for *_, seen in parts for pair in seen])
         means |= {name: value for name, (value, _) in of_the_set.items()}
         self._refuse_non_finite({name: value for name, value in means.items() if name != "psnr"})  # inf for a copy
         if self._samples_are_due():
@@ -371,7 +371,7 @@ class Trainer:
             value = None  # nothing has been learnt yet that could be the best
         progress.best, progress.best_epoch = value, progress.epoch
         plan, epoch = self.plan, progress.epoch
-        card = make_card(self.config, plan.norm_statistics, plan.scale, plan.converts, epoch, dict(validation))
+        card = make_model_config(self.config, plan.norm_statistics, plan.scale, plan.converts, epoch, dict(validation))
         kept = self.generator if self.average is None else self.average
         self.ranks.agreed(lambda: Model(kept, self.discriminator, card).save(self.folder / "model"))
 
@@ -458,7 +458,7 @@ class Trainer:
         return progress
 
 
-def judges_of(config: Config, device: torch.device, smallest: tuple[int, int]) -> Judges:
+def metrics_for_selection(config: Config, device: torch.device, smallest: tuple[int, int]) -> PerceptualMetrics:
     """Who measures what picks the model, beyond what every validation does, in pictures of at least `smallest`.
 
     Raises ConfigError if no one can.
@@ -466,10 +466,12 @@ def judges_of(config: Config, device: torch.device, smallest: tuple[int, int]) -
     chosen, data = config.training.best_by, config.data
     channels = data.target_channels
     assert channels is not None, "a plan leaves nothing open"
-    judges = make_judges([chosen], image_size=smallest, channels=channels, device=device)
-    if chosen in judges.missing:
-        raise ConfigError(f"training.best_by {chosen} cannot be measured: {judges.missing[chosen]}; or choose another")
-    return judges
+    perceptual = make_perceptual_metrics([chosen], image_size=smallest, channels=channels, device=device)
+    if chosen in perceptual.missing:
+        raise ConfigError(
+            f"training.best_by {chosen} cannot be measured: {perceptual.missing[chosen]}; or choose another"
+        )
+    return perceptual
 
 
 def seconds_between_saves(took: float) -> float:

@@ -19,7 +19,7 @@ from pix2pix.data.pairing.pair import ImageRef, Pair
 from pix2pix.errors import DataError
 from pix2pix.losses import reconstruction_terms
 from pix2pix.metrics.diagnostics import examine, thumbnails
-from pix2pix.metrics.perceptual import Judges
+from pix2pix.metrics.perceptual import PerceptualMetrics
 from pix2pix.metrics.pixel import mean_scores, score
 from pix2pix.metrics.segmentation import LabelScore, Segmenter
 
@@ -87,10 +87,12 @@ class Difference(nn.Module):
 
 def all_numbers(output: torch.Tensor, target: torch.Tensor, mask: torch.Tensor | None) -> dict[str, object]:
     """Every number of an evaluation of these outputs but the discriminator's."""
-    judges = Judges(multiscale=True, lpips=Difference(), features=Colours(), of_features=("fid", "kid"))
+    perceptual = PerceptualMetrics(multiscale=True, lpips=Difference(), features=Colours(), of_features=("fid", "kid"))
     batch = Batch(output, target, torch.arange(len(output)), mask)
     span = torch.tensor([40.0])
-    scored = [one.values for one, _ in score(nn.Identity(), None, [batch], Loss(), torch.device("cpu"), judges, span)]
+    scored = [
+        one.values for one, _ in score(nn.Identity(), None, [batch], Loss(), torch.device("cpu"), perceptual, span)
+    ]
 
     def some(chosen: Sequence[int]) -> list[Batch]:
         known = None if mask is None else mask[chosen]
@@ -107,7 +109,7 @@ def all_numbers(output: torch.Tensor, target: torch.Tensor, mask: torch.Tensor |
     read = [labels.see(pair, *each) for each in zip(output, target, [None] * 4 if mask is None else mask, strict=True)]
     return {
         "images": scored,
-        "set": judges.of_the_set(judges.taken()),
+        "set": perceptual.of_the_set(perceptual.taken()),
         "health": health.numbers,
         "spectrum": health.spectrum,
         "neighbours": [(one.distance, one.to_own) for one in health.neighbours],
@@ -147,10 +149,10 @@ def test_a_target_that_is_one_hole_counts_for_nothing() -> None:
     mask[1] = False
 
     def means(of: list[int]) -> dict[str, float]:
-        judges = Judges(multiscale=True, lpips=Difference(), features=Colours(), of_features=("kid",))
+        perceptual = PerceptualMetrics(multiscale=True, lpips=Difference(), features=Colours(), of_features=("kid",))
         batch = Batch(output[of], target[of], torch.tensor(of), mask[of])
-        found = [one for one, _ in score(nn.Identity(), None, [batch], Loss(), torch.device("cpu"), judges)]
-        return mean_scores(found) | {"kid": judges.of_the_set(judges.taken())["kid"][0]}
+        found = [one for one, _ in score(nn.Identity(), None, [batch], Loss(), torch.device("cpu"), perceptual)]
+        return mean_scores(found) | {"kid": perceptual.of_the_set(perceptual.taken())["kid"][0]}
 
     assert means([0, 1, 2]) == pytest.approx(means([0, 2]))
 

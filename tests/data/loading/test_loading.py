@@ -19,8 +19,9 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional
 
 from pix2pix.config import Augment, Data
-from pix2pix.data.io import images, loading
+from pix2pix.data.io import images
 from pix2pix.data.loading import dataset as dataset_module
+from pix2pix.data.loading import loader as loading
 from pix2pix.data.loading.cache import DiskCache, MemoryCache
 from pix2pix.data.loading.dataset import Batch, PairDataset, make_dataset
 from pix2pix.data.loading.loader import EpochSampler, PairLoader, make_loader

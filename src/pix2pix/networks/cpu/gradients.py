@@ -18,7 +18,7 @@ _weights_rest = False
 
 
 @contextmanager
-def weights_at_rest() -> Iterator[None]:
+def no_weight_grad() -> Iterator[None]:
     """Within the block a backward pass gives no gradient to convolutions' weights, only to what lies before them.
 
     The library finds out by itself what `torch.autograd.grad` is asked for; functions written in Python cannot.
@@ -36,7 +36,7 @@ def weight_learns(ctx: Any) -> bool:
     return bool(ctx.needs_input_grad[1]) and not _weights_rest
 
 
-def take_in_parts(weight: Tensor, take: Taker) -> None:
+def on_partial_grad(weight: Tensor, take: Taker) -> None:
     """From now on a function that can give a weight's gradient part by part calls `take`, and gives autograd none.
 
     The gradient of taps that the parts are not of is 0.
