@@ -14,6 +14,7 @@ from benchmarks.suite.measure import Tick
 from pix2pix.config import Config, Data
 from pix2pix.config.fields import UpdateOrder
 from pix2pix.config.presets import chosen_settings
+from pix2pix.data.encoding import tensors
 from pix2pix.data.io import images
 from pix2pix.data.loading.dataset import read_pair
 from pix2pix.data.pairing.pair import Pair
@@ -105,7 +106,7 @@ class Conditions:
 
 def _fitted(pixels: images.Pixels, size: int) -> Tensor:
     picture = images.to_pil(images.with_channels(pixels, 3)).resize((size, size), Image.Resampling.BICUBIC)
-    return images.to_tensor(images.from_pil(picture))
+    return tensors.to_tensor(images.from_pil(picture))
 
 
 def collect_pairs(data: Path | None, folder: Path, *, train: int, val: int, size: int) -> None:

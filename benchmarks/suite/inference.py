@@ -10,6 +10,7 @@ from benchmarks.suite.conditions import NO_BF16, Conditions, link_or_copy
 from benchmarks.suite.measure import faster, interleaved
 from benchmarks.suite.ours import our_translator, save_model
 from benchmarks.suite.rows import Row, milliseconds
+from pix2pix.data.encoding import tensors
 from pix2pix.data.io import images
 from pix2pix.inference.optimize import Precision
 from pix2pix.inference.pipeline import translate_files
@@ -92,7 +93,7 @@ def folder_rows(conditions: Conditions) -> Iterator[Row]:
     for number in range(count):
         path = inputs / f"{number:04}.jpg"
         if number < BATCH:
-            images.write(path, images.to_array(source[number]))
+            images.write(path, tensors.to_array(source[number]))
         else:
             link_or_copy(inputs / f"{number % BATCH:04}.jpg", path)
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torchvision.transforms.v2 import functional
 
 from pix2pix.config.io import make_config
+from pix2pix.data.encoding import tensors
 from pix2pix.data.io import images
 from pix2pix.data.loading.dataset import make_dataset
 from pix2pix.data.pairing.pairs import find_pairs
@@ -243,7 +244,7 @@ def test_running_statistics_are_those_of_training(run: Path, facades: Path) -> N
     with torch.no_grad():
         validated = model.generator(source[None])
         by_image = make_like(model, "image").generator(source[None])
-    whole = images.to_tensor(images.read(pair.source.path, pair.source.half))
+    whole = tensors.to_tensor(images.read(pair.source.path, pair.source.half))
     translated = functional.resize(Translator(model)(whole), [SIZE, SIZE], antialias=True)
     # The way to the file's size and back blurs a little; other statistics are another picture.
     assert (translated - validated[0]).abs().mean() < 0.02

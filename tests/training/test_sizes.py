@@ -13,6 +13,7 @@ from test_training import NO_STOP, rows, same, state, stop_after, trainer
 from pix2pix.config import Augment, Data
 from pix2pix.config.io import make_config, merged
 from pix2pix.config.presets import chosen_settings
+from pix2pix.data.encoding import tensors
 from pix2pix.data.io import images
 from pix2pix.data.loading.dataset import PairDataset, make_dataset
 from pix2pix.data.loading.loader import make_loader
@@ -182,7 +183,7 @@ def test_a_model_of_one_size_is_measured_at_full_size_if_asked(run: Path, facade
         source, target = (images.read(ref.path, ref.half) for ref in (pair.source, pair.target))
         assert images.read(whole.path / "outputs" / f"{pair.name}.png").shape == target.shape
         errors.append(
-            float((translator.translate(images.to_tensor(source)[None]) - images.to_tensor(target)).abs().mean())
+            float((translator.translate(tensors.to_tensor(source)[None]) - tensors.to_tensor(target)).abs().mean())
         )
     assert whole.metrics["g_l1"] == pytest.approx(np.mean(errors), rel=1e-4)
     assert abs(whole.metrics["g_l1"] - fixed.metrics["g_l1"]) > 1e-4

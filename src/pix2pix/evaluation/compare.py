@@ -11,7 +11,7 @@ import torch
 from markupsafe import Markup
 
 from pix2pix.data.checks.check import check
-from pix2pix.data.io import images
+from pix2pix.data.encoding import tensors
 from pix2pix.data.io.contact_sheet import Pixels
 from pix2pix.data.pairing.pairs import PairSet, find_pairs
 from pix2pix.errors import ConfigError, DataError
@@ -294,10 +294,10 @@ def _figure(
             source, target, _ = dataset[0, index]
             with torch.inference_mode():
                 output = translator.generator(source[None].to(translator.device))[0].float().cpu()
-            made[record.name].append(images.picture(output))
+            made[record.name].append(tensors.to_viewable(output))
             if not done:
                 given["source"].append(dataset.picture(source))
-                given["target"].append(images.picture(target))
+                given["target"].append(tensors.to_viewable(target))
     names = [pairs.splits[split][index].name for index in shown]
     which = "validation" if split == "val" else "training"
     absent = [record.name for record in records if record.kept is None]

@@ -18,6 +18,7 @@ from pix2pix.config import SMALLEST_SIDE, Data, smallest_discriminated
 from pix2pix.config.fields import Native
 from pix2pix.config.io import explain
 from pix2pix.data.checks.check import check
+from pix2pix.data.encoding import tensors
 from pix2pix.data.encoding.sources import refuse_other_count, settled
 from pix2pix.data.io import images
 from pix2pix.data.io.contact_sheet import source_titles
@@ -503,5 +504,5 @@ def _example(
     pair = dataset.pairs[result.index]
     written = images.read(output_path(folder, pair, model), alpha=True)
     output = model.target_values.to_tensor(written)
-    shown, made, wanted = dataset.picture(source), images.picture(output), images.picture(target)
+    shown, made, wanted = dataset.picture(source), tensors.to_viewable(output), tensors.to_viewable(target)
     return Example(pair.name, group, shown, made, wanted, result.values)

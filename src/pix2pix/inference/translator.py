@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
+from pix2pix.data.encoding import tensors
 from pix2pix.data.encoding.labels import Labels
 from pix2pix.data.encoding.ranges import Values, refuse_gaps
 from pix2pix.data.encoding.sources import Source, counted
@@ -157,7 +158,7 @@ class Translator:
         names = [Path(f"picture {number}") for number in range(1, len(pictures) + 1)]
         output = target.to_array(self.translate(self._stacked(arrays, names)[None])[0])
         if all(isinstance(picture, Tensor) for picture in pictures):
-            return images.planes(output).contiguous().to(pictures[0].device)
+            return tensors.channels_first(output).contiguous().to(pictures[0].device)
         if all(isinstance(picture, Image.Image) for picture in pictures) and _fits_pil(target, output.shape[2]):
             return images.to_pil(output)
         return output[..., 0] if output.shape[2] == 1 else output
@@ -201,10 +202,10 @@ class Translator:
             if not numbers.isfinite().all():
                 raise ValueError("expected finite values, got NaN or infinity")
             outputs = [target.to_array(image) for image in self.translate(numbers)]
-            found = torch.stack([images.planes(image) for image in outputs]).to(tensor.device)
+            found = torch.stack([tensors.channels_first(image) for image in outputs]).to(tensor.device)
             return found if tensor.ndim == 4 else found[0]
         if tensor.dtype == torch.uint8 and source.plain:
-            output = self.translate(images.scaled(batch)).add(1).mul(127.5).round().to(torch.uint8)
+            output = self.translate(tensors.scale(batch)).add(1).mul(127.5).round().to(torch.uint8)
         elif tensor.is_floating_point() and source.dtype != "float32":
             low, high = batch.aminmax()
             if not (low >= -1 and high <= 1):  # NaN fails too

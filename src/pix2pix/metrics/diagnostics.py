@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pix2pix.data.encoding.tensors import to_viewable
 from pix2pix.data.io.contact_sheet import Pixels
-from pix2pix.data.io.images import picture
 from pix2pix.data.loading.dataset import Batch
 
 LOOKED_AT = 64  # images of the split, evenly spread
@@ -267,9 +267,9 @@ def _neighbours(
             Neighbour(
                 name=names[index],
                 nearest=name,
-                output=picture(output[index]),
-                target=picture(target[index]),
-                training=picture(image),
+                output=to_viewable(output[index]),
+                target=to_viewable(target[index]),
+                training=to_viewable(image),
                 distance=float(nearest[index]),
                 to_own=float(own[index]),
             )

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pix2pix.data.encoding import tensors
 from pix2pix.data.io import images
 from pix2pix.data.io.contact_sheet import Pixels, sheet
 from pix2pix.data.pairing.pairs import find_pairs
@@ -181,7 +182,7 @@ def _figure(
             images.read(first[variant].run / "evaluation" / split / "outputs" / f"{pairs[index].name}.png")
             for variant in variants
         )
-        rows.append([dataset.picture(source), images.picture(target), *outputs])
+        rows.append([dataset.picture(source), tensors.to_viewable(target), *outputs])
     titles = ["source", "target", *(variant.title for variant in variants)]
     return rows, titles, ([pairs[index].name for index in shown], [pair.name for pair in pairs])
 

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from pix2pix.config import Config, Optimizer
+from pix2pix.data.encoding import tensors
 from pix2pix.data.io import images
 from pix2pix.data.io.contact_sheet import fitted, sheet, source_titles
 from pix2pix.data.loading.dataset import Batch, make_dataset
@@ -338,7 +339,9 @@ class Trainer:
             source, target, _ = self.val_loader.dataset[0, index]
             shown = self.val_loader.dataset.pictures(source)
             most = max(LARGEST_SAMPLE, *self.config.data.image_size)
-            rows.append([fitted(one, most) for one in (*shown, images.picture(output), images.picture(target))])
+            rows.append(
+                [fitted(one, most) for one in (*shown, tensors.to_viewable(output), tensors.to_viewable(target))]
+            )
         path = self.folder / "samples" / f"epoch_{self.progress.epoch:04}.png"
         path.parent.mkdir(exist_ok=True)
         images.write(path, sheet(rows, [*source_titles(len(rows[0]) - 2), "output", "target"]))

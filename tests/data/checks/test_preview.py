@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pix2pix.config import Config, Data
 from pix2pix.config.presets import chosen_settings
 from pix2pix.data.checks.preview import preview
+from pix2pix.data.encoding import tensors
 from pix2pix.data.io import images
 from pix2pix.data.io.contact_sheet import GAP, title_height
 from pix2pix.data.io.images import Pixels
@@ -94,7 +95,7 @@ def test_draws_are_those_of_training(tmp_path: Path) -> None:
     for row in range(len(pairs)):
         for epoch in (1, 2):
             for side, image in enumerate(dataset[epoch, row][:2]):
-                np.testing.assert_array_equal(cell(sheet, row, 2 * epoch + side), images.to_array(image))
+                np.testing.assert_array_equal(cell(sheet, row, 2 * epoch + side), tensors.to_array(image))
 
 
 def test_seed_split_and_count(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from pix2pix.cli import main
 from pix2pix.config import Augment, Data
 from pix2pix.config.io import make_config
 from pix2pix.data.checks.check import check
+from pix2pix.data.encoding import tensors
 from pix2pix.data.io import file_facts as findings
 from pix2pix.data.io import images
 from pix2pix.data.loading.dataset import PairDataset, make_dataset
@@ -277,8 +278,8 @@ def test_what_is_measured_is_what_is_translated(
     assert np.array_equal(translator(arrays), of_folder[..., 0])
     mixed = [images.to_pil(arrays[0]), arrays[1][..., 0], arrays[2]]
     assert np.array_equal(translator(mixed), of_folder[..., 0])
-    as_tensor = translator([images.planes(array) for array in arrays])
-    assert torch.equal(as_tensor, images.planes(of_folder))
+    as_tensor = translator([tensors.channels_first(array) for array in arrays])
+    assert torch.equal(as_tensor, tensors.channels_first(of_folder))
 
 
 def test_inputs_that_are_no_stack(

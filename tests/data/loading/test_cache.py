@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from pix2pix.config import Augment, Data
+from pix2pix.data.encoding import tensors
 from pix2pix.data.io import file_facts as findings
 from pix2pix.data.io import images
 from pix2pix.data.loading import cache
@@ -55,7 +56,7 @@ def dataset(tmp_path: Path, pairs: Sequence[Pair], **fields: object) -> PairData
 def content(data: PairDataset) -> list[bytes]:
     """Every pair's source and target as the files have them, in that order."""
     batch = data[0, 0] and [data[0, index] for index in range(len(data))]
-    return [np.concatenate([images.to_array(side) for side in pair[:2]], axis=1).tobytes() for pair in batch]
+    return [np.concatenate([tensors.to_array(side) for side in pair[:2]], axis=1).tobytes() for pair in batch]
 
 
 def expected(folder: Path) -> list[bytes]:
@@ -119,8 +120,8 @@ def test_other_pairs_sizes_and_channels_are_kept_apart(tmp_path: Path, folder: P
         data[0, 0]
     other_way = find_pairs(Data(path=str(folder), direction="BtoA", val_fraction=0, test_fraction=0)).splits["train"]
     source, target, _ = dataset(tmp_path, other_way)[0, 1]
-    assert np.array_equal(images.to_array(source), images.read(pairs[1].target.path, "right"))
-    assert np.array_equal(images.to_array(target), images.read(pairs[1].target.path, "left"))
+    assert np.array_equal(tensors.to_array(source), images.read(pairs[1].target.path, "right"))
+    assert np.array_equal(tensors.to_array(target), images.read(pairs[1].target.path, "left"))
     assert len(list((tmp_path / "cache/pairs").glob("*.pixels"))) == 5
 
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional
 
 from pix2pix.config import Augment, Data
+from pix2pix.data.encoding import tensors
 from pix2pix.data.io import images
 from pix2pix.data.loading import dataset as dataset_module
 from pix2pix.data.loading import loader as loading
@@ -181,7 +182,7 @@ def test_crop_and_mirror_by_hand() -> None:
 
 def test_resizing_agrees_with_pillow() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)
-    tensor = images.planes(pixels).contiguous()
+    tensor = tensors.channels_first(pixels).contiguous()
     assert resized(tensor, (40, 30)) is tensor
     for height, width in [(20, 15), (57, 43), (10, 60)]:
         expected = np.array(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))
@@ -193,19 +194,19 @@ def test_a_batch_is_what_it_is_made_of(pairs: tuple[Pair, ...]) -> None:
     """To the bit, the plain way: six channels at once, one pair after the other."""
     for batch in loader(dataset(pairs, augment=Augment())).epoch(2):
         for source, target, index in zip(batch.source, batch.target, batch.index.tolist(), strict=True):
-            stacked = torch.cat([images.planes(side) for side in dataset_module.read_pair(pairs[index])])
+            stacked = torch.cat([tensors.channels_first(side) for side in dataset_module.read_pair(pairs[index])])
             stacked = functional.resize(stacked, list(LOAD_SIZE), antialias=True)
             drawn = draw(np.random.default_rng([3, 2, index]), LOAD_SIZE, SIZE, Augment(flip=True))
             crop = stacked[:, drawn.top : drawn.top + SIZE[0], drawn.left : drawn.left + SIZE[1]]
-            expected = images.scaled(crop.flip(-1) if drawn.flip else crop)
+            expected = tensors.scale(crop.flip(-1) if drawn.flip else crop)
             assert torch.equal(torch.cat([source, target]), expected)
 
 
 def test_bytes_become_the_same_numbers_by_both_ways() -> None:
     every = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
     image = np.empty(every.shape, np.float32)
-    images.scale_into(image, every)
-    assert np.array_equal(image, images.scaled(torch.from_numpy(every)).numpy())
+    tensors.scale_into(image, every)
+    assert np.array_equal(image, tensors.scale(torch.from_numpy(every)).numpy())
 
 
 def test_many_channels_are_resized_like_few() -> None:
@@ -228,7 +229,7 @@ def test_validation_is_the_files_in_order(pairs: tuple[Pair, ...]) -> None:
     assert torch.cat([batch.index for batch in batches]).tolist() == list(range(7))
     for number, target in enumerate(torch.cat([batch.target for batch in batches])):
         pair = pairs[number]
-        assert np.array_equal(images.to_array(target), images.read(pair.target.path, pair.target.half))
+        assert np.array_equal(tensors.to_array(target), images.read(pair.target.path, pair.target.half))
 
 
 # ---- the cache -----------------------------------------------------------------------------------------------

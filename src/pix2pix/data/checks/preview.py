@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from pix2pix.config import Config, Data
+from pix2pix.data.encoding import tensors
 from pix2pix.data.io import images
 from pix2pix.data.io.contact_sheet import Pixels, fitted, sheet, source_titles
 from pix2pix.data.loading.dataset import make_dataset, read_pair
@@ -91,7 +92,7 @@ def _draws(pairs: Sequence[Pair], config: Config, seed: int) -> Iterator[list[Pi
     dataset = make_dataset(pairs, data, config.augment, config.load_size, seed)
     for index in range(len(pairs)):
         drawn = [dataset[epoch, index] for epoch in range(1, DRAWS + 1)]
-        yield [cell for source, target, _ in drawn for cell in (*dataset.pictures(source), images.picture(target))]
+        yield [cell for source, target, _ in drawn for cell in (*dataset.pictures(source), tensors.to_viewable(target))]
 
 
 def _grid(cells: Sequence[Sequence[Pixels]], titles: Sequence[str]) -> Pixels:

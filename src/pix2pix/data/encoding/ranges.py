@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pix2pix.config import Data, Part
 from pix2pix.config.fields import Bounds, MaskValue
+from pix2pix.data.encoding import tensors
 from pix2pix.data.io import images
 from pix2pix.data.io.file_facts import cache_folder, remembered
 from pix2pix.data.pairing.pair import ImageRef, Pair
@@ -49,7 +50,7 @@ class Values:
     def scale_into(self, image: NDArray[np.float32], values: Array) -> None:
         """(C, H, W) values -> numbers, written into `image`; `values` may be any view."""
         if self.plain:
-            images.scale_into(image, values)
+            tensors.scale_into(image, values)
             return
         low, factor = self._places(np.float32)
         np.subtract(values, low, out=image, casting="same_kind")
@@ -59,7 +60,7 @@ class Values:
     def to_tensor(self, values: Array) -> Tensor:
         """(H, W, C) values -> (C, H, W) float32."""
         if self.plain:
-            return images.to_tensor(values)
+            return tensors.to_tensor(values)
         image = np.empty((values.shape[2], *values.shape[:2]), np.float32)
         self.scale_into(image, values.transpose(2, 0, 1))
         return torch.from_numpy(image)
@@ -67,7 +68,7 @@ class Values:
     def to_array(self, image: Tensor) -> Array:
         """(C, H, W) in [-1, 1] -> (H, W, C) values, integers rounded: `to_tensor` undone. Raises ValueError for NaN."""
         if self.plain:
-            return images.to_array(image)
+            return tensors.to_array(image)
         low, factor = self._places(np.float64)
         values = (image.detach().to("cpu", torch.float64).numpy() + 1) / factor + low
         if not np.isfinite(values).all():
@@ -81,7 +82,7 @@ class Values:
 
     def to_arrays(self, batch: Tensor) -> list[Array]:
         """The same for a batch (N, C, H, W)."""
-        return images.to_arrays(batch) if self.plain else [self.to_array(image) for image in batch]
+        return tensors.to_arrays(batch) if self.plain else [self.to_array(image) for image in batch]
 
     def describe(self) -> str:
         """`uint16 from 0 to 4095`."""

@@ -14,10 +14,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
-from torch import Tensor
 
 from pix2pix.data.io import high_depth as deep
 from pix2pix.data.io.high_depth import TYPES, DeepFileError
@@ -305,7 +303,7 @@ def to_pil(pixels: Pixels) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels))
 
 
-# ---- arrays <-> tensors ------------------------------------------------------------------------------------
+# ---- arrays ------------------------------------------------------------------------------------
 
 
 def with_channels(pixels: Values, channels: int, name: str = "the image") -> Values:
@@ -327,12 +325,6 @@ def _counted(channels: int) -> str:
     return "1 channel" if channels == 1 else f"{channels} channels"
 
 
-def picture(image: Tensor) -> Pixels:
-    """(C, H, W) -> (H, W, 1 or 3) uint8 to look at: clipped, of many channels the first three, of two one."""
-    shown = image[: 3 if len(image) >= 3 else 1].detach().float().nan_to_num(-1).clamp(-1, 1)
-    return to_array(shown)
-
-
 def shown(values: Values) -> Pixels:
     """(H, W, C) of a file -> (H, W, 1 or 3) uint8 to look at: 8-bit ones as they are, others from least to greatest."""
     chosen = values[..., : 3 if values.shape[2] >= 3 else 1]
@@ -341,44 +333,6 @@ def shown(values: Values) -> Pixels:
     numbers = np.nan_to_num(chosen.astype(np.float64))
     low, high = numbers.min(), numbers.max()
     return np.rint((numbers - low) * (255 / max(high - low, 1e-30))).astype(np.uint8)
-
-
-def planes(pixels: Values) -> Tensor:
-    """(H, W, C) -> (C, H, W) of the same type, the same memory unless that is a file's."""
-    return torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy()).permute(2, 0, 1)
-
-
-def scaled(pixels: Tensor) -> Tensor:
-    """uint8 -> float32 in [-1, 1], any shape."""
-    return pixels.to(torch.float32).div_(127.5).sub_(1)
-
-
-def scale_into(image: NDArray[np.float32], pixels: NDArray[np.uint8]) -> None:
-    """(C, H, W), the same for an array, to the bit, written into `image`; `pixels` may be any view."""
-    image[...] = pixels  # a sixth faster than a division that converts on its way
-    np.divide(image, np.float32(127.5), out=image)
-    np.subtract(image, np.float32(1), out=image)
-
-
-def to_tensor(pixels: Pixels) -> Tensor:
-    """(H, W, C) uint8 -> (C, H, W) float32 in [-1, 1]."""
-    image = np.empty((pixels.shape[2], *pixels.shape[:2]), np.float32)
-    scale_into(image, pixels.transpose(2, 0, 1))
-    return torch.from_numpy(image)
-
-
-def to_array(image: Tensor) -> Pixels:
-    """(C, H, W) in [-1, 1] -> (H, W, C) uint8, rounded: `to_tensor` undone. Raises ValueError outside."""
-    return to_arrays(image[None])[0]
-
-
-def to_arrays(batch: Tensor) -> list[Pixels]:
-    """The same for a batch (N, C, H, W)."""
-    levels = batch.detach().to("cpu", torch.float32).add(1).mul_(127.5).round_()
-    lowest, highest = levels.aminmax()
-    if not (lowest >= 0 and highest <= 255):  # NaN fails too
-        raise ValueError(f"expected an image in [-1, 1], got values in [{batch.min()}, {batch.max()}]")
-    return list(levels.to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy())
 
 
 # ---- arrays -> files ---------------------------------------------------------------------------------------

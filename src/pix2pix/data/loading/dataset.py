@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 
 from pix2pix.config import Augment, Config, Data, source_prefix
 from pix2pix.config.fields import MaskValue, Native
+from pix2pix.data.encoding import tensors
 from pix2pix.data.encoding.labels import Labels
 from pix2pix.data.encoding.ranges import Values, holes, refuse_gaps, values_of
 from pix2pix.data.encoding.sources import known_sources, values_of_sources
@@ -218,7 +219,7 @@ class PairDataset(Dataset[Example]):
             elif side.whole:
                 place[...] = nearest(pixels.transpose(2, 0, 1), shape[1:])
             else:
-                place[...] = resized(images.planes(pixels), shape[1:]).numpy()
+                place[...] = resized(tensors.channels_first(pixels), shape[1:]).numpy()
         return stacked
 
     def picture(self, source: Tensor) -> images.Pixels:
@@ -228,7 +229,9 @@ class PairDataset(Dataset[Example]):
     def pictures(self, source: Tensor) -> list[images.Pixels]:
         """The same of each source."""
         return [
-            side.values.picture(source[shown]) if isinstance(side.values, Labels) else images.picture(source[shown])
+            side.values.picture(source[shown])
+            if isinstance(side.values, Labels)
+            else tensors.to_viewable(source[shown])
             for side, shown in zip(self._sources, self._shown, strict=True)
         ]
 
