@@ -26,8 +26,8 @@ from benchmarks.suite.profile import Profile, profile_step
 from benchmarks.suite.rows import Row, table
 from benchmarks.suite.training import VALIDATED, run_rows, scaling_rows, step_rows
 from pix2pix.errors import ConfigError
-from pix2pix.reports.pages import duration
 from pix2pix.system.hardware import choose_precision
+from pix2pix.text import duration
 
 TRAINED, QUICK_TRAINED, QUICK_VALIDATED = 24, 16, 8  # pairs
 EXPECTED = 0.6  # of the matrix multiply's speed; only for saying beforehand how long it will take

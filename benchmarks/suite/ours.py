@@ -4,7 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from rich.console import Console
 from torch import Tensor
 
 from benchmarks.suite.conditions import Conditions
@@ -14,7 +13,7 @@ from pix2pix.inference.optimize import Precision
 from pix2pix.inference.translator import Translator
 from pix2pix.model import Model, build_networks, choose_statistics, make_model_config
 from pix2pix.networks.blocks import Statistics
-from pix2pix.training.progress import Display
+from pix2pix.system.progress import ProgressBar
 from pix2pix.training.run_folder import begin_run
 from pix2pix.training.step import update
 from pix2pix.training.train import look
@@ -24,7 +23,7 @@ from pix2pix.training.trainer import Trainer
 class OurTraining:
     """A trainer as the command `train` makes it, for its step to be run alone; writes into `folder`."""
 
-    def __init__(self, config: Config, folder: Path, display: Display | None = None) -> None:
+    def __init__(self, config: Config, folder: Path, display: ProgressBar | None = None) -> None:
         self.display = display or silent()
         plan, pairs, _ = look(config, self.display)
         begin_run(folder, plan.config, overwrite=False)
@@ -46,9 +45,9 @@ class OurTraining:
         return update(self.trainer.state, source, target, config.loss, backward=run_backward, order=order)
 
 
-def silent() -> Display:
+def silent() -> ProgressBar:
     """A display that shows nothing."""
-    return Display(Console(quiet=True, stderr=True))
+    return ProgressBar(silent=True)
 
 
 def our_training(conditions: Conditions, config: Config, name: str) -> OurTraining:

@@ -11,12 +11,12 @@ from benchmarks.suite.contender import Contender, Who
 from benchmarks.suite.flops import step_work
 from benchmarks.suite.limits import Limits, limits_of, probes
 from benchmarks.suite.measure import Timing, faster, interleaved
-from benchmarks.suite.ours import OurTraining, our_training, silent
+from benchmarks.suite.ours import OurTraining, our_training
 from benchmarks.suite.rows import Row, milliseconds, shown
 from pix2pix.config import Config, Training
 from pix2pix.config.fields import UpdateOrder
 from pix2pix.reports.pages import write_run_report
-from pix2pix.training.progress import Display
+from pix2pix.system.progress import ProgressBar
 from pix2pix.training.trainer import seconds_between_saves
 
 BATCHES = (1, 4)
@@ -127,13 +127,13 @@ def _floor_row(
 # ---- a whole run -----------------------------------------------------------------------------------------------
 
 
-class _Clock(Display):
+class _Clock(ProgressBar):
     """A display that shows nothing, notes when updates were done, and runs bare steps in between."""
 
     BLOCK = 4  # updates in a row of either kind
 
     def __init__(self) -> None:
-        super().__init__(silent().console)
+        super().__init__(silent=True)
         self.bare: Callable[[], object] | None = None
         self.updates: list[list[float]] = []  # of each epoch: seconds of each update but the first
         self.between: list[float] = []  # seconds from an epoch's last update to the next one's first
@@ -143,8 +143,9 @@ class _Clock(Display):
         self.epoch = ""
         self.count = 0
 
-    def advance(self, done: int, where: str) -> None:
+    def update(self, done: int, total: int | None, what: str | None = None) -> None:
         now = time.perf_counter()
+        where = what or ""
         if not where.startswith("epoch"):  # still looking at the data
             return
         if self.first_update is None:

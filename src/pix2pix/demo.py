@@ -5,7 +5,7 @@ from pathlib import Path
 from pix2pix.config.presets import chosen_settings
 from pix2pix.evaluation.evaluate import Evaluation, evaluate
 from pix2pix.synthetic.facades import make_facades
-from pix2pix.training.progress import Display
+from pix2pix.system.progress import ProgressBar
 from pix2pix.training.train import train_with
 
 TRAIN, VAL, TEST = 240, 24, 24  # pairs
@@ -24,7 +24,7 @@ def demo(run: str | Path = Path("runs/demo"), *, overwrite: bool = False) -> Eva
     The data lie beside the run, as NAME-data, and are made once.
     """
     run = Path(run)
-    display = Display()
+    display = ProgressBar()
     data = run.parent / f"{run.resolve().name}-data"
     if not data.exists():
         display.say(f"making {TRAIN + VAL + TEST} procedural facades in {data}")

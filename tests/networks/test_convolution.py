@@ -19,7 +19,6 @@ from pix2pix.networks.cpu.gradients import ALL_TAPS, CENTRE, Taps, on_partial_gr
 from pix2pix.networks.cpu.im2col import down, up
 from pix2pix.networks.cpu.stride1 import few, many
 from pix2pix.networks.cpu.winograd import Kind, convolved, forget_transform, keep_transform
-from pix2pix.system.hardware import give_back_gpu_libraries, keep_memory
 from pix2pix.training.adam import AdamInBackward, LateAdam, make_adam
 
 Way = Callable[[Tensor, Tensor], Tensor]
@@ -356,9 +355,3 @@ def test_weights_that_move_in_memory_are_followed() -> None:
         adam.step()
         other.step()
         torch.testing.assert_close(ours.weight, theirs.weight, atol=1e-7, rtol=0)
-
-
-def test_managing_memory_is_harmless() -> None:
-    keep_memory()
-    give_back_gpu_libraries()
-    assert torch.ones(64, 2**20).sum() == 64 * 2**20

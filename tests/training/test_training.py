@@ -21,8 +21,8 @@ from pix2pix.config.presets import chosen_settings
 from pix2pix.errors import ConfigError, Interrupted, RunError
 from pix2pix.model import load_model
 from pix2pix.networks.convolution import Conv, ConvTranspose, Way
+from pix2pix.system.progress import ProgressBar
 from pix2pix.training import trainer as loop
-from pix2pix.training.progress import Display
 from pix2pix.training.run_folder import begin_run, open_run
 from pix2pix.training.train import look, train_with
 from pix2pix.training.trainer import Trainer
@@ -32,7 +32,7 @@ NO_STOP: Callable[[], int | None] = lambda: None  # noqa: E731
 
 def trainer(pairs_in: Path, folder: Path, /, **settings: Any) -> Trainer:
     """A training that is about to begin, or to go on, in `folder`."""
-    with Display() as display:
+    with ProgressBar() as display:
         plan, pairs, _ = look(chosen_settings(pairs_in, None, None, merged(TINY, settings)), display)
         begin_run(open_run(folder, "x", plan.config, overwrite=False), plan.config, overwrite=False)
         return Trainer(plan, pairs.splits, folder, display)
@@ -333,5 +333,5 @@ def test_numbers_that_are_not_finite_are_never_saved(facades: Path, tmp_path: Pa
 
 def test_bottleneck_norm_refuses_a_last_batch_of_one(facades: Path) -> None:
     settings = {"generator": {"bottleneck_norm": True}, "training": {"batch_size": 3}}
-    with Display() as display, pytest.raises(ConfigError, match="bottleneck_norm"):
+    with ProgressBar() as display, pytest.raises(ConfigError, match="bottleneck_norm"):
         look(chosen_settings(facades, None, None, merged(TINY, settings)), display)

@@ -1,43 +1,9 @@
 """What the verbs say: progress, notes and tables. Results go to stdout, talk to stderr."""
 
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-
-class Counting:
-    """A bar on a terminal while something counts up; elsewhere a line now and then."""
-
-    PLAIN_SECONDS = 30.0
-
-    def __init__(self, what: str, *, in_bytes: bool = False) -> None:
-        self.what, self.in_bytes = what, in_bytes
-        self.said = time.monotonic()
-
-    def __enter__(self) -> Callable[..., None]:
-        """A function of how much is done, how much in all (None if unknown) and, where it changes, of what."""
-        from rich.console import Console
-        from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
-
-        console = Console(stderr=True)
-        more = (DownloadColumn(), TransferSpeedColumn()) if self.in_bytes else ()
-        columns = (*Progress.get_default_columns(), *more)
-        self.bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-        self.bar.start()
-        task = self.bar.add_task(self.what, total=None)
-
-        def update(done: int, total: int | None, what: str = self.what) -> None:
-            self.bar.update(task, completed=done, total=total, description=what)
-            if self.bar.disable and not self.in_bytes and time.monotonic() - self.said > self.PLAIN_SECONDS:
-                self.said = time.monotonic()
-                say(f"{what}: {done:,} of {total:,}" if total else f"{what}: {done:,}")
-
-        return update
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
 
 
 def say(line: str) -> None:

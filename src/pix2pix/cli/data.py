@@ -6,10 +6,11 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from pix2pix.cli.console import Counting, aligned, in_words, say, some
+from pix2pix.cli.console import aligned, in_words, say, some
 from pix2pix.config import Augment, Data, Make
 from pix2pix.config.presets import chosen_settings
 from pix2pix.errors import DataError
+from pix2pix.system.progress import ProgressBar
 
 
 def check(
@@ -39,8 +40,8 @@ def check(
     chosen = chosen_settings(data, None, None, overrides)
     if preview is not None:
         refuse_output(preview, chosen.data)
-    with Counting("checking") as progress:
-        report = look(chosen.data, progress=progress)
+    with ProgressBar("checking") as bar:
+        report = look(chosen.data, progress=bar.update)
     if json_:
         print(json.dumps(report.to_json(), indent=2))
     else:
@@ -78,8 +79,8 @@ def download(
     """
     from pix2pix.data.preparation.download import download as fetch
 
-    with Counting("downloading", in_bytes=True) as progress:
-        done = fetch(name, output, url=url, digest=sha256, progress=progress)
+    with ProgressBar("downloading", in_bytes=True) as bar:
+        done = fetch(name, output, url=url, digest=sha256, progress=bar.update)
     if not done.new:
         say(f"{done.path} is there already")
     say(aligned({key: in_words(value) for key, value in done.record.items()}))
@@ -129,8 +130,8 @@ def preview(
     overrides = {name: section.model_dump(exclude_unset=True) for name, section in sections.items() if section}
     chosen = chosen_settings(data, preset, config, overrides)
     choices: dict[str, Any] = {"count": count, "split": split, "seed": seed, "augmented": augmented}
-    with Counting("reading") as progress:
-        drawn = draw(chosen, output, progress=progress, **choices)
+    with ProgressBar("reading") as bar:
+        drawn = draw(chosen, output, progress=bar.update, **choices)
     for name in drawn.names:
         say(name)
     print(drawn.path)
@@ -157,8 +158,8 @@ def make(
     """
     from pix2pix.data.preparation.from_photos import make as carry_out
 
-    with Counting("making pairs") as progress:
-        made = carry_out(photos, output, settings, overwrite=overwrite, progress=progress)
+    with ProgressBar("making pairs") as bar:
+        made = carry_out(photos, output, settings, overwrite=overwrite, progress=bar.update)
     for path, reason in made.failed:
         say(f"no pair: {path}: {reason}")
     if made.passed_over:

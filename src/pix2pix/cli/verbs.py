@@ -9,11 +9,12 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from pix2pix.cli.console import Counting, aligned, print_labels, print_metrics, say
+from pix2pix.cli.console import aligned, print_labels, print_metrics, say
 from pix2pix.config import Settings
 from pix2pix.config.io import merged, to_yaml
 from pix2pix.config.presets import chosen_settings
 from pix2pix.errors import DataError
+from pix2pix.system.progress import ProgressBar
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Json = Annotated[bool, Parameter(name="--json", negative=())]
@@ -167,8 +168,8 @@ def evaluate(
         from pix2pix.metrics.perceptual import load_features
 
         choices["features"] = load_features(features)
-    with Counting("evaluating") as progress:
-        result = measure(model, **place, **choices, weights=weights, progress=progress)
+    with ProgressBar("evaluating") as bar:
+        result = measure(model, **place, **choices, weights=weights, progress=bar.update)
     for note in result.metrics["notes"]:
         say(f"note: {note}")
     for name, reason in result.metrics["missing"].items():
@@ -207,8 +208,8 @@ def compare(
     from pix2pix.evaluation.evaluate import to_json
 
     place = Path("runs/compare") if output is None and not json_ else output
-    with Counting("comparing") as progress:
-        done = put_side_by_side(*runs, output=place, device=device, progress=progress)
+    with ProgressBar("comparing") as bar:
+        done = put_side_by_side(*runs, output=place, device=device, progress=bar.update)
     if json_:
         print(to_json(done.results), end="")
         return
@@ -261,9 +262,9 @@ def translate(
 
     choices: dict[str, Any] = {"batch_size": batch_size, "shard": shard, "dropout": dropout, "seed": seed}
     choices["source_pattern"] = source_pattern
-    with Counting("translating") as progress:
+    with ProgressBar("translating") as bar:
         result = carry_out(
-            model, inputs, output=output, device=device, precision=precision, progress=progress, **choices
+            model, inputs, output=output, device=device, precision=precision, progress=bar.update, **choices
         )
     say(f"{len(result.written)} translated into {output}")
     if len(result.failed) == 1:
@@ -355,8 +356,8 @@ def study(
             print(line)
         return
     if processes > 1:
-        with Counting("studying") as progress:
-            done = carry_out(kind, data, overrides, **choices, processes=processes, progress=progress)
+        with ProgressBar("studying") as bar:
+            done = carry_out(kind, data, overrides, **choices, processes=processes, progress=bar.update)
     else:  # each training shows its own progress
         done = carry_out(kind, data, overrides, **choices, processes=processes)
     if json_:

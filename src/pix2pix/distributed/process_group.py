@@ -23,7 +23,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from pix2pix.config import Config, Training
 from pix2pix.errors import ConfigError, DataError, Interrupted, ModelError, RunError
-from pix2pix.system.hardware import choose_device
+from pix2pix.system.hardware import choose_device, usable_cores
 
 T = TypeVar("T")
 
@@ -343,8 +343,7 @@ def _of_connections(error: RuntimeError) -> bool:
 def _share_cores(place: Place) -> None:
     """Ranks of one machine divide its cores, unless OMP_NUM_THREADS has done so."""
     if "OMP_NUM_THREADS" not in os.environ:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        threads = max(1, cores // place.local_size)
+        threads = max(1, usable_cores() // place.local_size)
         torch.set_num_threads(threads)
         os.environ["OMP_NUM_THREADS"] = str(threads)
 

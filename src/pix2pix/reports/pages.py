@@ -26,6 +26,7 @@ from pix2pix.metrics.pixel import HIGHER_IS_BETTER, MEASURES, OWN_UNITS
 from pix2pix.reports.advice import advice
 from pix2pix.reports.curves import Row, curve_svgs, read_metrics, spectrum_svg, spread_svg
 from pix2pix.system.files import write_text
+from pix2pix.text import duration
 
 LARGE = 100_000  # bytes; a larger PNG goes into the page as JPEG
 FEW = 5  # images; of fewer no spread is drawn
@@ -321,15 +322,6 @@ def _measured(metrics: Mapping[str, Any]) -> list[str]:
     """The metrics of pictures that an evaluation has."""
     names = (*HIGHER_IS_BETTER, *(measure.name for measure in OWN_UNITS))
     return [name for name in names if name in HEADLINE or metrics.get(name) is not None]
-
-
-def duration(seconds: float) -> str:
-    """Seconds -> `1 h 02 min`, `3 min 20 s`, `45 s`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02} min"
-    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
 
 
 def data_uri(picture: Pixels, widest: int) -> str:

@@ -1,22 +1,38 @@
-"""What this machine has and how a long computation sits best on it: device, precision, memory."""
+"""What this machine has: cores, device, precision; and how a long computation uses its memory."""
 
 import ctypes
-import re
+import math
+import os
 import sys
 from pathlib import Path
 from typing import Literal
 
-import torch
-
 from pix2pix.errors import ConfigError
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # malloc.h
-_MADV_DONTNEED = 4  # mman.h
-_FOR_GPUS = re.compile(r"lib(cu|nv|nccl|torch_cuda|c10_cuda)")
+
+
+def usable_cores() -> int:
+    """Count the cores that this process may use: by its affinity, and by the CPU quota of its container, rounded up."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, math.ceil(min(cores, cpu_quota())))
+
+
+def cpu_quota(cgroups: Path = Path("/sys/fs/cgroup")) -> float:
+    """Cores in the time that the control group allows; infinite without a limit. Inside a container it is the root."""
+    for files in (["cpu.max"], ["cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"]):  # version 2, version 1
+        try:
+            words = " ".join((cgroups / name).read_text(encoding="ascii") for name in files).split()
+        except OSError:
+            continue
+        return int(words[0]) / int(words[1]) if words[0] not in ("max", "-1") else math.inf
+    return math.inf
 
 
 def choose_device(device: str) -> str:
     """`auto` -> the accelerator, if there is one. Raises ConfigError if the device asked for is absent."""
+    import torch
+
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if device == "auto":
         return next(name for name, there in present.items() if there)
@@ -27,6 +43,8 @@ def choose_device(device: str) -> str:
 
 def choose_precision(precision: str, device: str) -> Literal["32", "bf16"]:
     """`auto` -> bf16 where the device computes it in hardware: a GPU that has it, AVX512-BF16 or AMX."""
+    import torch
+
     if precision != "auto":
         return precision  # type: ignore[return-value]
     if device == "cuda":
@@ -38,6 +56,8 @@ def choose_precision(precision: str, device: str) -> Literal["32", "bf16"]:
 
 def has_bf16() -> bool:
     """Whether the processor multiplies bfloat16 in hardware."""
+    import torch
+
     features = torch.cpu.get_capabilities()
     return bool(features.get("avx512_bf16") or features.get("amx_bf16"))
 
@@ -57,27 +77,3 @@ def keep_memory() -> bool:
     except (OSError, AttributeError):  # another C library
         return False
     return bool(mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, 2**31 - 1) and mallopt(_M_TOP_PAD, 64 * 2**20))
-
-
-def give_back_gpu_libraries() -> None:
-    """For a computation without a GPU: let go of the memory that the import of libraries for GPUs has taken.
-
-    A build of torch with CUDA reads 140 MB of tables while its libraries are linked, and on a processor never again.
-    Only what equals the file on the disk is let go of: the system would read it anew. Asked of Linux alone.
-    """
-    if not sys.platform.startswith("linux"):
-        return
-    try:
-        madvise = ctypes.CDLL(None).madvise
-        lines = Path("/proc/self/smaps").read_text(encoding="utf-8", errors="replace").splitlines()
-    except (OSError, AttributeError):
-        return
-    madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-    addresses = file = ""
-    for line in lines:
-        name, *rest = line.split(maxsplit=5)
-        if not name.endswith(":"):
-            addresses, file = name, Path(rest[-1]).name
-        elif line.split() == ["Anonymous:", "0", "kB"] and _FOR_GPUS.match(file):  # nothing was written there
-            begin, end = (int(address, 16) for address in addresses.split("-"))
-            madvise(begin, end - begin, _MADV_DONTNEED)

@@ -2,11 +2,9 @@
 
 import os
 import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -25,9 +23,10 @@ from pix2pix.metrics.segmentation import find_palette
 from pix2pix.reports.curves import read_metrics
 from pix2pix.reports.pages import write_run_report
 from pix2pix.system.files import write_text
+from pix2pix.system.progress import ProgressBar
+from pix2pix.system.signals import note_stop_signals
 from pix2pix.training.launch import launch
 from pix2pix.training.plan import Plan, describe, make_plan
-from pix2pix.training.progress import Display
 from pix2pix.training.run_folder import Run, begin_run, open_run
 from pix2pix.training.trainer import Trainer, metrics_for_selection
 
@@ -62,7 +61,7 @@ def train_with(config: Config, run: Path | None = None, *, overwrite: bool = Fal
     config, place = choose_processes(config, os.environ)
     if place is None:
         return launch(config, run, overwrite=overwrite)
-    with joined(place, config.training) as ranks, Display(silent=not ranks.first) as display:
+    with joined(place, config.training) as ranks, ProgressBar(silent=not ranks.first) as display:
         plan, splits, folder = ranks.agreed(lambda: _begin(config, run, display, overwrite=overwrite))
         trainer = Trainer(plan, splits, folder, display, ranks)
 
@@ -70,7 +69,7 @@ def train_with(config: Config, run: Path | None = None, *, overwrite: bool = Fal
             trainer.draw_curves()
             return write_run_report(folder)
 
-        with stop_signals() as stop:
+        with _stop_signals() as stop:
             try:
                 progress = trainer.fit(stop)
             except Interrupted:
@@ -86,7 +85,7 @@ def train_with(config: Config, run: Path | None = None, *, overwrite: bool = Fal
 
 
 def _begin(
-    config: Config, run: Path | None, display: Display, *, overwrite: bool
+    config: Config, run: Path | None, display: ProgressBar, *, overwrite: bool
 ) -> tuple[Plan, dict[str, tuple[Pair, ...]], Path]:
     """Look, plan, and make the run folder: what one process does for all."""
     plan, pairs, left_out = look(config, display)
@@ -111,20 +110,18 @@ def plan_only(config: Config, run: Path | None = None, *, overwrite: bool = Fals
     config, place = choose_processes(config, os.environ)
     if place is not None and place.rank:
         return  # the first process says it
-    with Display() as display:
+    with ProgressBar() as display:
         plan, _, _ = look(config, display)
         folder = open_run(run, _name(config), plan.config, overwrite=overwrite)
         _refuse_run_inside_data(folder, config)
         display.say(f"run          {folder} (nothing has been written)")
 
 
-def look(config: Config, display: Display) -> tuple[Plan, PairSet, tuple[Problem, ...]]:
+def look(config: Config, display: ProgressBar) -> tuple[Plan, PairSet, tuple[Problem, ...]]:
     """Look at the data, settle the plan, and what to leave out. Raises DataError naming what cannot be trained on."""
 
     def looked_at(done: int, total: int) -> None:
-        if done == 1:
-            display.begin(0, total)
-        display.advance(done, "looking at the pairs")
+        display.update(done, total, "inspecting the pairs")
 
     report = check(config.data, progress=looked_at)
     left_out = report.left_out if config.data.skip_bad else ()
@@ -155,7 +152,7 @@ def look(config: Config, display: Display) -> tuple[Plan, PairSet, tuple[Problem
         raise DataError(f"{path}: {reason}{more} (`pix2pix data check` lists them all, --skip-bad leaves them out)")
     if config.training.patience is not None and "val" not in pairs.splits:
         raise ConfigError("training.patience waits for a better validation, and the data have no val split: drop it")
-    plan = make_plan(config, report, lambda done, total: display.advance(done, "measuring ranges"))
+    plan = make_plan(config, report, lambda done, total: display.update(done, total, "measuring ranges"))
     if config.training.best_by in ("fid", "kid") and len(pairs.splits.get("val", ("", ""))) < 2:
         raise ConfigError(f"training.best_by {config.training.best_by} compares sets, and the val split has one pair")
     metrics_for_selection(plan.config, torch.device("cpu"), plan.smallest)
@@ -178,7 +175,7 @@ def _refuse_photos(pairs: Sequence[Pair]) -> None:
         raise ConfigError(f"training.best_by label_accuracy cannot be measured: {reason}; choose another") from None
 
 
-def _say_left_out(left_out: Sequence[Problem], display: Display, most: int = 3) -> None:
+def _say_left_out(left_out: Sequence[Problem], display: ProgressBar, most: int = 3) -> None:
     """How many things were left out, and the first few."""
     if left_out:
         display.say(f"left out     {len(left_out):,}, all of them in {LEFT_OUT}")
@@ -196,26 +193,10 @@ def _write_left_out(folder: Path, left_out: Sequence[Problem]) -> None:
 
 
 @contextmanager
-def stop_signals() -> Iterator[Callable[[], int | None]]:
-    """Within the block, Ctrl-C and SIGTERM are only noted, for the loop to end at; a second one ends at once.
-
-    That its launcher is gone is SIGTERM to a rank.
-    """
-    seen: list[int] = []
-
-    def note(number: int, _: FrameType | None) -> None:
-        seen.append(number)
-        signal.signal(number, signal.SIG_DFL)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: None
-        return
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: seen[0] if seen else signal.SIGTERM if launcher_is_gone() else None
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _stop_signals() -> Iterator[Callable[[], int | None]]:
+    """Within the block, note Ctrl-C and SIGTERM for the loop to end at; a launcher that is gone counts as SIGTERM."""
+    with note_stop_signals() as noted:
+        yield lambda: noted() or (signal.SIGTERM if launcher_is_gone() else None)
 
 
 def _name(config: Config) -> str:

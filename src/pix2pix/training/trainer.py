@@ -31,19 +31,18 @@ from pix2pix.errors import ConfigError, Interrupted, RunError
 from pix2pix.inference.any_size import AnySize
 from pix2pix.metrics.perceptual import PerceptualMetrics, make_perceptual_metrics
 from pix2pix.metrics.pixel import ACCURACIES, HIGHER_IS_BETTER, ImageScore, mean_scores, score
-from pix2pix.metrics.segmentation import BATCH as SEGMENTER_BATCH
 from pix2pix.metrics.segmentation import LabelScore, Segmenter, find_palette, get_segmenter
 from pix2pix.model import Model, build_networks, choose_statistics, make_model_config
 from pix2pix.networks import set_fast
 from pix2pix.networks.blocks import synchronise_norm
-from pix2pix.reports.pages import duration
-from pix2pix.system.hardware import give_back_gpu_libraries, keep_memory
+from pix2pix.system.hardware import keep_memory
+from pix2pix.system.progress import ProgressBar
+from pix2pix.text import duration
 from pix2pix.training.adam import make_adam
 from pix2pix.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from pix2pix.training.engine import InArithmeticOf, make_engine
 from pix2pix.training.metrics_log import MetricsLog
 from pix2pix.training.plan import Plan
-from pix2pix.training.progress import Display
 from pix2pix.training.step import State, update, update_ema
 
 VALIDATION_BATCH = 2  # where sizes allow; four together take more memory than an update does
@@ -82,12 +81,10 @@ class Trainer:
     """The epochs of one run, from its checkpoint or its beginning to its end, in one of its processes."""
 
     def __init__(
-        self, plan: Plan, splits: dict[str, tuple[Pair, ...]], folder: Path, display: Display, ranks: Ranks = ALONE
+        self, plan: Plan, splits: dict[str, tuple[Pair, ...]], folder: Path, display: ProgressBar, ranks: Ranks = ALONE
     ) -> None:
         self.plan, self.config, self.folder, self.display, self.ranks = plan, plan.config, folder, display, ranks
         keep_memory()
-        if plan.config.training.device == "cpu":
-            give_back_gpu_libraries()
         self.engine = make_engine(plan.config, ranks)
         self._make_networks()
         self.progress = self._restore()
@@ -157,9 +154,7 @@ class Trainer:
         dataset = make_dataset(pairs, self.config.data.model_copy(update={"cache": "none"}), None, None, 0)
 
         def said(done: int, total: int, what: str) -> None:
-            if done <= SEGMENTER_BATCH:
-                self.display.begin(0, total)
-            self.display.advance(done, what)
+            self.display.update(done, total, what)
 
         def get() -> Segmenter:
             fingerprint, device = self.config.provenance["data_fingerprint"], self.engine.device
@@ -176,7 +171,6 @@ class Trainer:
     def fit(self, stop: Callable[[], int | None]) -> Progress:
         """Train to the last epoch. Raises Interrupted once `stop` names a signal, with all state saved."""
         progress, epochs = self.progress, self.config.training.epochs
-        self.display.begin(progress.images_seen, epochs * self._pairs)
         try:
             while progress.epoch < epochs and not self._out_of_patience():
                 self._train_epoch(stop)
@@ -230,7 +224,7 @@ class Trainer:
             progress.step, progress.batch = progress.step + 1, progress.batch + 1
             done, progress.images_seen = done + whole, progress.images_seen + whole
             progress.seconds = seconds + time.monotonic() - began
-            self.display.advance(progress.images_seen, where)
+            self.display.update(progress.images_seen, training.epochs * self._pairs, where)
             signal, due = self.ranks.greatest(stop() or 0, time.monotonic() - self._saved > SAVE_SECONDS)
             if (due or signal) and done < self._pairs:
                 progress.sums = self.ranks.total(sums)

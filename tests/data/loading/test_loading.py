@@ -260,7 +260,7 @@ def test_a_cache_goes_to_a_process_that_is_not_forked(pairs: tuple[Pair, ...]) -
 
 def test_workers_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
     for cores, expected in [(1, 0), (2, 0), (3, 2), (64, 4)]:
-        monkeypatch.setattr(loading.os, "sched_getaffinity", lambda _, cores=cores: set(range(cores)), raising=False)
+        monkeypatch.setattr(loading, "usable_cores", lambda cores=cores: cores)
         assert loading.resolved_workers("auto", in_memory=False) == expected
         assert loading.resolved_workers("auto", in_memory=True) == 0
         assert loading.resolved_workers(3, in_memory=True) == 3

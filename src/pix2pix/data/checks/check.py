@@ -16,8 +16,9 @@ from pix2pix.data.checks.summary import Looks, Offset, Tally, channels_of, dupli
 from pix2pix.data.io.file_facts import Findings, cache_folder, stamp
 from pix2pix.data.pairing.pair import Pair
 from pix2pix.data.pairing.pairs import PairSet, find_pairs
+from pix2pix.system.hardware import usable_cores
 
-THREADS = max(1, min(4, os.cpu_count() or 1))
+THREADS = min(4, usable_cores())
 AHEAD = 8 * THREADS
 """Pairs that may wait for their turn in the report: memory stays bounded, and an interruption loses little."""
 PROGRESS_SECONDS = 0.05

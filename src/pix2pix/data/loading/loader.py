@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Sampler
 from pix2pix.data.loading.cache import MemoryCache
 from pix2pix.data.loading.dataset import Batch, Example, Key, PairDataset
 from pix2pix.errors import DataError
+from pix2pix.system.hardware import usable_cores
 
 
 class EpochSampler(Sampler[list[Key]]):
@@ -156,8 +157,7 @@ def resolved_workers(workers: Literal["auto"] | int, in_memory: bool, neighbours
     """
     if workers != "auto":
         return workers
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    cores //= neighbours
+    cores = usable_cores() // neighbours
     return 0 if in_memory or cores <= 2 else min(4, cores - 1)
 
 

@@ -9,7 +9,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -26,8 +25,9 @@ from pix2pix.data.pairing.pair import SPLITS
 from pix2pix.data.pairing.pairs import find_pairs
 from pix2pix.data.preparation.archive import MAX_TOTAL, Unpacked, is_archive, unpack
 from pix2pix.data.preparation.catalog import CATALOG, Published, addresses, published
-from pix2pix.errors import ConfigError, DataError, Interrupted
+from pix2pix.errors import ConfigError, DataError
 from pix2pix.system.files import folder_atomically, only_writer, sha256, write_text
+from pix2pix.system.signals import raise_interrupted
 
 RECORD = "download.json"
 STALL = 30.0  # seconds without a word from the server, or with less than SLOWEST bytes for each
@@ -80,9 +80,8 @@ def download(
     store.mkdir(parents=True, exist_ok=True)
     with only_writer(store):
         try:
-            done = _from_any(wanted, store, _Manners(stall, pause, progress))
-        except KeyboardInterrupt:
-            raise Interrupted(signal.SIGINT, store) from None
+            with raise_interrupted(store):
+                done = _from_any(wanted, store, _Manners(stall, pause, progress))
         finally:
             with suppress(OSError):
                 store.rmdir()  # if nothing has arrived

@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import shutil
-import signal
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,8 +26,10 @@ from pix2pix.data.io.images import Pixels
 from pix2pix.data.pairing.pair import IMAGE_SUFFIXES, SPLITS
 from pix2pix.data.pairing.pairs import share, turn
 from pix2pix.data.preparation.edges import Mask, outlines
-from pix2pix.errors import ConfigError, DataError, Interrupted
+from pix2pix.errors import ConfigError, DataError
 from pix2pix.system.files import only_writer, sha256, write_text
+from pix2pix.system.hardware import usable_cores
+from pix2pix.system.signals import raise_interrupted
 
 SETTINGS = "make.json"
 JOURNAL = "made.jsonl"
@@ -401,18 +402,15 @@ def _carried_out(
         pair = _attempt(task, settings)
         return _without(task.files(work), pair) if isinstance(pair, _Failed) else _write(task.files(work), *pair)
 
-    try:
-        with (work / JOURNAL).open("a", encoding="utf-8") as journal:
-            journal.write("\n")  # ends a line that was cut short
-            for task, outcome in zip(todo, _in_threads(carry_out, todo), strict=True):
-                outcomes[task.name] = outcome
-                line = {"name": task.name, "photo": stamps[task.name], **outcome._asdict()}
-                journal.write(json.dumps(line) + "\n")
-                journal.flush()
-                if progress is not None:
-                    progress(total - len(todo) + len(outcomes), total)
-    except KeyboardInterrupt:
-        raise Interrupted(signal.SIGINT, work) from None
+    with raise_interrupted(work), (work / JOURNAL).open("a", encoding="utf-8") as journal:
+        journal.write("\n")  # ends a line that was cut short
+        for task, outcome in zip(todo, _in_threads(carry_out, todo), strict=True):
+            outcomes[task.name] = outcome
+            line = {"name": task.name, "photo": stamps[task.name], **outcome._asdict()}
+            journal.write(json.dumps(line) + "\n")
+            journal.flush()
+            if progress is not None:
+                progress(total - len(todo) + len(outcomes), total)
     return outcomes
 
 
@@ -442,16 +440,11 @@ Result = TypeVar("Result")
 
 def _in_threads(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
     """Results in order, from all cores: what reads, resizes, filters and writes leaves the interpreter free."""
-    pool = ThreadPoolExecutor(cores())
+    pool = ThreadPoolExecutor(usable_cores())
     try:
         yield from pool.map(function, items)
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def cores() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _made(
