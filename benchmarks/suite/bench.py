@@ -27,7 +27,7 @@ from benchmarks.suite.rows import Row, table
 from benchmarks.suite.training import VALIDATED, run_rows, scaling_rows, step_rows
 from pix2pix.errors import ConfigError
 from pix2pix.system.hardware import choose_precision
-from pix2pix.text import duration
+from pix2pix.text import format_duration
 
 TRAINED, QUICK_TRAINED, QUICK_VALIDATED = 24, 16, 8  # pairs
 EXPECTED = 0.6  # of the matrix multiply's speed; only for saying beforehand how long it will take
@@ -184,9 +184,9 @@ def _measure(
         progress.section("profile")
         result.profile = profile_step(conditions, result.limits)
         return
-    progress.say(f"this will take about {duration(sum(expected.values()))}; Ctrl-C shows what is finished")
+    progress.say(f"this will take about {format_duration(sum(expected.values()))}; Ctrl-C shows what is finished")
     for number, name in enumerate(chosen, start=1):
-        progress.say(f"[{number}/{len(chosen)}] {name}, about {duration(expected[name])}")
+        progress.say(f"[{number}/{len(chosen)}] {name}, about {format_duration(expected[name])}")
         progress.section(name)
         for row in SECTIONS[name].rows(conditions, result.limits):
             result.rows.append(row)

@@ -1,10 +1,51 @@
-"""Write quantities in words for people: durations."""
+"""Counts, lists, durations, shares and file names in words, for messages and pages."""
+
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 
-def duration(seconds: float) -> str:
-    """Seconds -> `1 h 02 min`, `3 min 20 s`, `45 s`."""
+def format_count(count: int, noun: str) -> str:
+    """Return `1 channel`, `3 channels` or `1,096 pairs`; `noun` is in the singular and takes an s."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def format_counts(counts: Mapping[str, int]) -> str:
+    """Return `train 240, val 24`."""
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items())
+
+
+def format_list(items: Iterable[object]) -> str:
+    """Return `a, b and c`."""
+    *first, last = map(str, items)
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def format_examples(items: Iterable[object], most: int = 3) -> str:
+    """Return the first `most` items and how many more there are: `a, b, c and 7 more`."""
+    words = list(map(str, items))
+    more = f" and {len(words) - most:,} more" if len(words) > most else ""
+    return ", ".join(words[:most]) + more
+
+
+def format_duration(seconds: float) -> str:
+    """Return `1 h 02 min`, `3 min 20 s` or `45 s`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
         return f"{hours} h {minutes:02} min"
     return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+
+
+def format_share(share: float) -> str:
+    """Return a share as `3.2 %` or `47 %`."""
+    if not math.isfinite(share):
+        return "an undefined share"
+    return f"{100 * share:.1f} %" if share < 0.1 else f"{100 * share:.0f} %"
+
+
+def escape_unprintable(name: Path | str) -> str:
+    """Return a file name on one line: line ends, control characters and undecodable bytes become escapes."""
+    return "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape", "surrogatepass").decode() for sign in str(name)
+    )

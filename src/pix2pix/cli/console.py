@@ -1,22 +1,11 @@
 """What the verbs say: progress, notes and tables. Results go to stdout, talk to stderr."""
 
 import sys
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 
 def say(line: str) -> None:
     print(line, file=sys.stderr)
-
-
-def in_words(value: object) -> object:
-    return ", ".join(f"{name} {count}" for name, count in value.items()) if isinstance(value, dict) else value
-
-
-def some(paths: Sequence[Path], most: int = 3) -> str:
-    more = f" and {len(paths) - most} more" if len(paths) > most else ""
-    return ", ".join(map(str, paths[:most])) + more
 
 
 def aligned(facts: dict[str, Any]) -> str:

@@ -6,11 +6,12 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from pix2pix.cli.console import aligned, in_words, say, some
+from pix2pix.cli.console import aligned, say
 from pix2pix.config import Augment, Data, Make
 from pix2pix.config.presets import chosen_settings
 from pix2pix.errors import DataError
 from pix2pix.system.progress import ProgressBar
+from pix2pix.text import format_counts, format_examples
 
 
 def check(
@@ -83,7 +84,8 @@ def download(
         done = fetch(name, output, url=url, digest=sha256, progress=bar.update)
     if not done.new:
         say(f"{done.path} is there already")
-    say(aligned({key: in_words(value) for key, value in done.record.items()}))
+    facts = {name: format_counts(fact) if isinstance(fact, dict) else fact for name, fact in done.record.items()}
+    say(aligned(facts))
     if done.note:
         say(f"note: not yet pairs to train on: {done.note}")
     print(done.path)
@@ -163,9 +165,8 @@ def make(
     for path, reason in made.failed:
         say(f"no pair: {path}: {reason}")
     if made.passed_over:
-        say(f"passed over, as no photos by their names: {some(made.passed_over)}")
-    pairs = ", ".join(f"{split} {count}" for split, count in made.counts.items())
-    say(f"{made.new} new pairs, {sum(made.counts.values())} in all ({pairs})")
+        say(f"passed over, as no photos by their names: {format_examples(made.passed_over)}")
+    say(f"{made.new} new pairs, {sum(made.counts.values())} in all ({format_counts(made.counts)})")
     print(made.path)
     if made.failed:
         raise DataError(f"{len(made.failed)} of the photos gave no pair; they are named above")

@@ -257,8 +257,8 @@ def translate(
     precision
         Arithmetic; bf16 is faster where the hardware has it, and errs by about a thousandth of the range.
     """
-    from pix2pix.data.checks.report import visible
     from pix2pix.inference.pipeline import translate as carry_out
+    from pix2pix.text import escape_unprintable
 
     choices: dict[str, Any] = {"batch_size": batch_size, "shard": shard, "dropout": dropout, "seed": seed}
     choices["source_pattern"] = source_pattern
@@ -270,7 +270,7 @@ def translate(
     if len(result.failed) == 1:
         raise DataError(result.failed[0][1])
     for _, reason in result.failed:
-        say(f"not translated: {visible(reason)}")
+        say(f"not translated: {escape_unprintable(reason)}")
     if result.failed:
         raise DataError(f"{len(result.failed)} of the images could not be translated; they are named above")
 

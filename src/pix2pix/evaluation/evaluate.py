@@ -38,6 +38,7 @@ from pix2pix.model import Model, ModelConfig, load_model, locate
 from pix2pix.reports.pages import Example, write_evaluation_report, write_run_report
 from pix2pix.system.files import write_text
 from pix2pix.system.hardware import choose_device
+from pix2pix.text import format_count
 
 BATCH = 4
 SHOWN = 4  # pictures of the best, the median and the worst each
@@ -246,7 +247,9 @@ def presented(pairs: Sequence[Pair], model: Model, *, full_size: bool = False) -
         strict=True,
     ):
         if has != needs:
-            raise DataError(f"{ref.path}: the {side} has {_channels(has)}, but the model was trained on {needs}")
+            raise DataError(
+                f"{ref.path}: the {side} has {format_count(has, 'channel')}, but the model was trained on {needs}"
+            )
     return dataset
 
 
@@ -254,10 +257,6 @@ def _least(model: Model) -> int:
     """Pixels a side that SSIM and, where it judges, D need."""
     judged = model.discriminator is not None and _at_scale(model.config)
     return max(SMALLEST_SIDE, smallest_discriminated(model.config.settings.discriminator.patch_size) if judged else 1)
-
-
-def _channels(count: int) -> str:
-    return "1 channel" if count == 1 else f"{count} channels"
 
 
 def _facts(model_config: ModelConfig) -> dict[str, Any]:

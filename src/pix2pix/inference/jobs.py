@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from pix2pix.data.encoding.sources import counted
 from pix2pix.data.io import images
 from pix2pix.data.pairing.pair import IMAGE_SUFFIXES
 from pix2pix.data.pairing.patterns import naming
 from pix2pix.errors import ConfigError, DataError
+from pix2pix.text import format_count
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def find_stacked_jobs(
         if entry.is_file():
             raise DataError(f"{entry}: is a file, but other sources are folders; give a folder of each, or a file")
     if len(patterns) not in (0, 1, len(inputs)):
-        raise ConfigError(f"--source-pattern is given {len(patterns)} times for {counted(len(inputs))}")
+        raise ConfigError(f"--source-pattern is given {len(patterns)} times for {format_count(len(inputs), 'source')}")
     each: list[str | None] = [*patterns] * (len(inputs) if len(patterns) == 1 else 1) or [None] * len(inputs)
     found: dict[str, dict[int, list[Job]]] = {}
     jobs: list[Job] = []

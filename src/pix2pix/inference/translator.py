@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from pix2pix.data.encoding import tensors
 from pix2pix.data.encoding.labels import Labels
 from pix2pix.data.encoding.ranges import Values, refuse_gaps
-from pix2pix.data.encoding.sources import Source, counted
+from pix2pix.data.encoding.sources import Source
 from pix2pix.data.io import images
 from pix2pix.data.loading.cache import GIGABYTE, free_memory
 from pix2pix.errors import DataError, ModelError
@@ -25,6 +25,7 @@ from pix2pix.inference.any_size import AnySize, Size
 from pix2pix.inference.optimize import Precision, prepare
 from pix2pix.model import Model, load_model
 from pix2pix.system.hardware import choose_device
+from pix2pix.text import format_count
 
 LITTLE = 2**28
 """Bytes that are free without asking."""
@@ -115,7 +116,7 @@ class Translator:
         """What a model of several sources takes, in words."""
         sources = self.model.sources
         each = ", ".join(f"source {number} with {source.describe()}" for number, source in enumerate(sources, start=1))
-        return f"the model makes one output of {counted(len(sources))}, in this order: {each}"
+        return f"the model makes one output of {format_count(len(sources), 'source')}, in this order: {each}"
 
     def _stacked(self, pictures: Iterable[images.Values], names: Iterable[Path]) -> Tensor:
         """(H, W, C) of each source -> (in, H, W), stacked. Raises DataError for what does not fit the model."""

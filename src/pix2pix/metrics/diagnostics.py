@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from pix2pix.data.encoding.tensors import to_viewable
 from pix2pix.data.io.contact_sheet import Pixels
 from pix2pix.data.loading.dataset import Batch
+from pix2pix.text import format_share
 
 LOOKED_AT = 64  # images of the split, evenly spread
 NOISY = 16  # of them are translated with dropout
@@ -132,8 +133,8 @@ def _under_dropout(
     health.numbers["dropout_movement"] = movement
     share = movement / error if error else math.inf
     health.sentences["dropout"] = (
-        f"With dropout on, two outputs for one source differ by {_percent(movement)} of the full range, "
-        f"{_percent(share)} of their distance from the target. "
+        f"With dropout on, two outputs for one source differ by {format_share(movement)} of the full range, "
+        f"{format_share(share)} of their distance from the target. "
         + (
             "That is next to nothing, as the paper found too (section 3.1): the method gives one answer, not a choice."
             if share < 0.1
@@ -158,7 +159,7 @@ def _on_the_source(health: Health, output: Tensor, target: Tensor, known: Tensor
     dependence = apart / wanted if wanted else math.nan
     health.numbers |= {"matched_l1": matched, "shuffled_l1": shuffled, "source_dependence": dependence}
     said = (
-        f"Outputs of different sources differ by {_percent(dependence)} of what their targets do; the l1 is "
+        f"Outputs of different sources differ by {format_share(dependence)} of what their targets do; the l1 is "
         f"{matched:.4f} with the right source and {shuffled:.4f} with another's. "
     )
     if not dependence >= 0.05:
@@ -183,7 +184,9 @@ def _sharpness(health: Health, output: Tensor, target: Tensor, known: Tensor) ->
     detail = fine[0] / fine[1] if fine[1] else math.nan
     health.numbers |= {"gradient_ratio": gradient, "fine_detail_ratio": detail}
     health.spectrum = (frequencies, powers[0], powers[1])
-    said = f"Edges carry {_percent(gradient)} of the targets' energy, and the finest detail {_percent(detail)}. "
+    said = (
+        f"Edges carry {format_share(gradient)} of the targets' energy, and the finest detail {format_share(detail)}. "
+    )
     if gradient < 0.5:
         said += "The outputs are blurred, as an average over what the source does not tell is."
     elif detail > 2:
@@ -252,8 +255,9 @@ def _neighbours(
     remembered = float((nearest < own).double().mean())
     health.numbers |= {"nearest_ratio": ratio, "remembered": remembered}
     said = (
-        f"Seen coarsely, the training target nearest to an output is at {_percent(ratio)} of the distance that real "
-        f"targets have from theirs; {_percent(remembered)} of the outputs are nearer to it than to their own target. "
+        f"Seen coarsely, the training target nearest to an output is at {format_share(ratio)} of the distance that "
+        f"real targets have from theirs; {format_share(remembered)} of the outputs are nearer to it than to their own "
+        "target. "
     )
     said += (
         "Look at the pairs below: the model may be giving back what it has seen."
@@ -296,9 +300,3 @@ def _distance(some: Tensor, others: Tensor) -> Tensor:
 def _apart(some: Tensor, others: Tensor, known: Tensor) -> float:
     """(N, C, H, W), twice -> the mean difference as a share of the full range, over what is known."""
     return float((some - others).abs()[known].mean() / 2)
-
-
-def _percent(share: float) -> str:
-    if not math.isfinite(share):
-        return "an undefined share"
-    return f"{100 * share:.1f} %" if share < 0.1 else f"{100 * share:.0f} %"

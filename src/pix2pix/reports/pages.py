@@ -26,7 +26,7 @@ from pix2pix.metrics.pixel import HIGHER_IS_BETTER, MEASURES, OWN_UNITS
 from pix2pix.reports.advice import advice
 from pix2pix.reports.curves import Row, curve_svgs, read_metrics, spectrum_svg, spread_svg
 from pix2pix.system.files import write_text
-from pix2pix.text import duration
+from pix2pix.text import format_duration, format_list
 
 LARGE = 100_000  # bytes; a larger PNG goes into the page as JPEG
 FEW = 5  # images; of fewer no spread is drawn
@@ -140,12 +140,8 @@ def _verdict(metrics: Mapping[str, Any], baselines: Mapping[str, Mapping[str, An
             (better if beats else worse).append(name)
     those = "both baselines" if len(baselines) == 2 else "the baseline"
     if better and worse:
-        return f"better than {those} on {_listed(better)}, but not on {_listed(worse)}"
-    return f"{'' if better else 'not '}better than {those} on {_listed(better or worse)}" if better or worse else ""
-
-
-def _listed(names: Sequence[str]) -> str:
-    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+        return f"better than {those} on {format_list(better)}, but not on {format_list(worse)}"
+    return f"{'' if better else 'not '}better than {those} on {format_list(better or worse)}" if better or worse else ""
 
 
 def _spreads(scores: Sequence[Mapping[str, float]]) -> Iterator[Markup]:
@@ -216,7 +212,7 @@ def state_of(rows: Sequence[Row], training: Mapping[str, Any]) -> RunState | Non
         sentence = f"Best by validation {chosen}: epoch {best.epoch}, with {shown(best.values[chosen], chosen)}."
         others = {name: best_epoch(rows, {**training, "best_by": name}) for name in HIGHER_IS_BETTER}
         apart = [f"{name} {row.epoch}" for name, row in others.items() if row is not None and row.epoch != best.epoch]
-        sentence += f" Other metrics are best in other epochs: {_listed(apart)}." if apart else ""
+        sentence += f" Other metrics are best in other epochs: {format_list(apart)}." if apart else ""
     return RunState(
         epochs=newest.epoch,
         of=training.get("epochs"),
@@ -293,7 +289,7 @@ def render(page: str, **content: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(shown=shown, interval=interval_shown, duration=duration, data_uri=data_uri)
+    environment.filters.update(shown=shown, interval=interval_shown, duration=format_duration, data_uri=data_uri)
     constants = {"measures": (*MEASURES, *OWN_UNITS), "baseline_names": BASELINES, "measured": _measured}
     return environment.get_template(f"{page}.html.j2").render(page=page, **constants, **content).strip() + "\n"
 

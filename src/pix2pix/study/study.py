@@ -25,7 +25,7 @@ from pix2pix.study.page import write_page
 from pix2pix.study.variants import KINDS, Variant, variants_of
 from pix2pix.system.files import only_writer
 from pix2pix.system.hardware import choose_device
-from pix2pix.text import duration
+from pix2pix.text import format_duration
 from pix2pix.training.adam import make_adam
 from pix2pix.training.plan import make_plan
 from pix2pix.training.step import State, update
@@ -213,9 +213,9 @@ def describe(plan: StudyPlan, processes: int) -> Iterator[str]:
         seconds = left * plan.images_per_epoch / job.config.training.batch_size * pace[job.variant]
         total += seconds
         gone = f", {job.epochs_done} epochs done" if job.epochs_done else ""
-        yield f"  {job.name:40} about {duration(seconds)}{gone}"
+        yield f"  {job.name:40} about {format_duration(seconds)}{gone}"
     together = f" with {processes} processes" if processes > 1 else ""
-    yield f"in all about {duration(total / processes)}{together}, validation and measuring not counted"
+    yield f"in all about {format_duration(total / processes)}{together}, validation and measuring not counted"
 
 
 def seconds_per_update(config: Config, *, threads: int | None = None, updates: int = 3) -> float:

@@ -5,7 +5,7 @@ from collections import deque
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from pix2pix.text import duration
+from pix2pix.text import format_duration
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -80,5 +80,5 @@ class ProgressBar:
         count = f"{done // scale:,} {unit}" if total is None else f"{done // scale:,} of {total // scale:,} {unit}"
         if not rate:
             return count
-        left = "" if total is None else f", {duration((total - done) / rate)} left"
+        left = "" if total is None else f", {format_duration((total - done) / rate)} left"
         return f"{count}, {rate / scale:.1f} {unit}/s{left}"

@@ -13,7 +13,7 @@ from pix2pix.config import Config
 from pix2pix.config.io import placed
 from pix2pix.config.presets import chosen_settings
 from pix2pix.data.checks.check import check
-from pix2pix.data.checks.report import Problem, visible
+from pix2pix.data.checks.report import Problem
 from pix2pix.data.loading.dataset import planned_cache
 from pix2pix.data.pairing.pair import Pair
 from pix2pix.data.pairing.pairs import PairSet, describe_unmatched
@@ -25,6 +25,7 @@ from pix2pix.reports.pages import write_run_report
 from pix2pix.system.files import write_text
 from pix2pix.system.progress import ProgressBar
 from pix2pix.system.signals import note_stop_signals
+from pix2pix.text import escape_unprintable
 from pix2pix.training.launch import launch
 from pix2pix.training.plan import Plan, describe, make_plan
 from pix2pix.training.run_folder import Run, begin_run, open_run
@@ -137,7 +138,7 @@ def look(config: Config, display: ProgressBar) -> tuple[Plan, PairSet, tuple[Pro
         more = (
             f", and {len(report.warnings) - 1:,} more; `pix2pix data check` lists them" if report.warnings[1:] else ""
         )
-        display.say(f"warnings     {visible(path)}: {visible(reason)}{more}")
+        display.say(f"warnings     {escape_unprintable(path)}: {escape_unprintable(reason)}{more}")
     if "train" not in pairs.splits:
         only = f"only {', '.join(pairs.splits)}" if pairs.splits else "all of them are bad"
         raise DataError(f"{config.data.path or config.data.target}: has no pairs to train on, {only}")
@@ -180,14 +181,16 @@ def _say_left_out(left_out: Sequence[Problem], display: ProgressBar, most: int =
     if left_out:
         display.say(f"left out     {len(left_out):,}, all of them in {LEFT_OUT}")
     for path, reason in left_out[:most]:
-        display.say(f"             {visible(path)}: {visible(reason)}")
+        display.say(f"             {escape_unprintable(path)}: {escape_unprintable(reason)}")
 
 
 def _write_left_out(folder: Path, left_out: Sequence[Problem]) -> None:
     """One line for each file that was left out; none of an earlier look stays."""
     path = folder / LEFT_OUT
     if left_out:
-        write_text(path, "".join(f"{visible(bad)}: {visible(reason)}\n" for bad, reason in left_out))
+        write_text(
+            path, "".join(f"{escape_unprintable(bad)}: {escape_unprintable(reason)}\n" for bad, reason in left_out)
+        )
     else:
         path.unlink(missing_ok=True)
 

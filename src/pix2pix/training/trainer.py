@@ -37,7 +37,7 @@ from pix2pix.networks import set_fast
 from pix2pix.networks.blocks import synchronise_norm
 from pix2pix.system.hardware import keep_memory
 from pix2pix.system.progress import ProgressBar
-from pix2pix.text import duration
+from pix2pix.text import format_duration
 from pix2pix.training.adam import make_adam
 from pix2pix.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from pix2pix.training.engine import InArithmeticOf, make_engine
@@ -378,7 +378,7 @@ class Trainer:
         named = dict.fromkeys(("g_l1", "psnr", "ssim", self.config.training.best_by))
         val = " ".join(f"{name} {validation[name]:.4g}" for name in named if name in validation)
         star = " *" if progress.best_epoch == progress.epoch else ""
-        took = duration(progress.seconds)
+        took = format_duration(progress.seconds)
         self.display.say(f"epoch {progress.epoch}: {train}{f' | val {val}' if val else ''}{star}  [{took}]")
 
     def _refuse_non_finite(self, means: dict[str, float]) -> None:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from pix2pix.data.io.contact_sheet import source_titles
 from pix2pix.data.pairing.pairs import PairSet
+from pix2pix.text import escape_unprintable, format_counts, format_examples
 
 SHOWN = 30
 """Findings of one heading that a reader gets in full; of more, the first three of each kind."""
@@ -174,7 +175,7 @@ class CheckReport:
         carved, unknown = f" ({' and '.join(self.carved)} carved from train)" if self.carved else "", "?"
         lines = [
             f"layout       {self.layout}",
-            f"pairs        {_tally(self.counts)}{carved}",
+            f"pairs        {format_counts(self.counts)}{carved}",
             f"sizes        {_sizes(self.sizes)}",
             f"channels     {', '.join(f'{name} {channels or unknown}' for name, channels, _, _ in self._sides())}",
             f"values       {', '.join(f'{name} {_values(kind, side)}' for name, _, kind, side in self._sides())}",
@@ -190,26 +191,14 @@ class CheckReport:
             *_cut(self.warnings),
         ]
         if self.pairs.passed_over:
-            names = ", ".join(visible(path) for path in self.pairs.passed_over[:3])
-            more = f" and {len(self.pairs.passed_over) - 3:,} more" if len(self.pairs.passed_over) > 3 else ""
-            lines.append(f"passed over  {names}{more}: no images by their names")
+            names = format_examples(map(escape_unprintable, self.pairs.passed_over))
+            lines.append(f"passed over  {names}: no images by their names")
         each = 1000 * self.seconds / max(1, self.files)
         lines.append(f"looked at    {self.files:,} files in {self.seconds:.1f} s, {each:.2g} s a thousand")
         return "\n".join(lines)
 
 
 # ---- words -----------------------------------------------------------------------------------------------------
-
-
-def visible(path: Path | str) -> str:
-    """A path on one line: what would move the cursor, and what is no text, as escapes."""
-    return "".join(
-        sign if sign.isprintable() else sign.encode("unicode_escape", "surrogatepass").decode() for sign in str(path)
-    )
-
-
-def _tally(counts: dict[str, int]) -> str:
-    return ", ".join(f"{name} {count:,}" for name, count in counts.items())
 
 
 def _pairs(count: int) -> str:
@@ -222,7 +211,7 @@ def _plain(findings: Sequence[tuple[Path, str]]) -> list[dict[str, str]]:
 
 def _sizes(sizes: dict[str, int], most: int = 5) -> str:
     """The most frequent sizes; of many, also the extremes."""
-    shown = _tally(dict(list(sizes.items())[:most]))
+    shown = format_counts(dict(list(sizes.items())[:most]))
     if len(sizes) <= most:
         return shown or "?"
     heights, widths = zip(*(map(int, size.split("x")) for size in sizes), strict=True)
@@ -245,11 +234,8 @@ def _colours(sides: Sequence[tuple[str, SideReport | None]], most: int = 8) -> l
     lines = []
     for name, side in sides:
         if side and side.colours:
-            shown = " ".join(list(side.colours)[:most])
-            more = f" and {len(side.colours) - most} more" if len(side.colours) > most else ""
-            lines.append(
-                f"colours      {files_of(name)} have {len(side.colours)} in all, as label maps do: {shown}{more}"
-            )
+            shown = format_examples(side.colours, most)
+            lines.append(f"colours      {files_of(name)} have {len(side.colours)} in all, as label maps do: {shown}")
     return lines
 
 
@@ -274,14 +260,14 @@ def offset_in_words(offset: tuple[int, int]) -> str:
 def _cut(findings: Sequence[tuple[Path, str]], each: int = 3, kinds: int = 12) -> list[str]:
     """One line for each, or, where they are many, the first few of each kind with the number of the others."""
     if len(findings) <= SHOWN:
-        return [f"  {visible(path)}: {visible(reason)}" for path, reason in findings]
+        return [f"  {escape_unprintable(path)}: {escape_unprintable(reason)}" for path, reason in findings]
     groups: dict[str, list[tuple[Path, str]]] = {}
     for path, reason in findings:
         groups.setdefault(re.sub(r"/\S+|\S*\d\S*", "", reason)[:60], []).append((path, reason))
     ordered = sorted(groups.values(), key=len, reverse=True)
     lines = []
     for group in ordered[:kinds]:
-        lines += [f"  {visible(path)}: {visible(reason)}" for path, reason in group[:each]]
+        lines += [f"  {escape_unprintable(path)}: {escape_unprintable(reason)}" for path, reason in group[:each]]
         if len(group) > each:
             lines.append(f"    and {len(group) - each:,} more of this kind")
     if rest := sum(map(len, ordered[kinds:])):

@@ -14,6 +14,7 @@ from pix2pix.config import Data, Part
 from pix2pix.data.io import images
 from pix2pix.data.pairing.pair import ImageRef, Pair
 from pix2pix.errors import DataError
+from pix2pix.text import format_examples
 
 Array = NDArray[Any]
 
@@ -48,7 +49,8 @@ class Labels:
             row, column = divmod(int(place[far].min()), values.shape[1])
             raise DataError(
                 f"{path}: holds {_name(values[row, column])} at row {row}, column {column}, which is none of the "
-                f"{len(self.classes)} classes {_some(self.classes)}; repaint it, or train with it among --source-labels"
+                f"{len(self.classes)} classes {format_examples(self.classes)}; "
+                "repaint it, or train with it among --source-labels"
             )
         return nearest.astype(np.uint8)[inverse].reshape(*values.shape[:2], 1)
 
@@ -70,7 +72,7 @@ class Labels:
 
     def describe(self) -> str:
         """`12 classes #000000, #0000aa, #0000ff and 9 more`."""
-        return f"{len(self.classes)} classes {_some(self.classes)}"
+        return f"{len(self.classes)} classes {format_examples(self.classes)}"
 
     @property
     def file_channels(self) -> int:
@@ -135,7 +137,3 @@ def _name(levels: Sequence[int] | Array) -> str:
     if len(levels) == 1:
         return str(int(levels[0]))
     return "#" + "".join(f"{int(level):02x}" for level in levels)
-
-
-def _some(names: Sequence[str], most: int = 3) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

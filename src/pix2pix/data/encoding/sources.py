@@ -12,6 +12,7 @@ from pix2pix.data.encoding.ranges import Values, part_values
 from pix2pix.data.io.file_facts import cache_folder
 from pix2pix.data.pairing.pair import Pair
 from pix2pix.errors import DataError
+from pix2pix.text import format_count
 
 
 class Source(NamedTuple):
@@ -87,9 +88,6 @@ def refuse_other_count(pairs: Sequence[Pair], wanted: int) -> None:
     has = len(pairs[0].sources)
     if has != wanted:
         raise DataError(
-            f"{pairs[0].source.path}: the pairs have {counted(has)} each, but the model was trained on {wanted}"
+            f"{pairs[0].source.path}: the pairs have {format_count(has, 'source')} each, "
+            f"but the model was trained on {wanted}"
         )
-
-
-def counted(sources: int) -> str:
-    return "1 source" if sources == 1 else f"{sources} sources"

@@ -22,6 +22,7 @@ from pix2pix.data.io.high_depth import TYPES, DeepFileError
 from pix2pix.data.pairing.pair import Half
 from pix2pix.errors import DataError
 from pix2pix.system import files
+from pix2pix.text import format_count
 
 __all__ = ["MAX_PIXELS", "TYPES", "ImageFacts", "Pixels", "Values"]
 
@@ -314,15 +315,13 @@ def with_channels(pixels: Values, channels: int, name: str = "the image") -> Val
     if has == 1 and channels == 3:
         return np.repeat(pixels, 3, axis=2)
     if has != 3 or channels != 1:
-        raise DataError(f"{name}: has {_counted(has)}, expected {channels}; only gray and RGB are converted")
+        raise DataError(
+            f"{name}: has {format_count(has, 'channel')}, expected {channels}; only gray and RGB are converted"
+        )
     if pixels.dtype == np.uint8:
         return _array(to_pil(pixels).convert("L"))
     luminance = pixels @ np.array([[0.299], [0.587], [0.114]])
     return (luminance if pixels.dtype.kind == "f" else np.rint(luminance)).astype(pixels.dtype)
-
-
-def _counted(channels: int) -> str:
-    return "1 channel" if channels == 1 else f"{channels} channels"
 
 
 def shown(values: Values) -> Pixels:
@@ -388,5 +387,5 @@ def suffix_for(dtype: str, channels: int) -> str:
 
 def _cannot_be_written(suffix: str, dtype: str, channels: int) -> str:
     able = [known for known in sorted({*_WRITE_OPTIONS, ".npy"}) if can_hold(known, dtype, channels)]
-    what = "" if dtype == "uint8" and channels in (1, 3) else f" with {_counted(channels)} of {dtype}"
+    what = "" if dtype == "uint8" and channels in (1, 3) else f" with {format_count(channels, 'channel')} of {dtype}"
     return f"cannot be written as {suffix!r}{what}; use {', '.join(able)}"

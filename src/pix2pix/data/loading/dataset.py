@@ -25,6 +25,7 @@ from pix2pix.data.pairing.pair import ImageRef, Pair
 from pix2pix.data.transforms.augment import Array, Draw, Size, augmented, draw, nearest, resized
 from pix2pix.data.transforms.padding import extended
 from pix2pix.errors import DataError
+from pix2pix.text import format_count
 
 Key = tuple[int, int]
 """(epoch, index): what an example and its random draw depend on, besides the seed."""
@@ -350,7 +351,7 @@ class _Side:
         has = pixels.shape[2]
         if has != self.count:
             raise DataError(
-                f"{path}: has {_channels(has)}, expected {self.count} as in {self.first}; "
+                f"{path}: has {format_count(has, 'channel')}, expected {self.count} as in {self.first}; "
                 f"set --{self.prefix.replace('_', '-')}channels 1 or 3 to convert"
             )
         return pixels
@@ -359,7 +360,3 @@ class _Side:
 def _above(channels: Iterable[int]) -> tuple[slice, ...]:
     """The places of images with so many channels, one above the other."""
     return tuple(slice(start, end) for start, end in pairwise([0, *accumulate(channels)]))
-
-
-def _channels(count: int) -> str:
-    return "1 channel" if count == 1 else f"{count} channels"

@@ -13,12 +13,11 @@ from pix2pix.data.pairing.pair import (
     Found,
     Stray,
     direction_is_said,
-    examples,
     in_order,
-    listed,
     patterns_of,
 )
 from pix2pix.errors import ConfigError, DataError
+from pix2pix.text import format_examples, format_list
 
 LAYOUTS = (
     "train|val|test/ with side-by-side images, A|B/train|val|test/, train|val|test/A|B/, trainA|trainB|valA|..., "
@@ -83,7 +82,7 @@ def _folder(root: Path, data: Data) -> Found:
         return _told_apart(root, folders, data)
     if loose_images(root):
         return _joined("side-by-side images in one folder", {"train": match_halves(root, data.direction, deep=False)})
-    inside = f"it has the folders {examples(sorted(folders))}" if folders else "it has no images and no folders"
+    inside = f"it has the folders {format_examples(sorted(folders))}" if folders else "it has no images and no folders"
     raise DataError(f"{root}: no known layout of pairs, {inside}; expected {LAYOUTS}")
 
 
@@ -96,15 +95,17 @@ def _in_splits(root: Path, folders: set[str], data: Data) -> Found:
     first = next(filter(None, sides.values()))
     for split, names in sides.items():
         if names != first:
-            raise DataError(f"{root / split}: expected the folders {listed(first)}, as the other splits have them")
+            raise DataError(f"{root / split}: expected the folders {format_list(first)}, as the other splits have them")
     matched = {split: match_folders([root / split / name for name in first], data) for split in present}
-    loose = [Stray(path, f"lies beside {listed(first)}") for split in present for path in loose_images(root / split)]
-    return _joined(f"folders {listed(first)} in {listed(present)}", matched, loose)
+    loose = [
+        Stray(path, f"lies beside {format_list(first)}") for split in present for path in loose_images(root / split)
+    ]
+    return _joined(f"folders {format_list(first)} in {format_list(present)}", matched, loose)
 
 
 def _side_by_side(root: Path, present: list[str], data: Data) -> Found:
     matched = {split: match_halves(root / split, data.direction) for split in present}
-    return _joined(f"side-by-side images in {listed(present)}", matched)
+    return _joined(f"side-by-side images in {format_list(present)}", matched)
 
 
 def _told_apart(root: Path, folders: set[str], data: Data) -> Found:
@@ -115,19 +116,19 @@ def _told_apart(root: Path, folders: set[str], data: Data) -> Found:
     present = [split for split in SPLITS if split in folders]
     places = {split: root / split for split in present} or {"train": root}
     matched = {split: match_within(place, data) for split, place in places.items()}
-    return _joined(f"files told apart by name{f' in {listed(present)}' if present else ''}", matched)
+    return _joined(f"files told apart by name{f' in {format_list(present)}' if present else ''}", matched)
 
 
 def _split_a_and_b(root: Path, folders: set[str], data: Data) -> Found:
     present = [split for split in SPLITS if {split + "A", split + "B"} & folders]
     matched = {split: match_folders([root / f"{split}A", root / f"{split}B"], data) for split in present}
-    return _joined(f"folders {listed([f'{split}{side}' for split in present for side in 'AB'])}", matched)
+    return _joined(f"folders {format_list([f'{split}{side}' for split in present for side in 'AB'])}", matched)
 
 
 def _whole(root: Path, folders: set[str], data: Data) -> Found:
     """Folders for the sides, with the splits inside or with all of `train`."""
     names = _sides(root, folders, data)
-    return _whole_folders(f"folders {listed(names)}", [root / name for name in names], data)
+    return _whole_folders(f"folders {format_list(names)}", [root / name for name in names], data)
 
 
 def _sides(place: Path, folders: set[str], data: Data) -> list[str]:
@@ -165,7 +166,7 @@ def _sources_and_target(sources: list[Path], target: Path, data: Data) -> Found:
                 "the folder as DATA with --source-pattern and --target-pattern"
             )
         known.add(folder.resolve())
-    return _whole_folders(f"folders {listed([str(folder) for folder in folders])}", folders, data)
+    return _whole_folders(f"folders {format_list([str(folder) for folder in folders])}", folders, data)
 
 
 def _whole_folders(layout: str, folders: Sequence[Path], data: Data) -> Found:
@@ -180,7 +181,7 @@ def _whole_folders(layout: str, folders: Sequence[Path], data: Data) -> Found:
     loose = [
         Stray(path, "lies beside the folders of the splits") for folder in folders for path in loose_images(folder)
     ]
-    return _joined(f"{layout} with {listed(present)}", matched, loose)
+    return _joined(f"{layout} with {format_list(present)}", matched, loose)
 
 
 def _joined(layout: str, matched: dict[str, Matched], loose: Sequence[Stray] = ()) -> Found:

@@ -15,11 +15,11 @@ from pix2pix.data.pairing.pair import (
     Stray,
     direction_is_said,
     in_order,
-    listed,
     patterns_of,
 )
 from pix2pix.data.pairing.patterns import plain_name
 from pix2pix.errors import ConfigError, DataError
+from pix2pix.text import format_list
 
 MANIFEST = "pairs.csv"
 _HEADER = "source,target[,split] or source_1,source_2,...,target[,split]"
@@ -41,7 +41,7 @@ def read_manifest(path: Path, data: Data) -> Found:
     splits: dict[str, list[Pair]] = {}
     for (split, name), same in rows.items():
         if len(same) > 1:
-            lines = listed([str(line) for line, _ in same])
+            lines = format_list([str(line) for line, _ in same])
             strays.append(Stray(path, f"lines {lines}: two sources of one name, {name}; keep one"))
         else:
             splits.setdefault(split, []).append(same[0][1])

@@ -8,9 +8,10 @@ from typing import NoReturn
 
 from pix2pix.config import Data
 from pix2pix.config.fields import Direction
-from pix2pix.data.pairing.pair import IMAGE_SUFFIXES, ImageRef, Pair, Stray, examples, listed, patterns_of
+from pix2pix.data.pairing.pair import IMAGE_SUFFIXES, ImageRef, Pair, Stray, patterns_of
 from pix2pix.data.pairing.patterns import ID, Naming, flags, naming, plain_name, suggested, suggested_within
 from pix2pix.errors import ConfigError, DataError
+from pix2pix.text import format_count, format_examples, format_list
 
 
 @dataclass(frozen=True)
@@ -96,12 +97,12 @@ def _nothing_in_common(folders: Sequence[Path], files: Sequence[list[str]], name
     lonely = (at for at in range(1, len(named)) if not named[0].files.keys() & named[at].files.keys())
     at = next(lonely, None)
     if at is None:
-        return f"{listed([str(folder) for folder in folders])}: no name of an image is in all of them"
+        return f"{format_list([str(folder) for folder in folders])}: no name of an image is in all of them"
     hint = suggested(*(files if data.direction == "AtoB" else files[::-1])) if len(folders) == 2 else None
     try_it = f", or try {flags(hint)}" if hint else ", or a --source-pattern for each source" * (len(folders) > 2)
     return (
         f"{folders[0]} and {folders[at]}: no image of one has the name of one of the other "
-        f"({examples(named[0].files or files[0])} against {examples(named[at].files or files[at])}); "
+        f"({format_examples(named[0].files or files[0])} against {format_examples(named[at].files or files[at])}); "
         f"give the {'two ' if len(folders) == 2 else ''}images of a pair the same name{try_it}"
     )
 
@@ -130,7 +131,7 @@ def match_within(folder: Path, data: Data) -> Matched:
         counts = ", ".join(f"{len(names.files)} fit {pattern}" for names, pattern in zip(named, patterns, strict=True))
         raise DataError(
             f"{folder}: no files fit {' and '.join(patterns)} with one name in place of {{id}} "
-            f"({counts}, of {examples(files)})"
+            f"({counts}, of {format_examples(files)})"
             f"{f'; try {flags(hint)}, or the other way round' if hint else ''}"
         )
     pairs, lonely = _partners(named, patterns, "AtoB")
@@ -178,8 +179,9 @@ def _source_patterns(data: Data, count: int) -> list[str | None]:
     """One for each source of a pair. Raises ConfigError for another number of them."""
     patterns = data.source_pattern or (None,)
     if len(patterns) not in (1, count):
-        sources = "1 source" if count == 1 else f"{count} sources"
-        raise ConfigError(f"--source-pattern is given {len(patterns)} times, and each pair has {sources}")
+        raise ConfigError(
+            f"--source-pattern is given {len(patterns)} times, and each pair has {format_count(count, 'source')}"
+        )
     return list(patterns) * (count if len(patterns) == 1 else 1)
 
 

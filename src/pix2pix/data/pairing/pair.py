@@ -100,18 +100,3 @@ def direction_is_said(data: Data, where: str) -> None:
     """Raises ConfigError for a direction where the names of files, folders or columns say it."""
     if data.direction != "AtoB":
         raise ConfigError(f"data.direction: {where} already say which side is the source; leave --direction out")
-
-
-# ---- words -------------------------------------------------------------------------------------------------------
-
-
-def examples(names: Iterable[str], most: int = 3) -> str:
-    """The first few, and how many more."""
-    names = list(names)
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
-
-
-def listed(names: list[str]) -> str:
-    """a, b and c."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from pix2pix.config import Data
 from pix2pix.data.pairing.layouts import found_in
-from pix2pix.data.pairing.pair import SPLITS, Pair, Stray, examples
+from pix2pix.data.pairing.pair import SPLITS, Pair, Stray
 from pix2pix.errors import DataError
+from pix2pix.text import format_examples
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def describe_unmatched(pairs: PairSet) -> str:
     if not count:
         return ""
     subject = "1 image belongs" if count == 1 else f"{count} images belong"
-    return f"{subject} to no pair: {examples(map(str, pairs.unmatched))} (the first {pairs.strays[0].reason})"
+    return f"{subject} to no pair: {format_examples(pairs.unmatched)} (the first {pairs.strays[0].reason})"
 
 
 # ---- splits ------------------------------------------------------------------------------------------------
