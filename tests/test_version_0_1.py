@@ -52,6 +52,10 @@ def inputs(name: str) -> Any:
         return np.asarray(pair)[:, pair.width // 2 :]
 
 
+def rows(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+
+
 # ---- models ----------------------------------------------------------------------------------------------------
 
 
@@ -122,8 +126,7 @@ def test_an_unfinished_run_goes_on_to_the_same_weights(
         assert reached.keys() == expected.keys()
         for key, tensor in expected.items():
             torch.testing.assert_close(reached[key], tensor, rtol=1e-6, atol=1e-6)
-    before, now = (list(csv.DictReader(path.open())) for path in
-                   (folder / "expected/whole/metrics.csv", folder / "runs/unfinished/metrics.csv"))  # fmt: skip
+    before, now = rows(folder / "expected/whole/metrics.csv"), rows(folder / "runs/unfinished/metrics.csv")
     assert [(row["step"], row["split"]) for row in now] == [(row["step"], row["split"]) for row in before]
     for row, wanted in zip(now, before, strict=True):
         values = {name: float(row[name]) for name in NAMES if wanted[name]}
@@ -140,8 +143,7 @@ def test_a_run_of_several_sources_goes_on_in_more_epochs(folder: Path, capsys: p
     """Its checkpoint is not there, so that it begins anew; its settings, saved and as typed today, are the same."""
     words = ["data/stacks", "--run", "runs/stacks", "--config", "runs/stacks/config.yaml", "--epochs", "3"]
     pix2pix(capsys, "train", *words)
-    last = list(csv.DictReader((folder / "runs/stacks/metrics.csv").open()))[-1]
-    assert last["epoch"] == "3"
+    assert rows(folder / "runs/stacks/metrics.csv")[-1]["epoch"] == "3"
 
 
 # ---- settings --------------------------------------------------------------------------------------------------

@@ -53,7 +53,7 @@ class Conditions:
         *,
         batch_size: int = 1,
         precision: str = "auto",
-        order: UpdateOrder = "shared",
+        order: UpdateOrder = "one-pass",
         epochs: int = 1,
         validate_every: int | None = None,
         image_size: int | None = None,
@@ -82,7 +82,7 @@ class Conditions:
             },
         )
 
-    def task(self, *, batch: int = 1, precision: str = "auto", order: UpdateOrder = "shared") -> dict[str, Any]:
+    def task(self, *, batch: int = 1, precision: str = "auto", order: UpdateOrder = "one-pass") -> dict[str, Any]:
         """The same, as a process of its own is told it."""
         return {
             "image_size": self.image_size,

@@ -82,7 +82,7 @@ class StepWork(NamedTuple):
 def step_work(config: Config) -> StepWork:
     """What one training step computes for a batch, with settings that name the channels.
 
-    In the update order `exact` D judges the output anew for the generator's update; in `shared` it does not, and so
+    In the update order `two-pass` D sees the output anew for the generator's update; in `one-pass` it does not, and so
     runs one time less.
     """
     source, target = config.data.network_channels or 3, config.data.target_channels or 3
@@ -105,7 +105,7 @@ def step_work(config: Config) -> StepWork:
 
 def discriminator_forwards(config: Config) -> int:
     """Forward passes of D in a step."""
-    return 3 if config.training.update_order == "exact" else 2
+    return 3 if config.training.update_order == "two-pass" else 2
 
 
 def parameters(config: Config) -> int:

@@ -146,7 +146,7 @@ class _PartTimes(_Times):
         super().__init__()
         state = training.trainer.state
         self.run_backward = training.trainer.engine.backward
-        self.exact = training.plan.config.training.update_order == "exact"
+        self.exact = training.plan.config.training.update_order == "two-pass"
         for name, network in (("G forward", state.generator), ("D forward", state.discriminator)):
             self.handles.append(network.register_forward_pre_hook(self.begin))
             self.handles.append(network.register_forward_hook(self._after(name)))

@@ -49,14 +49,14 @@ def _steps_of(batch: int, conditions: Conditions) -> Iterator[Row]:
 
     Every training is a process of its own: the reference has the allocator as its users have it, ours as it sets it.
     """
-    ours: dict[str, tuple[str, UpdateOrder]] = {"32 exact": ("32", "exact"), "32": ("32", "shared")}
+    ours: dict[str, tuple[str, UpdateOrder]] = {"32 exact": ("32", "two-pass"), "32": ("32", "one-pass")}
     if conditions.bf16:
-        ours["bf16"] = ("bf16", "shared")
+        ours["bf16"] = ("bf16", "one-pass")
     probed = probes(bf16=conditions.bf16, quick=True)
     tasks: dict[str, Callable[[], object]] = {}
     with ExitStack() as processes:
 
-        def contend(name: str, who: Who, precision: str = "32", order: UpdateOrder = "shared") -> None:
+        def contend(name: str, who: Who, precision: str = "32", order: UpdateOrder = "one-pass") -> None:
             task = conditions.task(batch=batch, precision=precision, order=order)
             tasks[name] = processes.enter_context(Contender(who, task)).step
 

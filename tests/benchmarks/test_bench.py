@@ -50,7 +50,7 @@ def _brief(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "QUICK_SHAPES", {256: (1, 2)})
 
 
-def settings(size: int = 256, batch: int = 1, base: int = 64, order: str = "exact", **sections: Any) -> Config:
+def settings(size: int = 256, batch: int = 1, base: int = 64, order: str = "two-pass", **sections: Any) -> Config:
     channels = {"source_channels": 3, "target_channels": 3}
     width = {"base_channels": base}
     return chosen_settings(
@@ -90,7 +90,7 @@ def test_a_step_is_counted_by_parts() -> None:
     work = step_work(settings())
     parts = (work.generator_forward, work.discriminator, work.generator_update)
     assert [round(part / 1e9, 1) for part in parts] == [12.1, 38.0, 36.9]
-    shared = step_work(settings(order="shared"))
+    shared = step_work(settings(order="one-pass"))
     assert work.flop - shared.flop == work.discriminator_forward
     assert work.adam_bytes == pytest.approx(28 * (54_413_955 + 2_768_705), rel=1e-3)
     assert work.floor(100e9, 10e9) == pytest.approx(work.flop / 100e9 + work.adam_bytes / 10e9)
@@ -363,7 +363,7 @@ def test_profile_accounts_for_the_step(tmp_path: Path) -> None:
         tick=lambda done, total: None,
     )
     profile = profile_step(conditions, Limits(fp32=1e11, bf16=None, bandwidth=1e10, bandwidths={}, matrices={}))
-    flop = step_work(settings(32, base=4, order="shared")).flop
+    flop = step_work(settings(32, base=4, order="one-pass")).flop
     for parts in (profile.parts, profile.convolutions):
         assert sum(part.flop for part in parts) == pytest.approx(flop)
         assert all(part.seconds > 0 for part in parts[:-1])
@@ -381,7 +381,7 @@ def test_a_process_of_its_own_does_a_step_when_told_to(who: Who, tmp_path: Path)
         scratch=tmp_path,
         tick=lambda done, total: None,
     )
-    with Contender(who, conditions.task(batch=2, precision="32", order="exact")) as contender:
+    with Contender(who, conditions.task(batch=2, precision="32", order="two-pass")) as contender:
         assert 0 < contender.step() < 60
         assert contender.peak() > 100e6
     assert [path.name for path in tmp_path.iterdir()] == ["pairs"]

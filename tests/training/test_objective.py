@@ -153,7 +153,7 @@ def test_update_against_a_plain_reimplementation(
         d_real, d_fake = bce(real, torch.ones_like(real)), bce(fake, torch.zeros_like(fake))
         discriminator.zero_grad()
         (0.5 * (d_real + d_fake)).backward()
-        if order == "shared":
+        if order == "one-pass":
             before = {name: weights.grad.clone() for name, weights in discriminator.named_parameters()}
             fake = discriminator(source, output)  # of the weights that have not moved yet
         else:
@@ -163,7 +163,7 @@ def test_update_against_a_plain_reimplementation(
         generator.zero_grad()
         (g_adversarial + 100 * g_l1).backward()
         adam(generator, step)
-        if order == "shared":
+        if order == "one-pass":
             for name, weights in discriminator.named_parameters():
                 weights.grad = before[name]
             adam(discriminator, step)

@@ -187,7 +187,7 @@ WIDE: dict[str, Any] = {
 """Large enough that every way to compute a convolution is taken: products, Toom-Cook's, the library's."""
 
 
-@pytest.mark.parametrize("order", ["exact", "shared"])
+@pytest.mark.parametrize("order", ["two-pass", "one-pass"])
 def test_resumed_is_uninterrupted_on_every_way(facades: Path, tmp_path: Path, order: str) -> None:
     """Nothing that only a process knows has a part in the result."""
     settings = merged(WIDE, {"training": {"update_order": order}})

@@ -323,8 +323,9 @@ class Training(Section):
     """Batch norm over the pictures of all processes; otherwise each process normalises its own batch_size pictures."""
     rank_timeout: Annotated[float, Field(gt=0, le=86400)] = 600.0
     """Seconds without an answer after which another process is given up."""
-    update_order: UpdateOrder = "shared"
-    """`exact`: D judges the output once more for G, after its own update; `shared`: both learn from one judgement."""
+    update_order: UpdateOrder = "one-pass"
+    """`two-pass`: run the updated discriminator on the output again for the generator's update (Isola et al.);
+    `one-pass`: compute both updates from one run of the discriminator, which is faster."""
     convolutions: Literal["auto", "fast", "native"] = "auto"
     """`native`: the library's convolutions; `fast`: ours where they are faster, the same up to rounding; `auto` is
     `fast` on a processor and `native` on a GPU."""

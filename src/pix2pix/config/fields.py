@@ -185,7 +185,7 @@ Words = Annotated[
 """One word, or as many as a pair has sources; a flag is repeated."""
 ValueType = Literal["uint8", "int8", "uint16", "int16", "float32"]
 PatchSize = Annotated[Literal[1, 16, 34, 70, 142, 286], BeforeValidator(_number)]
-UpdateOrder = Literal["shared", "exact"]
+UpdateOrder = Literal["one-pass", "two-pass"]
 BestBy = Literal["l1", "l2", "psnr", "ssim", "ms_ssim", "lpips", "fid", "kid", "label_accuracy", "last"]
 Cache = Annotated[Literal["auto", "memory", "disk", "none"], BeforeValidator(_cache)]
 IsPattern = BeforeValidator(_pattern)

@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from pix2pix.config.config import Config, Part, Settings
+from pix2pix.config.legacy import current
 from pix2pix.errors import ConfigError
 
 
@@ -34,7 +35,7 @@ def make_config(values: Mapping[str, Any], origin: str = "the settings") -> Conf
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """A YAML file of settings -> nested plain values. Raises ConfigError naming the file."""
+    """A YAML file of settings, of this version or 0.1 -> nested plain values. Raises ConfigError naming the file."""
     try:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -46,7 +47,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: not valid YAML{f' at line {where.line + 1}' if where else ''}") from None
     if not isinstance(values or {}, dict):
         raise ConfigError(f"{path}: expected sections such as `training:` with settings below them")
-    return values or {}
+    return current(values or {})
 
 
 def to_yaml(config: Config) -> str:

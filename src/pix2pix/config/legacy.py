@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from pix2pix.config.config import Settings
+
 RENAMED = {"data.parts": "data.sources"}
 """Settings by another name today."""
 REMOVED = {"data.cache_gigabytes": "decoded pairs are no longer kept on disk; --cache says memory or none"}
@@ -27,11 +29,16 @@ def _section(section: str, values: Any) -> Any:
     result: dict[Any, Any] = {}
     for name, value in values.items():
         setting = f"{section}.{name}"
-        if setting not in REMOVED:
+        if setting not in REMOVED or _exists(setting):
             known = VALUES.get(setting, {})
             result[_name(setting, name)] = known[value] if isinstance(value, bool | str) and value in known else value
     return result
 
 
 def _name(setting: str, name: Any) -> Any:
-    return RENAMED[setting].rpartition(".")[2] if setting in RENAMED else name
+    return RENAMED[setting].rpartition(".")[2] if setting in RENAMED and not _exists(setting) else name
+
+
+def _exists(setting: str) -> bool:
+    section, _, name = setting.partition(".")
+    return name in type(getattr(Settings(), section)).model_fields

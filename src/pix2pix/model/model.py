@@ -15,6 +15,7 @@ from torch import nn
 
 from pix2pix.config import Config, Part, Section, source_prefix
 from pix2pix.config.io import explain
+from pix2pix.config.legacy import current
 from pix2pix.data.encoding.labels import Labels
 from pix2pix.data.encoding.ranges import Values
 from pix2pix.data.encoding.sources import Source, known_sources
@@ -222,7 +223,10 @@ def _download(repository: str) -> Path:
 
 def _read_config(path: Path) -> ModelConfig:
     try:
-        model_config = ModelConfig.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(values, dict):
+            values = {name: current(value) if name == "config" else value for name, value in values.items()}
+        model_config = ModelConfig.model_validate(values)
     except ValidationError as error:
         raise ModelError(
             f"{path}: not a model configuration that this version reads: {explain(error, ModelConfig)}"

@@ -205,7 +205,7 @@ def describe(plan: Plan) -> list[str]:
         f"training     {training.epochs} epochs of batches of {batches}{head_start}; rate {rate}",
         f"machine      {training.device}, {training.precision} arithmetic, {training.convolutions} convolutions"
         f"{_processes(training)}",
-        f"update       {training.update_order} judgement of the output, seed {training.seed}",
+        f"update       {training.update_order} discriminator, seed {training.seed}",
     ]
 
 

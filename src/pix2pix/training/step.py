@@ -38,14 +38,14 @@ def update(
     loss: Loss,
     *,
     backward: Callable[[Tensor], None],
-    order: UpdateOrder = "exact",
+    order: UpdateOrder = "two-pass",
     generator_learns: bool = True,
     mask: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """One discriminator update, then one generator update (paper, 3.3). Returns the detached, unweighted terms.
 
-    source (N, in, H, W) and target (N, out, H, W) are in [-1, 1]. In the order "exact" D judges the output anew for
-    G, after its own update; in "shared" it judges once, before, and both learn from that. While `generator_learns`
+    source (N, in, H, W) and target (N, out, H, W) are in [-1, 1]. In the "two-pass" order D sees the output anew for
+    G, after its own update; in "one-pass" it sees it once, before, and both learn from that. While `generator_learns`
     is false, in the discriminator's head start (slide "Training details"), G only shows what it makes. Where the
     boolean `mask` (N, out, H, W) is false, nothing is known of the target: D sees the output there in both pictures.
     """
@@ -59,12 +59,12 @@ def update(
     to_minimise = g_terms
 
     if loss.adversarial_weight:
-        shown = output.detach().requires_grad_(generator_learns and order == "shared")
+        shown = output.detach().requires_grad_(generator_learns and order == "one-pass")
         real_logits = state.discriminator(source, target)  # (N, 1, h, w)
         fake_logits = state.discriminator(source, shown)
         d_terms = discriminator_terms(real_logits, fake_logits, loss.adversarial)
         d_accuracy = discriminator_accuracy(real_logits.detach(), fake_logits.detach(), loss.adversarial)
-        if order == "shared":
+        if order == "one-pass":
             judged = adversarial_term(fake_logits, loss.adversarial)
             to_minimise = g_terms | {"g_adversarial": _with_gradient_of(judged["g_adversarial"], shown, output)}
 
@@ -73,7 +73,7 @@ def update(
         state.discriminator_optimizer.step()
         forget_transform()  # of D's weights as they were
 
-        if order == "exact":
+        if order == "two-pass":
             state.discriminator.requires_grad_(False)  # its turn is over: spare the gradients of its weights
             judged = adversarial_term(state.discriminator(source, output), loss.adversarial)
             state.discriminator.requires_grad_(True)
