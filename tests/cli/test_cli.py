@@ -434,7 +434,7 @@ FLAGS = """
     --source --target --source-pattern --target-pattern --skip-bad --direction --image-size
     --source-channels --target-channels --source-range --target-range
     --source-kind --source-labels --label-tolerance --mask-value --parts
-    --val-fraction --test-fraction --split-seed --cache --cache-dir --cache-gigabytes --workers
+    --val-fraction --test-fraction --split-seed --cache --cache-dir --workers
     --jitter --load-size --flip --vertical-flip --rotate90 --affine --affine-degrees --affine-scale
     --photometric --photometric-strength
     --generator.kind --generator.depth --generator.base-channels --generator.norm --generator.bottleneck-norm

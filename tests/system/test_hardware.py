@@ -1,4 +1,4 @@
-"""Cores that a process may use: its affinity, cut by the quota of its container."""
+"""Cores and memory that a process may use, within the limits of its container."""
 
 import math
 import os
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pix2pix.system import hardware
-from pix2pix.system.hardware import keep_memory, usable_cores
+from pix2pix.system.hardware import free_memory, keep_memory, usable_cores
 
 
 def test_the_quota_of_either_version_of_control_groups(tmp_path: Path) -> None:
@@ -35,3 +35,14 @@ def test_usable_cores(quota: float, expected: int, monkeypatch: pytest.MonkeyPat
 def test_keeping_memory_is_harmless() -> None:
     keep_memory()
     assert torch.ones(64, 2**20).sum() == 64 * 2**20
+
+
+def test_the_memory_of_a_container(tmp_path: Path) -> None:
+    """What is left of its limit, counting file pages that can be dropped as free."""
+    without = free_memory(tmp_path)
+    for name, text in [("memory.current", "60\n"), ("memory.stat", "anon 9\ninactive_file 25\nactive_file 5\n")]:
+        (tmp_path / name).write_text(text)
+    (tmp_path / "memory.max").write_text("max\n")
+    assert min(without, free_memory(tmp_path)) > 65
+    (tmp_path / "memory.max").write_text("100\n")
+    assert free_memory(tmp_path) == 65

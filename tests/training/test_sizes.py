@@ -67,7 +67,7 @@ NATIVE = merged(TINY, {"data": {"direction": "AtoB"}, "augment": {"load_size": "
 # ---- crops -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("cache", ["none", "memory", "disk"])
+@pytest.mark.parametrize("cache", ["none", "memory"])
 def test_crops_are_windows_of_the_files(places: Path, tmp_path: Path, cache: str) -> None:
     """To the bit in source and target, at one place in both, and everywhere in a picture."""
     values = {"source_range": "type", "target_range": "type", "cache_dir": str(tmp_path / "cache")}
@@ -108,7 +108,7 @@ def test_loader_processes_and_caches_change_nothing(places: Path, tmp_path: Path
         return [part for epoch in (0, 1) for batch in loader.epoch(epoch) for part in (batch.source, batch.target)]
 
     plain = batches("none", 0)
-    for cache, workers in (("memory", 0), ("memory", 1), ("disk", 0), ("disk", 2)):
+    for cache, workers in (("memory", 0), ("memory", 1), ("memory", 2)):
         assert same(batches(cache, workers), plain)
 
 

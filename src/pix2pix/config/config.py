@@ -4,8 +4,8 @@ Every section is frozen and refuses unknown names. A function elsewhere receives
 """
 
 import math
-from collections.abc import Iterator
-from typing import Annotated, Literal
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 from pydantic import (
@@ -130,14 +130,20 @@ class Data(Section):
     split_seed: int = 0
     """Seed of the carved split; a pair's place depends on its name and this number."""
     cache: Cache = "auto"
-    """Where decoded pairs are kept: in memory if a quarter of what is free is enough, else on disk if there is room,
-    else nowhere; `memory`, `disk` and `none` are one of these only."""
+    """Keep decoded pairs in memory: `auto` and `memory` do if they take a quarter of the free memory at most; `none`
+    decodes the files each time."""
     cache_dir: str | None = None
-    """Folder of the disk cache and of what was found out of files; by default pix2pix in XDG_CACHE_HOME or ~/.cache."""
-    cache_gigabytes: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 30.0
-    """Most that the disk cache may take; the longest unused part is removed first."""
+    """Folder where facts about files are remembered between runs; by default pix2pix in XDG_CACHE_HOME or ~/.cache."""
     workers: Literal["auto"] | Annotated[int, Field(ge=0)] = "auto"
     """Loader processes; 0 loads in the training process."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_older_names(cls, values: Any) -> Any:
+        """Read settings as 0.1 saved them: the limit of its disk cache says nothing any more."""
+        if not isinstance(values, Mapping):
+            return values
+        return {name: value for name, value in values.items() if name != "cache_gigabytes"}
 
     @property
     def network_channels(self) -> int | None:

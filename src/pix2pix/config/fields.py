@@ -147,8 +147,10 @@ def _mask(value: Any) -> Any:
 
 
 def _cache(value: Any) -> Any:
-    """Yes and no are what earlier files say."""
-    return {True: "auto", False: "none"}[value] if isinstance(value, bool) else value
+    """Yes, no and `disk` are what files of 0.1 may say."""
+    if isinstance(value, bool):
+        return "auto" if value else "none"
+    return "auto" if value == "disk" else value
 
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -187,7 +189,7 @@ ValueType = Literal["uint8", "int8", "uint16", "int16", "float32"]
 PatchSize = Annotated[Literal[1, 16, 34, 70, 142, 286], BeforeValidator(_number)]
 UpdateOrder = Literal["one-pass", "two-pass"]
 BestBy = Literal["l1", "l2", "psnr", "ssim", "ms_ssim", "lpips", "fid", "kid", "label_accuracy", "last"]
-Cache = Annotated[Literal["auto", "memory", "disk", "none"], BeforeValidator(_cache)]
+Cache = Annotated[Literal["auto", "memory", "none"], BeforeValidator(_cache)]
 IsPattern = BeforeValidator(_pattern)
 """For names of files with one place, `{id}`, for the pair's."""
 ByNumber = BeforeValidator(_numbered)

@@ -19,12 +19,11 @@ from pix2pix.data.encoding.labels import Labels
 from pix2pix.data.encoding.ranges import Values, refuse_gaps
 from pix2pix.data.encoding.sources import Source
 from pix2pix.data.io import images
-from pix2pix.data.loading.cache import GIGABYTE, free_memory
 from pix2pix.errors import DataError, ModelError
 from pix2pix.inference.any_size import AnySize, Size
 from pix2pix.inference.optimize import Precision, prepare
 from pix2pix.model import Model, load_model
-from pix2pix.system.hardware import choose_device
+from pix2pix.system.hardware import GIGABYTE, choose_device, free_memory
 from pix2pix.text import format_count
 
 LITTLE = 2**28

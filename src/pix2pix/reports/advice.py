@@ -66,7 +66,7 @@ def _smooth(values: Sequence[float]) -> np.ndarray[tuple[int], np.dtype[np.float
 
 
 NEUTRAL = (
-    "data.path", "data.source", "data.target", "data.workers", "data.cache", "data.cache_dir", "data.cache_gigabytes",
+    "data.path", "data.source", "data.target", "data.workers", "data.cache", "data.cache_dir",
     "training.samples", "training.device", "training.rank_timeout",
 )  # fmt: skip
 """Settings that do not change what is learnt."""

@@ -3,12 +3,16 @@
 import ctypes
 import math
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Literal
 
 from pix2pix.errors import ConfigError
 
+GIGABYTE = 1e9
+CGROUPS = Path("/sys/fs/cgroup")
+"""Limits of the container that this process runs in."""
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # malloc.h
 
 
@@ -18,7 +22,7 @@ def usable_cores() -> int:
     return max(1, math.ceil(min(cores, cpu_quota())))
 
 
-def cpu_quota(cgroups: Path = Path("/sys/fs/cgroup")) -> float:
+def cpu_quota(cgroups: Path = CGROUPS) -> float:
     """Cores in the time that the control group allows; infinite without a limit. Inside a container it is the root."""
     for files in (["cpu.max"], ["cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"]):  # version 2, version 1
         try:
@@ -77,3 +81,44 @@ def keep_memory() -> bool:
     except (OSError, AttributeError):  # another C library
         return False
     return bool(mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, 2**31 - 1) and mallopt(_M_TOP_PAD, 64 * 2**20))
+
+
+# ---- memory ----------------------------------------------------------------------------------------------------
+
+
+def free_memory(cgroups: Path = CGROUPS) -> int:
+    """Return the bytes that can be taken without swapping, within the limit of the container; 0 where unknown."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        return _physical_memory() // 2
+    return min(free, _free_in_container(cgroups, free))
+
+
+def free_shared_memory() -> int:
+    """Return the bytes that processes can share.
+
+    Containers often limit /dev/shm to 64 MB, and a process that writes past its end is killed.
+    """
+    shm = Path("/dev/shm")
+    return min(free_memory(), shutil.disk_usage(shm).free) if shm.is_dir() else free_memory()
+
+
+def _free_in_container(cgroups: Path, otherwise: int) -> int:
+    """Return the bytes left of a control group's limit (version 2), counting file pages that can be dropped as free."""
+    try:
+        limit = (cgroups / "memory.max").read_text(encoding="ascii").strip()
+        used = int((cgroups / "memory.current").read_text(encoding="ascii"))
+        stat = (cgroups / "memory.stat").read_text(encoding="ascii")
+    except OSError:
+        return otherwise
+    reclaimable = sum(int(line.split()[1]) for line in stat.splitlines() if line.startswith("inactive_file "))
+    return otherwise if limit == "max" else int(limit) - used + reclaimable
+
+
+def _physical_memory() -> int:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError):  # Windows has no sysconf
+        return 0

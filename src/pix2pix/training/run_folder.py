@@ -19,7 +19,7 @@ from pix2pix.training.checkpoint import DESCRIPTION
 # What may change between two sittings of one run, since it does not change what is learnt.
 FREE = {
     "data.path", "data.source", "data.target", "data.workers",
-    "data.cache", "data.cache_dir", "data.cache_gigabytes",
+    "data.cache", "data.cache_dir",
     "training.epochs", "training.validate_every", "training.patience", "training.samples", "training.device",
     "training.devices", "training.nodes", "training.rank_timeout",
     "provenance.pix2pix", "provenance.python", "provenance.torch",

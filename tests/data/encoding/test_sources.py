@@ -122,7 +122,7 @@ def test_label_maps_of_a_stack_stay_classes(tmp_path: Path) -> None:
     assert {tuple(pixel) for pixel in shown[:, 64:].reshape(-1, 3).tolist()} <= {tuple(c) for c in COLOURS.tolist()}
 
 
-@pytest.mark.parametrize("cache", ["none", "disk"])
+@pytest.mark.parametrize("cache", ["none", "memory"])
 def test_a_changed_second_source_is_read_again(tmp_path: Path, cache: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(findings, "FRESH_SECONDS", 0)
     parts = {2: {"range": "-2,40"}, 3: {"kind": "labels"}}

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ from pix2pix.data.encoding.ranges import Values, holes, refuse_gaps, values_of
 from pix2pix.data.encoding.sources import known_sources, values_of_sources
 from pix2pix.data.io import images
 from pix2pix.data.io.contact_sheet import abreast
-from pix2pix.data.loading.cache import Choice, DiskCache, Entry, MemoryCache, choose_cache, open_cache
+from pix2pix.data.loading.cache import CacheChoice, DecodedFormat, MemoryCache, choose_cache, open_cache
 from pix2pix.data.pairing.pair import ImageRef, Pair
 from pix2pix.data.transforms.augment import Array, Draw, Size, augmented, draw, nearest, resized
 from pix2pix.data.transforms.padding import extended
@@ -31,11 +30,6 @@ Key = tuple[int, int]
 """(epoch, index): what an example and its random draw depend on, besides the seed."""
 Example = tuple[Tensor, Tensor, int]
 """(source (C, H, W), target (C, H, W), index)."""
-
-
-KEPT_BLOCK = 31 * 2**20
-"""Bytes. The GNU C library asks the system for pages anew, which costs more than loading, for every block larger than
-the largest that it has seen freed, up to 32 MB: so one is taken and freed."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +84,7 @@ class PairDataset(Dataset[Example]):
     once.
     """
 
-    cache: MemoryCache | DiskCache | None = None
+    cache: MemoryCache | None = None
 
     def __init__(
         self,
@@ -115,7 +109,6 @@ class PairDataset(Dataset[Example]):
         self._native = native_sizes(self.pairs) if full_size or load_size == "native" else None
         self._fixed = load_size if isinstance(load_size, tuple) and augment and augment.jitter else image_size
         self.mask_value = mask_value
-        np.empty(KEPT_BLOCK, np.uint8)
         refs = self.pairs[0].sources
         asked = source_channels if isinstance(source_channels, Sequence) else [source_channels] * len(refs)
         values = source_values if isinstance(source_values, Sequence) else [source_values] * len(refs)
@@ -128,7 +121,7 @@ class PairDataset(Dataset[Example]):
         self._kept = _above(side.kept for side in self._sides)  # of a decoded pair
         self._shown = _above(side.count for side in self._sources)  # of a batch's source
         sizes = self._fixed if self._native is None else _before_crop(self._native, image_size, full_size)
-        self.entry = _entry(self._kept[-1].stop, [side.values.dtype for side in self._sides], sizes)
+        self.decoded = _decoded_format(self._kept[-1].stop, [side.values.dtype for side in self._sides], sizes)
         """Of the decoded pairs: sources above target, before the crop."""
 
     @property
@@ -174,7 +167,7 @@ class PairDataset(Dataset[Example]):
 
     def _batch(self, keys: Sequence[Key]) -> Batch:
         """Crops of bytes become numbers on their way into the batch, so that each is touched once."""
-        size = self.entry.of(keys[0][1])[1:] if self.full_size else self.image_size
+        size = self.decoded.shape_of(keys[0][1])[1:] if self.full_size else self.image_size
         source, target = (
             np.empty((len(keys), channels, *size), np.float32)
             for channels in (self.source_channels, self.target_channels)
@@ -199,7 +192,7 @@ class PairDataset(Dataset[Example]):
         return Batch(torch.from_numpy(source), torch.from_numpy(target), indices, known)
 
     def _drawn(self, epoch: int, index: int) -> Draw:
-        _, height, width = self.entry.of(index)
+        _, height, width = self.decoded.shape_of(index)
         if self.augment is None:
             wanted = (height, width) if self.full_size else self.image_size
             return Draw((height - wanted[0]) // 2, (width - wanted[1]) // 2, False)
@@ -208,11 +201,11 @@ class PairDataset(Dataset[Example]):
 
     def _decoded(self, index: int) -> Array:
         """The files of a pair -> (C, H, W) before the crop, sources above target."""
-        pair, shape = self.pairs[index], self.entry.of(index)
+        pair, shape = self.pairs[index], self.decoded.shape_of(index)
         read = read_pair(pair, alpha=[side.alpha for side in self._sides])
         if self._native is not None and read[0].shape[:2] != tuple(self._native[index]):
             raise DataError(f"{pair.source.path}: has changed its size since this began: run the same command again")
-        stacked = np.empty(shape, self.entry.dtype)
+        stacked = np.empty(shape, self.decoded.dtype)
         for side, kept, values, ref in zip(self._sides, self._kept, read, pair.refs, strict=True):
             pixels, place = side.of(values, ref.path), stacked[kept]
             if self._native is not None:
@@ -261,16 +254,11 @@ def make_dataset(
         full_size=full_size,
         seed=seed,
     )
-    asked: tuple[Any, ...] = (*(part.channels for part in parts), data.target_channels)
-    for labels in (one for one in values if isinstance(one, Labels)):
-        asked = (*asked, labels.classes, labels.tolerance)
-    if data.mask_value is not None:
-        asked = (*asked, "mask", data.mask_value)
-    dataset.cache = open_cache(data, dataset.pairs, dataset.entry, asked)
+    dataset.cache = open_cache(data, len(dataset), dataset.decoded)
     return dataset
 
 
-def planned_cache(config: Config, pairs: Sequence[Pair]) -> Choice:
+def planned_cache(config: Config, pairs: Sequence[Pair]) -> CacheChoice:
     """Where the training pairs will be kept by settings that leave no channels open."""
     data, load_size = config.data, config.load_size
     assert data.target_channels is not None
@@ -282,17 +270,17 @@ def planned_cache(config: Config, pairs: Sequence[Pair]) -> Choice:
     sources = known_sources(data)
     types = [*(source.values.dtype for source in sources), data.target_type or "uint8"]
     kept = sum(1 if isinstance(source.values, Labels) else source.channels for source in sources)
-    entry = _entry(kept + data.target_channels, types, size)
-    return choose_cache(data, len(pairs), entry)
+    decoded = _decoded_format(kept + data.target_channels, types, size)
+    return choose_cache(data, len(pairs), decoded)
 
 
-def _entry(channels: int, types: Sequence[str], size: Size | NDArray[np.int64]) -> Entry:
+def _decoded_format(channels: int, types: Sequence[str], size: Size | NDArray[np.int64]) -> DecodedFormat:
     """Decoded pairs of one size, or each of its own, (N, 2)."""
     dtype = np.result_type(*types)
     if isinstance(size, tuple):
-        return Entry((channels, *size), dtype)
+        return DecodedFormat((channels, *size), dtype)
     height, width = size[size.prod(axis=1).argmax()].tolist()
-    return Entry((channels, height, width), dtype, size)
+    return DecodedFormat((channels, height, width), dtype, size)
 
 
 def native_sizes(pairs: Sequence[Pair]) -> NDArray[np.int64]:

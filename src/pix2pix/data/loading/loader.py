@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from pix2pix.data.loading.cache import MemoryCache
 from pix2pix.data.loading.dataset import Batch, Example, Key, PairDataset
 from pix2pix.errors import DataError
 from pix2pix.system.hardware import usable_cores
@@ -141,7 +140,7 @@ def make_loader(
     return PairLoader(
         dataset,
         batch_size=1 if dataset.full_size else batch_size,
-        workers=resolved_workers(workers, isinstance(dataset.cache, MemoryCache), neighbours),
+        workers=resolved_workers(workers, dataset.cache is not None, neighbours),
         seed=seed,
         shuffle=shuffle,
         pin_memory=pin_memory,
