@@ -38,8 +38,8 @@ class OurTraining:
     def step(
         self, source: Tensor, target: Tensor, backward: Callable[[Tensor], None] | None = None
     ) -> dict[str, Tensor]:
-        """One update of D and one of G on (N, C, H, W) in [-1, 1]; `backward` in place of the engine's, to watch it."""
-        run_backward = backward or self.trainer.engine.backward
+        """One update of D and one of G on (N, C, H, W) in [-1, 1]; `backward` in place of autograd's, to watch it."""
+        run_backward = backward or torch.autograd.backward
         config = self.plan.config
         order = config.training.update_order
         return update(self.trainer.state, source, target, config.loss, backward=run_backward, order=order)

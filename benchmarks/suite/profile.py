@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from benchmarks.suite.conditions import Conditions
@@ -145,7 +146,7 @@ class _PartTimes(_Times):
     def __init__(self, training: OurTraining) -> None:
         super().__init__()
         state = training.trainer.state
-        self.run_backward = training.trainer.engine.backward
+        self.run_backward = torch.autograd.backward
         self.exact = training.plan.config.training.update_order == "two-pass"
         for name, network in (("G forward", state.generator), ("D forward", state.discriminator)):
             self.handles.append(network.register_forward_pre_hook(self.begin))

@@ -89,17 +89,20 @@ def _place_in_step(environment: Mapping[str, str]) -> Place:
     tasks = environment.get("SLURM_STEP_TASKS_PER_NODE", environment["SLURM_STEP_NUM_TASKS"])  # such as 4(x2)
     if not (even := re.fullmatch(r"(\d+)(\(x\d+\))?", tasks)):
         raise ConfigError(f"srun started {tasks} tasks on its nodes: give each the same number with --ntasks-per-node")
-    from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
-
     nodes = environment.get("SLURM_STEP_NODELIST", environment.get("SLURM_NODELIST", "127.0.0.1"))
     return Place(
         rank=int(environment["SLURM_PROCID"]),
         size=int(environment["SLURM_STEP_NUM_TASKS"]),
         local_rank=int(environment["SLURM_LOCALID"]),
         local_size=int(even[1]),
-        address=environment.get("MASTER_ADDR", SLURMEnvironment.resolve_root_node_address(nodes)),
+        address=environment.get("MASTER_ADDR", first_host(nodes)),
         port=int(environment.get("MASTER_PORT", 15000 + int(environment.get("SLURM_JOB_ID", 0)) % 10000)),
     )
+
+
+def first_host(nodes: str) -> str:
+    """SLURM's list of nodes, such as node[01-04,7],gpu3, -> its first: node01."""
+    return re.sub(r"\[([^],-]+)[^]]*\]", r"\1", nodes).split(",")[0]
 
 
 class Member(NamedTuple):
@@ -346,6 +349,11 @@ def _share_cores(place: Place) -> None:
         threads = max(1, usable_cores() // place.local_size)
         torch.set_num_threads(threads)
         os.environ["OMP_NUM_THREADS"] = str(threads)
+
+
+def compute_device(device: str, place: Place) -> torch.device:
+    """cpu, mps or cuda -> where this rank computes; of several GPUs, its own. Raises ConfigError."""
+    return torch.device("cuda", cuda_index(place)) if device == "cuda" and place.size > 1 else torch.device(device)
 
 
 def cuda_index(place: Place) -> int:

@@ -26,7 +26,8 @@ from pix2pix.data.io.contact_sheet import fitted, sheet, source_titles
 from pix2pix.data.loading.dataset import Batch, make_dataset
 from pix2pix.data.loading.loader import PairLoader, make_loader
 from pix2pix.data.pairing.pair import Pair
-from pix2pix.distributed.process_group import ALONE, Ranks
+from pix2pix.distributed.parallel import data_parallel, with_precision
+from pix2pix.distributed.process_group import ALONE, Ranks, compute_device
 from pix2pix.errors import ConfigError, Interrupted, RunError
 from pix2pix.inference.any_size import AnySize
 from pix2pix.metrics.perceptual import PerceptualMetrics, make_perceptual_metrics
@@ -40,7 +41,6 @@ from pix2pix.system.progress import ProgressBar
 from pix2pix.text import format_duration
 from pix2pix.training.adam import make_adam
 from pix2pix.training.checkpoint import Progress, load_checkpoint, save_checkpoint
-from pix2pix.training.engine import InArithmeticOf, make_engine
 from pix2pix.training.metrics_log import MetricsLog
 from pix2pix.training.plan import Plan
 from pix2pix.training.step import State, update, update_ema
@@ -85,11 +85,11 @@ class Trainer:
     ) -> None:
         self.plan, self.config, self.folder, self.display, self.ranks = plan, plan.config, folder, display, ranks
         keep_memory()
-        self.engine = make_engine(plan.config, ranks)
+        self.device = compute_device(plan.config.training.device, ranks.place)
         self._make_networks()
         self.progress = self._restore()
         self.train_loader, self.val_loader = self._loaders(splits)
-        self.perceptual = metrics_for_selection(self.config, self.engine.device, plan.smallest)
+        self.perceptual = metrics_for_selection(self.config, self.device, plan.smallest)
         by_labels = self.config.training.best_by == "label_accuracy" and self.val_loader is not None
         self.segmenter = self._taught(splits["train"]) if by_labels else None
         self.log = MetricsLog(folder, self.progress.step) if ranks.first else None
@@ -122,17 +122,19 @@ class Trainer:
             self._own_counts = [buffer for buffer in buffers if buffer.is_floating_point()]
         alone = self.ranks.size == 1  # else gradients are averaged over the ranks before they change anything
         for network in (generator, discriminator):
-            self.engine.to_device(network)  # before the Adams are made, whose moments lie beside the weights
-        wrapped, optimizer = self.engine.setup(
-            generator, make_adam(generator, config.optimizer, eager=alone, once=True)
+            network.to(self.device)  # before the Adams are made, whose moments lie beside the weights
+        # In the precision of the settings: what is validated; with averaged gradients besides: what is trained.
+        precision = config.training.precision
+        cast_generator, self.cast_discriminator = (with_precision(one, precision) for one in (generator, discriminator))
+        self.state = State(
+            data_parallel(cast_generator, self.ranks),
+            data_parallel(self.cast_discriminator, self.ranks),
+            make_adam(generator, config.optimizer, eager=alone, once=True),
+            make_adam(discriminator, config.optimizer, eager=alone),
         )
-        opponent, opponent_optimizer = self.engine.setup(
-            discriminator, make_adam(discriminator, config.optimizer, eager=alone)
-        )
-        self.state = State(wrapped, opponent, optimizer, opponent_optimizer)
-        # The same weights without the wrapper, and what is validated and kept: the moving average, if there is one.
+        # The same weights without wrappers, and what is validated: the moving average, if there is one.
         self.generator, self.discriminator, self.average = generator, discriminator, average
-        self.shown = wrapped if average is None else InArithmeticOf(self.engine, self.engine.to_device(average))
+        self.shown = cast_generator if average is None else with_precision(average.to(self.device), precision)
         if config.native:
             self.shown = AnySize(self.shown, int(generator.size_multiple))  # type: ignore[arg-type]
 
@@ -157,7 +159,7 @@ class Trainer:
             self.display.update(done, total, what)
 
         def get() -> Segmenter:
-            fingerprint, device = self.config.provenance["data_fingerprint"], self.engine.device
+            fingerprint, device = self.config.provenance["data_fingerprint"], self.device
             palette = find_palette(pairs)
             return get_segmenter(
                 self.folder / "segmenter", dataset, palette, device=device, fingerprint=fingerprint, progress=said
@@ -202,7 +204,7 @@ class Trainer:
         batches = _Timed(self.train_loader.epoch(progress.epoch, done))
         for batch in batches:
             self._seed(seed_of(training.seed, progress.step, self.ranks.rank))  # dropout
-            source, target = self.engine.to_device(batch.source), self.engine.to_device(batch.target)
+            source, target = self._on_device(batch.source), self._on_device(batch.target)
             part, whole = len(batch.index), min(training.effective_batch, self._pairs - done)
             terms = update(
                 self.state,
@@ -212,7 +214,7 @@ class Trainer:
                 backward=self._backward(part, whole),
                 order=training.update_order,
                 generator_learns=learns,
-                mask=None if batch.mask is None else self.engine.to_device(batch.mask),
+                mask=None if batch.mask is None else self._on_device(batch.mask),
             )
             self.ranks.average_(self._own_counts)
             if self.average is not None:
@@ -237,9 +239,13 @@ class Trainer:
         self._pace, self._waited = (progress.images_seen - seen) / took, batches.seconds / took
         self.waited = Waited(self.waited.seconds + batches.seconds, self.waited.of + took)
 
+    def _on_device(self, tensor: Tensor) -> Tensor:
+        """Without waiting for the copy, where the memory is pinned for that."""
+        return tensor.to(self.device, non_blocking=True)
+
     def _seed(self, seed: int) -> None:
         """All randomness of an update. A build with CUDA takes half a millisecond to note it for GPUs too."""
-        if self.engine.device.type == "cpu":
+        if self.device.type == "cpu":
             torch.default_generator.manual_seed(seed)
         else:
             torch.manual_seed(seed)
@@ -250,7 +256,7 @@ class Trainer:
         The ranks' gradients are averaged as if their parts were equal, so a part counts by its share.
         """
         share = part * self.ranks.size / whole
-        return self.engine.backward if share == 1 else lambda loss: self.engine.backward(loss * share)
+        return torch.autograd.backward if share == 1 else lambda loss: torch.autograd.backward(loss * share)
 
     def _finish_epoch(self, stop: Callable[[], int | None]) -> int:
         """Log, validate, sample, keep the best, save; the epoch counts as done from here on. Returns the signal."""
@@ -280,12 +286,12 @@ class Trainer:
         if self.val_loader is None:
             return {}
         self.shown.eval()
-        self.state.discriminator.eval()
-        discriminator = self.state.discriminator if self.config.loss.adversarial_weight else None
+        self.cast_discriminator.eval()
+        discriminator = self.cast_discriminator if self.config.loss.adversarial_weight else None
         batches = (batch for batch in self.val_loader.epoch(0) if len(batch.index))
         scores: list[ImageScore] = []
         outputs: dict[int, Tensor] = {}
-        measured = score(self.shown, discriminator, batches, self.config.loss, self.engine.device, self.perceptual)
+        measured = score(self.shown, discriminator, batches, self.config.loss, self.device, self.perceptual)
         labels = None if self.segmenter is None else LabelScore(self.segmenter)
         for result, output in measured:
             scores.append(result)
@@ -442,7 +448,7 @@ class Trainer:
 
     def _restore(self) -> Progress:
         # Rank 0 reads and hands on; on the CPU, or all would find their tensors on rank 0's GPU.
-        device = self.engine.device if self.ranks.size == 1 else torch.device("cpu")
+        device = self.device if self.ranks.size == 1 else torch.device("cpu")
         saved = self.ranks.agreed(lambda: load_checkpoint(self.folder / "checkpoints", device))
         if saved is None:
             return Progress()

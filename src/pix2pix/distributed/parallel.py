@@ -1,0 +1,35 @@
+"""A network -> the module that a training calls: its precision, its gradients averaged over processes."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from pix2pix.distributed.process_group import Ranks
+
+
+class Autocast(nn.Module):
+    """Run a network in bfloat16 where `torch.autocast` finds that precise enough; the output is float32."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        with torch.autocast(inputs[0].device.type, torch.bfloat16):
+            output: Tensor = self.network(*inputs)
+        return output.float()
+
+
+def with_precision(network: nn.Module, precision: Literal["auto", "32", "bf16"]) -> nn.Module:
+    """Return the network itself in fp32, else under autocast."""
+    return Autocast(network) if precision == "bf16" else network
+
+
+def data_parallel(network: nn.Module, group: Ranks) -> nn.Module:
+    """Return the network with gradients averaged over all processes during the backward pass."""
+    if group.size == 1:
+        return network
+    # An update calls D several times, so no forward pass may overwrite buffers that a backward pass still needs;
+    # the trainer averages the running statistics after each update.
+    return nn.parallel.DistributedDataParallel(network, forward_sync_buffers=False, gradient_as_bucket_view=True)
