@@ -1,72 +1,50 @@
-"""`python -m benchmarks`: measure this machine, the usual way of training, and this package, side by side."""
+"""Measure this machine, the usual way of training and this package side by side; minutes on two cores."""
 
+import argparse
 import json
+import signal
+import sys
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import App, Parameter
-
-from benchmarks.suite.bench import bench as measure
-
-Json = Annotated[bool, Parameter(name="--json", negative=())]
-app = App(name="python -m benchmarks", help_format="plaintext")
+from benchmarks.bench import SECTIONS, bench
+from pix2pix.errors import ConfigError, DataError, ModelError, RunError
 
 
-@app.default
-def bench(
-    *,
-    only: str | None = None,
-    quick: bool = False,
-    profile: bool = False,
-    bf16: bool = False,
-    data: Path | None = None,
-    image_size: int = 256,
-    base_channels: int = 64,
-    threads: int | None = None,
-    plot: Path | None = None,
-    json_: Json = False,
-) -> None:
-    """Measure this machine, the usual way of training, and this package, side by side; minutes on two cores.
-
-    Parameters
-    ----------
-    only
-        Sections to measure, with commas: training, run, inference, folder, memory, loading, startup, scaling.
-    quick
-        Fewer repetitions and pictures.
-    profile
-        Take one training step apart instead: its parts, its slowest layers.
-    bf16
-        Measure bf16 even where the processor only emulates it.
-    data
-        Folder of side-by-side pairs to measure on; by default procedural facades.
-    image_size
-        Side of the pictures, a power of two; targets hold for 256.
-    base_channels
-        First width of both networks; targets hold for 64.
-    threads
-        Threads to compute with; by default torch's choice.
-    plot
-        Draw seconds against pixels and batch into this PNG.
-    json_
-        Print everything as JSON, every repetition included.
-    """
-    sections = [name.strip() for name in only.split(",")] if only is not None else []
-    result = measure(
-        only=sections,
-        quick=quick,
-        profile=profile,
-        bf16=bf16,
-        data=data,
-        image_size=image_size,
-        base_channels=base_channels,
-        threads=threads,
-        plot=plot,
-    )
-    print(json.dumps(result.to_json(), indent=2) if json_ else result.to_text())
+def main(arguments: list[str] | None = None) -> None:
+    """Print the table, or JSON; exit with 1 after a failure, 2 after misuse, 130 when interrupted."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    add = parser.add_argument
+    add("--only", metavar="NAME,NAME", help=f"sections to measure: {', '.join(SECTIONS)}")
+    add("--quick", action="store_true", help="fewer repetitions and images")
+    add("--profile", action="store_true", help="profile one training step instead")
+    add("--bf16", action="store_true", help="measure bf16 even where the processor only emulates it")
+    add("--data", type=Path, help="folder of side-by-side pairs to measure on; by default procedural facades")
+    add("--image-size", type=int, default=256, help="side of the images, a power of two; targets hold for 256")
+    add("--base-channels", type=int, default=64, help="first width of both networks; targets hold for 64")
+    add("--threads", type=int, help="threads to compute with; by default torch's choice")
+    add("--plot", type=Path, metavar="FILE.png", help="draw seconds of a step against pixels and batch")
+    add("--json", action="store_true", help="print everything as JSON, every repetition included")
+    chosen = parser.parse_args(arguments)
+    try:
+        result = bench(
+            only=[name.strip() for name in chosen.only.split(",")] if chosen.only else (),
+            quick=chosen.quick,
+            profile=chosen.profile,
+            bf16=chosen.bf16,
+            data=chosen.data,
+            image_size=chosen.image_size,
+            base_channels=chosen.base_channels,
+            threads=chosen.threads,
+            plot=chosen.plot,
+        )
+    except (ConfigError, DataError, ModelError, RunError) as error:
+        print(f"benchmarks: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, ConfigError) else 1)
+    print(json.dumps(result.to_json(), indent=2) if chosen.json else result.to_text())
     if not result.complete:
-        raise KeyboardInterrupt
+        sys.exit(130)
 
 
 if __name__ == "__main__":
-    app()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # removes the scratch folder
+    main()

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.suite.rows import shown
+from benchmarks.rows import shown
 from pix2pix.system.files import write_text
 
 ROOT = Path(__file__).resolve().parents[1]

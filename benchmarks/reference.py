@@ -1,77 +1,188 @@
-"""The yardstick's training step alone, or in turns with that of the public PyTorch code on your disk.
+"""How pix2pix is usually trained, written plainly: the yardstick that this package is measured against.
 
-    python benchmarks/reference.py
-    python benchmarks/reference.py --public ~/pytorch-CycleGAN-and-pix2pix
-
-DIR is a checkout of junyanz/pytorch-CycleGAN-and-pix2pix. Its own model, networks, losses and optimisers are imported
-from there and run as its training script runs them: `set_input`, then `optimize_parameters`.
+Eager fp32 in PyTorch's own memory order, plain `torch.nn` layers with activations in place, batch norm in training
+mode, dropout on decoder layers 2 to 4, cross-entropy on logits, D run anew on the output for the generator's update,
+D's weights frozen and thawed around it, Adam as it comes, and pictures that go through PIL one by one.
+Nothing here is made slower or faster than that. It shares no code with the networks and the step that it judges.
 """
 
-import argparse
-import contextlib
-import io
-import sys
-from argparse import Namespace
-from collections.abc import Callable
-from functools import partial
+import random
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from PIL import Image
+from torch import Tensor, nn
+from torch.optim import Adam
 
-from benchmarks.suite.measure import faster, interleaved
-from benchmarks.suite.reference import Reference
-
-PUBLIC_OPTIONS = {  # the public code's defaults for pix2pix, on the processor
-    "isTrain": True, "gpu_ids": [], "device": torch.device("cpu"), "checkpoints_dir": ".", "name": "benchmark",
-    "preprocess": "resize_and_crop", "direction": "AtoB", "input_nc": 3, "output_nc": 3, "ngf": 64, "ndf": 64,
-    "netG": "unet_256", "netD": "basic", "n_layers_D": 3, "norm": "batch", "no_dropout": False, "init_type": "normal",
-    "init_gain": 0.02, "pool_size": 0, "gan_mode": "vanilla", "lr": 2e-4, "beta1": 0.5, "lambda_L1": 100.0,
-    "lr_policy": "linear", "verbose": False, "continue_train": False,
-}  # fmt: skip
+NOISY = (2, 3, 4)  # decoder layers with dropout, counted from the innermost
 
 
-def public_step(checkout: Path) -> Callable[[Tensor, Tensor], Any]:
-    """A checkout -> its training step on (N, 3, H, W) in [-1, 1]."""
-    if not (checkout / "models" / "pix2pix_model.py").is_file():
-        sys.exit(f"{checkout}: no models/pix2pix_model.py in it; expected a checkout of the public code")
-    sys.path.insert(0, str(checkout))
-    with contextlib.redirect_stdout(io.StringIO()):  # it talks while it builds
-        from models.pix2pix_model import Pix2PixModel  # type: ignore[import-not-found]
+class ReferenceUNet(nn.Module):
+    """source (N, in, H, W) in [-1, 1] -> output (N, out, H, W) in [-1, 1]; U-Net 256 for depth 8."""
 
-        model = Pix2PixModel(Namespace(**PUBLIC_OPTIONS))
+    def __init__(
+        self, in_channels: int = 3, out_channels: int = 3, *, depth: int = 8, base: int = 64, dropout: float = 0.5
+    ) -> None:
+        super().__init__()
+        widths = [base * min(2**layer, 8) for layer in range(depth)]
+        self.down = nn.ModuleList()
+        self.up = nn.ModuleList()
 
-    def step(source: Tensor, target: Tensor) -> None:
-        model.set_input({"A": source, "B": target, "A_paths": [], "B_paths": []})
-        model.optimize_parameters()
+        before = in_channels
+        for layer, width in enumerate(widths):
+            parts: list[nn.Module] = [nn.LeakyReLU(0.2, inplace=True)] if layer else []
+            parts.append(nn.Conv2d(before, width, 4, stride=2, padding=1, bias=False))
+            if 0 < layer < depth - 1:
+                parts.append(nn.BatchNorm2d(width))
+            self.down.append(nn.Sequential(*parts))
+            before = width
 
-    return step
+        for layer, width in enumerate(reversed(widths[:-1]), start=1):
+            parts = [
+                nn.ReLU(inplace=True),
+                nn.ConvTranspose2d(before, width, 4, stride=2, padding=1, bias=False),
+                nn.BatchNorm2d(width),
+            ]
+            if dropout and layer in NOISY and width == base * 8:
+                parts.append(nn.Dropout(dropout))
+            self.up.append(nn.Sequential(*parts))
+            before = 2 * width
+
+        self.last = nn.Sequential(
+            nn.ReLU(inplace=True), nn.ConvTranspose2d(before, out_channels, 4, stride=2, padding=1), nn.Tanh()
+        )
+        initialise(self)
+
+    def forward(self, source: Tensor) -> Tensor:
+        x, skips = source, []
+        for down in self.down:
+            x = down(x)  # its leaky ReLU changes the map before it in place, and so the skip too
+            skips.append(x)
+        x = skips.pop()
+        for up in self.up:
+            x = torch.cat([up(x), skips.pop()], 1)
+        output: Tensor = self.last(x)
+        return output
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--public", type=Path, metavar="DIR", help="checkout of the public code, run in turns")
-    parser.add_argument("--batch-size", type=int, nargs="+", default=[1, 4], metavar="N")
-    parser.add_argument("--rounds", type=int, default=9, help="repetitions of each")
-    chosen = parser.parse_args()
+class ReferencePatchGAN(nn.Sequential):
+    """source and image, concatenated (N, in + out, H, W) -> logits (N, 1, h, w) for patches of 70x70."""
 
-    print(f"256 px, {torch.get_num_threads()} threads, torch {torch.__version__}, medians of {chosen.rounds} turns")
-    for batch in chosen.batch_size:
-        source, target = torch.rand(2, batch, 3, 256, 256).mul(2).sub(1)
-        steps: dict[str, Callable[[Tensor, Tensor], Any]] = {"reference": Reference().step}
-        if chosen.public is not None:
-            steps["public"] = public_step(chosen.public)
-        tasks = {name: partial(step, source, target) for name, step in steps.items()}
-        timings = interleaved(tasks, chosen.rounds)
-        line = f"batch {batch}: " + ", ".join(f"{name} {1000 * t.median:.0f} ms" for name, t in timings.items())
-        if "public" in timings:
-            ratio = faster(timings["reference"], timings["public"])
-            line += (
-                f"; the reference is {ratio.value:.3f} times as fast (quartiles {ratio.low:.3f} to {ratio.high:.3f})"
-            )
-        print(line, flush=True)
+    def __init__(self, in_channels: int = 6, *, base: int = 64) -> None:
+        layers: list[nn.Module] = [
+            nn.Conv2d(in_channels, base, 4, stride=2, padding=1),
+            nn.LeakyReLU(0.2, inplace=True),
+        ]
+        for before, after, stride in ((base, base * 2, 2), (base * 2, base * 4, 2), (base * 4, base * 8, 1)):
+            layers += [
+                nn.Conv2d(before, after, 4, stride=stride, padding=1, bias=False),
+                nn.BatchNorm2d(after),
+                nn.LeakyReLU(0.2, inplace=True),
+            ]
+        super().__init__(*layers, nn.Conv2d(base * 8, 1, 4, stride=1, padding=1))
+        initialise(self)
 
 
-if __name__ == "__main__":
-    main()
+def initialise(network: nn.Module) -> None:
+    """Convolutions from N(0, 0.02), norm gains from N(1, 0.02), biases 0."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.normal_(module.weight, 0.0, 0.02)
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.weight, 1.0, 0.02)
+        if isinstance(bias := getattr(module, "bias", None), Tensor):
+            nn.init.zeros_(bias)
+
+
+class Reference:
+    """Both networks, both Adams and their update. `modern` adds what costs a line each: bf16 autocast, fused Adam."""
+
+    def __init__(
+        self, *, depth: int = 8, base: int = 64, dropout: float = 0.5, channels: int = 3, modern: bool = False
+    ) -> None:
+        self.generator = ReferenceUNet(channels, channels, depth=depth, base=base, dropout=dropout)
+        self.discriminator = ReferencePatchGAN(2 * channels, base=base)
+        self.autocast = modern
+        adam = {"lr": 2e-4, "betas": (0.5, 0.999)} | ({"fused": True} if modern else {})
+        self.generator_optimizer = Adam(self.generator.parameters(), **adam)  # type: ignore[arg-type]
+        self.discriminator_optimizer = Adam(self.discriminator.parameters(), **adam)  # type: ignore[arg-type]
+        self.cross_entropy = nn.BCEWithLogitsLoss()
+        self.l1 = nn.L1Loss()
+
+    def step(self, source: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """One update of D, then one of G, on (N, C, H, W) in [-1, 1]. Returns the detached, unweighted terms."""
+        with self._arithmetic():
+            output = self.generator(source)
+
+        _learns(self.discriminator, True)
+        self.discriminator_optimizer.zero_grad()
+        with self._arithmetic():
+            on_output = self.discriminator(torch.cat([source, output], 1).detach())
+            d_fake = self.cross_entropy(on_output, torch.zeros_like(on_output))
+            on_target = self.discriminator(torch.cat([source, target], 1))
+            d_real = self.cross_entropy(on_target, torch.ones_like(on_target))
+            d_loss = (d_fake + d_real) * 0.5
+        d_loss.backward()
+        self.discriminator_optimizer.step()
+
+        _learns(self.discriminator, False)
+        self.generator_optimizer.zero_grad()
+        with self._arithmetic():
+            on_output = self.discriminator(torch.cat([source, output], 1))
+            g_adversarial = self.cross_entropy(on_output, torch.ones_like(on_output))
+            g_l1 = self.l1(output, target)
+            g_loss = g_adversarial + g_l1 * 100.0
+        g_loss.backward()
+        self.generator_optimizer.step()
+
+        terms = {"g_adversarial": g_adversarial, "g_l1": g_l1, "d_real": d_real, "d_fake": d_fake}
+        return {name: term.detach() for name, term in terms.items()}
+
+    def _arithmetic(self) -> AbstractContextManager[object]:
+        return torch.autocast("cpu", torch.bfloat16) if self.autocast else nullcontext()
+
+
+def _learns(network: nn.Module, learns: bool) -> None:
+    for weights in network.parameters():
+        weights.requires_grad = learns
+
+
+class ReferencePairs:
+    """Side-by-side files -> (left, right), each (3, size, size) in [-1, 1], jittered and mirrored as is usual."""
+
+    def __init__(self, paths: Sequence[Path], *, image_size: int = 256) -> None:
+        self.paths, self.crop = list(paths), image_size
+        self.load = round(image_size * 286 / 256)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        both = Image.open(self.paths[index]).convert("RGB")
+        width, height = both.size
+        left = both.crop((0, 0, width // 2, height))
+        right = both.crop((width // 2, 0, width, height))
+        room = self.load - self.crop
+        corner = (random.randint(0, room), random.randint(0, room))
+        mirrored = random.random() > 0.5
+        return self._treated(left, corner, mirrored=mirrored), self._treated(right, corner, mirrored=mirrored)
+
+    def _treated(self, image: Image.Image, corner: tuple[int, int], *, mirrored: bool) -> Tensor:
+        """Resize, Crop, Flip, ToTensor and Normalize: the operations of torchvision's transforms on a PIL image."""
+        x, y = corner
+        image = image.resize((self.load, self.load), Image.Resampling.BICUBIC)
+        image = image.crop((x, y, x + self.crop, y + self.crop))
+        if mirrored:
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous().to(torch.float32).div(255)
+        half = torch.full((3, 1, 1), 0.5)
+        return pixels.sub(half).div_(half)
+
+
+def copy_weights(into: nn.Module, of: nn.Module) -> None:
+    """Fill a network with the weights and statistics of another that has the same layers in the same order."""
+    theirs: Iterable[Tensor] = of.state_dict().values()
+    into.load_state_dict(dict(zip(into.state_dict(), theirs, strict=True)))

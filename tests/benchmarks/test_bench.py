@@ -1,6 +1,5 @@
 """The benchmark: its counts against the paper's figures, its reference against the method, its words and ways out."""
 
-import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,18 +9,17 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks.suite import bench as verb
-from benchmarks.suite import limits, training
-from benchmarks.suite.conditions import Conditions, collect_pairs
-from benchmarks.suite.contender import Contender, Who
-from benchmarks.suite.flops import Layer, patchgan_layers, step_work, unet_layers
-from benchmarks.suite.limits import Limits
-from benchmarks.suite.measure import Timing, faster, interleaved
-from benchmarks.suite.profile import profile_step
-from benchmarks.suite.reference import Reference, ReferencePairs, ReferencePatchGAN, ReferenceUNet, copy_weights
-from benchmarks.suite.rows import Row, table
-from benchmarks.suite.training import BESIDE, growth_row
-from pix2pix.cli import main
+from benchmarks import bench, limits, record, training
+from benchmarks.__main__ import main
+from benchmarks.conditions import Conditions, collect_pairs
+from benchmarks.flops import Layer, patchgan_layers, step_work, unet_layers
+from benchmarks.limits import Limits
+from benchmarks.profile import profile_step
+from benchmarks.reference import Reference, ReferencePairs, ReferencePatchGAN, ReferenceUNet, copy_weights
+from benchmarks.rows import Row, table
+from benchmarks.timing import Timing, faster, interleaved
+from benchmarks.training import BESIDE, growth_row
+from benchmarks.worker import Contender, Who
 from pix2pix.config import Config, Discriminator, Generator, Loss, Optimizer
 from pix2pix.config.presets import chosen_settings
 from pix2pix.errors import RunError
@@ -29,13 +27,6 @@ from pix2pix.model import build_networks
 from pix2pix.system.hardware import has_bf16
 from pix2pix.training.adam import make_adam
 from pix2pix.training.step import State, update
-
-RECORD = Path(__file__).parents[2] / "benchmarks" / "record.py"
-specification = importlib.util.spec_from_file_location("record", RECORD)
-assert specification is not None
-assert specification.loader is not None
-record = importlib.util.module_from_spec(specification)
-specification.loader.exec_module(record)
 
 TINY = ("--quick", "--image-size", "32", "--base-channels", "4", "--threads", "1")
 
@@ -263,13 +254,13 @@ def test_only_whole_benchmarks_are_recorded(broken: Any, tmp_path: Path) -> None
     assert "|" not in page.read_text()
 
 
-# ---- the verb --------------------------------------------------------------------------------------------------
+# ---- the command --------------------------------------------------------------------------------------------------
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
     code = 0
     try:
-        main(["bench", *words])
+        main(list(words))
     except SystemExit as end:
         code = int(end.code or 0)
     said = capsys.readouterr()
@@ -325,8 +316,8 @@ def test_interrupted_bench_shows_what_is_finished(
         yield Row(section="loading", work="one row", value=1.0)
         raise KeyboardInterrupt
 
-    section = verb.SECTIONS["loading"]._replace(rows=rows)
-    monkeypatch.setitem(verb.SECTIONS, "loading", section)
+    section = bench.SECTIONS["loading"]._replace(rows=rows)
+    monkeypatch.setitem(bench.SECTIONS, "loading", section)
     code, out, err = run(capsys, *TINY, "--only", "loading,scaling", "--json")
     assert code == 130, err
     found = json.loads(out)

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from benchmarks.suite.conditions import NO_BF16, Conditions, link_or_copy
-from benchmarks.suite.measure import faster, interleaved
-from benchmarks.suite.ours import our_translator, save_model
-from benchmarks.suite.rows import Row, milliseconds
+from benchmarks.conditions import NO_BF16, Conditions, link_or_copy
+from benchmarks.ours import our_translator, save_model
+from benchmarks.rows import Row, milliseconds
+from benchmarks.timing import faster, interleaved
 from pix2pix.data.encoding import tensors
 from pix2pix.data.io import images
 from pix2pix.inference.optimize import Precision

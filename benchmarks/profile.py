@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.suite.conditions import Conditions
-from benchmarks.suite.flops import Layer, StepWork, discriminator_forwards, patchgan_layers, step_work, unet_layers
-from benchmarks.suite.limits import Limits
-from benchmarks.suite.ours import OurTraining, our_training
+from benchmarks.conditions import Conditions
+from benchmarks.flops import Layer, StepWork, discriminator_forwards, patchgan_layers, step_work, unet_layers
+from benchmarks.limits import Limits
+from benchmarks.ours import OurTraining, our_training
 from pix2pix.config import Config
 
 ROUNDS, QUICK_ROUNDS = 7, 3

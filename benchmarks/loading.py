@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import torch
 
-from benchmarks.suite.conditions import Conditions
-from benchmarks.suite.measure import faster, interleaved
-from benchmarks.suite.reference import ReferencePairs
-from benchmarks.suite.rows import Row
+from benchmarks.conditions import Conditions
+from benchmarks.reference import ReferencePairs
+from benchmarks.rows import Row
+from benchmarks.timing import faster, interleaved
 from pix2pix.data.loading.dataset import PairDataset, make_dataset
 from pix2pix.data.pairing.pairs import find_pairs
 

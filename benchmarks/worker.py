@@ -2,7 +2,7 @@
 
 So each has its own memory: in one process, what one training asks of the allocator the others would have too.
 
-`python -m benchmarks.suite.contender TASK` reads lines: `step` is answered by its seconds, `peak` by the most
+`python -m benchmarks.worker TASK` reads lines: `step` is answered by its seconds, `peak` by the most
 memory that the process had so far, in bytes. TASK is JSON: who trains (`ours`; `train`, the whole command, once, before
 it answers; `reference`; `modern`, which is the reference with bf16 and fused Adam; `nobody`, who only imports torch),
 the batch, our precision and update order, the sizes and folders.
@@ -30,7 +30,7 @@ class Contender:
 
     def __init__(self, who: Who, task: dict[str, Any]) -> None:
         self.who = who
-        command = [sys.executable, "-m", "benchmarks.suite.contender", json.dumps(task | {"who": who})]
+        command = [sys.executable, "-m", "benchmarks.worker", json.dumps(task | {"who": who})]
         self._words: IO[str] = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed on the way out
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._words, text=True
@@ -90,7 +90,7 @@ def _training(task: dict[str, Any], scratch: Path) -> Callable[[], object]:
     if task["who"] == "nobody":
         return lambda: None
 
-    from benchmarks.suite.conditions import Conditions
+    from benchmarks.conditions import Conditions
 
     torch.set_num_threads(task["threads"])
     conditions = Conditions(
@@ -108,13 +108,13 @@ def _training(task: dict[str, Any], scratch: Path) -> Callable[[], object]:
 
     source, target = conditions.batch(task["batch"])
     if task["who"] == "ours":
-        from benchmarks.suite.ours import our_training
+        from benchmarks.ours import our_training
 
         config = conditions.config(batch_size=task["batch"], precision=task["precision"], order=task["order"])
         ours = our_training(conditions, config, "steps")
         return lambda: ours.step(source, target)
 
-    from benchmarks.suite.reference import Reference
+    from benchmarks.reference import Reference
     from pix2pix.config import resolved_depth
 
     depth = resolved_depth(conditions.config().generator, (conditions.image_size, conditions.image_size))

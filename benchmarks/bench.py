@@ -15,16 +15,16 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from benchmarks.suite.conditions import JUDGED, NO_BF16, SMALLEST, Conditions, collect_pairs
-from benchmarks.suite.flops import step_work
-from benchmarks.suite.inference import folder_rows, picture_rows
-from benchmarks.suite.limits import Limits, describe_machine, measure_limits
-from benchmarks.suite.loading import loading_rows
-from benchmarks.suite.plot import draw_growth
-from benchmarks.suite.processes import memory_rows, startup_rows
-from benchmarks.suite.profile import Profile, profile_step
-from benchmarks.suite.rows import Row, table
-from benchmarks.suite.training import VALIDATED, run_rows, scaling_rows, step_rows
+from benchmarks.conditions import JUDGED, NO_BF16, SMALLEST, Conditions, collect_pairs
+from benchmarks.flops import step_work
+from benchmarks.inference import folder_rows, picture_rows
+from benchmarks.limits import Limits, describe_machine, measure_limits
+from benchmarks.loading import loading_rows
+from benchmarks.plot import draw_growth
+from benchmarks.processes import memory_rows, startup_rows
+from benchmarks.profile import Profile, profile_step
+from benchmarks.rows import Row, table
+from benchmarks.training import VALIDATED, run_rows, scaling_rows, step_rows
 from pix2pix.errors import ConfigError
 from pix2pix.system.hardware import choose_precision
 from pix2pix.text import format_duration

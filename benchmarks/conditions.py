@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from benchmarks.suite.measure import Tick
+from benchmarks.timing import Tick
 from pix2pix.config import Config, Data
 from pix2pix.config.fields import UpdateOrder
 from pix2pix.config.presets import chosen_settings

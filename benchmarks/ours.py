@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks.suite.conditions import Conditions
-from benchmarks.suite.reference import ReferenceUNet, copy_weights
+from benchmarks.conditions import Conditions
+from benchmarks.reference import ReferenceUNet, copy_weights
 from pix2pix.config import Config, resolved_depth
 from pix2pix.inference.optimize import Precision
 from pix2pix.inference.translator import Translator

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from benchmarks.suite.training import costs, size_of
+from benchmarks.training import costs, size_of
 from pix2pix.system.files import write_atomically
 
 INK = "#24292f"

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 
-from benchmarks.suite.measure import interleaved
+from benchmarks.timing import interleaved
 
 SIDES = (1024, 2048, 4096)  # of the matrices; the best one counts
 QUICK_SIDES = (1024, 2048)

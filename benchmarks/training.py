@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
 
-from benchmarks.suite.conditions import NO_BF16, SMALLEST, Conditions
-from benchmarks.suite.contender import Contender, Who
-from benchmarks.suite.flops import step_work
-from benchmarks.suite.limits import Limits, limits_of, probes
-from benchmarks.suite.measure import Timing, faster, interleaved
-from benchmarks.suite.ours import OurTraining, our_training
-from benchmarks.suite.rows import Row, milliseconds, shown
+from benchmarks.conditions import NO_BF16, SMALLEST, Conditions
+from benchmarks.flops import step_work
+from benchmarks.limits import Limits, limits_of, probes
+from benchmarks.ours import OurTraining, our_training
+from benchmarks.rows import Row, milliseconds, shown
+from benchmarks.timing import Timing, faster, interleaved
+from benchmarks.worker import Contender, Who
 from pix2pix.config import Config, Training
 from pix2pix.config.fields import UpdateOrder
 from pix2pix.reports.pages import write_run_report

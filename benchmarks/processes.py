@@ -7,10 +7,10 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.suite.conditions import Conditions
-from benchmarks.suite.contender import Contender, Who
-from benchmarks.suite.measure import interleaved
-from benchmarks.suite.rows import Row, shown
+from benchmarks.conditions import Conditions
+from benchmarks.rows import Row, shown
+from benchmarks.timing import interleaved
+from benchmarks.worker import Contender, Who
 
 HELP_MUST, HELP_AIM = 0.3, 0.1  # seconds
 MEMORY_MUST, MEMORY_AIM = 1.5, 1.1  # GB
