@@ -15,7 +15,8 @@ from pix2pix.config import Config, Data
 from pix2pix.config.fields import UpdateOrder
 from pix2pix.config.presets import chosen_settings
 from pix2pix.data.encoding import tensors
-from pix2pix.data.io import images
+from pix2pix.data.io.arrays import Pixels, to_pil, with_channels
+from pix2pix.data.io.eight_bit import from_pil
 from pix2pix.data.loading.dataset import read_pair
 from pix2pix.data.pairing.pair import Pair
 from pix2pix.data.pairing.pairs import find_pairs
@@ -104,9 +105,9 @@ class Conditions:
         return source, target
 
 
-def _fitted(pixels: images.Pixels, size: int) -> Tensor:
-    picture = images.to_pil(images.with_channels(pixels, 3)).resize((size, size), Image.Resampling.BICUBIC)
-    return tensors.to_tensor(images.from_pil(picture))
+def _fitted(pixels: Pixels, size: int) -> Tensor:
+    picture = to_pil(with_channels(pixels, 3)).resize((size, size), Image.Resampling.BICUBIC)
+    return tensors.to_tensor(from_pil(picture))
 
 
 def collect_pairs(data: Path | None, folder: Path, *, train: int, val: int, size: int) -> None:
@@ -129,9 +130,9 @@ def collect_pairs(data: Path | None, folder: Path, *, train: int, val: int, size
             done += 1
 
 
-def _stacked(seed: int, size: int) -> images.Pixels:
+def _stacked(seed: int, size: int) -> Pixels:
     photo, labels = facade(seed, size)
-    both: images.Pixels = torch.cat([torch.from_numpy(photo), torch.from_numpy(labels)], dim=1).numpy()
+    both: Pixels = torch.cat([torch.from_numpy(photo), torch.from_numpy(labels)], dim=1).numpy()
     return both
 
 

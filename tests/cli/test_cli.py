@@ -18,6 +18,7 @@ from pix2pix.cli.app import app
 from pix2pix.cli.overview import DATA, VERBS
 from pix2pix.config.presets import PRESETS
 from pix2pix.data.io import images
+from pix2pix.data.io.arrays import Pixels
 
 TINY = {
     "--direction": "BtoA", "--image-size": "32", "--base-channels": "4", "--discriminator.patch-size": "16",
@@ -69,7 +70,7 @@ def strict(text: str) -> Any:
     return json.loads(text, parse_constant=refuse)
 
 
-def noise(height: int = 40, width: int = 40, channels: int = 3) -> images.Pixels:
+def noise(height: int = 40, width: int = 40, channels: int = 3) -> Pixels:
     return np.random.default_rng(height).integers(0, 256, (height, width, channels), dtype=np.uint8)
 
 

@@ -19,6 +19,7 @@ from torchvision.transforms.v2 import functional
 from pix2pix.config.io import make_config
 from pix2pix.data.encoding import tensors
 from pix2pix.data.io import images
+from pix2pix.data.io.arrays import to_pil
 from pix2pix.data.loading.dataset import make_dataset
 from pix2pix.data.pairing.pairs import find_pairs
 from pix2pix.data.transforms.padding import reflected
@@ -79,7 +80,7 @@ def channels_first(pixels: NDArray[Any]) -> Tensor:
 
 
 KINDS: dict[str, Callable[[NDArray[np.uint8]], Any]] = {
-    "PIL": images.to_pil,
+    "PIL": to_pil,
     "uint8 array": lambda pixels: pixels,
     "read-only array": lambda pixels: np.broadcast_to(pixels, pixels.shape),
     "mirrored view": lambda pixels: pixels[:, ::-1][:, ::-1],
@@ -508,8 +509,8 @@ def test_what_training_was_asked_to_convert_is_converted(tmp_path: Path) -> None
     model = make_model()
     asked = Translator(Model(model.generator, None, model.config.model_copy(update={"converts": True})))
     gray = noise(20, 45, 1)
-    as_colour = asked(images.to_pil(np.repeat(gray, 3, axis=2)))
-    assert asked(images.to_pil(gray)) == as_colour
+    as_colour = asked(to_pil(np.repeat(gray, 3, axis=2)))
+    assert asked(to_pil(gray)) == as_colour
     images.write(tmp_path / "gray.png", gray)
     assert not translate_files(asked, [tmp_path / "gray.png"], tmp_path / "out").failed
     assert np.array_equal(images.read(tmp_path / "out" / "gray.png"), np.asarray(as_colour))

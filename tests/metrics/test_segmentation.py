@@ -15,6 +15,7 @@ from pix2pix.config import Data
 from pix2pix.config.io import merged
 from pix2pix.config.presets import chosen_settings
 from pix2pix.data.io import images
+from pix2pix.data.io.arrays import Pixels
 from pix2pix.data.pairing.pair import Pair
 from pix2pix.data.pairing.pairs import find_pairs
 from pix2pix.errors import ConfigError, DataError
@@ -34,7 +35,7 @@ def _brief(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(segmenter, "SAMPLES", 60)
 
 
-def sources(folder: Path, suffix: str, pictures: list[images.Pixels]) -> tuple[Pair, ...]:
+def sources(folder: Path, suffix: str, pictures: list[Pixels]) -> tuple[Pair, ...]:
     for n, pixels in enumerate(pictures):
         path = folder / f"A/train/{n}{suffix}"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,7 +45,7 @@ def sources(folder: Path, suffix: str, pictures: list[images.Pixels]) -> tuple[P
     return find_pairs(data).splits["train"]
 
 
-def blocks(seed: int, size: int = 96) -> images.Pixels:
+def blocks(seed: int, size: int = 96) -> Pixels:
     """A map of rectangles in all of COLOURS."""
     rng = np.random.default_rng(seed)
     classes = np.kron(rng.integers(0, 4, (4, 4)), np.ones((size // 4, size // 4), int))

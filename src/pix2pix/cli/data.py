@@ -34,12 +34,13 @@ def check(
         Print the report as JSON.
     """
     from pix2pix.data.checks.check import check as look
-    from pix2pix.data.checks.preview import preview as draw
-    from pix2pix.data.checks.preview import refuse_output
 
     overrides = {"data": settings.model_dump(exclude_unset=True) if settings is not None else {}}
     chosen = chosen_settings(data, None, None, overrides)
     if preview is not None:
+        from pix2pix.data.checks.preview import preview as draw
+        from pix2pix.data.checks.preview import refuse_output
+
         refuse_output(preview, chosen.data)
     with ProgressBar("checking") as bar:
         report = look(chosen.data, progress=bar.update)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pix2pix.data.io import images
+from pix2pix.data.io.arrays import Array, ImageFacts
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.inference.jobs import Job, Shard, find_jobs, find_stacked_jobs
 from pix2pix.inference.optimize import Precision
@@ -101,7 +102,7 @@ class _Helpers(ThreadPoolExecutor):
         wait(self._busy)
 
 
-def _begin_to_write(path: Path, translated: images.Values, disk: Executor) -> Future[None]:
+def _begin_to_write(path: Path, translated: Array, disk: Executor) -> Future[None]:
     """Encode a picture; what is returned waits for the disk. Raises DataError, here or there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     return disk.submit(images.begin_to_write(path, translated))
@@ -113,7 +114,7 @@ def _batches(
     """Read the jobs' images and group neighbours of one size; what cannot be used is added to `failed`."""
     batch: list[tuple[Job, Tensor]] = []
 
-    def read(job: Job, facts: images.ImageFacts) -> Tensor:
+    def read(job: Job, facts: ImageFacts) -> Tensor:
         translator.refuse_too_large(job.input, facts)
         return translator.read(job.input, *job.more)
 
@@ -133,7 +134,7 @@ def _batches(
 
 
 def _ahead(
-    jobs: Sequence[Job], read: Callable[[Job, images.ImageFacts], Tensor], pool: Executor, count: int
+    jobs: Sequence[Job], read: Callable[[Job, ImageFacts], Tensor], pool: Executor, count: int
 ) -> Iterator[tuple[Job, Future[Tensor]]]:
     """The jobs in order, each with its reading under way, and that of `count` more, or of fewer large ones."""
     waiting: deque[tuple[Job, Future[Tensor], int]] = deque()

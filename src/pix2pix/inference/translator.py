@@ -19,6 +19,8 @@ from pix2pix.data.encoding.labels import Labels
 from pix2pix.data.encoding.ranges import Values, refuse_gaps
 from pix2pix.data.encoding.sources import Source
 from pix2pix.data.io import images
+from pix2pix.data.io.arrays import Array, ImageFacts, to_pil, with_channels
+from pix2pix.data.io.eight_bit import from_pil
 from pix2pix.errors import DataError, ModelError
 from pix2pix.inference.any_size import AnySize, Size
 from pix2pix.inference.optimize import Precision, prepare
@@ -102,7 +104,7 @@ class Translator:
             pictures.append(images.read(path, alpha=alpha))
         return self._stacked(pictures, paths)
 
-    def refuse_too_large(self, path: Path, facts: images.ImageFacts) -> None:
+    def refuse_too_large(self, path: Path, facts: ImageFacts) -> None:
         """Raises DataError for a picture that would take more than the memory that is free."""
         needed = self.needed_memory((facts.height, facts.width))
         if self.device.type == "cpu" and needed > LITTLE and needed > (free := free_memory()) > 0:
@@ -117,7 +119,7 @@ class Translator:
         each = ", ".join(f"source {number} with {source.describe()}" for number, source in enumerate(sources, start=1))
         return f"the model makes one output of {format_count(len(sources), 'source')}, in this order: {each}"
 
-    def _stacked(self, pictures: Iterable[images.Values], names: Iterable[Path]) -> Tensor:
+    def _stacked(self, pictures: Iterable[Array], names: Iterable[Path]) -> Tensor:
         """(H, W, C) of each source -> (in, H, W), stacked. Raises DataError for what does not fit the model."""
         parts: list[Tensor] = []
         first = None
@@ -131,7 +133,7 @@ class Translator:
                 )
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
-    def _presented(self, pixels: images.Values, path: Path, source: Source) -> Tensor:
+    def _presented(self, pixels: Array, path: Path, source: Source) -> Tensor:
         """(H, W, C) of one source -> (channels, H, W). Raises DataError."""
         values, channels = source
         if isinstance(values, Labels):
@@ -142,7 +144,7 @@ class Translator:
             )
         refuse_gaps(pixels, path)
         if self.model.config.converts:
-            pixels = images.with_channels(pixels, channels, str(path))
+            pixels = with_channels(pixels, channels, str(path))
         if pixels.shape[2] != channels:
             raise DataError(
                 f"{path}: has {pixels.shape[2]} channels, but the model translates {channels}; convert it first"
@@ -160,7 +162,7 @@ class Translator:
         if all(isinstance(picture, Tensor) for picture in pictures):
             return tensors.channels_first(output).contiguous().to(pictures[0].device)
         if all(isinstance(picture, Image.Image) for picture in pictures) and _fits_pil(target, output.shape[2]):
-            return images.to_pil(output)
+            return to_pil(output)
         return output[..., 0] if output.shape[2] == 1 else output
 
     def _pil(self, picture: Image.Image) -> Image.Image:
@@ -173,10 +175,10 @@ class Translator:
                 raise ModelError(
                     f"the model {side} {channels} channels of {values.dtype}, which no PIL image holds: use arrays"
                 )
-        pixels = images.from_pil(picture)
+        pixels = from_pil(picture)
         if self.model.config.converts:
-            pixels = images.with_channels(pixels, self.model.in_channels)
-        return images.to_pil(target.to_array(self.translate(source.to_tensor(pixels)[None])[0]))
+            pixels = with_channels(pixels, self.model.in_channels)
+        return to_pil(target.to_array(self.translate(source.to_tensor(pixels)[None])[0]))
 
     def _array(self, array: NDArray[np.generic]) -> NDArray[np.generic]:
         flat = array.ndim == 2
@@ -265,10 +267,10 @@ def _fits_pil(values: Values | Labels, channels: int) -> bool:
     return values.dtype == "uint8" and channels in (1, 3)
 
 
-def _values_of(picture: Any) -> images.Values:
+def _values_of(picture: Any) -> Array:
     """A PIL image, an array (H, W) or (H, W, C), or a tensor (C, H, W) -> (H, W, C)."""
     if isinstance(picture, Image.Image):
-        return images.from_pil(picture)
+        return from_pil(picture)
     if isinstance(picture, Tensor) and picture.ndim == 3:
         return picture.detach().permute(1, 2, 0).contiguous().cpu().numpy()
     if isinstance(picture, np.ndarray) and picture.ndim in (2, 3):

@@ -17,12 +17,13 @@ from pix2pix.data.checks.check import check
 from pix2pix.data.checks.report import CheckReport
 from pix2pix.data.io import file_facts as findings
 from pix2pix.data.io import images
+from pix2pix.data.io.arrays import Pixels
 from pix2pix.errors import DataError
 
 RNG = np.random.default_rng(0)
 
 
-def noise(height: int = 6, width: int = 8, channels: int = 3) -> images.Pixels:
+def noise(height: int = 6, width: int = 8, channels: int = 3) -> Pixels:
     return RNG.integers(0, 256, (height, width, channels), dtype=np.uint8)
 
 

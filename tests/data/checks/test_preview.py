@@ -12,8 +12,8 @@ from pix2pix.config.presets import chosen_settings
 from pix2pix.data.checks.preview import preview
 from pix2pix.data.encoding import tensors
 from pix2pix.data.io import images
+from pix2pix.data.io.arrays import Pixels, with_channels
 from pix2pix.data.io.contact_sheet import GAP, title_height
-from pix2pix.data.io.images import Pixels
 from pix2pix.data.loading.dataset import make_dataset
 from pix2pix.data.pairing.pairs import find_pairs
 from pix2pix.errors import ConfigError, DataError
@@ -80,7 +80,7 @@ def test_every_layout(layout: str, direction: str, tmp_path: Path) -> None:
     assert sorted(drawn.names) == sorted(pairs)
     for row, name in enumerate(drawn.names):
         for column, ref in enumerate((pairs[name].source, pairs[name].target)):
-            expected = images.with_channels(images.read(ref.path, ref.half), 3)
+            expected = with_channels(images.read(ref.path, ref.half), 3)
             np.testing.assert_array_equal(cell(sheet, row, column), expected)
 
 

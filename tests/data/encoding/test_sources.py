@@ -19,6 +19,7 @@ from pix2pix.data.checks.check import check
 from pix2pix.data.encoding import tensors
 from pix2pix.data.io import file_facts as findings
 from pix2pix.data.io import images
+from pix2pix.data.io.arrays import to_pil
 from pix2pix.data.loading.dataset import PairDataset, make_dataset
 from pix2pix.data.pairing.pair import Pair
 from pix2pix.data.pairing.pairs import find_pairs
@@ -276,7 +277,7 @@ def test_what_is_measured_is_what_is_translated(
     translator = Translator.from_pretrained(run, device="cpu")
     arrays = [images.read(file) for file in files]
     assert np.array_equal(translator(arrays), of_folder[..., 0])
-    mixed = [images.to_pil(arrays[0]), arrays[1][..., 0], arrays[2]]
+    mixed = [to_pil(arrays[0]), arrays[1][..., 0], arrays[2]]
     assert np.array_equal(translator(mixed), of_folder[..., 0])
     as_tensor = translator([tensors.channels_first(array) for array in arrays])
     assert torch.equal(as_tensor, tensors.channels_first(of_folder))

@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pix2pix.data.io import images
+from pix2pix.data.io.arrays import TYPES, ImageFacts, to_pil, with_channels
+from pix2pix.data.io.eight_bit import from_pil
 from pix2pix.errors import DataError
 
 COLOUR = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
@@ -83,15 +85,15 @@ def looped(tiff: bytes) -> bytes:
 
 
 def test_channels_on_request() -> None:
-    assert images.with_channels(COLOUR, 3) is COLOUR
-    assert np.array_equal(images.with_channels(GRAY, 3), np.repeat(GRAY, 3, axis=2))
+    assert with_channels(COLOUR, 3) is COLOUR
+    assert np.array_equal(with_channels(GRAY, 3), np.repeat(GRAY, 3, axis=2))
     luminance = COLOUR @ [0.299, 0.587, 0.114]  # ITU-R 601
-    assert np.abs(images.with_channels(COLOUR, 1)[..., 0] - luminance).max() <= 0.51
+    assert np.abs(with_channels(COLOUR, 1)[..., 0] - luminance).max() <= 0.51
 
 
 @given(pixel_arrays)
 def test_pil_round_trip_is_exact(pixels: NDArray[np.uint8]) -> None:
-    assert np.array_equal(images.from_pil(images.to_pil(pixels)), pixels)
+    assert np.array_equal(from_pil(to_pil(pixels)), pixels)
 
 
 # ---- files that are read -------------------------------------------------------------------------------------
@@ -104,7 +106,7 @@ def test_file_round_trip_is_exact(tmp_path: Path, pixels: NDArray[np.uint8], suf
     images.write(path, pixels)
     expected = np.repeat(pixels, 3, axis=2) if suffix == ".webp" and pixels is GRAY else pixels  # has no gray
     assert np.array_equal(images.read(path), expected)
-    assert images.probe(path) == images.ImageFacts(*expected.shape)
+    assert images.probe(path) == ImageFacts(*expected.shape)
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
@@ -138,7 +140,7 @@ def test_modes_become_gray_or_colour(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "x.jpg"  # what is inside decides, not the suffix
     path.write_bytes(content)
     assert np.array_equal(images.read(path), expected)
-    assert images.probe(path) == images.ImageFacts(*expected.shape)
+    assert images.probe(path) == ImageFacts(*expected.shape)
 
 
 UPRIGHT: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
@@ -166,7 +168,7 @@ def test_orientation_is_applied_once(tmp_path: Path, format: str, options: dict[
     path.write_bytes(encoded(picture(), format, exif=exif, **options))
     expected = UPRIGHT[orientation](np.array(stored))
     assert np.array_equal(images.read(path), expected)
-    assert images.probe(path) == images.ImageFacts(*expected.shape)
+    assert images.probe(path) == ImageFacts(*expected.shape)
 
 
 def test_halves(tmp_path: Path) -> None:
@@ -186,7 +188,7 @@ def test_our_limit_stands_in_for_pillows(tmp_path: Path, suffix: str, monkeypatc
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     assert images.read(path).shape == (6, 8, 3)
     assert Image.MAX_IMAGE_PIXELS == 10
-    monkeypatch.setattr(images, "MAX_PIXELS", 47)
+    monkeypatch.setattr("pix2pix.data.io.arrays.MAX_PIXELS", 47)
     with pytest.raises(DataError, match="more than 47 pixels"):
         images.read(path)
 
@@ -299,9 +301,9 @@ def test_what_is_no_file_is_refused(tmp_path: Path, kind: str, reason: str) -> N
 
 def test_a_pil_image_follows_the_same_rules() -> None:
     with pytest.raises(DataError, match="the image: has the colour mode CMYK"):
-        images.from_pil(picture("CMYK"))
+        from_pil(picture("CMYK"))
     with pytest.raises(DataError, match="the image: has transparency"):
-        images.from_pil(Image.new("RGBA", (8, 6)))
+        from_pil(Image.new("RGBA", (8, 6)))
 
 
 SEEDS = {
@@ -326,7 +328,7 @@ def test_damaged_files_are_read_or_refused(tmp_path_factory: pytest.TempPathFact
     except DataError as error:
         assert str(error).startswith(f"{path}: ")  # noqa: PT017
     else:
-        assert pixels.dtype.name in images.TYPES
+        assert pixels.dtype.name in TYPES
         assert pixels.ndim == 3
         assert 0 not in pixels.shape
 
@@ -362,5 +364,5 @@ def test_a_large_image_is_copied_in_strips(mode: str, tmp_path: Path, monkeypatc
     picture = Image.fromarray(noise).convert(mode)
     picture.save(tmp_path / "a.png")
     at_once = images.read(tmp_path / "a.png", alpha=True)
-    monkeypatch.setattr(images, "STRIP", 100)
+    monkeypatch.setattr("pix2pix.data.io.arrays.STRIP_PIXELS", 100)
     assert np.array_equal(images.read(tmp_path / "a.png", alpha=True), at_once)

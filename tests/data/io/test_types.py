@@ -22,7 +22,7 @@ from pix2pix.config.io import make_config
 from pix2pix.data.encoding.ranges import Values, type_bounds, values_of
 from pix2pix.data.io import file_facts as findings
 from pix2pix.data.io import images
-from pix2pix.data.io.high_depth import TYPES
+from pix2pix.data.io.arrays import TYPES, ImageFacts
 from pix2pix.data.pairing.pair import ImageRef, Pair
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.inference.translator import Translator
@@ -88,7 +88,7 @@ def test_channels_of_a_tiff_in_all_places(
 ) -> None:
     path = tiff(tmp_path / "x.tif", stored, **options)
     assert np.array_equal(images.read(path), DEEP)
-    assert images.probe(path) == images.ImageFacts(6, 8, 7, "uint16")
+    assert images.probe(path) == ImageFacts(6, 8, 7, "uint16")
 
 
 def test_what_a_tiff_says_of_its_pixels_is_heard(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_what_a_tiff_says_of_its_pixels_is_heard(tmp_path: Path) -> None:
     assert np.array_equal(images.read(white)[..., 0], 65535 - gray)
     turned = tiff(tmp_path / "turned.tif", gray, extratags=[(274, "H", 1, 6, True)])
     assert np.array_equal(images.read(turned)[..., 0], np.rot90(gray, -1))
-    assert images.probe(turned) == images.ImageFacts(8, 6, 1, "uint16")
+    assert images.probe(turned) == ImageFacts(8, 6, 1, "uint16")
     bits = tiff(tmp_path / "bits.tif", np.stack([gray > 9, gray > 30000]), photometric="minisblack")
     assert np.array_equal(images.read(bits)[..., 1], np.where(gray > 30000, 255, 0))
 

@@ -21,6 +21,7 @@ from torchvision.transforms.v2 import functional
 from pix2pix.config import Augment, Data
 from pix2pix.data.encoding import tensors
 from pix2pix.data.io import images
+from pix2pix.data.io.arrays import with_channels
 from pix2pix.data.loading import dataset as dataset_module
 from pix2pix.data.loading import loader as loading
 from pix2pix.data.loading.dataset import Batch, PairDataset, make_dataset
@@ -322,7 +323,7 @@ def test_a_file_that_vanishes_is_named(pairs: tuple[Pair, ...], workers: int) ->
 def test_other_channels_are_converted_on_request_only(pairs: tuple[Pair, ...]) -> None:
     path = pairs[4].source.path
     colour = images.read(path)
-    images.write(path, images.with_channels(colour, 1))
+    images.write(path, with_channels(colour, 1))
     with pytest.raises(DataError) as error:
         list(loader(dataset(pairs)).epoch(0))
     assert str(error.value) == (

@@ -16,7 +16,7 @@ from PIL import Image
 from pix2pix.config import Data, Make
 from pix2pix.data.checks.check import check
 from pix2pix.data.io import images
-from pix2pix.data.io.images import Pixels
+from pix2pix.data.io.arrays import Pixels, with_channels
 from pix2pix.data.pairing.pairs import find_pairs
 from pix2pix.data.preparation.edges import Mask, connected, outlines
 from pix2pix.data.preparation.from_photos import JOURNAL, Made, free_form_holes, make
@@ -87,7 +87,7 @@ def test_hysteresis_follows_a_fading_edge_and_drops_a_weak_one() -> None:
 
 def test_colours_of_one_brightness_have_an_edge() -> None:
     colours = np.where(X[..., None] < 32, np.uint8([150, 50, 60]), np.uint8([50, 101, 60])).astype(np.uint8)
-    luminance = images.with_channels(colours, 1)
+    luminance = with_channels(colours, 1)
     assert int(luminance.max()) - int(luminance.min()) <= 1
     edges = outlines(colours, sigma=1.4, low=0.1, high=0.2)
     assert (edges.sum(axis=1) == 1).all()
@@ -145,7 +145,7 @@ def test_every_kind_gives_a_set_to_train_on(kind: str, photos: Path, tmp_path: P
                 np.testing.assert_array_equal(source[..., 0], np.where(edges, 0, 255))
                 assert edges.any()
             case "gray":
-                np.testing.assert_array_equal(source, images.with_channels(target, 1))
+                np.testing.assert_array_equal(source, with_channels(target, 1))
             case "lowres":
                 assert source.shape == target.shape
                 roughness = [np.abs(np.diff(image.astype(int), axis=1)).mean() for image in (source, target)]

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pix2pix.data.io import images
-from pix2pix.data.io.images import ImageFacts, Values
+from pix2pix.data.io.arrays import Array as Values
+from pix2pix.data.io.arrays import ImageFacts, half_width, take_half
 from pix2pix.data.pairing.pair import Half
 from pix2pix.errors import DataError
 
@@ -91,7 +92,7 @@ def look(file: str, halved: bool, decode: bool, alpha: bool) -> tuple[Look, Outl
 def _at_header(path: Path, halved: bool) -> Look:
     """Raises DataError."""
     whole = images.probe(path)
-    width = images.half_width(whole.width, path) if halved else whole.width
+    width = half_width(whole.width, path) if halved else whole.width
     return Look(ImageFacts(whole.height, width, whole.channels, whole.dtype), None)
 
 
@@ -100,7 +101,7 @@ def _at_pixels(path: Path, halved: bool, alpha: bool) -> tuple[Look, Outlines]:
     whole = images.read(path, alpha=alpha)
     halves: tuple[Half, ...] = ("left", "right")
     parts: dict[Half | None, Values] = (
-        {half: images.take_half(whole, half, path) for half in halves} if halved else {None: whole}
+        {half: take_half(whole, half, path) for half in halves} if halved else {None: whole}
     )
     height, width, channels = next(iter(parts.values())).shape
     facts = ImageFacts(height, width, channels, whole.dtype.name)

@@ -10,6 +10,7 @@ import numpy as np
 from pix2pix.config import Config, Data
 from pix2pix.data.encoding import tensors
 from pix2pix.data.io import images
+from pix2pix.data.io.arrays import to_viewable
 from pix2pix.data.io.contact_sheet import Pixels, fitted, sheet, source_titles
 from pix2pix.data.loading.dataset import make_dataset, read_pair
 from pix2pix.data.pairing.pair import Pair
@@ -65,7 +66,7 @@ def preview(
 def _pictures(pair: Pair, data: Data) -> list[Pixels]:
     asked = [*(part.channels for part in data.sources(len(pair.sources))), data.target_channels]
     alpha = [channels in (2, 4) for channels in asked]
-    return [images.shown(values) for values in read_pair(pair, alpha=alpha)]
+    return [to_viewable(values) for values in read_pair(pair, alpha=alpha)]
 
 
 def refuse_output(output: Path, data: Data) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pix2pix.config import Data, Part
 from pix2pix.data.io import images
+from pix2pix.data.io.arrays import Pixels
 from pix2pix.data.pairing.pair import ImageRef, Pair
 from pix2pix.errors import DataError
 from pix2pix.text import format_examples
@@ -65,7 +66,7 @@ class Labels:
         self.scale_into(image, self.of(values, path).transpose(2, 0, 1))
         return torch.from_numpy(image)
 
-    def picture(self, image: Tensor) -> images.Pixels:
+    def picture(self, image: Tensor) -> Pixels:
         """(classes, H, W) -> (H, W, 1 or 3) uint8 in the classes' colours."""
         table = np.clip(self._table, 0, 255).astype(np.uint8)
         return np.ascontiguousarray(table[image.argmax(dim=0).cpu().numpy()])

@@ -14,6 +14,7 @@ from pix2pix.config import Data, Part
 from pix2pix.config.fields import Bounds, MaskValue
 from pix2pix.data.encoding import tensors
 from pix2pix.data.io import images
+from pix2pix.data.io.arrays import with_channels
 from pix2pix.data.io.file_facts import cache_folder, remembered
 from pix2pix.data.pairing.pair import ImageRef, Pair
 from pix2pix.errors import ConfigError, DataError
@@ -180,7 +181,7 @@ def _arrays(
     for done, ref in enumerate(refs, start=1):
         values = images.read(ref.path, ref.half, alpha=channels in (2, 4))
         if channels is not None:
-            values = images.with_channels(values, channels, str(ref.path))
+            values = with_channels(values, channels, str(ref.path))
         hole = holes(values, mask)
         if hole is None:
             refuse_gaps(values, ref.path)

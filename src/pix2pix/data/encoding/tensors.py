@@ -1,16 +1,14 @@
 """8-bit image arrays (H, W, C) to tensors (C, H, W) in [-1, 1], and back."""
 
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-Pixels = NDArray[np.uint8]
+from pix2pix.data.io.arrays import Array, Pixels
 
 
-def channels_first(values: NDArray[Any]) -> Tensor:
+def channels_first(values: Array) -> Tensor:
     """Return (H, W, C) as a tensor (C, H, W) of the same type; it shares the array's memory where that is writable."""
     return torch.from_numpy(values if values.flags.writeable else values.copy()).permute(2, 0, 1)
 

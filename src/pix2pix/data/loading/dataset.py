@@ -18,6 +18,7 @@ from pix2pix.data.encoding.labels import Labels
 from pix2pix.data.encoding.ranges import Values, holes, refuse_gaps, values_of
 from pix2pix.data.encoding.sources import known_sources, values_of_sources
 from pix2pix.data.io import images
+from pix2pix.data.io.arrays import Pixels, half_width, take_half, with_channels
 from pix2pix.data.io.contact_sheet import abreast
 from pix2pix.data.loading.cache import CacheChoice, DecodedFormat, MemoryCache, choose_cache, open_cache
 from pix2pix.data.pairing.pair import ImageRef, Pair
@@ -58,7 +59,7 @@ def read_pair(pair: Pair, *, alpha: Sequence[bool] = ()) -> tuple[Array, ...]:
     source, target = refs[0], refs[-1]
     if source.path == target.path and source.half and target.half and alpha[0] == alpha[1]:
         both = images.read(source.path, alpha=alpha[0])  # decoded once
-        return tuple(images.take_half(both, half, source.path) for half in (source.half, target.half))
+        return tuple(take_half(both, half, source.path) for half in (source.half, target.half))
     *sources, wanted = (images.read(ref.path, ref.half, alpha=takes) for ref, takes in zip(refs, alpha, strict=True))
     for ref, values in zip(refs, sources, strict=False):
         if values.shape[:2] != wanted.shape[:2]:
@@ -216,11 +217,11 @@ class PairDataset(Dataset[Example]):
                 place[...] = resized(tensors.channels_first(pixels), shape[1:]).numpy()
         return stacked
 
-    def picture(self, source: Tensor) -> images.Pixels:
+    def picture(self, source: Tensor) -> Pixels:
         """A source (C, H, W) of a batch -> (H, W, 1 or 3) uint8 to look at, of several side by side."""
         return abreast(self.pictures(source))
 
-    def pictures(self, source: Tensor) -> list[images.Pixels]:
+    def pictures(self, source: Tensor) -> list[Pixels]:
         """The same of each source."""
         return [
             side.values.picture(source[shown])
@@ -289,7 +290,7 @@ def native_sizes(pairs: Sequence[Pair]) -> NDArray[np.int64]:
     for n, pair in enumerate(pairs):
         source = pair.source
         facts = images.probe(source.path)
-        sizes[n] = facts.height, images.half_width(facts.width, source.path) if source.half else facts.width
+        sizes[n] = facts.height, half_width(facts.width, source.path) if source.half else facts.width
     return sizes
 
 
@@ -335,7 +336,7 @@ class _Side:
         if hole is not None and hole.all():
             raise DataError(f"{path}: holds nothing but data.mask_value, so there is nothing to learn: remove the pair")
         if self.asked:
-            return images.with_channels(pixels, self.asked, str(path))
+            return with_channels(pixels, self.asked, str(path))
         has = pixels.shape[2]
         if has != self.count:
             raise DataError(

@@ -22,7 +22,7 @@ from PIL import Image, ImageDraw
 
 from pix2pix.config import Make
 from pix2pix.data.io import images
-from pix2pix.data.io.images import Pixels
+from pix2pix.data.io.arrays import Pixels, to_pil, with_channels
 from pix2pix.data.pairing.pair import IMAGE_SUFFIXES, SPLITS
 from pix2pix.data.pairing.pairs import share, turn
 from pix2pix.data.preparation.edges import Mask, outlines
@@ -107,7 +107,7 @@ def pair_of(photo: Path, name: str, settings: Make) -> tuple[Pixels, Pixels]:
         raise DataError(f"{photo}: is not an 8-bit photo in gray or RGB: convert it")
     if settings.kind == "gray" and pixels.shape[2] == 1:
         raise DataError(f"{photo}: is gray already; --kind gray needs photos in colour")
-    target = images.with_channels(pixels, settings.channels)
+    target = with_channels(pixels, settings.channels)
     if settings.size is not None:
         target = _filling(target, settings.size, photo)
     return _source(target, name, settings, photo), target
@@ -119,7 +119,7 @@ def _source(target: Pixels, name: str, settings: Make, photo: Path) -> Pixels:
             edges = outlines(target, sigma=settings.sigma, low=settings.low, high=settings.high)
             return np.where(edges, np.uint8(0), np.uint8(255))[..., None]
         case "gray":
-            return images.with_channels(target, 1)
+            return with_channels(target, 1)
         case "lowres":
             height, width, _ = target.shape
             small = (height // settings.factor, width // settings.factor)
@@ -146,7 +146,7 @@ def _filling(pixels: Pixels, size: tuple[int, int], photo: Path) -> Pixels:
 
 def _resized(pixels: Pixels, size: tuple[int, int]) -> Pixels:
     """(H, W, C) -> (*size, C), bicubic, antialiased."""
-    resized = np.asarray(images.to_pil(pixels).resize(size[::-1], Image.Resampling.BICUBIC))
+    resized = np.asarray(to_pil(pixels).resize(size[::-1], Image.Resampling.BICUBIC))
     return resized if resized.ndim == 3 else resized[..., None]
 
 

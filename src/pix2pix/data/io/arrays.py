@@ -1,0 +1,151 @@
+"""Image arrays (H, W, C): value types, size limit, halves, orientation, channels; the errors that all formats share."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pix2pix.data.pairing.pair import Half
+from pix2pix.errors import DataError
+from pix2pix.text import format_count
+
+Pixels = NDArray[np.uint8]
+Array = NDArray[Any]
+"""Values of any type in TYPES."""
+
+TYPES = ("uint8", "int8", "uint16", "int16", "float32")
+"""The accepted value types. Each is exact in float32, in which the networks compute."""
+
+MAX_PIXELS = 512 * 2**20
+"""Larger images are rejected by their header, before anything is decoded."""
+
+STRIP_PIXELS = 2**24
+"""A larger PIL image is copied in strips of so many pixels: at once there would be two copies beside it for a while."""
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """What a header says: the size after EXIF orientation, the channels without alpha, the type of the values."""
+
+    height: int
+    width: int
+    channels: int
+    dtype: str = "uint8"
+
+
+# ---- errors of all formats ---------------------------------------------------------------------------------------
+
+
+def refuse_too_large(path: Path, height: int, width: int, pixel_bytes: int = 1) -> None:
+    """Raise DataError for more than MAX_PIXELS, or for more than 4 bytes for each of so many pixels."""
+    if height * width > MAX_PIXELS or height * width * pixel_bytes > 4 * MAX_PIXELS:
+        raise too_large(path)
+
+
+def too_large(path: Path) -> DataError:
+    return DataError(f"{path}: more than {MAX_PIXELS:,} pixels, the limit for one image: cut it into parts")
+
+
+def unreadable(path: Path, reason: object) -> DataError:
+    """Make the error for a file that cannot be decoded; an exception as the reason becomes its first line."""
+    if isinstance(reason, Exception):
+        reason = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
+    return DataError(f"{path}: cannot be read as an image ({str(reason).splitlines()[0]}): remove or replace it")
+
+
+def without_alpha(values: Array, name: object) -> Array:
+    """Drop the last channel, an opacity. Raises DataError where it hides anything."""
+    if values[..., -1].min() < np.iinfo(values.dtype).max:
+        raise DataError(
+            f"{name}: has transparency; flatten it onto a background first, or take alpha as a channel "
+            "(--source-channels 4 or --target-channels 4, or 2 for gray)"
+        )
+    return np.ascontiguousarray(values[..., :-1])
+
+
+# ---- shape -------------------------------------------------------------------------------------------------------
+
+
+def take_half(values: Array, half: Half, path: Path) -> Array:
+    """(H, 2W, C) -> the left or right (H, W, C). Raises DataError as `half_width`."""
+    width = half_width(values.shape[1], path)
+    return values[:, :width] if half == "left" else values[:, width:]
+
+
+def half_width(width: int, path: Path) -> int:
+    """Width of a side-by-side image -> width of each half. Raises DataError, naming `path`, for an odd width."""
+    if width % 2:
+        raise DataError(f"{path}: is {width} pixels wide; two images side by side need an even width")
+    return width // 2
+
+
+def upright(values: Array, orientation: int) -> Array:
+    """Apply an EXIF orientation, 1 to 8; any other number counts as 1."""
+    if orientation not in range(2, 9):
+        return values
+    if orientation >= 5:
+        values = values.swapaxes(0, 1)
+    down = -1 if orientation in (3, 4, 7, 8) else 1
+    across = -1 if orientation in (2, 3, 6, 7) else 1
+    return np.ascontiguousarray(values[::down, ::across])
+
+
+def side_by_side(images: list[Pixels]) -> Pixels:
+    """Join images (H, W, 1 or 3) of one height; a single one is returned as it is."""
+    if len(images) == 1:
+        return images[0]
+    return np.concatenate([np.broadcast_to(image, (*image.shape[:2], 3)) for image in images], axis=1)
+
+
+# ---- channels ----------------------------------------------------------------------------------------------------
+
+
+def with_channels(values: Array, channels: int, name: str = "the image") -> Array:
+    """(H, W, C) -> (H, W, channels): gray is repeated, RGB becomes luminance (ITU-R 601); else DataError."""
+    has = values.shape[2]
+    if has == channels:
+        return values
+    if has == 1 and channels == 3:
+        return np.repeat(values, 3, axis=2)
+    if has != 3 or channels != 1:
+        raise DataError(
+            f"{name}: has {format_count(has, 'channel')}, expected {channels}; only gray and RGB are converted"
+        )
+    if values.dtype == np.uint8:
+        return pil_to_array(to_pil(values).convert("L"))
+    luminance = values @ np.array([[0.299], [0.587], [0.114]])
+    return (luminance if values.dtype.kind == "f" else np.rint(luminance)).astype(values.dtype)
+
+
+def to_viewable(values: Array) -> Pixels:
+    """(H, W, C) -> (H, W, 1 or 3) uint8 for display: other types than uint8 are scaled from their least to greatest."""
+    displayed = values[..., : 3 if values.shape[2] >= 3 else 1]
+    if values.dtype == np.uint8:
+        return np.ascontiguousarray(displayed)
+    numbers = np.nan_to_num(displayed.astype(np.float64))
+    low, high = numbers.min(), numbers.max()
+    return np.rint((numbers - low) * (255 / max(high - low, 1e-30))).astype(np.uint8)
+
+
+# ---- PIL ---------------------------------------------------------------------------------------------------------
+
+
+def to_pil(pixels: Pixels) -> Image.Image:
+    """(H, W, C) uint8, C = 1 or 3 -> PIL image of mode L or RGB."""
+    return Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels))
+
+
+def pil_to_array(image: Image.Image) -> Pixels:
+    """PIL image of any 8-bit mode -> (H, W, C)."""
+    if image.width * image.height <= STRIP_PIXELS:
+        pixels = np.array(image, dtype=np.uint8)
+        return pixels if pixels.ndim == 3 else pixels[..., None]
+    pixels = np.empty((image.height, image.width, len(image.getbands())), np.uint8)
+    rows = max(1, STRIP_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(image.height, top + rows)))
+        pixels[top : top + rows] = np.asarray(strip).reshape(strip.height, strip.width, -1)
+    return pixels

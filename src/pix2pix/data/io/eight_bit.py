@@ -1,0 +1,156 @@
+"""Files of 8-bit gray and RGB images <-> arrays (H, W, C) uint8, by Pillow: PNG, JPEG, BMP, WebP, GIF, TIFF.
+
+What Pillow would reduce, clip or guess is rejected here.
+"""
+
+import threading
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from PIL import Image, ImageFile, UnidentifiedImageError
+
+from pix2pix.data.io import arrays
+from pix2pix.data.io.arrays import ImageFacts, Pixels, pil_to_array, to_pil, unreadable, upright, without_alpha
+from pix2pix.errors import DataError
+
+READ_FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF")
+WRITE_OPTIONS: dict[str, dict[str, Any]] = {
+    ".png": {"format": "PNG", "compress_type": zlib.Z_RLE},
+    ".jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},
+    ".jpeg": {"format": "JPEG", "quality": 95, "subsampling": 0},
+    ".bmp": {"format": "BMP"},
+    ".webp": {"format": "WEBP", "lossless": True},
+    ".tif": {"format": "TIFF", "compression": "tiff_deflate"},
+    ".tiff": {"format": "TIFF", "compression": "tiff_deflate"},
+}
+"""By suffix, in lower case."""
+GRAY_MODES, COLOUR_MODES = {"1", "L", "LA"}, {"P", "PA", "RGB", "RGBA", "RGBX"}
+
+_ORIENTATION_TAG = 274  # EXIF
+_BITS_TAG, _SAMPLES_TAG, _SAMPLE_FORMAT_TAG = 258, 277, 339  # TIFF 6.0
+_PILLOW_LOCK = threading.Lock()
+
+
+def probe(path: Path) -> ImageFacts:
+    """Read the header of a file. Raises DataError for what `read` would reject by it."""
+    with _open(path) as image:
+        width, height = image.size
+        if read_orientation(image) in (5, 6, 7, 8) and image.format != "TIFF":  # Pillow applies a TIFF's by itself
+            width, height = height, width
+        return ImageFacts(height, width, 1 if image.mode in GRAY_MODES else 3)
+
+
+def read(path: Path, *, alpha: bool) -> Pixels:
+    """Read (H, W, C), upright. With `alpha` an alpha channel is kept, otherwise it must be opaque. Raises DataError."""
+    with _open(path) as image:
+        return _decode(image, str(path), alpha)
+
+
+def from_pil(image: Image.Image) -> Pixels:
+    """PIL image -> (H, W, 1 or 3), upright, by the rules of `read`. Raises DataError."""
+    _refuse_mode(image, "the image")
+    return _decode(image, "the image", alpha=False)
+
+
+def write(file: BinaryIO, suffix: str, pixels: Pixels) -> None:
+    """Encode (H, W, 1 or 3) in the format of a suffix in WRITE_OPTIONS."""
+    to_pil(pixels).save(file, **WRITE_OPTIONS[suffix])
+
+
+def read_orientation(image: Image.Image) -> int:
+    """EXIF orientation, 1 to 8, as far as the file has been read: a PNG's own `getexif` would decode the pixels."""
+    with _pillow_limits():
+        value = Image.Image.getexif(image).get(_ORIENTATION_TAG)
+    return value if isinstance(value, int) else 1
+
+
+# ---- opening -----------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[ImageFile.ImageFile]:
+    """Open an accepted image, not yet decoded; whatever goes wrong with it within the block becomes a DataError."""
+    try:
+        if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+            kind = "a folder" if path.is_dir() else "no regular file"
+            raise DataError(f"{path}: is {kind}, expected an image file")
+        with path.open("rb") as file:
+            with _pillow_limits():
+                image = Image.open(file, formats=READ_FORMATS)
+            arrays.refuse_too_large(path, image.height, image.width)
+            _refuse_mode(image, str(path))
+            _refuse_frames(image, path)
+            _refuse_missing_pixels(image, path)
+            yield image
+    except DataError:
+        raise
+    except Image.DecompressionBombError:
+        raise arrays.too_large(path) from None
+    except UnidentifiedImageError:
+        raise unreadable(path, "not a PNG, JPEG, BMP, WebP, GIF, TIFF or .npy") from None
+    except Exception as error:  # decoders of damaged files raise nearly anything
+        raise unreadable(path, error) from None
+
+
+@contextmanager
+def _pillow_limits() -> Iterator[None]:
+    """Replace Pillow's pixel limit by ours and silence its warnings of odd metadata; one thread at a time."""
+    with _PILLOW_LOCK, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, arrays.MAX_PIXELS
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def _refuse_mode(image: Image.Image, name: str) -> None:
+    """Raise DataError for all but 8-bit gray and colour; Pillow reduces 16-bit colour silently."""
+    tags = getattr(image, "tag_v2", {})
+    tiles = getattr(image, "tile", [])
+    high_depth = max(_as_tuple(tags.get(_BITS_TAG, 8))) > 8
+    high_depth |= image.format == "PNG" and any(";16" in str(tile.args) for tile in tiles)
+    signed_or_float = not set(_as_tuple(tags.get(_SAMPLE_FORMAT_TAG, 1))) <= {1, 4}  # unsigned, undefined
+    if image.mode[0] in "IF" or high_depth or signed_or_float:
+        raise DataError(f"{name}: is deeper than 8 bits (mode {image.mode}) in a way that cannot be read: convert it")
+    if image.mode not in GRAY_MODES | COLOUR_MODES:
+        raise DataError(f"{name}: has the colour mode {image.mode}, expected gray or RGB: convert it to RGB")
+    samples = tags.get(_SAMPLES_TAG, 1)
+    if samples > len(image.getbands()):
+        raise DataError(f"{name}: has {samples} channels, expected gray or RGB: keep 1 or 3 of them")
+
+
+def _refuse_frames(image: ImageFile.ImageFile, path: Path) -> None:
+    with _pillow_limits():
+        frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format != "MPO":  # the first frame of a camera's MPO is the photo
+        raise DataError(f"{path}: has {frames} frames, expected one image: save one frame as PNG")
+
+
+def _refuse_missing_pixels(image: ImageFile.ImageFile, path: Path) -> None:
+    """Raise DataError for a TIFF or GIF with pixels for a part of its size only; Pillow leaves the rest black."""
+    right, bottom = (max((tile.extents[side] for tile in image.tile if tile.extents), default=0) for side in (2, 3))
+    if image.format in ("TIFF", "GIF") and right * bottom < image.width * image.height:
+        raise DataError(f"{path}: has pixels for only a part of its {image.width}x{image.height}: replace it")
+
+
+def _as_tuple(value: int | tuple[int, ...]) -> tuple[int, ...]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+# ---- decoding ----------------------------------------------------------------------------------------------------
+
+
+def _decode(image: Image.Image, name: str, alpha: bool) -> Pixels:
+    large = Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS
+    checks_again = large or image.format == "TIFF"  # Pillow looks at the limit, or at metadata, once more
+    with _pillow_limits() if checks_again else nullcontext():
+        image.load()
+    gray, has_alpha = image.mode in GRAY_MODES, image.has_transparency_data
+    mode = ("LA" if gray else "RGBA") if has_alpha else ("L" if gray else "RGB")
+    pixels = upright(pil_to_array(image if image.mode == mode else image.convert(mode)), read_orientation(image))
+    return without_alpha(pixels, name) if has_alpha and not alpha else pixels

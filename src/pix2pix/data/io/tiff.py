@@ -1,0 +1,184 @@
+"""TIFF files of more than 8 bits or with several pages -> header and values (H, W, C); arrays -> TIFF."""
+
+import io
+import logging
+import math
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from pix2pix.data.io.arrays import Array
+from pix2pix.data.io.high_depth import Header, checked_type, to_native
+from pix2pix.errors import DataError
+
+TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_ORIENTATION_TAG = 274
+
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what matters is checked here
+
+
+def read_tiff_header(path: Path) -> Header | None:
+    """Read the facts of a TIFF whose pages, samples and planes are channels, in their order. Raises DataError.
+
+    Thumbnails and reduced copies are ignored. None for one page of 8-bit gray or colour, and for what tifffile cannot
+    parse: Pillow reads these, or says what is wrong.
+    """
+    from tifffile import PHOTOMETRIC, TiffFile
+
+    pages = _parse(path)
+    if pages is None:
+        return None
+    _, shape, dtype = pages.series[0]
+    if pages.photometric not in (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.RGB):
+        if pages.count == 1 and len(pages.series) == 1:
+            return None
+        colours = getattr(pages.photometric, "name", pages.photometric)  # a number where it has no name
+        raise DataError(f"{path}: has pages in the colours {colours}, expected gray, RGB or plain channels")
+    if pages.is_eight_bit and len(pages.series) == 1 and math.prod(shape) == math.prod(pages.page_shape):
+        return None
+    y, x = _find_axes(path, pages)
+    stacked = (shape[y], shape[x], math.prod(shape) // (shape[y] * shape[x]))
+
+    def decode() -> Array:
+        with TiffFile(path) as tiff:
+            values = to_native(path, _full_size_series(tiff)[0].asarray())
+        values = np.moveaxis(values, (y, x), (0, 1)).reshape(stacked)
+        if pages.photometric == PHOTOMETRIC.MINISWHITE and np.issubdtype(values.dtype, np.unsignedinteger):
+            values = np.iinfo(values.dtype).max - values
+        return np.ascontiguousarray(values)
+
+    alpha = pages.alpha and pages.count == 1
+    return Header(path, stacked, checked_type(path, dtype), decode, alpha=alpha, orientation=pages.orientation)
+
+
+def encode_tiff(values: Array) -> bytes:
+    """(H, W, C) of any type -> the bytes of a TIFF file."""
+    from tifffile import imwrite
+
+    file, channels = io.BytesIO(), values.shape[2]
+    colour = channels in (3, 4) and values.dtype in (np.uint8, np.uint16)
+    imwrite(
+        file,
+        np.ascontiguousarray(values[..., 0] if channels == 1 else values),
+        photometric="rgb" if colour else "minisblack",
+        planarconfig=None if channels == 1 else "contig",
+        extrasamples=["unassalpha"] if colour and channels == 4 else None,
+        compression="zlib",
+        metadata=None,
+    )
+    return file.getvalue()
+
+
+@dataclass(frozen=True)
+class _Pages:
+    """What tifffile says of the pages of a file."""
+
+    series: list[tuple[str, tuple[int, ...], Any]]
+    """(axes, shape, type) of each group of pages of one size and type."""
+    count: int
+    """Pages of the first series."""
+    page_shape: tuple[int, ...]
+    photometric: Any
+    samples: int
+    alpha: bool
+    orientation: int
+    incomplete: bool
+    """Whether a page has pixels for only a part of its size."""
+
+    @property
+    def is_eight_bit(self) -> bool:
+        """Whether its values are those of 8-bit gray or colour."""
+        dtype = self.series[0][2]
+        return dtype is not None and dtype.name in ("uint8", "bool") and (self.samples in (1, 3) or self.alpha)
+
+
+def _parse(path: Path) -> _Pages | None:
+    """Read the pages' tags; None where tifffile cannot. Raises DataError for pages in a circle."""
+    from tifffile import TiffFile
+
+    with path.open("rb") as file:
+        _refuse_cyclic_pages(path, file)
+        try:
+            with TiffFile(file) as tiff:
+                series = _full_size_series(tiff)
+                page = series[0].keyframe
+                pages = [each for each in series[0].pages if each is not None]
+                extra, tag = tuple(page.extrasamples), page.tags.get(_ORIENTATION_TAG)
+                return _Pages(
+                    series=[(one.axes, one.shape, one.dtype) for one in series],
+                    count=len(pages),
+                    page_shape=page.shape,
+                    photometric=page.photometric,
+                    samples=page.samplesperpixel,
+                    alpha=bool(extra) and extra[-1] in (1, 2) and page.samplesperpixel in (2, 4),
+                    orientation=tag.value if tag is not None and isinstance(tag.value, int) else 1,
+                    incomplete=any(_misses_pixels(each, page, path.stat().st_size) for each in pages),
+                )
+        except Exception:  # damaged, or of a kind that only Pillow knows
+            return None
+
+
+def _find_axes(path: Path, pages: _Pages) -> tuple[int, int]:
+    """Return the places of height and width among the axes. Raises DataError unless the pages form one whole image."""
+    axes, shape, dtype = pages.series[0]
+    if len(pages.series) > 1:
+        sizes = " and ".join(dict.fromkeys(f"{of} {kind}" for _, of, kind in pages.series[:3]))
+        raise DataError(
+            f"{path}: has pages of several sizes or types ({sizes}), expected one image: save each in a file of its own"
+        )
+    if dtype is None or "Y" not in axes or "X" not in axes:
+        raise DataError(f"{path}: has the axes {axes} {shape}, expected pages of one size: save it without other axes")
+    y, x = axes.index("Y"), axes.index("X")
+    if 0 in shape:
+        raise DataError(f"{path}: says that it is {shape[y]}x{shape[x]} (HxW), which holds no pixels: replace it")
+    if pages.incomplete:
+        raise DataError(f"{path}: has pixels for only a part of its size: replace it")
+    return y, x
+
+
+def _full_size_series(tiff: Any) -> list[Any]:
+    """The series of pages in an open TiffFile that are not reduced copies."""
+    return [one for one in tiff.series if not one.keyframe.is_reduced]
+
+
+def _refuse_cyclic_pages(path: Path, file: BinaryIO) -> None:
+    """Raise DataError where a page leads back to an earlier one: tifffile would follow them for ever."""
+    try:
+        start = file.read(16)
+        order = "<" if start[:2] == b"II" else ">"
+        (version,) = struct.unpack_from(f"{order}H", start, 2)
+        count, tag_size, pointer, first = ("Q", 20, "Q", 8) if version == 43 else ("H", 12, "I", 4)
+        (offset,) = struct.unpack_from(order + pointer, start, first)
+        seen: set[int] = set()
+        while offset and offset not in seen:
+            seen.add(offset)
+            file.seek(offset)
+            (tags,) = struct.unpack(order + count, file.read(struct.calcsize(count)))
+            file.seek(tags * tag_size, os.SEEK_CUR)
+            (offset,) = struct.unpack(order + pointer, file.read(struct.calcsize(pointer)))
+    except (struct.error, OSError, OverflowError):  # cut short: tifffile says what is missing
+        return
+    finally:
+        file.seek(0)
+    if offset:
+        raise DataError(f"{path}: has pages that lead back to an earlier one: replace it")
+
+
+def _misses_pixels(page: Any, first: Any, size: int) -> bool:
+    """Whether a page, of the kind of the `first`, has less than all of its pixels, or places them past the file's end.
+
+    Raises ValueError for samples of several depths.
+    """
+    offsets, counts, bits = page.dataoffsets, page.databytecounts, first.bitspersample
+    if not isinstance(bits, int):
+        raise ValueError(f"samples of {bits} bits")
+    if len(offsets) < math.prod(first.chunked) or len(counts) < len(offsets) or not all(counts):
+        return True
+    if any(offset + count > size for offset, count in zip(offsets, counts, strict=False)):
+        return True
+    uncompressed = first.compression == 1
+    return uncompressed and sum(counts) < math.prod(first.shape) * bits // 8
