@@ -14,7 +14,8 @@ from html_page import Page
 from PIL import Image
 
 from pix2pix.config import Config
-from pix2pix.data.io.contact_sheet import GAP, Pixels, sheet, title_height
+from pix2pix.data.checks.contact_sheet import GAP, draw_sheet, title_height
+from pix2pix.data.io.arrays import Pixels
 from pix2pix.errors import ModelError
 from pix2pix.reports.curves import curve_svgs, draw_curves, read_metrics
 from pix2pix.reports.pages import Example, shown, write_evaluation_report, write_run_report
@@ -59,7 +60,7 @@ def example(name: str, group: Any) -> Example:
 
 def test_sheet_places_every_pixel() -> None:
     large, gray, short = pixels(200, 151, 3), pixels(200, 151, 1), pixels(130, 140, 3)
-    result = sheet([[large, gray, short], [short, large, large]], ("source", "output", "target"))
+    result = draw_sheet([[large, gray, short], [short, large, large]], ("source", "output", "target"))
     top = title_height(151)
     assert result.dtype == np.uint8
     assert result.shape == (top + 2 * (200 + GAP), GAP + 3 * (151 + GAP), 3)
@@ -84,7 +85,7 @@ def test_sheet_places_every_pixel() -> None:
 
 def test_sheet_enlarges_small_pictures_by_whole_pixels() -> None:
     small = pixels(30, 40, 3)
-    result = sheet([[small]], ["a title much too long for so narrow a column"])
+    result = draw_sheet([[small]], ["a title much too long for so narrow a column"])
     expected = np.kron(small, np.ones((4, 4, 1), np.uint8))  # 40 -> 160, the first multiple from 128
     top = title_height(160)
     assert (result[top : top + 120, GAP : GAP + 160] == expected).all()
@@ -92,7 +93,7 @@ def test_sheet_enlarges_small_pictures_by_whole_pixels() -> None:
 
 
 def test_sheet_without_rows_has_its_titles() -> None:
-    assert (sheet([], ("source", "output", "target")) < 128).any()
+    assert (draw_sheet([], ("source", "output", "target")) < 128).any()
 
 
 # ---- metrics.csv and curves ----------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from pix2pix.data.checks.check import check
 from pix2pix.data.encoding import tensors
-from pix2pix.data.io.contact_sheet import Pixels
+from pix2pix.data.io.arrays import Pixels
 from pix2pix.data.pairing.pairs import PairSet, find_pairs
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.evaluation.evaluate import presented, to_json

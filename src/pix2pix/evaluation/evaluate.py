@@ -21,11 +21,10 @@ from pix2pix.data.checks.check import check
 from pix2pix.data.encoding import tensors
 from pix2pix.data.encoding.sources import refuse_other_count, settled
 from pix2pix.data.io import images
-from pix2pix.data.io.contact_sheet import source_titles
 from pix2pix.data.loading.dataset import Batch, PairDataset, make_dataset
 from pix2pix.data.loading.loader import make_loader
 from pix2pix.data.pairing.manifest import MANIFEST
-from pix2pix.data.pairing.pair import Pair
+from pix2pix.data.pairing.pair import Pair, source_titles
 from pix2pix.data.pairing.pairs import PairSet, describe_unmatched, find_pairs
 from pix2pix.errors import ConfigError, DataError, ModelError
 from pix2pix.inference.translator import Translator

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pix2pix.data.encoding.tensors import to_viewable
-from pix2pix.data.io.contact_sheet import Pixels
+from pix2pix.data.io.arrays import Pixels
 from pix2pix.data.loading.dataset import Batch
 from pix2pix.text import format_share
 

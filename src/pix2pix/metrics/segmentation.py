@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pix2pix.config import Generator
-from pix2pix.data.io.contact_sheet import Pixels
+from pix2pix.data.io.arrays import Pixels
 from pix2pix.data.loading.dataset import PairDataset, read_pair
 from pix2pix.data.pairing.pair import Pair
 from pix2pix.errors import ConfigError, DataError

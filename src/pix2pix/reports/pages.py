@@ -19,7 +19,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from pix2pix.config.io import read_yaml
-from pix2pix.data.io.contact_sheet import Pixels
+from pix2pix.data.io.arrays import Pixels
 from pix2pix.errors import ModelError
 from pix2pix.metrics.diagnostics import Health
 from pix2pix.metrics.pixel import HIGHER_IS_BETTER, MEASURES, OWN_UNITS

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pix2pix.data.checks.contact_sheet import draw_sheet
 from pix2pix.data.encoding import tensors
 from pix2pix.data.io import images
-from pix2pix.data.io.contact_sheet import Pixels, sheet
+from pix2pix.data.io.arrays import Pixels
 from pix2pix.data.pairing.pairs import find_pairs
 from pix2pix.evaluation.evaluate import presented
 from pix2pix.evaluation.run_records import COLUMNS, OF_THE_SET, Measured, read_evaluation
@@ -32,7 +33,7 @@ def write_page(folder: Path, kind: str, jobs: Sequence[Job], notes: Sequence[str
     table = {variant.title: _row([job for job in jobs if job.variant == variant], split) for variant in variants}
     names = [name for name in COLUMNS if any(row["values"].get(name) is not None for row in table.values())]
     rows, titles, captions = _figure(jobs, variants, split)
-    images.write(folder / f"{kind}.png", sheet(rows, titles))
+    images.write(folder / f"{kind}.png", draw_sheet(rows, titles))
     first = jobs[0].config
     results: dict[str, Any] = {
         "study": kind,

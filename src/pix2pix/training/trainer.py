@@ -20,12 +20,12 @@ import torch
 from torch import Tensor
 
 from pix2pix.config import Config, Optimizer
+from pix2pix.data.checks.contact_sheet import draw_sheet, shrink_to_fit
 from pix2pix.data.encoding import tensors
 from pix2pix.data.io import images
-from pix2pix.data.io.contact_sheet import fitted, sheet, source_titles
 from pix2pix.data.loading.dataset import Batch, make_dataset
 from pix2pix.data.loading.loader import PairLoader, make_loader
-from pix2pix.data.pairing.pair import Pair
+from pix2pix.data.pairing.pair import Pair, source_titles
 from pix2pix.distributed.parallel import data_parallel, with_precision
 from pix2pix.distributed.process_group import ALONE, Ranks, compute_device
 from pix2pix.errors import ConfigError, Interrupted, RunError
@@ -340,11 +340,11 @@ class Trainer:
             shown = self.val_loader.dataset.pictures(source)
             most = max(LARGEST_SAMPLE, *self.config.data.image_size)
             rows.append(
-                [fitted(one, most) for one in (*shown, tensors.to_viewable(output), tensors.to_viewable(target))]
+                [shrink_to_fit(one, most) for one in (*shown, tensors.to_viewable(output), tensors.to_viewable(target))]
             )
         path = self.folder / "samples" / f"epoch_{self.progress.epoch:04}.png"
         path.parent.mkdir(exist_ok=True)
-        images.write(path, sheet(rows, [*source_titles(len(rows[0]) - 2), "output", "target"]))
+        images.write(path, draw_sheet(rows, [*source_titles(len(rows[0]) - 2), "output", "target"]))
 
     def _samples_are_due(self) -> bool:
         training, epoch = self.config.training, self.progress.epoch

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from pix2pix.config import Config, Data
 from pix2pix.config.presets import chosen_settings
+from pix2pix.data.checks.contact_sheet import GAP, title_height
 from pix2pix.data.checks.preview import preview
 from pix2pix.data.encoding import tensors
 from pix2pix.data.io import images
 from pix2pix.data.io.arrays import Pixels, with_channels
-from pix2pix.data.io.contact_sheet import GAP, title_height
 from pix2pix.data.loading.dataset import make_dataset
 from pix2pix.data.pairing.pairs import find_pairs
 from pix2pix.errors import ConfigError, DataError

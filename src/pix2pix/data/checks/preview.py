@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from pix2pix.config import Config, Data
+from pix2pix.data.checks.contact_sheet import draw_sheet, shrink_to_fit
 from pix2pix.data.encoding import tensors
 from pix2pix.data.io import images
-from pix2pix.data.io.arrays import to_viewable
-from pix2pix.data.io.contact_sheet import Pixels, fitted, sheet, source_titles
+from pix2pix.data.io.arrays import Pixels, to_viewable
 from pix2pix.data.loading.dataset import make_dataset, read_pair
-from pix2pix.data.pairing.pair import Pair
+from pix2pix.data.pairing.pair import Pair, source_titles
 from pix2pix.data.pairing.pairs import PairSet, find_pairs
 from pix2pix.errors import ConfigError, DataError
 
@@ -102,7 +102,7 @@ def _grid(cells: Sequence[Sequence[Pixels]], titles: Sequence[str]) -> Pixels:
     blank = [np.full((1, 1, 1), 255, np.uint8)] * len(titles)
     padded = [*cells, *[blank] * (-len(cells) % columns)]
     rows = [
-        [fitted(picture, CELL) for pair in padded[start : start + columns] for picture in pair]
+        [shrink_to_fit(picture, CELL) for pair in padded[start : start + columns] for picture in pair]
         for start in range(0, len(padded), columns)
     ]
-    return sheet(rows, list(titles) * columns)
+    return draw_sheet(rows, list(titles) * columns)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pix2pix.data.io.contact_sheet import source_titles
+from pix2pix.data.pairing.pair import source_titles
 from pix2pix.data.pairing.pairs import PairSet
 from pix2pix.text import escape_unprintable, format_counts, format_examples
 

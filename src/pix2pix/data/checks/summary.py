@@ -10,8 +10,7 @@ from typing import Literal
 from pix2pix.data.checks.inspect import MOST_COLOURS, Look, Part, cell_size
 from pix2pix.data.checks.report import Alignment, Problem, SideReport, files_of, offset_in_words
 from pix2pix.data.io.arrays import TYPES, ImageFacts
-from pix2pix.data.io.contact_sheet import source_titles
-from pix2pix.data.pairing.pair import ImageRef, Pair
+from pix2pix.data.pairing.pair import ImageRef, Pair, source_titles
 from pix2pix.data.pairing.pairs import PairSet
 
 Side = Literal["source", "target"]

@@ -18,8 +18,7 @@ from pix2pix.data.encoding.labels import Labels
 from pix2pix.data.encoding.ranges import Values, holes, refuse_gaps, values_of
 from pix2pix.data.encoding.sources import known_sources, values_of_sources
 from pix2pix.data.io import images
-from pix2pix.data.io.arrays import Pixels, half_width, take_half, with_channels
-from pix2pix.data.io.contact_sheet import abreast
+from pix2pix.data.io.arrays import Pixels, half_width, side_by_side, take_half, with_channels
 from pix2pix.data.loading.cache import CacheChoice, DecodedFormat, MemoryCache, choose_cache, open_cache
 from pix2pix.data.pairing.pair import ImageRef, Pair
 from pix2pix.data.transforms.augment import Array, Draw, Size, augmented, draw, nearest, resized
@@ -219,7 +218,7 @@ class PairDataset(Dataset[Example]):
 
     def picture(self, source: Tensor) -> Pixels:
         """A source (C, H, W) of a batch -> (H, W, 1 or 3) uint8 to look at, of several side by side."""
-        return abreast(self.pictures(source))
+        return side_by_side(self.pictures(source))
 
     def pictures(self, source: Tensor) -> list[Pixels]:
         """The same of each source."""

@@ -100,3 +100,8 @@ def direction_is_said(data: Data, where: str) -> None:
     """Raises ConfigError for a direction where the names of files, folders or columns say it."""
     if data.direction != "AtoB":
         raise ConfigError(f"data.direction: {where} already say which side is the source; leave --direction out")
+
+
+def source_titles(count: int) -> list[str]:
+    """Name the sources of a pair: `source`, or `source 1`, `source 2`, ..."""
+    return ["source"] if count == 1 else [f"source {number}" for number in range(1, count + 1)]
