@@ -1,21 +1,23 @@
-"""The terms of the objective and their weighted sums."""
+"""Loss terms by name, and the weighted sums that the networks minimise."""
 
+from pix2pix.losses.objective import discriminator_objective, generator_objective, generator_weights
 from pix2pix.losses.terms import (
     Adversarial,
     adversarial_term,
+    all_terms,
     discriminator_accuracy,
-    discriminator_objective,
     discriminator_terms,
-    generator_objective,
     reconstruction_terms,
 )
 
 __all__ = [
     "Adversarial",
     "adversarial_term",
+    "all_terms",
     "discriminator_accuracy",
     "discriminator_objective",
     "discriminator_terms",
     "generator_objective",
+    "generator_weights",
     "reconstruction_terms",
 ]

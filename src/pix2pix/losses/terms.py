@@ -1,71 +1,103 @@
-"""Logits and images in, named and unweighted terms out; pure functions, the weights are configuration."""
+"""Logits and images in, named and unweighted loss terms out. Two tables hold all of them.
 
-from collections.abc import Mapping
-from typing import Literal
+To add a term on the images: write a function, enter it in RECONSTRUCTION as `g_NAME`, and give it the weight
+`NAME_weight` in the settings (`config.Loss`). To add an adversarial loss: enter its four parts in ADVERSARIAL.
+"""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pix2pix.config import Loss
-
 Adversarial = Literal["vanilla", "lsgan", "hinge"]
 
 
-def discriminator_terms(real_logits: Tensor, fake_logits: Tensor, kind: Adversarial) -> dict[str, Tensor]:
-    """How D errs on (source, target) and on (source, output): `d_real`, `d_fake`, scalars.
+class AdversarialLoss(NamedTuple):
+    """The losses of logits, element by element, and the logit above which D calls an image real."""
 
-    vanilla: -log D(x, y) and -log(1 - D(x, G(x))), means over the map (paper, equation 1); log 2 = 0.693 is chance.
-    """
-    match kind:
-        case "vanilla":
-            real, fake = F.softplus(-real_logits), F.softplus(fake_logits)
-        case "lsgan":
-            real, fake = (real_logits - 1).square(), fake_logits.square()
-        case "hinge":
-            real, fake = F.relu(1 - real_logits), F.relu(1 + fake_logits)
-    return {"d_real": real.mean(), "d_fake": fake.mean()}
+    real: Callable[[Tensor], Tensor]
+    """D's loss on (source, target)."""
+    fake: Callable[[Tensor], Tensor]
+    """D's loss on (source, output)."""
+    generator: Callable[[Tensor], Tensor]
+    """G's loss on (source, output)."""
+    boundary: float
+
+
+ADVERSARIAL: dict[Adversarial, AdversarialLoss] = {
+    # -log D(x, y), -log(1 - D(x, G(x))) (paper, equation 1); non-saturating -log D(x, G(x)) (3.3); log 2 is chance
+    "vanilla": AdversarialLoss(
+        real=lambda logits: F.softplus(-logits),
+        fake=F.softplus,
+        generator=lambda logits: F.softplus(-logits),
+        boundary=0.0,
+    ),
+    # Mao et al. 2017 with the labels 0 and 1
+    "lsgan": AdversarialLoss(
+        real=lambda logits: (logits - 1).square(),
+        fake=torch.square,
+        generator=lambda logits: (logits - 1).square(),
+        boundary=0.5,
+    ),
+    # Lim and Ye 2017
+    "hinge": AdversarialLoss(
+        real=lambda logits: F.relu(1 - logits),
+        fake=lambda logits: F.relu(1 + logits),
+        generator=torch.neg,
+        boundary=0.0,
+    ),
+}
+
+
+def l1(output: Tensor, target: Tensor, mask: Tensor | None) -> Tensor:
+    """Mean |y - G(x)| (paper, equation 3)."""
+    if mask is None:
+        return F.l1_loss(output, target)
+    return torch.where(mask, output - target, 0).abs().sum() / mask.sum().clamp(min=1)
+
+
+def l2(output: Tensor, target: Tensor, mask: Tensor | None) -> Tensor:
+    """Mean (y - G(x))^2."""
+    if mask is None:
+        return F.mse_loss(output, target)
+    return torch.where(mask, output - target, 0).square().sum() / mask.sum().clamp(min=1)
+
+
+RECONSTRUCTION: dict[str, Callable[[Tensor, Tensor, Tensor | None], Tensor]] = {"g_l1": l1, "g_l2": l2}
+"""Term -> function of output, target and mask, all (N, C, H, W), images in [-1, 1]; pixels where the mask is false
+do not count."""
+
+
+def generator_terms() -> tuple[str, ...]:
+    """Name the terms that a weight may be given to."""
+    return "g_adversarial", *RECONSTRUCTION
+
+
+def all_terms() -> tuple[str, ...]:
+    """Name everything that a training step returns, as it is logged."""
+    return *generator_terms(), "d_real", "d_fake", "d_real_accuracy", "d_fake_accuracy"
+
+
+def discriminator_terms(real_logits: Tensor, fake_logits: Tensor, kind: Adversarial) -> dict[str, Tensor]:
+    """Return D's mean losses on (source, target) and (source, output): `d_real`, `d_fake`, scalars."""
+    loss = ADVERSARIAL[kind]
+    return {"d_real": loss.real(real_logits).mean(), "d_fake": loss.fake(fake_logits).mean()}
 
 
 def discriminator_accuracy(real_logits: Tensor, fake_logits: Tensor, kind: Adversarial) -> dict[str, Tensor]:
-    """Share of patches that D takes for what they are: `d_real_accuracy`, `d_fake_accuracy`, scalars; 1/2 is chance."""
-    undecided = 0.5 if kind == "lsgan" else 0.0
-    accuracy = {"d_real_accuracy": real_logits > undecided, "d_fake_accuracy": fake_logits < undecided}
-    return {name: right.float().mean() for name, right in accuracy.items()}
+    """Return the shares of patches that D classifies correctly: `d_real_accuracy`, `d_fake_accuracy`; 1/2 is chance."""
+    boundary = ADVERSARIAL[kind].boundary
+    correct = {"d_real_accuracy": real_logits > boundary, "d_fake_accuracy": fake_logits < boundary}
+    return {name: patches.float().mean() for name, patches in correct.items()}
 
 
 def adversarial_term(fake_logits: Tensor, kind: Adversarial) -> dict[str, Tensor]:
-    """What G pays for being recognised: `g_adversarial`, a scalar.
-
-    vanilla is the non-saturating -log D(x, G(x)) (paper, 3.3).
-    """
-    match kind:
-        case "vanilla":
-            term = F.softplus(-fake_logits)
-        case "lsgan":
-            term = (fake_logits - 1).square()
-        case "hinge":
-            term = -fake_logits
-    return {"g_adversarial": term.mean()}
+    """Return G's mean loss on D's logits of (source, output): `g_adversarial`, a scalar."""
+    return {"g_adversarial": ADVERSARIAL[kind].generator(fake_logits).mean()}
 
 
 def reconstruction_terms(output: Tensor, target: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
-    """How far the output is from the target, images in [-1, 1]: `g_l1` (paper, equation 3) and `g_l2`, scalars.
-
-    Where the boolean `mask` is false, nothing is counted.
-    """
-    if mask is not None:
-        difference, count = torch.where(mask, output - target, 0), mask.sum().clamp(min=1)
-        return {"g_l1": difference.abs().sum() / count, "g_l2": difference.square().sum() / count}
-    return {"g_l1": F.l1_loss(output, target), "g_l2": F.mse_loss(output, target)}
-
-
-def generator_objective(terms: Mapping[str, Tensor], loss: Loss) -> Tensor:
-    """The weighted sum that G minimises (paper, equation 4), without the terms of weight 0."""
-    weights = {"g_adversarial": loss.adversarial_weight, "g_l1": loss.l1_weight, "g_l2": loss.l2_weight}
-    return torch.stack([weight * terms[name] for name, weight in weights.items() if weight]).sum()
-
-
-def discriminator_objective(terms: Mapping[str, Tensor], loss: Loss) -> Tensor:
-    """What D minimises: half of the sum, so that it learns more slowly than G (paper, 3.3)."""
-    return loss.discriminator_weight * (terms["d_real"] + terms["d_fake"])
+    """Return every term of RECONSTRUCTION, scalars."""
+    return {name: term(output, target, mask) for name, term in RECONSTRUCTION.items()}

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pix2pix.config import Loss
 from pix2pix.data.loading.dataset import Batch
-from pix2pix.losses import adversarial_term, discriminator_accuracy, discriminator_terms
+from pix2pix.losses import adversarial_term, all_terms, discriminator_accuracy, discriminator_terms
 from pix2pix.metrics.ssim import ssim_map
 
 
@@ -44,7 +44,7 @@ OWN_UNITS = (
 """What an evaluation adds where the range of the target's values is known."""
 HIGHER_IS_BETTER = {measure.name: measure.higher_is_better for measure in MEASURES}
 ACCURACIES = ("d_real_accuracy", "d_fake_accuracy")
-METRICS = ("g_adversarial", "g_l1", "g_l2", "d_real", "d_fake", *ACCURACIES, *HIGHER_IS_BETTER)
+METRICS = (*all_terms(), *HIGHER_IS_BETTER)
 """The slides' four numbers, D's accuracy, then what a picture is measured by."""
 
 

@@ -1,4 +1,4 @@
-"""An epoch's numbers and pictures in; `metrics.csv`, TensorBoard events, `curves.png` and `samples/` out."""
+"""Rows of numbers in; `metrics.csv` and TensorBoard events in the run folder out."""
 
 import csv
 import io
@@ -7,54 +7,55 @@ from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
 
-from pix2pix.metrics.pixel import METRICS
-from pix2pix.reports.curves import draw_curves
+from pix2pix.losses import all_terms
+from pix2pix.metrics.pixel import HIGHER_IS_BETTER
 from pix2pix.system.files import write_text
 
-COLUMNS = (
-    "step", "epoch", "images_seen", "split", "seconds", "learning_rate", "images_per_second", "loading_share",
-    *METRICS,
-)  # fmt: skip
+PROGRESS = ("step", "epoch", "images_seen", "split", "seconds")
+SPEED = ("learning_rate", "images_per_second", "loading_share")
+
+
+def columns() -> tuple[str, ...]:
+    """Name the columns of `metrics.csv`: progress, speed, every loss term, every image metric."""
+    return *PROGRESS, *SPEED, *all_terms(), *HIGHER_IS_BETTER
 
 
 class MetricsLog:
-    """The log of one run; made again after an interruption, it drops what came after the checkpoint's step."""
+    """Write the rows of one run. Opened after an interruption, it drops the rows that are newer than the checkpoint."""
 
     def __init__(self, folder: Path, step: int) -> None:
         self._path = folder / "metrics.csv"
-        rows = _rows_until(self._path, step)
-        write_text(self._path, _as_csv(rows, header=True))
+        self._columns = columns()
+        rows = _rows_until(self._path, step, self._columns)
+        write_text(self._path, _as_csv(rows, self._columns, header=True))
         self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 
     def write(self, row: Mapping[str, str | float]) -> None:
-        """Append one row, a mapping with some of COLUMNS, and its TensorBoard scalars."""
+        """Append one row, with a value for some of the columns, and its TensorBoard scalars."""
         with self._path.open("a", encoding="utf-8", newline="") as file:
-            file.write(_as_csv([{name: _text(value) for name, value in row.items()}]))
+            file.write(_as_csv([{name: _text(value) for name, value in row.items()}], self._columns))
         for name, value in row.items():
-            if name in COLUMNS[5:] and not isinstance(value, str):
+            if name not in PROGRESS and not isinstance(value, str):
                 self._events.add_scalar(f"{name}/{row['split']}", value, int(row["step"]))
         self._events.flush()
-
-    def curves(self, output: Path, *, discriminator_epochs: int, adversarial: str) -> None:
-        """Draw what has been logged so far."""
-        draw_curves(self._path, output, discriminator_epochs=discriminator_epochs, adversarial=adversarial)
 
     def close(self) -> None:
         """Finish the TensorBoard events."""
         self._events.close()
 
 
-def _rows_until(path: Path, step: int) -> list[dict[str, str]]:
+def _rows_until(path: Path, step: int, columns: tuple[str, ...]) -> list[dict[str, str]]:
+    """Read the rows up to a step, without a last line that is incomplete."""
     if not path.exists():
         return []
     with path.open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row.keys() <= set(COLUMNS) and None not in row.values()]
-    return [row for row in rows if row["step"].isdecimal() and int(row["step"]) <= step]  # a torn line is none
+        rows = [row for row in csv.DictReader(file) if row.keys() <= set(columns) and None not in row.values()]
+    return [row for row in rows if row["step"].isdecimal() and int(row["step"]) <= step]
 
 
-def _as_csv(rows: list[dict[str, str]], *, header: bool = False) -> str:
+def _as_csv(rows: list[dict[str, str]], columns: tuple[str, ...], *, header: bool = False) -> str:
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
     if header:
         writer.writeheader()
     writer.writerows(rows)

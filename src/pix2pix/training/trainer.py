@@ -36,6 +36,7 @@ from pix2pix.metrics.segmentation import LabelScore, Segmenter, find_palette, ge
 from pix2pix.model import Model, build_networks, choose_statistics, make_model_config
 from pix2pix.networks import set_fast
 from pix2pix.networks.blocks import synchronise_norm
+from pix2pix.reports.curves import draw_curves
 from pix2pix.system.hardware import keep_memory
 from pix2pix.system.progress import ProgressBar
 from pix2pix.text import format_duration
@@ -355,8 +356,8 @@ class Trainer:
 
     def draw_curves(self) -> None:
         """Write `curves.png`; for rank 0 to call."""
-        assert self.log is not None
-        self.log.curves(
+        draw_curves(
+            self.folder / "metrics.csv",
             self.folder / "curves.png",
             discriminator_epochs=self.config.training.discriminator_epochs,
             adversarial=self.config.loss.adversarial,

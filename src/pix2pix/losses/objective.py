@@ -1,0 +1,25 @@
+"""Unweighted terms and the weights of the settings in, the scalars that G and D minimise out."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from pix2pix.config import Loss
+from pix2pix.losses.terms import generator_terms
+
+
+def generator_weights(loss: Loss) -> dict[str, float]:
+    """Return the weight of each of G's terms: `g_l1` -> the setting `l1_weight`."""
+    return {name: getattr(loss, f"{name.removeprefix('g_')}_weight") for name in generator_terms()}
+
+
+def generator_objective(terms: Mapping[str, Tensor], loss: Loss) -> Tensor:
+    """Return the weighted sum that G minimises (paper, equation 4). Terms of weight 0 may be missing."""
+    weights = generator_weights(loss)
+    return torch.stack([weight * terms[name] for name, weight in weights.items() if weight]).sum()
+
+
+def discriminator_objective(terms: Mapping[str, Tensor], loss: Loss) -> Tensor:
+    """Return what D minimises: half of the sum, so that it learns more slowly than G (paper, 3.3)."""
+    return loss.discriminator_weight * (terms["d_real"] + terms["d_fake"])
