@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from pix2pix.cli import main
 from pix2pix.config import Config
 from pix2pix.config.io import make_config
-from pix2pix.distributed.process_group import Place, choose_processes, find_place, interface_towards
+from pix2pix.distributed.environment import RankInfo, choose_processes, find_rank_info
+from pix2pix.distributed.process_group import interface_towards
 from pix2pix.errors import ConfigError
 from pix2pix.networks import blocks
 from pix2pix.reports.curves import read_metrics
@@ -68,12 +69,12 @@ output, updates, words = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
 class Trainer(loop.Trainer):
     def fit(self, stop):
         calls = iter(range(1, 10**6))
-        asked_of_the_last = lambda: 2 if self.ranks.rank and next(calls) >= updates else None
+        asked_of_the_last = lambda: 2 if self.group.rank and next(calls) >= updates else None
         try:
             return super().fit(asked_of_the_last)
         finally:
             state = {name: part.state_dict() for name, part in self._stateful().items()}
-            torch.save(state, f"{output}.{self.ranks.rank}")
+            torch.save(state, f"{output}.{self.group.rank}")
 
 train.Trainer = Trainer
 main(words)
@@ -337,18 +338,18 @@ SBATCH = {"SLURM_NTASKS": "8", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM
     ("environment", "place"),
     [
         ({}, None),
-        (TORCHRUN, Place(5, 8, 1, 4, "node0", 1234)),
-        (SRUN, Place(5, 8, 1, 4, "gpu07", 18456)),
-        (SRUN | {"MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "99"}, Place(5, 8, 1, 4, "10.0.0.1", 99)),
-        (SRUN | TORCHRUN, Place(5, 8, 1, 4, "node0", 1234)),
+        (TORCHRUN, RankInfo(5, 8, 1, 4, "node0", 1234)),
+        (SRUN, RankInfo(5, 8, 1, 4, "gpu07", 18456)),
+        (SRUN | {"MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "99"}, RankInfo(5, 8, 1, 4, "10.0.0.1", 99)),
+        (SRUN | TORCHRUN, RankInfo(5, 8, 1, 4, "node0", 1234)),
         (SBATCH, None),
     ],
     ids=["alone", "torchrun", "srun", "srun with an address", "torchrun under srun", "sbatch without srun"],
 )
-def test_a_place_is_read_from_the_environment(environment: dict[str, str], place: Place | None) -> None:
-    assert find_place(environment) == place
+def test_a_place_is_read_from_the_environment(environment: dict[str, str], place: RankInfo | None) -> None:
+    assert find_rank_info(environment) == place
     if place is not None:
-        assert find_place(place.environment()) == place
+        assert find_rank_info(place.environment()) == place
 
 
 def settings(**training: object) -> Config:
@@ -359,19 +360,19 @@ def test_settings_agree_with_what_was_started() -> None:
     settled, place = choose_processes(settings(), TORCHRUN)
     assert (settled.training.devices, settled.training.nodes, settled.training.effective_batch) == (4, 2, 8)
     assert place is not None
-    assert choose_processes(settings(), {})[1] == Place()
+    assert choose_processes(settings(), {})[1] == RankInfo()
     settled, place = choose_processes(settings(devices=3, batch_size=2), {})
     assert (place, settled.training.effective_batch) == (None, 6)
     with pytest.raises(ConfigError, match=r"training.devices 2: this training was started with 4"):
         choose_processes(settings(devices=2), TORCHRUN | {"RANK": "0"})
     with pytest.raises(ConfigError, match="--ntasks-per-node"):
-        find_place(SRUN | {"SLURM_STEP_TASKS_PER_NODE": "5,3"})
+        find_rank_info(SRUN | {"SLURM_STEP_TASKS_PER_NODE": "5,3"})
 
 
 def test_places_on_several_machines() -> None:
     training = settings(devices=2, nodes=3).training
     found = _places(training, {"MASTER_ADDR": "10.0.0.1", "NODE_RANK": "1"})
-    assert found == [Place(2, 6, 0, 2, "10.0.0.1", 29500), Place(3, 6, 1, 2, "10.0.0.1", 29500)]
+    assert found == [RankInfo(2, 6, 0, 2, "10.0.0.1", 29500), RankInfo(3, 6, 1, 2, "10.0.0.1", 29500)]
     for wrong in ({}, {"MASTER_ADDR": "a"}, {"MASTER_ADDR": "a", "NODE_RANK": "3"}):
         with pytest.raises(ConfigError, match=r"training.nodes 3: on each machine set MASTER_ADDR"):
             _places(training, wrong)

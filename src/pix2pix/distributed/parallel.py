@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from pix2pix.distributed.process_group import Ranks
+from pix2pix.distributed.process_group import ProcessGroup
 
 
 class Autocast(nn.Module):
@@ -26,7 +26,7 @@ def with_precision(network: nn.Module, precision: Literal["auto", "32", "bf16"])
     return Autocast(network) if precision == "bf16" else network
 
 
-def data_parallel(network: nn.Module, group: Ranks) -> nn.Module:
+def data_parallel(network: nn.Module, group: ProcessGroup) -> nn.Module:
     """Return the network with gradients averaged over all processes during the backward pass."""
     if group.size == 1:
         return network

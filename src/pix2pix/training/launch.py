@@ -24,7 +24,8 @@ from typing import Any, NoReturn
 
 from pix2pix.config import Config, Training
 from pix2pix.config.io import make_config
-from pix2pix.distributed.process_group import GO_ON, LAUNCHER, PORT, LostRankError, Place, signal_name
+from pix2pix.distributed.environment import PORT, RankInfo
+from pix2pix.distributed.process_group import GO_ON, LAUNCHER, LostRankError, signal_name
 from pix2pix.errors import ConfigError, DataError, Interrupted, ModelError, RunError
 from pix2pix.training.run_folder import Run
 
@@ -62,13 +63,13 @@ def launch(config: Config, run: Path | None, *, overwrite: bool) -> Run:
         return Run(Path(done["run"]), done["metrics"])
 
 
-def _places(training: Training, environment: Mapping[str, str]) -> list[Place]:
+def _places(training: Training, environment: Mapping[str, str]) -> list[RankInfo]:
     """The ranks of this machine. Raises ConfigError where other machines are meant and not named."""
     count, nodes = training.devices, training.nodes
     assert count != "auto"
     assert nodes != "auto"
     if nodes == 1:
-        return [Place(n, count, n, count, "127.0.0.1", port) for port in [_free_port()] for n in range(count)]
+        return [RankInfo(n, count, n, count, "127.0.0.1", port) for port in [_free_port()] for n in range(count)]
     address, port, node = (environment.get(name) for name in ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK"))
     port = port or str(PORT)
     if not address or not node or not node.isdecimal() or int(node) >= nodes or not port.isdecimal():
@@ -76,7 +77,7 @@ def _places(training: Training, environment: Mapping[str, str]) -> list[Place]:
             f"training.nodes {nodes}: on each machine set MASTER_ADDR, the address of the first, and NODE_RANK, from 0 "
             f"to {nodes - 1} (here {address or 'unset'} and {node or 'unset'}); or start with torchrun or srun"
         )
-    return [Place(int(node) * count + n, nodes * count, n, count, address, int(port)) for n in range(count)]
+    return [RankInfo(int(node) * count + n, nodes * count, n, count, address, int(port)) for n in range(count)]
 
 
 def _free_port() -> int:
@@ -86,7 +87,7 @@ def _free_port() -> int:
         return port
 
 
-def _started(place: Place, folder: Path) -> subprocess.Popen[bytes]:
+def _started(place: RankInfo, folder: Path) -> subprocess.Popen[bytes]:
     """In a session of its own: a terminal's Ctrl-C must reach a rank once, through the launcher."""
     own = {LAUNCHER: str(os.getpid()), "TORCH_CPP_LOG_LEVEL": os.environ.get("TORCH_CPP_LOG_LEVEL", "ERROR")}
     return subprocess.Popen(

@@ -17,7 +17,8 @@ from pix2pix.data.checks.report import Problem
 from pix2pix.data.loading.dataset import planned_cache
 from pix2pix.data.pairing.pair import Pair
 from pix2pix.data.pairing.pairs import PairSet, describe_unmatched
-from pix2pix.distributed.process_group import choose_processes, joined, launcher_is_gone
+from pix2pix.distributed.environment import choose_processes
+from pix2pix.distributed.process_group import launcher_is_gone, process_group
 from pix2pix.errors import ConfigError, DataError, Interrupted
 from pix2pix.metrics.segmentation import find_palette
 from pix2pix.reports.curves import read_metrics
@@ -59,12 +60,12 @@ def train(
 
 def train_with(config: Config, run: Path | None = None, *, overwrite: bool = False) -> Run:
     """The same for settings that are complete."""
-    config, place = choose_processes(config, os.environ)
-    if place is None:
+    config, info = choose_processes(config, os.environ)
+    if info is None:
         return launch(config, run, overwrite=overwrite)
-    with joined(place, config.training) as ranks, ProgressBar(silent=not ranks.first) as display:
-        plan, splits, folder = ranks.agreed(lambda: _begin(config, run, display, overwrite=overwrite))
-        trainer = Trainer(plan, splits, folder, display, ranks)
+    with process_group(info, config.training) as group, ProgressBar(silent=not group.is_first) as display:
+        plan, splits, folder = group.broadcast(lambda: _begin(config, run, display, overwrite=overwrite))
+        trainer = Trainer(plan, splits, folder, display, group)
 
         def report() -> Path:
             trainer.draw_curves()
@@ -74,15 +75,15 @@ def train_with(config: Config, run: Path | None = None, *, overwrite: bool = Fal
             try:
                 progress = trainer.fit(stop)
             except Interrupted:
-                ranks.agreed(report)
+                group.broadcast(report)
                 raise
-        page = ranks.agreed(report)
+        page = group.broadcast(report)
         by = plan.config.training.best_by if "val" in splits else "last"
         display.say(f"kept epoch {progress.best_epoch} of {progress.epoch} (by {by}): {folder / 'model'}")
         if trainer.waited.of:
             display.say(f"loading      {trainer.waited}")
         display.say(f"report       {page}")
-        return Run(folder, ranks.agreed(lambda: _newest_metrics(folder)), ranks.first)
+        return Run(folder, group.broadcast(lambda: _newest_metrics(folder)), group.is_first)
 
 
 def _begin(
@@ -108,8 +109,8 @@ def _refuse_run_inside_data(folder: Path, config: Config) -> None:
 
 def plan_only(config: Config, run: Path | None = None, *, overwrite: bool = False) -> None:
     """Look at the data and say what would be done, and where; writes nothing. Raises as `train` does."""
-    config, place = choose_processes(config, os.environ)
-    if place is not None and place.rank:
+    config, info = choose_processes(config, os.environ)
+    if info is not None and info.rank:
         return  # the first process says it
     with ProgressBar() as display:
         plan, _, _ = look(config, display)

@@ -4,7 +4,7 @@ All randomness of an update is a function of (seed, step, rank) and of a pair of
 training that goes on from a checkpoint is the training that was never interrupted.
 
 With several processes every rank runs these lines. All hold the same weights, take their own part of each batch, and
-decide alike from the same numbers; what is written, rank 0 writes while the others wait (`Ranks.agreed`).
+decide alike from the same numbers; what is written, rank 0 writes while the others wait (`ProcessGroup.broadcast`).
 """
 
 import copy
@@ -26,8 +26,9 @@ from pix2pix.data.io import images
 from pix2pix.data.loading.dataset import Batch, make_dataset
 from pix2pix.data.loading.loader import PairLoader, make_loader
 from pix2pix.data.pairing.pair import Pair, source_titles
+from pix2pix.distributed.environment import compute_device
 from pix2pix.distributed.parallel import data_parallel, with_precision
-from pix2pix.distributed.process_group import ALONE, Ranks, compute_device
+from pix2pix.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from pix2pix.errors import ConfigError, Interrupted, RunError
 from pix2pix.inference.any_size import AnySize
 from pix2pix.metrics.perceptual import PerceptualMetrics, make_perceptual_metrics
@@ -82,18 +83,23 @@ class Trainer:
     """The epochs of one run, from its checkpoint or its beginning to its end, in one of its processes."""
 
     def __init__(
-        self, plan: Plan, splits: dict[str, tuple[Pair, ...]], folder: Path, display: ProgressBar, ranks: Ranks = ALONE
+        self,
+        plan: Plan,
+        splits: dict[str, tuple[Pair, ...]],
+        folder: Path,
+        display: ProgressBar,
+        group: ProcessGroup = SINGLE_PROCESS,
     ) -> None:
-        self.plan, self.config, self.folder, self.display, self.ranks = plan, plan.config, folder, display, ranks
+        self.plan, self.config, self.folder, self.display, self.group = plan, plan.config, folder, display, group
         keep_memory()
-        self.device = compute_device(plan.config.training.device, ranks.place)
+        self.device = compute_device(plan.config.training.device, group.info)
         self._make_networks()
         self.progress = self._restore()
         self.train_loader, self.val_loader = self._loaders(splits)
         self.perceptual = metrics_for_selection(self.config, self.device, plan.smallest)
         by_labels = self.config.training.best_by == "label_accuracy" and self.val_loader is not None
         self.segmenter = self._taught(splits["train"]) if by_labels else None
-        self.log = MetricsLog(folder, self.progress.step) if ranks.first else None
+        self.log = MetricsLog(folder, self.progress.step) if group.is_first else None
         self._pace = 0.0  # images per second of the newest epoch's updates
         self._waited = 0.0  # seconds of those in which the loader was waited for, as a share
         self.waited = Waited()  # of all updates of this sitting
@@ -115,21 +121,21 @@ class Trainer:
             choose_statistics(network, discriminator, self.plan.norm_statistics)
         # What a process counts by itself: made equal after every update, so that all hold the same networks.
         self._own_counts: list[Tensor] = []
-        if self.ranks.size > 1 and config.training.sync_norm:
+        if self.group.size > 1 and config.training.sync_norm:
             synchronise_norm(generator)
             synchronise_norm(discriminator)
         else:
             buffers = [*generator.buffers(), *discriminator.buffers()]
             self._own_counts = [buffer for buffer in buffers if buffer.is_floating_point()]
-        alone = self.ranks.size == 1  # else gradients are averaged over the ranks before they change anything
+        alone = self.group.size == 1  # else gradients are averaged over the ranks before they change anything
         for network in (generator, discriminator):
             network.to(self.device)  # before the Adams are made, whose moments lie beside the weights
         # In the precision of the settings: what is validated; with averaged gradients besides: what is trained.
         precision = config.training.precision
         cast_generator, self.cast_discriminator = (with_precision(one, precision) for one in (generator, discriminator))
         self.state = State(
-            data_parallel(cast_generator, self.ranks),
-            data_parallel(self.cast_discriminator, self.ranks),
+            data_parallel(cast_generator, self.group),
+            data_parallel(self.cast_discriminator, self.group),
             make_adam(generator, config.optimizer, eager=alone, once=True),
             make_adam(discriminator, config.optimizer, eager=alone),
         )
@@ -144,7 +150,7 @@ class Trainer:
         batch, workers = config.training.batch_size, config.data.workers
         train = make_dataset(splits["train"], config.data, config.augment, config.load_size, seed)
         gpu = config.training.device == "cuda"
-        part: Any = {"rank": self.ranks.rank, "ranks": self.ranks.size, "neighbours": self.ranks.place.local_size}
+        part: Any = {"rank": self.group.rank, "ranks": self.group.size, "neighbours": self.group.info.local_size}
         loader = make_loader(train, batch_size=batch, workers=workers, seed=seed, shuffle=True, pin_memory=gpu, **part)
         if "val" not in splits:
             return loader, None
@@ -166,7 +172,7 @@ class Trainer:
                 self.folder / "segmenter", dataset, palette, device=device, fingerprint=fingerprint, progress=said
             )
 
-        self.ranks.agreed(lambda: bool(get()))
+        self.group.broadcast(lambda: bool(get()))
         return get()
 
     # ---- the epochs ------------------------------------------------------------------------------------------
@@ -199,12 +205,12 @@ class Trainer:
         self.state.generator.train()
         self.state.discriminator.train()
         # Each rank adds up its own parts; what the checkpoint holds of the epoch is rank 0's to remember.
-        sums = {name: torch.tensor(value if self.ranks.first else 0.0) for name, value in progress.sums.items()}
+        sums = {name: torch.tensor(value if self.group.is_first else 0.0) for name, value in progress.sums.items()}
         began, seconds, seen = time.monotonic(), progress.seconds, progress.images_seen
         done = seen - progress.epoch * self._pairs  # of this epoch, whatever its batches were when it began
         batches = _Timed(self.train_loader.epoch(progress.epoch, done))
         for batch in batches:
-            self._seed(seed_of(training.seed, progress.step, self.ranks.rank))  # dropout
+            self._seed(seed_of(training.seed, progress.step, self.group.rank))  # dropout
             source, target = self._on_device(batch.source), self._on_device(batch.target)
             part, whole = len(batch.index), min(training.effective_batch, self._pairs - done)
             terms = update(
@@ -217,7 +223,7 @@ class Trainer:
                 generator_learns=learns,
                 mask=None if batch.mask is None else self._on_device(batch.mask),
             )
-            self.ranks.average_(self._own_counts)
+            self.group.all_reduce_mean_(self._own_counts)
             if self.average is not None:
                 update_ema(self.average, self.generator, training.ema)
             sums = {
@@ -228,14 +234,14 @@ class Trainer:
             done, progress.images_seen = done + whole, progress.images_seen + whole
             progress.seconds = seconds + time.monotonic() - began
             self.display.update(progress.images_seen, training.epochs * self._pairs, where)
-            signal, due = self.ranks.greatest(stop() or 0, time.monotonic() - self._saved > SAVE_SECONDS)
+            signal, due = self.group.all_reduce_max(stop() or 0, time.monotonic() - self._saved > SAVE_SECONDS)
             if (due or signal) and done < self._pairs:
-                progress.sums = self.ranks.total(sums)
+                progress.sums = self.group.all_reduce_sum(sums)
                 self._refuse_non_finite(progress.sums)
                 self._save()
                 if signal:
                     raise Interrupted(signal, self.folder)
-        progress.sums = self.ranks.total(sums)
+        progress.sums = self.group.all_reduce_sum(sums)
         took = progress.seconds - seconds
         self._pace, self._waited = (progress.images_seen - seen) / took, batches.seconds / took
         self.waited = Waited(self.waited.seconds + batches.seconds, self.waited.of + took)
@@ -256,7 +262,7 @@ class Trainer:
 
         The ranks' gradients are averaged as if their parts were equal, so a part counts by its share.
         """
-        share = part * self.ranks.size / whole
+        share = part * self.group.size / whole
         return torch.autograd.backward if share == 1 else lambda loss: torch.autograd.backward(loss * share)
 
     def _finish_epoch(self, stop: Callable[[], int | None]) -> int:
@@ -272,7 +278,7 @@ class Trainer:
         if validation or self.val_loader is None or training.best_by == "last":
             self._keep_best(validation)
         progress.finished = progress.epoch >= training.epochs or self._out_of_patience()
-        signal, due = self.ranks.greatest(stop() or 0, self._saving_is_due())
+        signal, due = self.group.all_reduce_max(stop() or 0, self._saving_is_due())
         if signal or due or progress.finished:
             self._save()
         self._say_epoch(means, validation)
@@ -302,7 +308,7 @@ class Trainer:
                 result.values["label_accuracy"] = labels.see(pair, output, one.target[0], mask)
             if self._samples_are_due() and result.index < self.config.training.samples:
                 outputs[result.index] = output.cpu()
-        parts = self.ranks.gathered((scores, outputs, self.perceptual.taken()))
+        parts = self.group.all_gather((scores, outputs, self.perceptual.taken()))
         # Added up in the order of the pairs, as one process would.
         means = mean_scores(sorted((one for part, *_ in parts for one in part), key=lambda one: one.index))
         of_the_set = self.perceptual.of_the_set([pair for *_, seen in parts for pair in seen])
@@ -310,7 +316,7 @@ class Trainer:
         self._refuse_non_finite({name: value for name, value in means.items() if name != "psnr"})  # inf for a copy
         if self._samples_are_due():
             shown = dict(sorted(item for _, part, _ in parts for item in part.items()))
-            self.ranks.agreed(lambda: self._write_samples(shown))
+            self.group.broadcast(lambda: self._write_samples(shown))
         return means
 
     # ---- what is written -------------------------------------------------------------------------------------
@@ -377,7 +383,7 @@ class Trainer:
         plan, epoch = self.plan, progress.epoch
         card = make_model_config(self.config, plan.norm_statistics, plan.scale, plan.converts, epoch, dict(validation))
         kept = self.generator if self.average is None else self.average
-        self.ranks.agreed(lambda: Model(kept, self.discriminator, card).save(self.folder / "model"))
+        self.group.broadcast(lambda: Model(kept, self.discriminator, card).save(self.folder / "model"))
 
     def _say_epoch(self, means: dict[str, float], validation: dict[str, float]) -> None:
         progress, quiet = self.progress, ("g_l2", *ACCURACIES)
@@ -432,12 +438,12 @@ class Trainer:
 
         def write() -> None:
             finish = save_checkpoint(self.folder / "checkpoints", tensors, self.progress)
-            if self.ranks.size == 1:
+            if self.group.size == 1:
                 self._saving = self._disk.submit(finish)  # while training goes on
             else:
                 finish()  # all ranks are told if it fails
 
-        self.ranks.agreed(write)
+        self.group.broadcast(write)
         self._saved = time.monotonic()
         self.save_took = self._saved - began
 
@@ -449,8 +455,8 @@ class Trainer:
 
     def _restore(self) -> Progress:
         # Rank 0 reads and hands on; on the CPU, or all would find their tensors on rank 0's GPU.
-        device = self.device if self.ranks.size == 1 else torch.device("cpu")
-        saved = self.ranks.agreed(lambda: load_checkpoint(self.folder / "checkpoints", device))
+        device = self.device if self.group.size == 1 else torch.device("cpu")
+        saved = self.group.broadcast(lambda: load_checkpoint(self.folder / "checkpoints", device))
         if saved is None:
             return Progress()
         tensors, progress = saved
