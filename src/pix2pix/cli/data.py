@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from pix2pix.cli.console import aligned, say
+from pix2pix.cli.flags import with_flags
 from pix2pix.config import Augment, Data, Make
 from pix2pix.config.presets import chosen_settings
 from pix2pix.errors import DataError
@@ -14,13 +15,14 @@ from pix2pix.system.progress import ProgressBar
 from pix2pix.text import format_counts, format_examples
 
 
+@with_flags
 def check(
     data: str | None = None,
     /,
     *,
     preview: Path | None = None,
     json_: Annotated[bool, Parameter(name="--json", negative=())] = False,
-    settings: Annotated[Data | None, Parameter(name="*", group="Data")] = None,
+    settings: Data | None = None,
 ) -> None:
     """Read every file and say what is there and what is wrong; exit code 1 if anything is.
 
@@ -92,6 +94,7 @@ def download(
     print(done.path)
 
 
+@with_flags
 def preview(
     data: str | None = None,
     /,
@@ -103,8 +106,8 @@ def preview(
     augmented: Annotated[bool, Parameter(negative=())] = False,
     preset: str | None = None,
     config: Path | None = None,
-    settings: Annotated[Data | None, Parameter(name="*", group="Data")] = None,
-    augment: Annotated[Augment | None, Parameter(name="*", group="Augmentation")] = None,
+    settings: Data | None = None,
+    augment: Augment | None = None,
 ) -> None:
     """Draw a contact sheet of random pairs, source | target, and name them.
 
@@ -140,13 +143,14 @@ def preview(
     print(drawn.path)
 
 
+@with_flags
 def make(
     photos: Path,
     /,
     *,
     output: Path,
     overwrite: Annotated[bool, Parameter(negative=())] = False,
-    settings: Annotated[Make, Parameter(name="*", group="Pairs")],
+    settings: Make,
 ) -> None:
     """Make pairs from ordinary photos, source in A, target in B; the same command goes on where it was stopped.
 

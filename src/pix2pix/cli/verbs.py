@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from pix2pix.cli.console import aligned, print_labels, print_metrics, say
+from pix2pix.cli.flags import with_flags
 from pix2pix.config import Settings
 from pix2pix.config.io import merged, to_yaml
 from pix2pix.config.presets import chosen_settings
@@ -36,6 +37,7 @@ def demo(*, run: Path = Path("runs/demo"), overwrite: bool = False) -> None:
     print(run / "report.html")
 
 
+@with_flags
 def train(
     data: str | None = None,
     /,
@@ -47,7 +49,7 @@ def train(
     overwrite: bool = False,
     print_config: bool = False,
     dry_run: bool = False,
-    settings: Annotated[Settings | None, Parameter(name="*")] = None,
+    settings: Settings | None = None,
 ) -> None:
     """Train a translator on pairs; the same command again resumes it.
 
@@ -292,6 +294,7 @@ def info(model: str, /, *, json_: Json = False) -> None:
     print(json.dumps(facts, indent=2) if json_ else aligned(facts))
 
 
+@with_flags
 def study(
     kind: str,
     data: str | None = None,
@@ -308,7 +311,7 @@ def study(
     palette: str | None = None,
     dry_run: bool = False,
     json_: Json = False,
-    settings: Annotated[Settings | None, Parameter(name="*")] = None,
+    settings: Settings | None = None,
 ) -> None:
     """Repeat one of the paper's experiments: variants of one budget on one page; the same command resumes it.
 

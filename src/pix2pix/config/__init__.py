@@ -3,8 +3,14 @@
 from pix2pix.config.config import (
     PATCH_LAYERS,
     SMALLEST_SIDE,
-    Augment,
     Config,
+    Settings,
+    resolved_depth,
+    size_multiple,
+    smallest_discriminated,
+)
+from pix2pix.config.sections import (
+    Augment,
     Data,
     Discriminator,
     Generator,
@@ -13,11 +19,7 @@ from pix2pix.config.config import (
     Optimizer,
     Part,
     Section,
-    Settings,
     Training,
-    resolved_depth,
-    size_multiple,
-    smallest_discriminated,
     source_prefix,
 )
 

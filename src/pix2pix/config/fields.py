@@ -5,7 +5,6 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from cyclopts import Parameter
 from pydantic import BeforeValidator, Field, PlainSerializer
 
 
@@ -28,15 +27,10 @@ def _size_text(size: tuple[int, int] | str) -> int | str:
     return size[0] if size[0] == size[1] else f"{size[0]}x{size[1]}"
 
 
-def _size_default(size: tuple[int, int] | None) -> str:
-    return "derived" if size is None else str(_size_text(size))
-
-
 Size = Annotated[
     tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]],
     BeforeValidator(_size),
     PlainSerializer(_size_text),
-    Parameter(n_tokens=1, accepts_keys=False, negative=(), show_default=_size_default),
 ]
 """(height, width) in pixels, written `256` or `256x512`."""
 
@@ -60,7 +54,6 @@ LoadSize = Annotated[
     Native | tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]],
     BeforeValidator(_load_size),
     PlainSerializer(_size_text),
-    Parameter(n_tokens=1, accepts_keys=False, negative=(), show_default=_size_default),
 ]
 """The same, or `native`."""
 
@@ -146,13 +139,6 @@ def _mask(value: Any) -> Any:
     return "nan" if math.isnan(number) else number
 
 
-def _cache(value: Any) -> Any:
-    """Yes, no and `disk` are what files of 0.1 may say."""
-    if isinstance(value, bool):
-        return "auto" if value else "none"
-    return "auto" if value == "disk" else value
-
-
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -165,31 +151,27 @@ Bounds = tuple[tuple[float, float], ...]
 ValueRange = Annotated[
     Literal["type", "measured", "percentile"] | Bounds,
     BeforeValidator(_range),
-    Parameter(n_tokens=1, accepts_keys=False, negative=(), allow_leading_hyphen=True),
 ]
 MaskValue = Annotated[
     Literal["nan"] | Annotated[float, Field(allow_inf_nan=False)],
     BeforeValidator(_mask),
-    Parameter(n_tokens=1, accepts_keys=False, negative=(), allow_leading_hyphen=True),
 ]
 LabelNames = Annotated[
     tuple[str, ...],
     BeforeValidator(_labels),
-    Parameter(n_tokens=1, accepts_keys=False, negative=()),
 ]
 Words = Annotated[
     tuple[str, ...],
     Field(min_length=1),
     BeforeValidator(_words),
     PlainSerializer(_word_or_words),
-    Parameter(negative=()),
 ]
 """One word, or as many as a pair has sources; a flag is repeated."""
 ValueType = Literal["uint8", "int8", "uint16", "int16", "float32"]
 PatchSize = Annotated[Literal[1, 16, 34, 70, 142, 286], BeforeValidator(_number)]
 UpdateOrder = Literal["one-pass", "two-pass"]
 BestBy = Literal["l1", "l2", "psnr", "ssim", "ms_ssim", "lpips", "fid", "kid", "label_accuracy", "last"]
-Cache = Annotated[Literal["auto", "memory", "none"], BeforeValidator(_cache)]
+Cache = Literal["auto", "memory", "none"]
 IsPattern = BeforeValidator(_pattern)
 """For names of files with one place, `{id}`, for the pair's."""
 ByNumber = BeforeValidator(_numbered)

@@ -8,8 +8,9 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from pix2pix.config.config import Config, Part, Settings
+from pix2pix.config.config import Config, Settings
 from pix2pix.config.legacy import current
+from pix2pix.config.sections import Part
 from pix2pix.errors import ConfigError
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pix2pix.config.config import Settings
+from pix2pix.config.sections import Data
 
 RENAMED = {"data.parts": "data.sources"}
 """Settings by another name today."""
@@ -29,16 +29,12 @@ def _section(section: str, values: Any) -> Any:
     result: dict[Any, Any] = {}
     for name, value in values.items():
         setting = f"{section}.{name}"
-        if setting not in REMOVED or _exists(setting):
+        if setting not in REMOVED:
             known = VALUES.get(setting, {})
             result[_name(setting, name)] = known[value] if isinstance(value, bool | str) and value in known else value
     return result
 
 
 def _name(setting: str, name: Any) -> Any:
-    return RENAMED[setting].rpartition(".")[2] if setting in RENAMED and not _exists(setting) else name
-
-
-def _exists(setting: str) -> bool:
-    section, _, name = setting.partition(".")
-    return name in type(getattr(Settings(), section)).model_fields
+    exists = name in Data.model_fields
+    return RENAMED[setting].rpartition(".")[2] if setting in RENAMED and not exists else name

@@ -1,0 +1,117 @@
+"""Sections of settings in, what cyclopts needs to make flags of them out.
+
+A command takes sections as plain keyword arguments; `with_flags` replaces their types by models that carry, for each
+field, how its flag is written. A field that is in no table below is a flag of its own name and type.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Annotated, Any, get_args
+
+from cyclopts import Group, Parameter
+from pydantic import Field, create_model
+from pydantic.fields import FieldInfo
+
+from pix2pix.config.config import Settings
+from pix2pix.config.fields import LabelNames, LoadSize, MaskValue, Size, ValueRange, Words
+from pix2pix.config.sections import Augment, Data, Make, Part, Section
+
+
+def _show_size(size: Any) -> str:
+    if size is None or isinstance(size, str):
+        return size or "derived"
+    height, width = size
+    return str(height) if height == width else f"{height}x{width}"
+
+
+_ONE_WORD = Parameter(n_tokens=1, accepts_keys=False, negative=())
+_NUMBERS = Parameter(n_tokens=1, accepts_keys=False, negative=(), allow_leading_hyphen=True)
+_SIZE = Parameter(n_tokens=1, accepts_keys=False, negative=(), show_default=_show_size)
+_REPEATED = Parameter(negative=())
+_HIDDEN = Parameter(parse=False)
+
+BY_TYPE: list[tuple[Any, Parameter]] = [
+    (Size, _SIZE),
+    (LoadSize, _SIZE),
+    (ValueRange, _NUMBERS),
+    (MaskValue, _NUMBERS),
+    (LabelNames, _ONE_WORD),
+    (Words, _REPEATED),
+]
+"""Types of fields -> how their flags are written."""
+
+BY_FIELD = {
+    "Data.path": _HIDDEN,  # the argument DATA
+    "Data.skip_bad": Parameter(negative=()),
+    "Data.source_type": _HIDDEN,
+    "Data.target_type": _HIDDEN,
+    "Part.type": _HIDDEN,
+    "Make.size": Parameter(n_tokens=1, accepts_keys=False, negative=(), show_default=False),
+    "Generator.dropout_layers": Parameter(consume_multiple=True, negative=()),
+    "Optimizer.betas": Parameter(negative=()),
+    "Settings.provenance": _HIDDEN,
+}
+"""Single fields -> how their flags are written."""
+
+GROUPS = {
+    "data": Group("Data", sort_key=1),
+    "augment": Group("Augmentation", sort_key=2),
+    "training": Group("Training", sort_key=3),
+    "generator": Group("Generator", sort_key=4),
+    "discriminator": Group("Discriminator", sort_key=5),
+    "loss": Group("Loss", sort_key=6),
+    "optimizer": Group("Optimizer", sort_key=7),
+}
+"""Sections of the settings -> the heading of their flags."""
+PREFIXED = {"generator", "discriminator"}
+"""Sections whose flags carry their name: `--generator.depth`."""
+ALONE = {Data: Group("Data"), Augment: Group("Augmentation"), Make: Group("Pairs"), Settings: None}
+"""What a command may take by itself -> the heading of its flags."""
+
+
+def with_flags(command: Callable[..., None]) -> Callable[..., None]:
+    """Replace the sections among a command's arguments by models with flags."""
+    for name, hint in command.__annotations__.items():
+        section = next((part for part in (hint, *get_args(hint)) if part in ALONE), None)
+        if section is not None:
+            model = flags_of(section)
+            group = ALONE[section]
+            parameter = Parameter(name="*", group=group) if group else Parameter(name="*")
+            command.__annotations__[name] = Annotated[model if hint is section else model | None, parameter]
+    return command
+
+
+@cache
+def flags_of(section: type[Section]) -> type[Section]:
+    """Return a model of the same fields, checks and help, annotated with how each flag is written."""
+    fields: Any = {name: _field(section, name, field) for name, field in section.model_fields.items()}
+    return create_model(section.__name__, __base__=section, **fields)
+
+
+def _field(section: type[Section], name: str, field: FieldInfo) -> tuple[Any, Any]:
+    hint: Any = _annotated(field.annotation, field.metadata)
+    inner = field.annotation
+    if isinstance(inner, type) and issubclass(inner, Section):
+        hint = Annotated[flags_of(inner), Parameter(name=None if name in PREFIXED else "*", group=GROUPS[name])]
+        return hint, flags_of(inner)()
+    if inner == dict[str, Part]:
+        hint = _annotated(dict[str, flags_of(Part)], field.metadata)  # type: ignore[misc]
+    parameter = _parameter(section, name, field.annotation, hint)
+    if parameter is not None:
+        hint = Annotated[hint, parameter]
+    description = " ".join((field.description or "").split())
+    if field.default_factory is not None:
+        return hint, Field(default_factory=field.default_factory, description=description)
+    return hint, Field(field.default, description=description)
+
+
+def _annotated(hint: Any, metadata: list[Any]) -> Any:
+    return Annotated[tuple([hint, *metadata])] if metadata else hint
+
+
+def _parameter(section: type[Section], name: str, *hints: Any) -> Parameter | None:
+    single = BY_FIELD.get(f"{section.__name__}.{name}")
+    if single is not None:
+        return single
+    kinds = [kind for hint in hints for kind in (hint, *get_args(hint))]
+    return next((parameter for kind, parameter in BY_TYPE if kind in kinds), None)
