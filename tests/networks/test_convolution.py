@@ -15,11 +15,11 @@ from pix2pix.networks import no_weight_grad, set_fast
 from pix2pix.networks.convolution import Conv, ConvTranspose
 from pix2pix.networks.cpu import im2col as patches
 from pix2pix.networks.cpu import winograd as toom
+from pix2pix.networks.cpu.fused_adam import AdamInBackward, LateAdam, make_adam
 from pix2pix.networks.cpu.gradients import ALL_TAPS, CENTRE, Taps, on_partial_grad, whole
 from pix2pix.networks.cpu.im2col import down, up
 from pix2pix.networks.cpu.stride1 import few, many
 from pix2pix.networks.cpu.winograd import Kind, convolved, forget_transform, keep_transform
-from pix2pix.training.adam import AdamInBackward, LateAdam, make_adam
 
 Way = Callable[[Tensor, Tensor], Tensor]
 

@@ -15,7 +15,7 @@ from pix2pix.model import build_networks
 from pix2pix.networks import set_fast
 from pix2pix.networks.convolution import Conv, ConvTranspose
 from pix2pix.networks.cpu import im2col as patches
-from pix2pix.training.adam import make_adam
+from pix2pix.networks.cpu.fused_adam import make_adam
 from pix2pix.training.step import State, update, update_ema
 from pix2pix.training.trainer import learning_rate
 

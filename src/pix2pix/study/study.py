@@ -20,13 +20,13 @@ from pix2pix.errors import ConfigError, DataError
 from pix2pix.metrics.segmentation import find_palette, get_segmenter, parse_palette
 from pix2pix.model import build_networks
 from pix2pix.networks import set_fast
+from pix2pix.networks.cpu.fused_adam import make_adam
 from pix2pix.study.jobs import Job, Progress, carry_out
 from pix2pix.study.page import write_page
 from pix2pix.study.variants import KINDS, Variant, variants_of
 from pix2pix.system.files import only_writer
 from pix2pix.system.hardware import choose_device
 from pix2pix.text import format_duration
-from pix2pix.training.adam import make_adam
 from pix2pix.training.plan import make_plan
 from pix2pix.training.step import State, update
 

@@ -17,7 +17,7 @@ from pix2pix.losses import (
     reconstruction_terms,
 )
 from pix2pix.networks import forget_transform, keep_transform, no_weight_grad
-from pix2pix.training.adam import AnyAdam
+from pix2pix.networks.cpu.fused_adam import AnyAdam
 
 
 @dataclass

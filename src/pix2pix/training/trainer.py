@@ -37,11 +37,11 @@ from pix2pix.metrics.segmentation import LabelScore, Segmenter, find_palette, ge
 from pix2pix.model import Model, build_networks, choose_statistics, make_model_config
 from pix2pix.networks import set_fast
 from pix2pix.networks.blocks import synchronise_norm
+from pix2pix.networks.cpu.fused_adam import make_adam
 from pix2pix.reports.curves import draw_curves
 from pix2pix.system.hardware import keep_memory
 from pix2pix.system.progress import ProgressBar
 from pix2pix.text import format_duration
-from pix2pix.training.adam import make_adam
 from pix2pix.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from pix2pix.training.metrics_log import MetricsLog
 from pix2pix.training.plan import Plan
