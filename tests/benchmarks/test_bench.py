@@ -24,8 +24,8 @@ from pix2pix.config import Config, Discriminator, Generator, Loss, Optimizer
 from pix2pix.config.presets import chosen_settings
 from pix2pix.errors import RunError
 from pix2pix.model import build_networks
-from pix2pix.networks.cpu.fused_adam import make_adam
 from pix2pix.system.hardware import has_bf16
+from pix2pix.training.optimizers import make_adam
 from pix2pix.training.step import State, update
 
 TINY = ("--quick", "--image-size", "32", "--base-channels", "4", "--threads", "1")

@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from pix2pix.config import Generator
-from pix2pix.inference.optimize import _Packed, choose_engine, prepare
+from pix2pix.inference.optimize import choose_engine, prepare
 from pix2pix.networks import make_generator, set_norm_statistics
 from pix2pix.networks.blocks import BatchNorm, Statistics
+from pix2pix.networks.cpu.packed import PackedConv
 
 CPU = torch.device("cpu")
 
@@ -62,8 +63,8 @@ def test_large_pictures_are_translated_with_fewer_products(statistics: Statistic
         ready = prepare(plain, CPU)
         for source in order:
             torch.testing.assert_close(ready(source), plain(source), rtol=1e-4, atol=1e-5)
-        layers = [module for module in ready.modules() if isinstance(module, _Packed)]
-        assert sum(layer.points is not None for layer in layers) == transformed
+        layers = [module for module in ready.modules() if isinstance(module, PackedConv)]
+        assert sum(layer.transformed is not None for layer in layers) == transformed
         assert all(layer.weight is None for layer in layers), "weights that are prepared are not kept twice"
 
 

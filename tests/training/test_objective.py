@@ -12,10 +12,10 @@ from pix2pix.config import Config, Discriminator, Generator, Optimizer
 from pix2pix.config.fields import UpdateOrder
 from pix2pix.config.io import make_config
 from pix2pix.model import build_networks
-from pix2pix.networks import set_fast
+from pix2pix.networks import set_fast_convolutions
 from pix2pix.networks.convolution import Conv, ConvTranspose
-from pix2pix.networks.cpu import im2col as patches
-from pix2pix.networks.cpu.fused_adam import make_adam
+from pix2pix.networks.cpu.fused_adam import AdamInBackward
+from pix2pix.training.optimizers import make_adam
 from pix2pix.training.step import State, update, update_ema
 from pix2pix.training.trainer import learning_rate
 
@@ -31,15 +31,17 @@ def tiny(**loss: object) -> Config:
     )
 
 
-def state_of(config: Config, *, eager: bool = True, fast: bool = False, dtype: torch.dtype = torch.float32) -> State:
+def state_of(
+    config: Config, *, in_backward: bool = True, fast: bool = False, dtype: torch.dtype = torch.float32
+) -> State:
     torch.manual_seed(0)
     networks = [network.to(dtype) for network in build_networks(config)]
     for network in networks:
-        set_fast(network, fast)
+        set_fast_convolutions(network, fast)
     generator, discriminator = networks
     adams = (
-        make_adam(generator, config.optimizer, eager=eager, once=True),
-        make_adam(discriminator, config.optimizer, eager=eager),
+        make_adam(generator, config.optimizer, in_backward=in_backward, used_once=True),
+        make_adam(discriminator, config.optimizer, in_backward=in_backward),
     )
     return State(generator, discriminator, *adams)
 
@@ -65,24 +67,29 @@ def test_linear_rate_reaches_zero_after_the_last_epoch() -> None:
 # ---- one update ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("ways", ["native", "chosen", "toom"])
+@pytest.mark.parametrize("algorithms", ["native", "chosen", "winograd"])
 @pytest.mark.parametrize("order", get_args(UpdateOrder))
 def test_update_against_a_plain_reimplementation(
-    order: UpdateOrder, ways: str, monkeypatch: pytest.MonkeyPatch
+    order: UpdateOrder, algorithms: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Three steps written out with cross-entropy on probabilities and hand-made Adam agree in every weight.
 
     In float64, since Adam's first steps follow the sign of each gradient, also of one that is nothing but rounding.
     """
-    fast = ways != "native"
-    if ways == "toom":  # in every layer that has a form of it, not only in those where it pays
-        monkeypatch.setattr(Conv, "way", lambda layer, x: "toom" if layer.stride == (1, 1) else "matmul")
-        monkeypatch.setattr(ConvTranspose, "way", lambda layer, x: "toom")
+    fast = algorithms != "native"
+    if algorithms == "winograd":  # in every layer that has a form of it, not only in those where it pays
+        monkeypatch.setattr(Conv, "algorithm", lambda layer, x: "winograd" if layer.stride == (1, 1) else "im2col")
+        monkeypatch.setattr(ConvTranspose, "algorithm", lambda layer, x: "winograd")
     config = tiny()
-    monkeypatch.setattr(patches, "_PART", 1000)  # of the gradients that the generator's weights take in parts
     if fast:  # maps in another order of memory draw other dropout from the same seed
         config = make_config(config.model_dump() | {"generator": {"base_channels": 4, "dropout": 0.0}})
-    ours, plain = state_of(config, fast=fast, dtype=torch.float64), state_of(config, eager=False, dtype=torch.float64)
+    ours, plain = (
+        state_of(config, fast=fast, dtype=torch.float64),
+        state_of(config, in_backward=False, dtype=torch.float64),
+    )
+    ours.generator_optimizer = AdamInBackward(  # in parts, which only larger networks are by default
+        ours.generator, config.optimizer, used_once=True, large=100, part_size=1000
+    )
     generator, discriminator = plain.generator, plain.discriminator
     bce, memory = nn.BCEWithLogitsLoss(), {}
 

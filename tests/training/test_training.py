@@ -20,7 +20,8 @@ from pix2pix.config.io import merged
 from pix2pix.config.presets import chosen_settings
 from pix2pix.errors import ConfigError, Interrupted, RunError
 from pix2pix.model import load_model
-from pix2pix.networks.convolution import Conv, ConvTranspose, Way
+from pix2pix.networks.convolution import Conv, ConvTranspose
+from pix2pix.networks.cpu.choice import Algorithm
 from pix2pix.system.progress import ProgressBar
 from pix2pix.training import trainer as loop
 from pix2pix.training.run_folder import begin_run, open_run
@@ -184,20 +185,20 @@ WIDE: dict[str, Any] = {
     "discriminator": {"base_channels": 8, "patch_size": 70},
     "training": {"epochs": 2, "batch_size": 5, "samples": 0},
 }
-"""Large enough that every way to compute a convolution is taken: products, Toom-Cook's, the library's."""
+"""Large enough that every algorithm of a convolution is used: im2col, Winograd's and torch's own."""
 
 
 @pytest.mark.parametrize("order", ["two-pass", "one-pass"])
-def test_resumed_is_uninterrupted_on_every_way(facades: Path, tmp_path: Path, order: str) -> None:
+def test_resumed_is_uninterrupted_with_every_algorithm(facades: Path, tmp_path: Path, order: str) -> None:
     """Nothing that only a process knows has a part in the result."""
     settings = merged(WIDE, {"training": {"update_order": order}})
-    ways = set[str]()
+    used = set[str]()
     with pytest.MonkeyPatch.context() as patch:
         for kind in (Conv, ConvTranspose):
-            choose = kind.way
-            patch.setattr(kind, "way", lambda layer, x, choose=choose: ways.add(way := choose(layer, x)) or way)
+            choose = kind.algorithm
+            patch.setattr(kind, "algorithm", lambda layer, x, choose=choose: used.add(a := choose(layer, x)) or a)
         trainer(facades, tmp_path / "whole", **settings).fit(NO_STOP)
-    assert ways == set(get_args(Way))
+    assert used == set(get_args(Algorithm))
     for _ in range(2):
         with pytest.raises(Interrupted):
             trainer(facades, tmp_path / "run", **settings).fit(stop_after(1))

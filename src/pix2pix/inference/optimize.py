@@ -6,17 +6,17 @@ to rounding, and shares with it what it need not change.
 """
 
 import copy
-import threading
-from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import fuse_conv_bn_eval
 
 from pix2pix.networks.blocks import BatchNorm
-from pix2pix.networks.convolution import UP_TILE, Conv, ConvTranspose, Way, set_fast
-from pix2pix.networks.cpu import winograd as toom
+from pix2pix.networks.convolution import Conv, ConvTranspose, set_fast_convolutions
+from pix2pix.networks.cpu import switch
+from pix2pix.networks.cpu.packed import PackedConv
 from pix2pix.system.hardware import choose_device, has_bf16
 
 EngineName = Literal["packed", "folded"]
@@ -31,8 +31,8 @@ WORDS: dict[EngineName, str] = {
 
 def choose_engine(device: torch.device, precision: Precision = "32") -> EngineName:
     """The one that `pix2pix bench --only inference` found fastest on such a device."""
-    has_onednn = device.type == "cpu" and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    return "packed" if has_onednn and (precision == "32" or has_bf16()) else "folded"
+    can_pack = device.type == "cpu" and switch.available() and switch.has_onednn()
+    return "packed" if can_pack and (precision == "32" or has_bf16()) else "folded"
 
 
 def describe_engine() -> str:
@@ -48,7 +48,7 @@ def prepare(generator: nn.Module, device: torch.device, *, precision: Precision 
     of the range.
     """
     network = _around_the_same_numbers(generator).to(device)
-    set_fast(network, False)
+    set_fast_convolutions(network, False)
     _fold(network)
     packs = choose_engine(device, precision) == "packed"
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
@@ -93,24 +93,8 @@ def _fold(network: nn.Module) -> None:
                 and isinstance(norm, BatchNorm)
                 and norm.statistics == "running"
             ):
-                setattr(parent, name, _folded(layer, norm))
+                setattr(parent, name, fuse_conv_bn_eval(layer, norm, isinstance(layer, nn.ConvTranspose2d)))
                 setattr(parent, after, nn.Identity())
-
-
-@torch.no_grad()
-def _folded(layer: nn.Conv2d | nn.ConvTranspose2d, norm: BatchNorm) -> nn.Module:
-    """One convolution that does what it and the norm after it do."""
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    scale = norm.weight.double() * (norm.running_var.double() + norm.eps).rsqrt()
-    bias = 0.0 if layer.bias is None else layer.bias.double()
-    shape = (1, -1, 1, 1) if isinstance(layer, nn.ConvTranspose2d) else (-1, 1, 1, 1)  # where its outputs are
-    dtype = layer.weight.dtype
-    both = copy.copy(layer)
-    both._parameters = dict(layer._parameters)
-    both.weight = nn.Parameter(layer.weight * scale.to(dtype).view(shape), requires_grad=False)
-    both.bias = nn.Parameter(((bias - norm.running_mean.double()) * scale + norm.bias.double()).to(dtype), False)
-    return both
 
 
 # ---- packing ---------------------------------------------------------------------------------------------------
@@ -122,59 +106,4 @@ def _pack(network: nn.Module, dtype: torch.dtype) -> None:
             if isinstance(layer, Conv | ConvTranspose):
                 layer.fast = True
                 few = min(layer.in_channels, layer.out_channels) < 8  # then there is little to lay out
-                setattr(parent, name, layer if few else _Packed(layer, dtype))
-
-
-class _Packed(nn.Module):
-    """A convolution whose weights are prepared for the first map that comes by; others are right too.
-
-    They lie as oneDNN wants them, or are transformed once for Toom-Cook where training would transform them each time.
-    """
-
-    def __init__(self, layer: Conv | ConvTranspose, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.transposed = isinstance(layer, ConvTranspose)
-        self.stride = list(layer.stride)
-        self.way: Callable[[Tensor], Way] | None = layer.way
-        self.weight: Tensor | None = layer.weight.detach().to(dtype)
-        self.bias = None if layer.bias is None else layer.bias.detach().to(dtype)
-        self.packed: Any = None
-        self.points: Tensor | None = None
-        self.lock = threading.Lock()  # several threads may share a translator
-
-    @torch.no_grad()
-    def forward(self, x: Tensor) -> Tensor:
-        with self.lock:
-            if self.weight is not None:
-                self._prepare(x)
-        if self.points is not None:
-            y = toom.apply(x, self.points, "up", UP_TILE)
-            return y if self.bias is None else y.add_(self.bias.view(-1, 1, 1))
-        ops: Any = torch.ops.mkldnn
-        more: Any = ([1, 1], 1, "none", [], "")  # dilation, groups, nothing after it
-        if self.transposed:
-            y = ops._convolution_transpose_pointwise(x, self.packed, self.bias, [1, 1], [0, 0], self.stride, *more)
-        else:
-            y = ops._convolution_pointwise(x, self.packed, self.bias, [1, 1], self.stride, *more)
-        return y
-
-    def _prepare(self, x: Tensor) -> None:
-        assert self.weight is not None
-        assert self.way is not None
-        if self.transposed and self.way(x) == "toom":
-            self.points = toom.transform(self.weight, "up", UP_TILE)
-        else:
-            self.packed = self._laid_out(list(x.shape))
-        self.weight = self.way = None  # nothing else holds the layer, and with it its weights
-
-    def _laid_out(self, size: list[int]) -> Tensor:
-        assert self.weight is not None
-        weight = self.weight.contiguous()
-        if self.transposed:
-            laid_out: Tensor = torch.ops.mkldnn._reorder_convolution_transpose_weight(
-                weight, [1, 1], [0, 0], self.stride, [1, 1], 1, size
-            )
-            return laid_out
-        reorder: Any = torch._C._nn.mkldnn_reorder_conv2d_weight
-        packed: Tensor = reorder(weight.to_mkldnn(), [1, 1], self.stride, [1, 1], 1, size)
-        return packed
+                setattr(parent, name, layer if few else PackedConv(layer, dtype))

@@ -1,9 +1,9 @@
 """The networks: settings and channel counts in, initialised modules out."""
 
 from pix2pix.networks.blocks import set_norm_statistics
-from pix2pix.networks.convolution import set_fast
-from pix2pix.networks.cpu.gradients import no_weight_grad
-from pix2pix.networks.cpu.winograd import forget_transform, keep_transform
+from pix2pix.networks.convolution import set_fast_convolutions
+from pix2pix.networks.cpu.gradients import input_gradient
+from pix2pix.networks.cpu.winograd import reuse_transforms
 from pix2pix.networks.discriminators import PatchGAN
 from pix2pix.networks.generators import EncoderDecoder, ResNet, UNet, make_generator
 
@@ -12,10 +12,9 @@ __all__ = [
     "PatchGAN",
     "ResNet",
     "UNet",
-    "forget_transform",
-    "keep_transform",
+    "input_gradient",
     "make_generator",
-    "no_weight_grad",
-    "set_fast",
+    "reuse_transforms",
+    "set_fast_convolutions",
     "set_norm_statistics",
 ]

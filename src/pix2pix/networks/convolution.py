@@ -1,28 +1,14 @@
-"""The networks' two convolutions, 4x4 with padding 1, and faster ways to compute the same sums on a CPU.
+"""The networks' two convolutions, 4x4 with padding 1: `torch.nn`'s, or on a CPU faster algorithms for the same sums.
 
-`Conv` and `ConvTranspose` have the weights and the numbers of `torch.nn`'s, up to rounding. Once `set_fast` has been
-called, each picks by the size of its map among three ways:
-
-native   the library's own kernel: good where maps are large and channels many
-matmul   matrix products of patches or pixels and weights (`patches.py`, `same.py`), for all or some of a layer's sums:
-         for small maps and for very few channels
-toom     Toom-Cook's algorithm, which needs fewer products (`toom.py`): for large maps in float32
-
-All three ways work on memory in channels_last order, (N, H, W, C): the channels of a pixel are neighbours.
+After `set_fast_convolutions` each layer chooses an algorithm for each input (`cpu/choice.py`). All algorithms work on
+memory in channels_last order, (N, H, W, C), in which the channels of a pixel are neighbours.
 """
-
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from pix2pix.networks.cpu import im2col as patches
-from pix2pix.networks.cpu import stride1 as same
-from pix2pix.networks.cpu import winograd as toom
-
-Way = Literal["native", "matmul", "toom"]
-UP_TILE = 3
-"""Outputs of a tile of the transposed convolution, each way and in each of its four phases."""
+from pix2pix.networks.cpu import choice, im2col, stride1, switch, winograd
+from pix2pix.networks.cpu.choice import Algorithm
 
 
 class Conv(nn.Conv2d):
@@ -33,30 +19,28 @@ class Conv(nn.Conv2d):
     def __init__(self, in_channels: int, out_channels: int, *, stride: int, bias: bool) -> None:
         super().__init__(in_channels, out_channels, 4, stride=stride, padding=1, bias=bias)
 
-    def way(self, x: Tensor) -> Way:
-        """How `forward` computes a map of this size, type and device."""
+    def algorithm(self, x: Tensor) -> Algorithm:
+        """Return how `forward` computes a map of this size, type and device."""
         if not self.fast:
             return "native"
         if self.stride == (1, 1):
-            if patches.FEW <= self.out_channels < 32:
-                return "native"
-            return "toom" if self.out_channels >= 32 and _computes_float32(x) else "matmul"
-        even = x.shape[-2] % 2 == 0 and x.shape[-1] % 2 == 0
-        small = len(x) * _area(x) // 4 <= max(patches.limits(_type(x)))
-        return "matmul" if even and self.in_channels >= 32 and small else "native"
+            return choice.for_stride1(x, self.out_channels)
+        return choice.for_stride2(x, self.in_channels)
 
     def forward(self, input: Tensor) -> Tensor:
-        way = self.way(input)
-        if way == "native":
+        algorithm = self.algorithm(input)
+        if algorithm == "native":
             return super().forward(input)
-        x = input.to(_type(input))
-        if way == "toom":
-            y = toom.convolved(x, self.weight, "same", 2)
-        elif self.stride == (1, 1):
-            y = (same.few if self.out_channels < patches.FEW else same.many)(x, self.weight)
+        x = input.to(choice.compute_dtype(input))
+        if algorithm == "winograd":
+            y = winograd.convolve(x, self.weight, "stride1", choice.STRIDE1_TILE)
+        elif self.stride == (2, 2):
+            y = im2col.conv_stride2(x, self.weight)
+        elif self.out_channels < choice.FEW_OUTPUTS:
+            y = stride1.conv_few_outputs(x, self.weight)
         else:
-            y = patches.down(x, self.weight)
-        return y if self.bias is None else y + self.bias.to(y.dtype).view(-1, 1, 1)
+            y = stride1.conv_many_outputs(x, self.weight)
+        return _add_bias(y, self.bias)
 
 
 class ConvTranspose(nn.ConvTranspose2d):
@@ -67,40 +51,33 @@ class ConvTranspose(nn.ConvTranspose2d):
     def __init__(self, in_channels: int, out_channels: int, *, bias: bool) -> None:
         super().__init__(in_channels, out_channels, 4, stride=2, padding=1, bias=bias)
 
-    def way(self, x: Tensor) -> Way:
-        """How `forward` computes a map of this size, type and device."""
-        if not self.fast:
-            return "native"
-        if self.out_channels < patches.FEW or len(x) * _area(x) <= max(patches.limits(_type(x))):
-            return "matmul"
-        return "toom" if _area(x) > 16 * 16 and _computes_float32(x) else "native"
+    def algorithm(self, x: Tensor) -> Algorithm:
+        """Return how `forward` computes a map of this size, type and device."""
+        return choice.for_transposed(x, self.out_channels) if self.fast else "native"
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
-        way = self.way(input)
-        if way == "native":
+        algorithm = self.algorithm(input)
+        if algorithm == "native":
             return super().forward(input, output_size)
-        x = input.to(_type(input))
-        y = patches.up(x, self.weight) if way == "matmul" else toom.convolved(x, self.weight, "up", UP_TILE)
-        return y if self.bias is None else y + self.bias.to(y.dtype).view(-1, 1, 1)
+        x = input.to(choice.compute_dtype(input))
+        if algorithm == "winograd":
+            y = winograd.convolve(x, self.weight, "transposed", choice.TRANSPOSED_TILE)
+        else:
+            y = im2col.conv_transpose_stride2(x, self.weight)
+        return _add_bias(y, self.bias)
 
 
-def set_fast(network: nn.Module, fast: bool) -> None:
-    """Let every convolution of a network pick its way, or take the library's own; the same numbers up to rounding."""
+def set_fast_convolutions(network: nn.Module, fast: bool) -> None:
+    """Let every convolution of a network choose its algorithm, or use torch's own; the same numbers up to rounding.
+
+    The choice is torch's own wherever the CPU kernels are not available (`cpu/switch.py`).
+    """
+    fast = fast and switch.available()
     network.to(memory_format=torch.channels_last if fast else torch.contiguous_format)
     for module in network.modules():
         if isinstance(module, Conv | ConvTranspose):
             module.fast = fast
 
 
-def _area(x: Tensor) -> int:
-    return x.shape[-2] * x.shape[-1]
-
-
-def _computes_float32(x: Tensor) -> bool:
-    return _type(x) == torch.float32
-
-
-def _type(x: Tensor) -> torch.dtype:
-    """In which autocast lets the library's own convolutions compute."""
-    device = x.device.type
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+def _add_bias(y: Tensor, bias: Tensor | None) -> Tensor:
+    return y if bias is None else y + bias.to(y.dtype).view(-1, 1, 1)

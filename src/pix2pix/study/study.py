@@ -19,14 +19,14 @@ from pix2pix.data.pairing.pairs import find_pairs
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.metrics.segmentation import find_palette, get_segmenter, parse_palette
 from pix2pix.model import build_networks
-from pix2pix.networks import set_fast
-from pix2pix.networks.cpu.fused_adam import make_adam
+from pix2pix.networks import set_fast_convolutions
 from pix2pix.study.jobs import Job, Progress, carry_out
 from pix2pix.study.page import write_page
 from pix2pix.study.variants import KINDS, Variant, variants_of
 from pix2pix.system.files import only_writer
 from pix2pix.system.hardware import choose_device
 from pix2pix.text import format_duration
+from pix2pix.training.optimizers import make_adam
 from pix2pix.training.plan import make_plan
 from pix2pix.training.step import State, update
 
@@ -232,7 +232,7 @@ def seconds_per_update(config: Config, *, threads: int | None = None, updates: i
         )
         generator, discriminator = build_networks(config.model_copy(update={"data": data}))
         for network in (generator, discriminator):
-            set_fast(network, config.training.convolutions != "native")
+            set_fast_convolutions(network, config.training.convolutions != "native")
         adams = (make_adam(network, config.optimizer) for network in (generator, discriminator))
         state = State(generator, discriminator, *adams)
         size = (config.training.batch_size, 3, *config.data.image_size)

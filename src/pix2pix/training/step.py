@@ -16,8 +16,8 @@ from pix2pix.losses import (
     generator_objective,
     reconstruction_terms,
 )
-from pix2pix.networks import forget_transform, keep_transform, no_weight_grad
-from pix2pix.networks.cpu.fused_adam import AnyAdam
+from pix2pix.networks import input_gradient, reuse_transforms
+from pix2pix.training.optimizers import AnyAdam
 
 
 @dataclass
@@ -30,7 +30,7 @@ class State:
     discriminator_optimizer: AnyAdam
 
 
-@keep_transform()
+@reuse_transforms()
 def update(
     state: State,
     source: Tensor,
@@ -71,7 +71,6 @@ def update(
         state.discriminator_optimizer.zero_grad()
         backward(discriminator_objective(d_terms, loss))
         state.discriminator_optimizer.step()
-        forget_transform()  # of D's weights as they were
 
         if order == "two-pass":
             state.discriminator.requires_grad_(False)  # its turn is over: spare the gradients of its weights
@@ -94,9 +93,7 @@ def _with_gradient_of(term: Tensor, shown: Tensor, output: Tensor) -> Tensor:
     """
     if not shown.requires_grad:
         return term
-    with no_weight_grad():
-        (gradient,) = torch.autograd.grad(term, shown, retain_graph=True)
-    return (output * gradient).sum()
+    return (output * input_gradient(term, shown)).sum()
 
 
 @torch.no_grad()

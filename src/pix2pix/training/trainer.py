@@ -35,15 +35,15 @@ from pix2pix.metrics.perceptual import PerceptualMetrics, make_perceptual_metric
 from pix2pix.metrics.pixel import ACCURACIES, HIGHER_IS_BETTER, ImageScore, mean_scores, score
 from pix2pix.metrics.segmentation import LabelScore, Segmenter, find_palette, get_segmenter
 from pix2pix.model import Model, build_networks, choose_statistics, make_model_config
-from pix2pix.networks import set_fast
+from pix2pix.networks import set_fast_convolutions
 from pix2pix.networks.blocks import synchronise_norm
-from pix2pix.networks.cpu.fused_adam import make_adam
 from pix2pix.reports.curves import draw_curves
 from pix2pix.system.hardware import keep_memory
 from pix2pix.system.progress import ProgressBar
 from pix2pix.text import format_duration
 from pix2pix.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from pix2pix.training.metrics_log import MetricsLog
+from pix2pix.training.optimizers import make_adam
 from pix2pix.training.plan import Plan
 from pix2pix.training.step import State, update, update_ema
 
@@ -115,7 +115,7 @@ class Trainer:
         torch.manual_seed(config.training.seed)
         generator, discriminator = build_networks(config)
         for network in (generator, discriminator):
-            set_fast(network, config.training.convolutions == "fast")
+            set_fast_convolutions(network, config.training.convolutions == "fast")
         average = copy.deepcopy(generator).requires_grad_(False) if config.training.ema else None
         for network in filter(None, (generator, average)):
             choose_statistics(network, discriminator, self.plan.norm_statistics)
@@ -136,8 +136,8 @@ class Trainer:
         self.state = State(
             data_parallel(cast_generator, self.group),
             data_parallel(self.cast_discriminator, self.group),
-            make_adam(generator, config.optimizer, eager=alone, once=True),
-            make_adam(discriminator, config.optimizer, eager=alone),
+            make_adam(generator, config.optimizer, in_backward=alone, used_once=True),
+            make_adam(discriminator, config.optimizer, in_backward=alone),
         )
         # The same weights without wrappers, and what is validated: the moving average, if there is one.
         self.generator, self.discriminator, self.average = generator, discriminator, average

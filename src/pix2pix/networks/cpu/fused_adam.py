@@ -1,29 +1,40 @@
-"""A network in, its Adam out: the paper's optimiser, which need not hold all gradients at once."""
+"""Adam that updates large tensors during the backward pass, so that not all gradients exist at once."""
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Adam
 
 from pix2pix.config import Optimizer
-from pix2pix.networks.cpu.gradients import ALL_TAPS, Taps, on_partial_grad, whole
+from pix2pix.networks.cpu.gradients import ALL_TAPS, Taps, on_partial_grad, pad_taps
+from pix2pix.networks.cpu.torch_private import fused_adam_
+from pix2pix.networks.cpu.winograd import forget_transforms
 
-_SMALL = 2**16  # numbers; calling a kernel takes longer than going through so few
+MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 class AdamInBackward:
-    """Adam that changes a large tensor during the backward pass, as soon as its gradient is complete, and drops that.
+    """Adam (Kingma and Ba 2015) that updates a large tensor as soon as its gradient is complete, and drops that.
 
-    The numbers are those of `Adam(fused=True)`, since a tensor's change depends on its own gradient alone, and so is
-    `state_dict`. What is saved is one copy of the weights in memory, and the gradient is read while the processor's
-    cache still holds it. With `once`, where every tensor is used once in an update, a large gradient need not even
-    exist as a whole. It is no `torch.optim.Optimizer`, whose first use imports torch's compiler, 200 MB.
+    The numbers and the `state_dict` are those of `torch.optim.Adam(fused=True)`: the update of a tensor depends on its
+    own gradient alone. It saves the memory of one copy of the weights, and reads a gradient while the processor's
+    cache still holds it. With `used_once`, where each weight is used once in a training step, large gradients are also
+    received in parts (`on_partial_grad`). It is no `torch.optim.Optimizer`, whose first use imports torch's compiler,
+    200 MB.
     """
 
-    def __init__(self, network: nn.Module, settings: Optimizer, *, once: bool = False) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        settings: Optimizer,
+        *,
+        used_once: bool = False,
+        large: int = 2**16,
+        part_size: int = 2**20,
+    ) -> None:
+        """`large` is the numbers from which a tensor is updated during backward: a kernel's call outlasts fewer."""
         self.param_groups: list[dict[str, Any]] = [
             {
                 "params": list(network.parameters()),
@@ -41,15 +52,16 @@ class AdamInBackward:
             }
         ]
         self.state: dict[Tensor, dict[str, Tensor]] = {}
-        self._resting: dict[Tensor, Taps] = {}  # the only taps of a weight that have ever had a gradient
-        self._seen: dict[Tensor, _Plain] = {}
+        self._views: dict[Tensor, _MemoryOrder] = {}
+        self._only_taps: dict[Tensor, Taps] = {}  # of weights whose other taps have had no gradient yet
         for weights in network.parameters():
-            self.state[weights] = _begun(weights)
-            if weights.numel() < _SMALL:
+            moments = {name: torch.zeros_like(weights.detach()) for name in MOMENTS}
+            self.state[weights] = {"step": torch.zeros((), device=weights.device)} | moments
+            if weights.numel() < large:
                 continue
-            weights.register_post_accumulate_grad_hook(self._change_whole)  # type: ignore[no-untyped-call]
-            if once:
-                on_partial_grad(weights, functools.partial(self._change, weights))
+            weights.register_post_accumulate_grad_hook(self._update_in_backward)  # type: ignore[no-untyped-call]
+            if used_once:
+                on_partial_grad(weights, functools.partial(self._update_in_parts, weights), part_size)
 
     def zero_grad(self) -> None:
         """Drop gradients that no update has used."""
@@ -57,172 +69,115 @@ class AdamInBackward:
             weights.grad = None
 
     def step(self) -> None:
-        """Change the small tensors together; the backward pass has done the others."""
+        """Update the small tensors together; the backward pass has updated the others."""
         (group,) = self.param_groups
-        _update_all([self._plain(weights) for weights in group["params"] if weights.grad is not None], group)
+        changing = [weights for weights in group["params"] if weights.grad is not None]
+        if changing:
+            views = [self._view(weights) for weights in changing]
+            for view in views:
+                view.step.add_(1)
+            values, means, squares = zip(*(view.tensors(ALL_TAPS) for view in views), strict=True)
+            gradients = [view.reorder(weights.grad) for view, weights in zip(views, changing, strict=True)]
+            self._fused_update(list(values), gradients, list(means), list(squares), [view.step for view in views])
         self.zero_grad()
+        forget_transforms()
 
-    def _change_whole(self, weights: Tensor) -> None:
-        """The update of a tensor whose gradient is complete; none if it has been taken in parts."""
+    def _update_in_backward(self, weights: Tensor) -> None:
+        """Update a tensor whose gradient is complete, unless it was updated in parts and has none."""
         if weights.grad is not None:
-            self._change(weights, iter([weights.grad]), len(weights), ALL_TAPS)
+            self._update_in_parts(weights, iter([weights.grad]), len(weights), ALL_TAPS)
             weights.grad = None
 
-    def _change(self, weights: Tensor, gradients: Iterator[Tensor], rows: int, taps: Taps) -> None:
-        """The update of one tensor, part by part."""
-        (group,), plain = self.param_groups, self._plain(weights)
-        changing = taps if taps == ALL_TAPS or self._rests_beside(taps, weights) else ALL_TAPS
-        if changing == ALL_TAPS:
-            self._resting.pop(weights, None)
-        plain.step.add_(1)
-        parts = (torch.split(tensor, rows) for tensor in plain.tensors(changing))
-        for gradient, *views in zip(gradients, *parts, strict=True):
-            whole_gradient = gradient if changing == taps else whole(gradient, taps)
-            values, mean, square = changed = [view.contiguous() for view in views]
-            # The kernel does not compare shapes.
-            plain_gradient = whole_gradient.permute(plain.order).contiguous().view(values.shape)
-            _update([values], [plain_gradient], [mean], [square], [plain.step], group)
-            for view, new in zip(views, changed, strict=True):
-                if view is not new:
-                    view.copy_(new)
+    def _update_in_parts(self, weights: Tensor, gradients: Iterator[Tensor], rows: int, taps: Taps) -> None:
+        """Update `rows` of a tensor with each gradient; where the gradient of the other taps is 0, leave them out."""
+        view = self._view(weights)
+        updated = taps if taps == ALL_TAPS or self._moments_are_zero_outside(taps, weights) else ALL_TAPS
+        if updated == ALL_TAPS:
+            self._only_taps.pop(weights, None)
+        view.step.add_(1)
+        parts = (torch.split(tensor, rows) for tensor in view.tensors(updated))
+        for gradient, *tensors in zip(gradients, *parts, strict=True):
+            padded = gradient if updated == taps else pad_taps(gradient, taps)
+            values, mean, square = contiguous = [tensor.contiguous() for tensor in tensors]
+            self._fused_update([values], [view.reorder(padded).view(values.shape)], [mean], [square], [view.step])
+            for tensor, new in zip(tensors, contiguous, strict=True):
+                if tensor is not new:
+                    tensor.copy_(new)
 
-    def _plain(self, weights: Tensor) -> "_Plain":
-        """A tensor and its state as plain memory; looked at anew where it has moved, and its moments go along."""
-        plain, state = self._seen.get(weights), self.state[weights]
-        if plain is None or plain.place != (weights.data_ptr(), weights.stride()):
+    def _fused_update(
+        self,
+        values: list[Tensor],
+        gradients: list[Tensor],
+        means: list[Tensor],
+        squares: list[Tensor],
+        steps: list[Tensor],
+    ) -> None:
+        (group,) = self.param_groups
+        rates: dict[str, Any] = {"learning_rate": group["lr"], "betas": group["betas"], "eps": group["eps"]}
+        fused_adam_(values, gradients, means, squares, steps, **rates)
+
+    def _view(self, weights: Tensor) -> "_MemoryOrder":
+        """Return a tensor and its moments in the order of their memory; renewed where the weights have moved."""
+        view, state = self._views.get(weights), self.state[weights]
+        if view is None or view.location != (weights.data_ptr(), weights.stride()):
             if state["exp_avg"].stride() != weights.stride():
-                state |= {name: torch.empty_like(weights).copy_(state[name]) for name in ("exp_avg", "exp_avg_sq")}
-            plain = self._seen[weights] = _Plain(weights, state)
-        return plain
+                state |= {name: torch.empty_like(weights).copy_(state[name]) for name in MOMENTS}
+            view = self._views[weights] = _MemoryOrder(weights, state)
+        return view
 
-    def _rests_beside(self, taps: Taps, weights: Tensor) -> bool:
-        """Whether a gradient of 0 everywhere but at these taps changes nothing there: all moments are 0 as well."""
-        if self._resting.get(weights) != taps:
+    def _moments_are_zero_outside(self, taps: Taps, weights: Tensor) -> bool:
+        """Return whether an update with a gradient of 0 outside `taps` changes nothing there."""
+        if self._only_taps.get(weights) != taps:
             rows, columns = taps
-            for name in ("exp_avg", "exp_avg_sq"):
+            for name in MOMENTS:
                 moments = self.state[weights][name]
                 if moments.count_nonzero() != moments[:, :, rows, columns].count_nonzero():
                     return False
-            self._resting[weights] = taps
+            self._only_taps[weights] = taps
         return True
 
     def state_dict(self) -> dict[str, Any]:
-        """As `torch.optim.Adam`'s, which can go on from it."""
+        """Return the state in the layout of `torch.optim.Adam`, which can go on from it."""
         (group,) = self.param_groups
-        state = {place: self.state[weights] for place, weights in enumerate(group["params"])}
+        state = {index: self.state[weights] for index, weights in enumerate(group["params"])}
         return {"state": state, "param_groups": [group | {"params": list(range(len(group["params"])))}]}
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        """Go on from a `state_dict`, this one's or `torch.optim.Adam`'s."""
+        """Go on from a `state_dict` of this class or of `torch.optim.Adam`."""
         (group,), (saved_group,) = self.param_groups, saved["param_groups"]
         group |= {name: saved_group[name] for name in ("lr", "betas", "eps")}
-        self._resting.clear()
-        for place, values in saved["state"].items():
-            weights = group["params"][place]
+        self._only_taps.clear()
+        for index, values in saved["state"].items():
+            weights = group["params"][index]
             for name, value in values.items():
-                self.state[weights][name].copy_(value)  # into the weights' own memory order, which an update relies on
+                self.state[weights][name].copy_(value)  # keeps the strides of the weights, which an update relies on
 
 
-def _begun(weights: Tensor) -> dict[str, Tensor]:
-    """The state before a tensor's first update."""
-    moments = {name: torch.zeros_like(weights.detach()) for name in ("exp_avg", "exp_avg_sq")}
-    return {"step": torch.zeros((), dtype=torch.float32, device=weights.device)} | moments
+class _MemoryOrder:
+    """A tensor with its moments, their axes permuted into the order of their memory, and its count of updates.
 
-
-class LateAdam(Adam):
-    """torch's Adam, by the same updates: for gradients that are averaged over processes before they change anything."""
-
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
-        for group in self.param_groups:
-            changing = [weights for weights in group["params"] if weights.grad is not None]
-            for weights in changing:
-                self.state[weights] = self.state[weights] or _begun(weights)
-            _update_all([_Plain(weights, self.state[weights]) for weights in changing], group)
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a `state_dict`, this one's or `AdamInBackward`'s."""
-        super().load_state_dict(state_dict)
-        for weights, saved in self.state.items():
-            own = _begun(weights)
-            for name, value in own.items():
-                value.copy_(saved[name])  # into the weights' own memory order
-            self.state[weights] = own
-
-
-class _Plain:
-    """A tensor with its moments and its count of updates, its axes as they follow each other in its memory.
-
-    The fused kernel goes through plain memory. In channels_last order it would copy tensors first, which takes three
-    times as long as the update; a gradient in another order than the weights it would take for one in theirs.
+    The fused kernel wants contiguous tensors. Of those in channels_last order it would make copies, which take three
+    times as long as the update, and a gradient with other strides than the weights it would read in the wrong order.
     """
 
     def __init__(self, weights: Tensor, state: Mapping[str, Tensor]) -> None:
-        self.weights, self.place = weights, (weights.data_ptr(), weights.stride())
-        self.order = _longest_first(weights.stride())
-        self.whole = [one.detach() for one in (weights, state["exp_avg"], state["exp_avg_sq"])]
-        self.values, self.mean, self.square = (one.permute(self.order) for one in self.whole)
+        self.location = (weights.data_ptr(), weights.stride())
+        self.order = _longest_stride_first(weights.stride())
         self.step = state["step"]
+        self._tensors = [tensor.detach() for tensor in (weights, state["exp_avg"], state["exp_avg_sq"])]
+        self._permuted = [tensor.permute(self.order) for tensor in self._tensors]
 
     def tensors(self, taps: Taps) -> list[Tensor]:
-        """Values, means and squares, of some taps of a kernel or of all."""
+        """Return values, means and squares, of all taps of a kernel or of some."""
         if taps == ALL_TAPS:
-            return [self.values, self.mean, self.square]
-        return [one[:, :, taps[0], taps[1]].permute(self.order) for one in self.whole]
+            return self._permuted
+        return [tensor[:, :, taps[0], taps[1]].permute(self.order) for tensor in self._tensors]
 
-
-def _update_all(changing: Sequence[_Plain], group: dict[str, Any]) -> None:
-    """One fused update of whole tensors, which have their gradients."""
-    if not changing:
-        return
-    gradients = [one.weights.grad.permute(one.order).contiguous() for one in changing if one.weights.grad is not None]
-    for one in changing:
-        one.step.add_(1)
-    values, means, squares = zip(*(one.tensors(ALL_TAPS) for one in changing), strict=True)
-    _update(list(values), gradients, list(means), list(squares), [one.step for one in changing], group)
-
-
-def _update(
-    values: list[Tensor],
-    gradients: list[Tensor],
-    means: list[Tensor],
-    squares: list[Tensor],
-    steps: list[Tensor],
-    group: dict[str, Any],
-) -> None:
-    """The fused kernel, which `Adam(fused=True)` calls too, on plain memory; the steps are counted already."""
-    beta1, beta2 = group["betas"]
-    with torch.no_grad():
-        torch._fused_adam_(
-            values,
-            gradients,
-            means,
-            squares,
-            [],
-            steps,
-            amsgrad=False,
-            beta1=beta1,
-            beta2=beta2,
-            lr=group["lr"],
-            weight_decay=0.0,
-            eps=group["eps"],
-            maximize=False,
-        )
+    def reorder(self, gradient: Tensor) -> Tensor:
+        """Return the gradient, contiguous in the order of the weights' memory."""
+        return gradient.permute(self.order).contiguous()
 
 
 @functools.cache
-def _longest_first(strides: tuple[int, ...]) -> tuple[int, ...]:
+def _longest_stride_first(strides: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(sorted(range(len(strides)), key=lambda axis: strides[axis], reverse=True))
-
-
-AnyAdam = LateAdam | AdamInBackward
-
-
-def make_adam(network: nn.Module, settings: Optimizer, *, eager: bool = True, once: bool = False) -> AnyAdam:
-    """Adam as the paper uses it (6.2): 2e-4, betas 0.5 and 0.999; fused.
-
-    Not `eager` where gradients are averaged over processes before they change anything; `once` where every weight is
-    used once in an update, as the generator's are, and D's, which sees two pictures, are not.
-    """
-    if eager:
-        return AdamInBackward(network, settings, once=once)
-    return LateAdam(network.parameters(), lr=settings.learning_rate, betas=settings.betas, fused=True)

@@ -1,9 +1,13 @@
-"""Which gradients a backward pass wants, and in what form: what functions written in Python cannot find out."""
+"""Gradients of convolution weights: which ones a backward pass needs, and in how many parts they are given.
+
+Functions written in Python cannot find out what `torch.autograd.grad` was asked for, nor give a gradient in parts.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -11,48 +15,62 @@ Taps = tuple[slice, slice]
 """Rows and columns of a 4x4 kernel."""
 ALL_TAPS: Taps = (slice(0, 4), slice(0, 4))
 CENTRE: Taps = (slice(1, 3), slice(1, 3))
-Taker = Callable[[Iterator[Tensor], int, Taps], None]
-"""Is given a gradient in parts, how many first indices each has but the last, and the taps that they are of."""
+"""The taps that reach a 2x2 map; the others see only padding, and their gradient is 0."""
 
-_weights_rest = False
+PartialGradCallback = Callable[[Iterator[Tensor], int, Taps], None]
+"""Receives a gradient in parts, the rows of each part (its first dimension; the last may have fewer), and the taps
+that the parts hold."""
+
+
+class PartialGrad(NamedTuple):
+    """Who receives the gradient of a weight in parts, and how many numbers a part should have."""
+
+    callback: PartialGradCallback
+    part_size: int
+
+
+_weights_need_gradients = True
 
 
 @contextmanager
 def no_weight_grad() -> Iterator[None]:
-    """Within the block a backward pass gives no gradient to convolutions' weights, only to what lies before them.
-
-    The library finds out by itself what `torch.autograd.grad` is asked for; functions written in Python cannot.
-    """
-    global _weights_rest
-    _weights_rest = True
+    """Within the block, backward passes compute no gradients of convolution weights."""
+    global _weights_need_gradients
+    _weights_need_gradients = False
     try:
         yield
     finally:
-        _weights_rest = False
+        _weights_need_gradients = True
 
 
-def weight_learns(ctx: Any) -> bool:
-    """Whether the backward pass under way needs the gradient of a function's second input, the weight."""
-    return bool(ctx.needs_input_grad[1]) and not _weights_rest
+def input_gradient(term: Tensor, image: Tensor) -> Tensor:
+    """Return d term / d image, of the image's shape, without the gradient of any weight; the graph is kept."""
+    with no_weight_grad():
+        (gradient,) = torch.autograd.grad(term, image, retain_graph=True)
+    return gradient
 
 
-def on_partial_grad(weight: Tensor, take: Taker) -> None:
-    """From now on a function that can give a weight's gradient part by part calls `take`, and gives autograd none.
+def needs_weight_grad(ctx: Any) -> bool:
+    """Return whether the backward pass in progress needs the gradient of a function's second input, the weight."""
+    return bool(ctx.needs_input_grad[1]) and _weights_need_gradients
 
-    The gradient of taps that the parts are not of is 0.
 
-    For a weight that is used once between two updates, since parts are not added up.
+def on_partial_grad(weight: Tensor, callback: PartialGradCallback, part_size: int = 2**20) -> None:
+    """Pass the gradient of a weight to `callback` in parts; functions that can do so give autograd none.
+
+    A part has about `part_size` numbers; 2^20, 4 MB, fit into a processor's cache. Only for weights that are used once
+    between two updates, since parts are not summed.
     """
-    weight.take_parts = take  # type: ignore[attr-defined]
+    weight.partial_grad = PartialGrad(callback, part_size)  # type: ignore[attr-defined]
 
 
-def taker_of(weight: Tensor) -> Taker | None:
-    """Who takes the gradient of this weight part by part, if anyone does."""
-    return getattr(weight, "take_parts", None)
+def partial_grad_of(weight: Tensor) -> PartialGrad | None:
+    """Return what `on_partial_grad` registered for a weight."""
+    return getattr(weight, "partial_grad", None)
 
 
-def whole(gradient: Tensor, taps: Taps) -> Tensor:
-    """The gradient of some taps -> of all 4x4."""
+def pad_taps(gradient: Tensor, taps: Taps) -> Tensor:
+    """(O, C, rows, columns) of some taps -> (O, C, 4, 4), zero at the others."""
     if taps == ALL_TAPS:
         return gradient
     rows, columns = taps

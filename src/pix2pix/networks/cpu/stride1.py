@@ -1,4 +1,4 @@
-"""Convolutions of stride 1, which keep a map's size but for one pixel: the last two of a PatchGAN."""
+"""4x4 convolutions of stride 1 and padding 1, whose output is one pixel smaller: the last two of a PatchGAN."""
 
 from typing import Any
 
@@ -7,31 +7,34 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from pix2pix.networks.cpu.gradients import weight_learns
-from pix2pix.networks.cpu.im2col import new_map, nhwc, remembered
+from pix2pix.networks.cpu.gradients import needs_weight_grad
+from pix2pix.networks.cpu.im2col import empty_nhwc, nhwc, save_for_gradients
 
 
-def few(x: Tensor, weight: Tensor) -> Tensor:
+def conv_few_outputs(x: Tensor, weight: Tensor) -> Tensor:
     """(N, C, H, W) and (O, C, 4, 4) -> (N, O, H-1, W-1): `conv2d` with padding 1, for very few outputs O.
 
-    Computed in the type of x, whatever the weights are kept in; they get their gradient in their own.
+    Computed in the type of x; the gradient of the weights has the weights' own type.
     """
-    y: Tensor = _Few.apply(x, weight)
+    y: Tensor = _ConvFewOutputs.apply(x, weight)
     return y
 
 
-def many(x: Tensor, weight: Tensor) -> Tensor:
-    """The same for many outputs: by the library, but for the gradient of the weights."""
-    y: Tensor = _Many.apply(x, weight)
+def conv_many_outputs(x: Tensor, weight: Tensor) -> Tensor:
+    """Compute the same for many outputs: torch's kernel, except for the gradient of the weights."""
+    y: Tensor = _ConvManyOutputs.apply(x, weight)
     return y
 
 
-class _Few(torch.autograd.Function):
-    """Each pixel times the 16 taps of every output, all in one matrix product; then each goes where its tap puts it."""
+class _ConvFewOutputs(torch.autograd.Function):
+    """Multiply each pixel by the 16 taps of every output in one matrix product; then add each product where it belongs.
+
+    Products: (N, O·4·4, H·W).
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
-        taps = _mirrored(remembered(ctx, x, weight))
+        taps = _mirror_taps(save_for_gradients(ctx, x, weight))
         h, w = x.shape[-2:]
         products = (_pixels(x) @ taps.t()).transpose(1, 2).to(torch.promote_types(x.dtype, torch.float32))
         return F.fold(products, (h - 1, w - 1), 4, padding=2).to(x.dtype)
@@ -41,49 +44,50 @@ class _Few(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
         (n, c, h, w), o = x.shape, len(weight)
-        of_products = F.unfold(gradient, 4, padding=2)  # (N, O·4·4, H·W)
-        of_x = of_weight = None
+        product_grads = F.unfold(gradient, 4, padding=2)  # (N, O·4·4, H·W)
+        x_grad = weight_grad = None
         if ctx.needs_input_grad[0]:
-            of_x = new_map(x, x.shape)
-            nhwc(of_x).view(n, h * w, c).copy_(of_products.transpose(1, 2) @ _mirrored(weight))
-        if weight_learns(ctx):
-            of_taps = of_products.transpose(0, 1).reshape(o * 16, -1) @ _pixels(x).flatten(0, 1)
-            of_weight = of_taps.view(o, 4, 4, c).flip(1, 2).permute(0, 3, 1, 2).to(ctx.learner.dtype)
-        return of_x, of_weight
+            x_grad = empty_nhwc(x, x.shape)
+            nhwc(x_grad).view(n, h * w, c).copy_(product_grads.transpose(1, 2) @ _mirror_taps(weight))
+        if needs_weight_grad(ctx):
+            tap_grads = product_grads.transpose(0, 1).reshape(o * 16, -1) @ _pixels(x).flatten(0, 1)
+            weight_grad = tap_grads.view(o, 4, 4, c).flip(1, 2).permute(0, 3, 1, 2).to(ctx.weight.dtype)
+        return x_grad, weight_grad
 
 
-class _Many(torch.autograd.Function):
-    """The gradient of each row of taps is a matrix product: four copies of the map, one for each column, are enough."""
+class _ConvManyOutputs(torch.autograd.Function):
+    """Compute the gradient of each row of taps as a matrix product, from four shifted copies of the map."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
-        return F.conv2d(x, remembered(ctx, x, weight), padding=1)
+        return F.conv2d(x, save_for_gradients(ctx, x, weight), padding=1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
-        of_x = F.conv_transpose2d(gradient, weight, padding=1) if ctx.needs_input_grad[0] else None
-        return of_x, _of_weight(gradient, x).to(ctx.learner.dtype) if weight_learns(ctx) else None
+        x_grad = F.conv_transpose2d(gradient, weight, padding=1) if ctx.needs_input_grad[0] else None
+        weight_grad = _weight_gradient(gradient, x).to(ctx.weight.dtype) if needs_weight_grad(ctx) else None
+        return x_grad, weight_grad
 
 
-def _of_weight(gradient: Tensor, x: Tensor) -> Tensor:
-    """(N, O, H-1, W-1) and (N, C, H, W) -> (O, C, 4, 4), in float32 at least."""
+def _weight_gradient(gradient: Tensor, x: Tensor) -> Tensor:
+    """(N, O, H-1, W-1) and (N, C, H, W) -> (O, C, 4, 4), in float32 or a longer type."""
     padded = F.pad(nhwc(x), (0, 0, 1, 1, 1, 1))
     n, height, width, c = padded.shape
     image, row, pixel, _ = padded.stride()
     columns = padded.as_strided((n, height, width - 3, 4 * c), (image, row, pixel, 1)).contiguous()
     values = nhwc(gradient).flatten(0, 2).t()
-    exact = torch.promote_types(x.dtype, torch.float32)  # and a tensor of its own, for autograd to add a second one to
-    of_weight = torch.empty((len(values), c, 4, 4), dtype=exact, device=x.device, memory_format=torch.channels_last)
-    rows_of_taps = nhwc(of_weight).flatten(2)
+    exact = torch.promote_types(x.dtype, torch.float32)
+    weight_grad = torch.empty((len(values), c, 4, 4), dtype=exact, device=x.device, memory_format=torch.channels_last)
+    rows_of_taps = nhwc(weight_grad).flatten(2)
     for a in range(4):
         rows_of_taps[:, a] = values @ columns[:, a : a + height - 3].reshape(-1, 4 * c)
-    return of_weight
+    return weight_grad
 
 
-def _mirrored(weight: Tensor) -> Tensor:
-    """(O, C, 4, 4) -> (O·4·4, C): the tap that a pixel is seen through, by where it puts what it sees."""
+def _mirror_taps(weight: Tensor) -> Tensor:
+    """(O, C, 4, 4) -> (O·4·4, C), each kernel turned by 180 degrees: from the position of a pixel to its tap."""
     return nhwc(weight).flip(1, 2).flatten(0, 2)
 
 
