@@ -1,4 +1,4 @@
-"""The networks: settings and channel counts in, initialised modules out."""
+"""Generators and discriminators: settings and channel counts -> initialised modules."""
 
 from pix2pix.networks.blocks import set_norm_statistics
 from pix2pix.networks.convolution import set_fast_convolutions

@@ -1,4 +1,4 @@
-"""The layers that the networks are written in: `Ck` and `CDk` of the paper, downwards and upwards."""
+"""The paper's layers Ck and CDk, down and up, their norms, and how weights are initialised (6.1, 6.2)."""
 
 import math
 from typing import Any, Literal
@@ -15,10 +15,10 @@ Statistics = Literal["image", "running"]
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """Batch norm that outside training can use each image's own statistics, as a test batch of one does.
+    """Batch norm that in eval mode can use the statistics of each image in place of the running averages.
 
-    (N, C, H, W) -> (N, C, H, W). The paper translates with the statistics of the test batch (section 3.4, batch 1:
-    "instance normalization"); computing them per image keeps the result independent of the other images in a batch.
+    (N, C, H, W) -> (N, C, H, W). The paper translates with the statistics of the test batch, which for a batch of one
+    is instance norm (section 3.4). Per image they do not depend on the other images of a batch.
     """
 
     statistics: Statistics = "running"
@@ -31,15 +31,15 @@ class BatchNorm(nn.BatchNorm2d):
         if self.training or self.statistics == "running":
             output = super().forward(input)
             if output.requires_grad:
-                output.register_hook(_in_own_memory)  # type: ignore[no-untyped-call]
+                output.register_hook(_contiguous)  # type: ignore[no-untyped-call]
             return output
-        if len(input) == 1 or input.device.type == "cpu":  # the same, faster, and the order of memory stays
-            pictures = [self._of_itself(picture) for picture in torch.split(input, 1)]
-            return pictures[0] if len(pictures) == 1 else torch.cat(pictures)
+        if len(input) == 1 or input.device.type == "cpu":  # the same numbers, faster, and the memory keeps its order
+            images = [self._normalise_alone(image) for image in torch.split(input, 1)]
+            return images[0] if len(images) == 1 else torch.cat(images)
         return F.instance_norm(input, weight=self.weight, bias=self.bias, eps=self.eps)
 
-    def _of_itself(self, picture: Tensor) -> Tensor:
-        return F.batch_norm(picture, None, None, self.weight, self.bias, training=True, eps=self.eps)
+    def _normalise_alone(self, image: Tensor) -> Tensor:
+        return F.batch_norm(image, None, None, self.weight, self.bias, training=True, eps=self.eps)
 
     def _over_all_processes(self, input: Tensor) -> Tensor:
         output, mean, variance, count = _SynchronisedNorm.apply(input, self.weight, self.bias, self.eps)
@@ -52,8 +52,8 @@ class BatchNorm(nn.BatchNorm2d):
         return output
 
 
-def _in_own_memory(gradient: Tensor) -> Tensor:
-    """The gradient of a concatenation's half is a slice, for which the library's batch norm takes ten times as long."""
+def _contiguous(gradient: Tensor) -> Tensor:
+    """Copy a gradient that is a slice of a concatenation's, for which torch's batch norm takes ten times as long."""
     if gradient.stride(1) != 1:
         return gradient
     return gradient.contiguous(memory_format=torch.channels_last)
@@ -115,23 +115,23 @@ def synchronise_norm(network: nn.Module) -> None:
 
 
 class InstanceNorm(nn.InstanceNorm2d):
-    """(N, C, H, W) -> the same, each map normalised; also for N = 0, a process without a part in the last batch."""
+    """(N, C, H, W) -> (N, C, H, W); also for N = 0, of a process without a part in the last batch."""
 
     def forward(self, input: Tensor) -> Tensor:
         if len(input):
             return super().forward(input)
-        return input * self.weight[:, None, None] + self.bias[:, None, None]  # empty, and known to the gradients
+        return input * self.weight[:, None, None] + self.bias[:, None, None]  # empty, and part of the graph
 
 
 def set_norm_statistics(network: nn.Module, statistics: Statistics) -> None:
-    """Choose what every batch norm of the network uses in eval mode; other norms know only the image's."""
+    """Choose what every batch norm uses in eval mode; the other norms always use the statistics of the image."""
     for module in network.modules():
         if isinstance(module, BatchNorm):
             module.statistics = statistics
 
 
 def make_norm(kind: Norm, channels: int) -> nn.Module:
-    """(N, channels, H, W) -> the same, normalised."""
+    """Make the norm layer of a kind: (N, channels, H, W) -> (N, channels, H, W)."""
     match kind:
         case "batch":
             return BatchNorm(channels)
@@ -144,11 +144,11 @@ def make_norm(kind: Norm, channels: int) -> nn.Module:
 
 
 def has_bias(norm: Norm) -> bool:
-    """A convolution needs no bias where the norm that follows subtracts each channel's mean."""
+    """Return whether a convolution needs a bias: not where the norm after it subtracts each channel's mean."""
     return norm not in ("batch", "instance")
 
 
-def down(in_channels: int, out_channels: int, norm: Norm, *, bias: bool) -> nn.Sequential:
+def down_layer(in_channels: int, out_channels: int, norm: Norm, *, bias: bool) -> nn.Sequential:
     """Ck of the encoder: (N, in, H, W) -> (N, out, H/2, W/2). Convolution, norm, leaky ReLU of slope 0.2."""
     return nn.Sequential(
         Conv(in_channels, out_channels, stride=2, bias=bias),
@@ -157,17 +157,17 @@ def down(in_channels: int, out_channels: int, norm: Norm, *, bias: bool) -> nn.S
     )
 
 
-def up(
-    in_channels: int, out_channels: int, norm: Norm, dropout: float = 0.0, *, owns_input: bool = True
+def up_layer(
+    in_channels: int, out_channels: int, norm: Norm, dropout: float = 0.0, *, overwrite_input: bool = True
 ) -> nn.Sequential:
     """Ck or CDk of the decoder: (N, in, H, W) -> (N, out, 2H, 2W).
 
-    The ReLU stands before the convolution, not after the norm, since it must also act on the encoder's half of a
-    concatenated input; where nothing is concatenated both orders are the same function. It overwrites its input if
-    the layer owns that, as it does a concatenation.
+    ReLU, transposed convolution, norm, dropout. The ReLU comes first since it must also act on the encoder's half of a
+    concatenated input; without a concatenation it is the ReLU after the norm of the layer before. With
+    `overwrite_input` it works in place, for an input that nothing else needs, such as a concatenation.
     """
     return nn.Sequential(
-        nn.ReLU(inplace=owns_input),
+        nn.ReLU(inplace=overwrite_input),
         ConvTranspose(in_channels, out_channels, bias=has_bias(norm)),
         make_norm(norm, out_channels),
         nn.Dropout(dropout) if dropout else nn.Identity(),
@@ -175,7 +175,7 @@ def up(
 
 
 def initialise(network: nn.Module) -> None:
-    """Weights from N(0, 0.02), norm gains from N(1, 0.02), biases 0 (paper, 6.2)."""
+    """Draw weights from N(0, 0.02) and norm gains from N(1, 0.02); set biases to 0 (paper, 6.2)."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             nn.init.normal_(module.weight, 0.0, 0.02)

@@ -5,87 +5,102 @@ from torch import Tensor, nn
 
 from pix2pix.config import Generator, resolved_depth
 from pix2pix.config.fields import Norm
-from pix2pix.networks.blocks import down, has_bias, initialise, make_norm, up
+from pix2pix.networks.blocks import down_layer, has_bias, initialise, make_norm, up_layer
 from pix2pix.networks.convolution import ConvTranspose
 
 
-class _Halving(nn.Module):
-    """What the U-Net and its ablation partner share: sides are halved `depth` times and doubled back."""
+class UNet(nn.Module):
+    """U-Net generator (paper, 6.1.1; lecture, "Generator architectures"), for sides that are multiples of 2^depth.
 
-    def __init__(self, in_channels: int, out_channels: int, settings: Generator, depth: int, *, skips: bool) -> None:
+    encoder  C64-C128-C256-C512-C512-C512-C512-C512
+    decoder  CD512-CD1024-CD1024-C1024-C1024-C512-C256-C128, in the paper's way the input of each layer: the
+             bottleneck, then each output concatenated with that of the encoder layer it mirrors
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, settings: Generator, depth: int) -> None:
         super().__init__()
         self.size_multiple = 2**depth
-        base, norm = settings.base_channels, settings.norm
-        widths = [base * min(2**layer, 8) for layer in range(depth)]  # 64 128 256 512 512 512 512 512
-        norms: list[Norm] = [norm] * depth
-        norms[0] = "none"
-        if not settings.bottleneck_norm:
-            norms[-1] = "none"  # over a 1x1 map of one image there is no variance to normalise (paper, errata)
-
-        inputs = [in_channels, *widths[:-1]]
-        bias = has_bias(norm)  # one rule for all, so also the two layers without norm have none under batch norm
-        self.encoder = nn.ModuleList(
-            down(in_width, width, layer_norm, bias=bias)
-            for in_width, width, layer_norm in zip(inputs, widths, norms, strict=True)
-        )
-
-        # Decoder layer 1 is the innermost; each hands on the width of the encoder layer that it mirrors.
-        self.decoder = nn.ModuleList()
-        channels = widths[-1]
-        for layer, width in enumerate(reversed(widths[:-1]), start=1):
-            noisy = layer in settings.dropout_layers and width == base * 8
-            dropout = settings.dropout if noisy else 0.0
-            self.decoder.append(up(channels, width, norm, dropout, owns_input=layer > 1))  # the encoder's last is saved
-            channels = width * (2 if skips else 1)
-
-        self.to_image = nn.Sequential(nn.ReLU(), ConvTranspose(channels, out_channels, bias=True), nn.Tanh())
+        self.encoder = _encoder(in_channels, settings, depth)
+        self.decoder = _decoder(settings, depth, skips=True)
+        self.to_image = _to_image(settings.base_channels * (2 if depth > 1 else 1), out_channels)
         initialise(self)
 
-
-class UNet(_Halving):
-    """U-Net generator (paper, 6.1.1; slide "Generator architectures").
-
-    Encoder C64-C128-C256-C512-C512-C512-C512-C512; decoder, widths after concatenation,
-    CD512-CD1024-CD1024-C1024-C1024-C512-C256-C128, of which the first is the bottleneck itself.
-    H and W must be multiples of `size_multiple`, 2^depth.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, settings: Generator, depth: int) -> None:
-        super().__init__(in_channels, out_channels, settings, depth, skips=True)
-
-    def forward(self, source: Tensor) -> Tensor:
+    def forward(self, source: Tensor) -> Tensor:  # (N, in, H, W) in [-1, 1]
         skips, x = [], source
-        for layer in self.encoder:  # (N, 64, H/2, W/2) ... (N, 512, H/256, W/256)
-            x = layer(x)
+        for down in self.encoder:  # (N, 64, H/2, W/2) ... (N, 512, H/256, W/256)
+            x = down(x)
             skips.append(x)
-        x = skips.pop()  # the bottleneck has no partner
-        for layer in self.decoder:
-            x = torch.cat([layer(x), skips.pop()], dim=1)
-        image: Tensor = self.to_image(x)
+        x = skips.pop()  # the bottleneck has no skip
+        for up in self.decoder:  # (N, 1024, H/128, W/128) ... (N, 128, H/2, W/2)
+            x = torch.cat([up(x), skips.pop()], dim=1)
+        image: Tensor = self.to_image(x)  # (N, out, H, W) in [-1, 1]
         return image
 
 
-class EncoderDecoder(_Halving):
-    """The U-Net's ablation partner: the same layers without skips (paper, 4.3; slide "Generator architectures").
+class EncoderDecoder(nn.Module):
+    """The U-Net's layers without skips, its partner in the ablation (paper, 4.3; lecture, "Generator architectures").
 
-    Encoder as the U-Net's; decoder CD512-CD512-CD512-C512-C256-C128-C64.
+    encoder  C64-C128-C256-C512-C512-C512-C512-C512
+    decoder  CD512-CD512-CD512-C512-C256-C128-C64
     """
 
     def __init__(self, in_channels: int, out_channels: int, settings: Generator, depth: int) -> None:
-        super().__init__(in_channels, out_channels, settings, depth, skips=False)
+        super().__init__()
+        self.size_multiple = 2**depth
+        self.encoder = _encoder(in_channels, settings, depth)
+        self.decoder = _decoder(settings, depth, skips=False)
+        self.to_image = _to_image(settings.base_channels, out_channels)
+        initialise(self)
 
-    def forward(self, source: Tensor) -> Tensor:
+    def forward(self, source: Tensor) -> Tensor:  # (N, in, H, W) in [-1, 1]
         x = source
-        for layer in [*self.encoder, *self.decoder]:
-            x = layer(x)
-        image: Tensor = self.to_image(x)
+        for down in self.encoder:  # (N, 64, H/2, W/2) ... (N, 512, H/256, W/256)
+            x = down(x)
+        for up in self.decoder:  # (N, 512, H/128, W/128) ... (N, 64, H/2, W/2)
+            x = up(x)
+        image: Tensor = self.to_image(x)  # (N, out, H, W) in [-1, 1]
         return image
+
+
+def _widths(base_channels: int, depth: int) -> list[int]:
+    return [base_channels * min(2**layer, 8) for layer in range(depth)]  # 64 128 256 512 512 512 512 512
+
+
+def _encoder(in_channels: int, settings: Generator, depth: int) -> nn.ModuleList:
+    """`depth` layers that halve the sides; the first has no norm."""
+    widths = _widths(settings.base_channels, depth)
+    norms: list[Norm] = ["none", *[settings.norm] * (depth - 1)]
+    if not settings.bottleneck_norm:
+        norms[-1] = "none"  # over the 1x1 map of a single image there is no variance to normalise (paper, errata)
+    bias = has_bias(settings.norm)  # the layers without norm follow the others, so under batch norm they have none
+    return nn.ModuleList(
+        down_layer(in_width, width, norm, bias=bias)
+        for in_width, width, norm in zip([in_channels, *widths[:-1]], widths, norms, strict=True)
+    )
+
+
+def _decoder(settings: Generator, depth: int, *, skips: bool) -> nn.ModuleList:
+    """`depth` - 1 layers that double the sides, the innermost first; each mirrors a layer of the encoder."""
+    bottleneck, *widths = reversed(_widths(settings.base_channels, depth))
+    in_widths = [bottleneck, *(2 * width if skips else width for width in widths)]
+    layers = nn.ModuleList()
+    for number, (in_width, width) in enumerate(zip(in_widths, widths, strict=False), start=1):
+        has_dropout = number in settings.dropout_layers and width == 8 * settings.base_channels
+        dropout = settings.dropout if has_dropout else 0.0
+        # The bottleneck is the output of an encoder layer whose own gradient needs it, so it is not overwritten.
+        layers.append(up_layer(in_width, width, settings.norm, dropout, overwrite_input=number > 1))
+    return layers
+
+
+def _to_image(in_channels: int, out_channels: int) -> nn.Sequential:
+    """(N, in, H/2, W/2) -> (N, out, H, W) in [-1, 1]."""
+    return nn.Sequential(nn.ReLU(), ConvTranspose(in_channels, out_channels, bias=True), nn.Tanh())
 
 
 class ResNet(nn.Module):
-    """Nine residual blocks between two halvings and two doublings (Johnson et al. 2016, as CycleGAN uses it).
+    """ResNet generator (Johnson et al. 2016, as CycleGAN uses it), for sides that are multiples of 4, at least 8.
 
-    c7s1-64, d128, d256, R256 x 9, u128, u64, c7s1-out. H and W must be multiples of 4, and at least 8.
+    c7s1-64, d128, d256, R256 x 9, u128, u64, c7s1-out
     """
 
     size_multiple = 4
@@ -113,11 +128,11 @@ class ResNet(nn.Module):
         )
         initialise(self)
 
-    def forward(self, source: Tensor) -> Tensor:
+    def forward(self, source: Tensor) -> Tensor:  # (N, in, H, W) in [-1, 1]
         x = self.head(source)  # (N, 256, H/4, W/4)
         for block in self.blocks:
             x = x + block(x)
-        image: Tensor = self.tail(x)
+        image: Tensor = self.tail(x)  # (N, out, H, W) in [-1, 1]
         return image
 
 
@@ -126,7 +141,7 @@ def _norm_relu(norm: Norm, channels: int) -> tuple[nn.Module, nn.Module]:
 
 
 def _residual(channels: int, norm: Norm, dropout: float) -> nn.Sequential:
-    """The branch of one block: (N, C, H, W) -> (N, C, H, W)."""
+    """The layers of a residual block, R256: (N, C, H, W) -> (N, C, H, W)."""
     bias = has_bias(norm)
     return nn.Sequential(
         nn.Conv2d(channels, channels, 3, padding=1, padding_mode="reflect", bias=bias),
@@ -140,7 +155,7 @@ def _residual(channels: int, norm: Norm, dropout: float) -> nn.Sequential:
 def make_generator(
     settings: Generator, *, in_channels: int, out_channels: int, image_size: tuple[int, int]
 ) -> UNet | EncoderDecoder | ResNet:
-    """The generator that the settings describe, freshly initialised; its depth follows from image_size if unset."""
+    """Make the generator that the settings describe, freshly initialised; an unset depth follows from image_size."""
     depth = resolved_depth(settings, image_size)
     match settings.kind:
         case "unet":
