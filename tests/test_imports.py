@@ -186,7 +186,7 @@ def test_checker_flags_a_forbidden_import(path: str, source: str) -> None:
         ("data/__init__.py", "from .pairing import pairs\nfrom .loading.dataset import Pair"),
         ("data/loading/dataset.py", "from pix2pix.data.io import images"),
         ("training/step.py", "from pix2pix.losses import l1\nimport pix2pix.networks.generators as g"),
-        ("cli/verbs.py", "def demo():\n    from ..demo import run"),
+        ("cli/commands.py", "def demo():\n    from ..demo import run"),
         ("__init__.py", "from .training import train\nfrom pix2pix.cli import main"),
         ("__main__.py", "from .cli import main\nfrom pix2pix import train"),
     ],

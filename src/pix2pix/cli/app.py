@@ -28,9 +28,9 @@ data_app = App(name="data", help=VERBS["data"])
 app.command(data_app)
 for verb, summary in VERBS.items():
     if verb != "data":
-        app.command(f"pix2pix.cli.verbs:{verb}", name=verb, help=summary)
+        app.command(f"pix2pix.cli.commands.{verb}:{verb}", name=verb, help=summary)
 for verb, summary in DATA.items():
-    data_app.command(f"pix2pix.cli.data:{verb}", name=verb, help=summary)
+    data_app.command(f"pix2pix.cli.commands.data:{verb}", name=verb, help=summary)
 
 OUT_OF_MEMORY = "out of memory; try a smaller --batch-size, --image-size or picture"
 

@@ -16,6 +16,9 @@ from pix2pix.config.config import Settings
 from pix2pix.config.fields import LabelNames, LoadSize, MaskValue, Size, ValueRange, Words
 from pix2pix.config.sections import Augment, Data, Make, Part, Section
 
+Json = Annotated[bool, Parameter(name="--json", negative=())]
+"""Print for programs, to stdout."""
+
 
 def _show_size(size: Any) -> str:
     if size is None or isinstance(size, str):

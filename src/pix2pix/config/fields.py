@@ -145,6 +145,7 @@ Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 Norm = Literal["batch", "instance", "group", "none"]
 Direction = Literal["AtoB", "BtoA"]
+Device = Literal["auto", "cpu", "cuda", "mps"]
 Channels = Annotated[Literal[1, 3], BeforeValidator(_number)]
 Bounds = tuple[tuple[float, float], ...]
 """What becomes -1 and 1: of each channel, or once for all."""

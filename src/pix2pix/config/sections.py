@@ -17,6 +17,7 @@ from pix2pix.config.fields import (
     Cache,
     Channels,
     Count,
+    Device,
     Direction,
     Fraction,
     IsPattern,
@@ -299,7 +300,7 @@ class Training(Section):
     """Validation pairs on the sample sheets."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Seed of weights, order, jitter and dropout."""
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    device: Device = "auto"
     """Where to train; `auto` takes an accelerator if there is one."""
     precision: Literal["auto", "32", "bf16"] = "auto"
     """Arithmetic of the networks; `auto` is bf16 where the processor has it in hardware."""

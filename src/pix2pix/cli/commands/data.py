@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from pix2pix.cli.console import aligned, say
-from pix2pix.cli.flags import with_flags
+from pix2pix.cli.flags import Json, with_flags
 from pix2pix.config import Augment, Data, Make
 from pix2pix.config.presets import chosen_settings
 from pix2pix.errors import DataError
@@ -21,7 +21,7 @@ def check(
     /,
     *,
     preview: Path | None = None,
-    json_: Annotated[bool, Parameter(name="--json", negative=())] = False,
+    json_: Json = False,
     settings: Data | None = None,
 ) -> None:
     """Read every file and say what is there and what is wrong; exit code 1 if anything is.

@@ -1,0 +1,45 @@
+"""`pix2pix compare`: runs -> a page that shows them side by side."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from pix2pix.cli.flags import Json
+from pix2pix.config.fields import Device
+from pix2pix.system.progress import ProgressBar
+
+
+def compare(
+    runs: Annotated[list[Path], Parameter(negative=())],
+    /,
+    *,
+    output: Path | None = None,
+    device: Device = "auto",
+    json_: Json = False,
+) -> None:
+    """Put runs side by side: settings that differ, curves, best epochs, evaluations, pictures, and findings.
+
+    Parameters
+    ----------
+    runs
+        Run folders, two or more, finished or not.
+    output
+        Folder for compare.html and compare.json; by default runs/compare, and none with --json.
+    device
+        Where the same inputs are translated by each run's model.
+    json_
+        Print everything but the pictures to stdout.
+    """
+    from pix2pix.evaluation.compare import compare as put_side_by_side
+    from pix2pix.evaluation.evaluate import to_json
+
+    place = Path("runs/compare") if output is None and not json_ else output
+    with ProgressBar("comparing") as bar:
+        done = put_side_by_side(*runs, output=place, device=device, progress=bar.update)
+    if json_:
+        print(to_json(done.results), end="")
+        return
+    for finding in done.results["findings"]:
+        print(f"- {finding}")
+    print(done.page)

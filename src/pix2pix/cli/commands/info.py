@@ -1,0 +1,23 @@
+"""`pix2pix info`: a model -> facts about it."""
+
+import json
+
+from pix2pix.cli.console import aligned
+from pix2pix.cli.flags import Json
+
+
+def info(model: str, /, *, json_: Json = False) -> None:
+    """What a model is: networks, channels, sizes, statistics, validation.
+
+    Parameters
+    ----------
+    model
+        Run folder, model folder or hub id.
+    json_
+        Print it as JSON.
+    """
+    from pix2pix.inference.optimize import describe_engine
+    from pix2pix.model import describe_model
+
+    facts = describe_model(model) | {"engine": describe_engine()}
+    print(json.dumps(facts, indent=2) if json_ else aligned(facts))

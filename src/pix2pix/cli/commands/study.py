@@ -1,0 +1,88 @@
+"""`pix2pix study`: pairs -> one of the paper's experiments on one page."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from pix2pix.cli.flags import Json, with_flags
+from pix2pix.config import Settings
+from pix2pix.config.io import merged
+from pix2pix.system.progress import ProgressBar
+
+
+@with_flags
+def study(
+    kind: str,
+    data: str | None = None,
+    /,
+    *,
+    run: Path = Path("runs/study"),
+    seeds: Annotated[list[int], Parameter(consume_multiple=True, negative=())] = [0],  # noqa: B006  # never changed
+    processes: int = 1,
+    split: str = "test",
+    preset: str | None = None,
+    config: Path | None = None,
+    base_channels: int | None = None,
+    segmenter: bool = True,
+    palette: str | None = None,
+    dry_run: bool = False,
+    json_: Json = False,
+    settings: Settings | None = None,
+) -> None:
+    """Repeat one of the paper's experiments: variants of one budget on one page; the same command resumes it.
+
+    Parameters
+    ----------
+    kind
+        losses, generators or patches.
+    data
+        Folder of pairs, or pairs.csv; or give --source DIR --target DIR.
+    run
+        Folder of the study; other studies may share it, and with it the trainings that they have in common.
+    seeds
+        One training of each variant for each of these.
+    processes
+        Trainings at the same time, each with one thread if there are several.
+    split
+        Which pairs are measured and shown.
+    preset
+        Published recipe that all variants share; by default paper.
+    config
+        YAML file of settings that all variants share.
+    base_channels
+        First width of both networks.
+    segmenter
+        Where the sources are label maps, measure how well the labels can be read from the outputs, as the paper does.
+    palette
+        Colours of the label maps, as #0000ff,#ff5500,... or a file with one a line; by default found in them.
+    dry_run
+        Print the plan with an estimate of its time and stop.
+    json_
+        Print the table as JSON.
+    """
+    from pix2pix.study.page import lines
+    from pix2pix.study.study import describe, plan_study
+    from pix2pix.study.study import study as carry_out
+
+    overrides = settings.model_dump(exclude_unset=True) if settings is not None else {}
+    if base_channels is not None:
+        widths = {section: {"base_channels": base_channels} for section in ("generator", "discriminator")}
+        overrides = merged(widths, overrides)
+    choices: dict[str, Any] = {"run": run, "seeds": seeds, "split": split, "preset": preset, "config": config}
+    choices |= {"segmenter": segmenter, "palette": palette}
+    if dry_run:
+        for line in describe(plan_study(kind, data, overrides, **choices), processes):
+            print(line)
+        return
+    if processes > 1:
+        with ProgressBar("studying") as bar:
+            done = carry_out(kind, data, overrides, **choices, processes=processes, progress=bar.update)
+    else:  # each training shows its own progress
+        done = carry_out(kind, data, overrides, **choices, processes=processes)
+    if json_:
+        print(json.dumps(done.results, indent=2))
+    else:
+        print("\n".join(lines(done.results)))
+        print(done.page)

@@ -1,0 +1,62 @@
+"""`pix2pix train`: pairs and settings -> a trained model in a run folder."""
+
+from pathlib import Path
+
+from pix2pix.cli.flags import with_flags
+from pix2pix.config import Settings
+from pix2pix.config.io import merged, to_yaml
+from pix2pix.config.presets import chosen_settings
+
+
+@with_flags
+def train(
+    data: str | None = None,
+    /,
+    *,
+    run: Path | None = None,
+    preset: str | None = None,
+    config: Path | None = None,
+    base_channels: int | None = None,
+    overwrite: bool = False,
+    print_config: bool = False,
+    dry_run: bool = False,
+    settings: Settings | None = None,
+) -> None:
+    """Train a translator on pairs; the same command again resumes it.
+
+    Parameters
+    ----------
+    data
+        Folder of pairs, or pairs.csv; or give --source DIR --target DIR.
+    run
+        Folder of the run; by default runs/NAME, after the data.
+    preset
+        Published recipe: slides, paper, junyanz; by default paper.
+    config
+        YAML file of settings; flags win over it, it wins over a preset.
+    base_channels
+        First width of both networks.
+    overwrite
+        Replace the run that stands in the folder.
+    print_config
+        Print the settings as YAML and stop.
+    dry_run
+        Look at the data, print the plan and stop.
+    """
+    overrides = settings.model_dump(exclude_unset=True) if settings is not None else {}
+    if base_channels is not None:
+        widths = {section: {"base_channels": base_channels} for section in ("generator", "discriminator")}
+        overrides = merged(widths, overrides)
+
+    chosen = chosen_settings(data, preset, config, overrides)
+    if print_config:
+        print(to_yaml(chosen), end="")
+        return
+    from pix2pix.training.train import plan_only, train_with
+
+    if dry_run:
+        plan_only(chosen, run, overwrite=overwrite)
+    else:
+        done = train_with(chosen, run, overwrite=overwrite)
+        if done.first:
+            print(done.path)

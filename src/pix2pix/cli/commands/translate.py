@@ -1,0 +1,68 @@
+"""`pix2pix translate`: a model and images -> translated images."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from pix2pix.cli.console import say
+from pix2pix.config.fields import Device
+from pix2pix.errors import DataError
+from pix2pix.system.progress import ProgressBar
+
+
+def translate(
+    model: str,
+    inputs: Annotated[list[Path], Parameter(negative=())],
+    /,
+    *,
+    output: Path,
+    batch_size: int = 4,
+    shard: str | None = None,
+    source_pattern: Annotated[list[str], Parameter(negative=())] = [],  # noqa: B006  # never changed
+    dropout: bool = False,
+    seed: int | None = None,
+    device: Device = "auto",
+    precision: Literal["32", "bf16"] = "32",
+) -> None:
+    """Translate images and folders of images; each output has its input's size and name.
+
+    Parameters
+    ----------
+    model
+        Run folder, model folder or hub id.
+    inputs
+        Images, or folders of images; for a model of several sources one of each, in the order of its training.
+    output
+        Folder for the translations.
+    batch_size
+        Pictures of one size that are translated together.
+    shard
+        Part of the pictures, as i/n with i from 1 to n: for array jobs, which may share the output folder.
+    source_pattern
+        Names in the folders of several sources, such as {id}_t1.tif: one for all, or one for each.
+    dropout
+        Keep dropout on, the method's noise: another picture each time.
+    seed
+        Repeat a picture made with dropout.
+    device
+        Where to compute.
+    precision
+        Arithmetic; bf16 is faster where the hardware has it, and errs by about a thousandth of the range.
+    """
+    from pix2pix.inference.pipeline import translate as carry_out
+    from pix2pix.text import escape_unprintable
+
+    choices: dict[str, Any] = {"batch_size": batch_size, "shard": shard, "dropout": dropout, "seed": seed}
+    choices["source_pattern"] = source_pattern
+    with ProgressBar("translating") as bar:
+        result = carry_out(
+            model, inputs, output=output, device=device, precision=precision, progress=bar.update, **choices
+        )
+    say(f"{len(result.written)} translated into {output}")
+    if len(result.failed) == 1:
+        raise DataError(result.failed[0][1])
+    for _, reason in result.failed:
+        say(f"not translated: {escape_unprintable(reason)}")
+    if result.failed:
+        raise DataError(f"{len(result.failed)} of the images could not be translated; they are named above")
