@@ -434,7 +434,7 @@ FLAGS = """
     --run --preset --config --base-channels --overwrite --print-config --dry-run
     --source --target --source-pattern --target-pattern --skip-bad --direction --image-size
     --source-channels --target-channels --source-range --target-range
-    --source-kind --source-labels --label-tolerance --mask-value --parts
+    --source-kind --source-labels --label-tolerance --mask-value --sources
     --val-fraction --test-fraction --split-seed --cache --cache-dir --workers
     --jitter --load-size --flip --vertical-flip --rotate90 --affine --affine-degrees --affine-scale
     --photometric --photometric-strength

@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 
 from pix2pix.config.config import Settings
 from pix2pix.config.fields import LabelNames, LoadSize, MaskValue, Size, ValueRange, Words
-from pix2pix.config.sections import Augment, Data, Make, Part, Section
+from pix2pix.config.sections import Augment, Data, Make, Section, SourceSettings
 
 Json = Annotated[bool, Parameter(name="--json", negative=())]
 """Print for programs, to stdout."""
@@ -48,7 +48,7 @@ BY_FIELD = {
     "Data.skip_bad": Parameter(negative=()),
     "Data.source_type": _HIDDEN,
     "Data.target_type": _HIDDEN,
-    "Part.type": _HIDDEN,
+    "SourceSettings.type": _HIDDEN,
     "Make.size": Parameter(n_tokens=1, accepts_keys=False, negative=(), show_default=False),
     "Generator.dropout_layers": Parameter(consume_multiple=True, negative=()),
     "Optimizer.betas": Parameter(negative=()),
@@ -97,8 +97,8 @@ def _field(section: type[Section], name: str, field: FieldInfo) -> tuple[Any, An
     if isinstance(inner, type) and issubclass(inner, Section):
         hint = Annotated[flags_of(inner), Parameter(name=None if name in PREFIXED else "*", group=GROUPS[name])]
         return hint, flags_of(inner)()
-    if inner == dict[str, Part]:
-        hint = _annotated(dict[str, flags_of(Part)], field.metadata)  # type: ignore[misc]
+    if inner == dict[str, SourceSettings]:
+        hint = _annotated(dict[str, flags_of(SourceSettings)], field.metadata)  # type: ignore[misc]
     parameter = _parameter(section, name, field.annotation, hint)
     if parameter is not None:
         hint = Annotated[hint, parameter]

@@ -71,11 +71,14 @@ def _of_data(config: Config) -> Iterator[str]:
         yield "data.source and data.target name two folders of one set: give --source DIR and --target DIR"
     if data.path is not None and data.source is not None:
         yield "DATA and --source/--target are two ways to name the pairs: give one of them"
-    for number, part in data.parts.items():
+    for number, part in data.sources.items():
         if part.kind != "labels" and (part.labels or part.label_tolerance):
-            yield f"data.parts.{number}.labels and .label_tolerance are of label maps: add --parts.{number}.kind labels"
+            yield (
+                f"data.sources.{number}.labels and .label_tolerance are of label maps: "
+                f"add --sources.{number}.kind labels"
+            )
         if part.kind == "labels" and part.range not in (None, "type"):
-            yield f"data.parts.{number}.range: classes have no range; leave it out with kind labels"
+            yield f"data.sources.{number}.range: classes have no range; leave it out with kind labels"
     if data.source_kind != "labels" and (data.source_labels or data.label_tolerance):
         yield "data.source_labels and data.label_tolerance are of label maps: add --source-kind labels"
     if data.source_kind == "labels" and data.source_range not in (None, "type") and data.source_type is None:

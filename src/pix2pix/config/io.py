@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from pix2pix.config.config import Config, Settings
 from pix2pix.config.legacy import current
-from pix2pix.config.sections import Part
+from pix2pix.config.sections import SourceSettings
 from pix2pix.errors import ConfigError
 
 
@@ -80,7 +80,7 @@ def _suggestion(location: tuple[int | str, ...], model: type[BaseModel]) -> str:
         if part.isdecimal():  # of a source
             continue
         inner = model.model_fields[part].annotation if part in model.model_fields else None
-        inner = Part if part == "parts" else inner
+        inner = SourceSettings if part == "sources" else inner
         if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
             return ""
         model = inner

@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pix2pix.config.sections import Data
-
 RENAMED = {"data.parts": "data.sources"}
 """Settings by another name today."""
 REMOVED = {"data.cache_gigabytes": "decoded pairs are no longer kept on disk; --cache says memory or none"}
@@ -31,10 +29,7 @@ def _section(section: str, values: Any) -> Any:
         setting = f"{section}.{name}"
         if setting not in REMOVED:
             known = VALUES.get(setting, {})
-            result[_name(setting, name)] = known[value] if isinstance(value, bool | str) and value in known else value
+            result[RENAMED.get(setting, setting).rpartition(".")[2]] = (
+                known[value] if isinstance(value, bool | str) and value in known else value
+            )
     return result
-
-
-def _name(setting: str, name: Any) -> Any:
-    exists = name in Data.model_fields
-    return RENAMED[setting].rpartition(".")[2] if setting in RENAMED and not exists else name

@@ -43,7 +43,7 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_by_name=True)
 
 
-class Part(Section):
+class SourceSettings(Section):
     """How one of several sources of a pair becomes channels."""
 
     channels: Count | None = None
@@ -106,8 +106,8 @@ class Data(Section):
     """Classes of label maps, as `#0000aa,#ff0000` or `0,1,7`; by default what the training split's sources hold."""
     label_tolerance: Weight = 0.0
     """How far, in levels, a pixel's colour may be from its class; for label maps that JPEG has blurred."""
-    parts: Annotated[dict[str, Part], ByNumber] = {}
-    """Of several sources, the settings of each by its number, such as `--parts.2.range 0,10`."""
+    sources: Annotated[dict[str, SourceSettings], ByNumber] = {}
+    """Of several sources, the settings of each by its number, such as `--sources.2.range 0,10`."""
     mask_value: MaskValue | None = None
     """Value of the target, a number or `nan`, that means nothing is known there: left out of losses and metrics."""
     source_type: ValueType | None = None
@@ -131,36 +131,36 @@ class Data(Section):
     @property
     def network_channels(self) -> int | None:
         """Channels of what the networks see of the source, of several together; None if that is open."""
-        counts = [part.network_channels for part in self.sources(max(1, len(self.parts)))]
+        counts = [part.network_channels for part in self.source_settings(max(1, len(self.sources)))]
         return None if None in counts else sum(filter(None, counts))
 
-    def sources(self, count: int) -> tuple[Part, ...]:
+    def source_settings(self, count: int) -> tuple[SourceSettings, ...]:
         """The settings of each of a pair's `count` sources. Raises ConfigError for such as fit another count."""
-        if count == 1 and not self.parts:
+        if count == 1 and not self.sources:
             single = {name: getattr(self, f"source_{name}") for name in ("channels", "range", "kind", "labels", "type")}
-            return (Part.model_construct(**single, label_tolerance=self.label_tolerance),)
+            return (SourceSettings.model_construct(**single, label_tolerance=self.label_tolerance),)
         if count == 1:
             raise ConfigError(
-                "data.parts is for several sources, and these pairs have one: use --source-range and such"
+                "data.sources is for several sources, and these pairs have one: use --source-range and such"
             )
-        if beyond := [number for number in self.parts if int(number) > count]:
-            raise ConfigError(f"data.parts.{beyond[0]}: these pairs have {count} sources, counted from 1")
+        if beyond := [number for number in self.sources if int(number) > count]:
+            raise ConfigError(f"data.sources.{beyond[0]}: these pairs have {count} sources, counted from 1")
         for name in ("source_channels", "source_range", "source_labels", "label_tolerance"):
             if getattr(self, name):
                 raise ConfigError(_of_one(name))
         if self.source_kind != "image":
             raise ConfigError(_of_one("source_kind"))
-        return tuple(self.parts.get(str(number), Part()) for number in range(1, count + 1))
+        return tuple(self.sources.get(str(number), SourceSettings()) for number in range(1, count + 1))
 
 
 def source_prefix(number: int, count: int) -> str:
     """What the settings of one of `count` sources begin with, below `data.` and as flags."""
-    return "source_" if count == 1 else f"parts.{number}."
+    return "source_" if count == 1 else f"sources.{number}."
 
 
 def _of_one(name: str) -> str:
     plain = name.removeprefix("source_").replace("_", "-")
-    return f"data.{name} is for pairs of one source: of several, give it of each that needs it, as --parts.2.{plain}"
+    return f"data.{name} is for pairs of one source: of several, give it of each that needs it, as --sources.2.{plain}"
 
 
 class Make(Section):

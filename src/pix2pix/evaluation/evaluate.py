@@ -228,8 +228,8 @@ def presented(pairs: Sequence[Pair], model: Model, *, full_size: bool = False) -
     data = settled(model.config.settings.data, [source.values for source in model.sources])
     data = data.model_copy(update={"cache": "none", **target})
     if not model.config.converts:
-        parts = {number: part.model_copy(update={"channels": None}) for number, part in data.parts.items()}
-        data = data.model_copy(update={"source_channels": None, "target_channels": None, "parts": parts})
+        parts = {number: part.model_copy(update={"channels": None}) for number, part in data.sources.items()}
+        data = data.model_copy(update={"source_channels": None, "target_channels": None, "sources": parts})
     load_size: Native | None = "native" if model.config.settings.native else None
     dataset = make_dataset(pairs, data, None, load_size, 0, full_size=full_size)
     if full_size and min(dataset.smallest) < _least(model):
@@ -410,7 +410,7 @@ def _usable(data: Data) -> PairSet:
     pairs = find_pairs(data)
     if not data.skip_bad:
         return pairs
-    refuse_other_count(next(iter(pairs.splits.values())), max(1, len(data.parts)))  # a check would speak of settings
+    refuse_other_count(next(iter(pairs.splits.values())), max(1, len(data.sources)))  # a check would speak of settings
     return check(data).without_bad().pairs
 
 

@@ -13,7 +13,7 @@ import torch
 from pydantic import Field, ValidationError
 from torch import nn
 
-from pix2pix.config import Config, Part, Section, source_prefix
+from pix2pix.config import Config, Section, SourceSettings, source_prefix
 from pix2pix.config.io import explain
 from pix2pix.config.legacy import current
 from pix2pix.data.encoding.labels import Labels
@@ -234,12 +234,12 @@ def _read_config(path: Path) -> ModelConfig:
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path}: cannot be read as a model configuration ({error})") from None
     data = model_config.settings.data
-    target = Part.model_construct(channels=data.target_channels, range=data.target_range)
-    count = max(1, len(data.parts))
-    if list(data.parts) != [str(number) for number in range(1, len(data.parts) + 1)]:
-        raise ModelError(f"{path}: config.data.parts has {', '.join(data.parts)}, expected all numbers from 1")
+    target = SourceSettings.model_construct(channels=data.target_channels, range=data.target_range)
+    count = max(1, len(data.sources))
+    if list(data.sources) != [str(number) for number in range(1, len(data.sources) + 1)]:
+        raise ModelError(f"{path}: config.data.sources has {', '.join(data.sources)}, expected all numbers from 1")
     try:
-        sources = data.sources(count)
+        sources = data.source_settings(count)
     except ConfigError as error:
         raise ModelError(f"{path}: config: {error}") from None
     named = {source_prefix(number, count): part for number, part in enumerate(sources, start=1)}
@@ -320,7 +320,7 @@ def _readme(model_config: ModelConfig) -> str:
     config = model_config.settings
     measured = ", ".join(f"{name} {value:.4f}" for name, value in model_config.validation.items() if value is not None)
     height, width = config.data.image_size
-    count = max(1, len(config.data.parts))
+    count = max(1, len(config.data.sources))
     inputs = ["INPUT"] if count == 1 else [f"SOURCE_{number}" for number in range(1, count + 1)]
     picture = "image" if count == 1 else "[" + ", ".join(f"source_{number}" for number in range(1, count + 1)) + "]"
     statistics = "each image" if model_config.norm_statistics == "image" else "training (running averages)"

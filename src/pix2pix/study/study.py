@@ -226,7 +226,7 @@ def seconds_per_update(config: Config, *, threads: int | None = None, updates: i
         data = config.data.model_copy(
             update={
                 "source_channels": config.data.network_channels or 3,
-                "parts": {},
+                "sources": {},
                 "target_channels": config.data.target_channels or 3,
             }
         )

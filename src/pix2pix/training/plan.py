@@ -83,7 +83,7 @@ def make_plan(config: Config, report: CheckReport, progress: Callable[[int, int]
         scale=(1.0, 1.0) if config.native else scale,
         counts=dict(report.counts),
         converts=bool(data.source_channels or data.target_channels)
-        or any(part.channels for part in data.parts.values()),
+        or any(part.channels for part in data.sources.values()),
         smallest=(min(h for h, _ in sizes), min(w for _, w in sizes)) if config.native else data.image_size,
         sizes=sizes,
     )
@@ -132,9 +132,9 @@ def _of_sources(data: Data, report: CheckReport) -> dict[str, Any]:
     """Channels and types of the sources, as settings."""
     if not report.parts:
         return {"source_channels": data.source_channels or report.source_channels, "source_type": report.source_type}
-    parts = zip(data.sources(len(report.parts)), report.parts, strict=True)
+    parts = zip(data.source_settings(len(report.parts)), report.parts, strict=True)
     return {
-        "parts": {
+        "sources": {
             str(number): part.model_copy(update={"channels": part.channels or found.channels, "type": found.type})
             for number, (part, found) in enumerate(parts, start=1)
         }
@@ -143,7 +143,7 @@ def _of_sources(data: Data, report: CheckReport) -> dict[str, Any]:
 
 def _refuse_light(data: Data) -> None:
     """Raises ConfigError where photometric changes have nothing to change."""
-    if data.parts and not any(part.type == "uint8" and part.kind == "image" for part in data.parts.values()):
+    if data.sources and not any(part.type == "uint8" and part.kind == "image" for part in data.sources.values()):
         raise ConfigError("augment.photometric changes those of several sources that are 8-bit images: these have none")
 
 
@@ -229,7 +229,7 @@ def _changes(augment: Augment) -> str:
 
 
 def _values(data: Data, side: Side) -> str:
-    if side == "source" and data.parts:
+    if side == "source" and data.sources:
         return " + ".join(source.describe() for source in known_sources(data))
     if side == "source" and data.source_kind == "labels":
         return Labels(data.source_labels or (), data.label_tolerance).describe()

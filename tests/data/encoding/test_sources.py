@@ -48,7 +48,7 @@ def make(root: Path, count: int = 7, side: int = 32) -> Path:
 
 def settings(root: Path, **more: Any) -> Data:
     values = {"path": str(root), "image_size": 32, "val_fraction": 0, "test_fraction": 0, "cache": "none"}
-    return make_config({"data": {"parts": {3: {"kind": "labels"}}, **values, **more}}).data
+    return make_config({"data": {"sources": {3: {"kind": "labels"}}, **values, **more}}).data
 
 
 def dataset(data: Data, augment: Augment | None = None, load_size: tuple[int, int] | None = None) -> PairDataset:
@@ -74,7 +74,7 @@ def failed(capsys: pytest.CaptureFixture[str], code: int, *words: object) -> str
 
 def test_the_stack_is_the_files_to_the_bit(tmp_path: Path) -> None:
     data = settings(
-        make(tmp_path), parts={"2": {"range": "-2,40"}, "3": {"kind": "labels", "labels": "#0000ff,#000000,#ff0000"}}
+        make(tmp_path), sources={"2": {"range": "-2,40"}, "3": {"kind": "labels", "labels": "#0000ff,#000000,#ff0000"}}
     )
     batches = dataset(data)
     assert (batches.source_channels, batches.source_widths, batches.target_channels) == (7, (3, 1, 3), 1)
@@ -94,7 +94,7 @@ def test_one_draw_moves_all_sources_and_the_target(tmp_path: Path) -> None:
         for folder in ("source_1", "source_2", "target"):
             images.write(tmp_path / f"{folder}/{n}.png", ramp)
     augment = Augment(vertical_flip=0.5, rotate90=0.5, affine=0.5, affine_degrees=20)
-    batches, seen = dataset(settings(tmp_path, parts={}), augment, (36, 36)), set()
+    batches, seen = dataset(settings(tmp_path, sources={}), augment, (36, 36)), set()
     for epoch in range(1, 30):
         source, target, _ = batches[epoch, 0]
         assert torch.equal(source[0], source[1])
@@ -126,8 +126,8 @@ def test_label_maps_of_a_stack_stay_classes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("cache", ["none", "memory"])
 def test_a_changed_second_source_is_read_again(tmp_path: Path, cache: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(findings, "FRESH_SECONDS", 0)
-    parts = {2: {"range": "-2,40"}, 3: {"kind": "labels"}}
-    data = settings(make(tmp_path / "data"), cache=cache, cache_dir=str(tmp_path / "cache"), parts=parts)
+    sources = {2: {"range": "-2,40"}, 3: {"kind": "labels"}}
+    data = settings(make(tmp_path / "data"), cache=cache, cache_dir=str(tmp_path / "cache"), sources=sources)
     before = dataset(data)[0, 0][0]
     depth = tmp_path / "data/source_2/0.tif"
     images.write(depth, images.read(depth) + np.float32(1))
@@ -155,7 +155,7 @@ def with_nan(values: NDArray[Any]) -> NDArray[Any]:
         (smaller, r"source_2/4\.tif: is 28x32 \(HxW\), but its target \S*target/4\.tif is 32x32; the images of a pair"),
         (with_nan, r"source_2/4\.tif: holds NaN"),
         (lambda values: values.astype(np.int16), r"source_2/4\.tif: holds int16 values, but 6 of 7 images of source 2"),
-        (lambda values: values.repeat(2, 2), r"source_2/4\.tif: has 2 channels, but 6 .* set --parts\.2\.channels"),
+        (lambda values: values.repeat(2, 2), r"source_2/4\.tif: has 2 channels, but 6 .* set --sources\.2\.channels"),
     ],
 )  # fmt: skip
 def test_a_bad_second_source_is_named(tmp_path: Path, change: Any, reason: str) -> None:
@@ -165,7 +165,7 @@ def test_a_bad_second_source_is_named(tmp_path: Path, change: Any, reason: str) 
     report = check(data)
     assert [re.search(reason, f"{path}: {problem}") is not None for path, problem in report.problems] == [True]
     assert report.bad == {("train", "4")}
-    batches = dataset(settings(tmp_path, parts={2: {"range": "-2,40", "channels": None}, 3: {"kind": "labels"}}))
+    batches = dataset(settings(tmp_path, sources={2: {"range": "-2,40", "channels": None}, 3: {"kind": "labels"}}))
     with pytest.raises(DataError, match=r"source_2/4\.tif"):
         batches[0, 4]
 
@@ -188,11 +188,14 @@ def test_the_check_tells_of_each_source(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"parts": {4: {"kind": "labels"}}}, r"data\.parts\.4: these pairs have 3 sources"),
-        ({"source_channels": 3}, r"data\.source_channels is for pairs of one source: .* as --parts\.2\.channels"),
+        ({"sources": {4: {"kind": "labels"}}}, r"data\.sources\.4: these pairs have 3 sources"),
+        ({"source_channels": 3}, r"data\.source_channels is for pairs of one source: .* as --sources\.2\.channels"),
         ({"source_range": "type"}, r"data\.source_range is for pairs of one source"),
-        ({"source_kind": "labels", "parts": {}}, r"data\.source_kind is for pairs of one source"),
-        ({"parts": {2: {"range": "type"}}}, r"data\.parts\.2\.range type: .* float32 .*or --parts\.2\.range=LOW,HIGH"),
+        ({"source_kind": "labels", "sources": {}}, r"data\.source_kind is for pairs of one source"),
+        (
+            {"sources": {2: {"range": "type"}}},
+            r"data\.sources\.2\.range type: .* float32 .*or --sources\.2\.range=LOW,HIGH",
+        ),
     ],
 )
 def test_settings_that_fit_no_stack(tmp_path: Path, more: dict[str, Any], message: str) -> None:
@@ -201,21 +204,21 @@ def test_settings_that_fit_no_stack(tmp_path: Path, more: dict[str, Any], messag
 
 
 @pytest.mark.parametrize(
-    ("parts", "message"),
+    ("sources", "message"),
     [
         ({"0": {}}, "'0' is no number of a source"),
         ({"depth": {}}, "'depth' is no number of a source"),
-        ({2: {"rnge": "type"}}, r"no setting `data\.parts\.2\.rnge`; did you mean `data\.parts\.2\.range`"),
-        ({2: {"labels": "0,1"}}, r"add --parts\.2\.kind labels"),
+        ({2: {"rnge": "type"}}, r"no setting `data\.sources\.2\.rnge`; did you mean `data\.sources\.2\.range`"),
+        ({2: {"labels": "0,1"}}, r"add --sources\.2\.kind labels"),
         ({2: {"kind": "labels", "range": "0,1"}}, "classes have no range"),
     ],
 )
-def test_settings_that_cannot_be(parts: dict[Any, Any], message: str) -> None:
+def test_settings_that_cannot_be(sources: dict[Any, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        make_config({"data": {"parts": parts}})
+        make_config({"data": {"sources": sources}})
 
 
-def test_parts_of_a_single_source_are_misuse(tmp_path: Path) -> None:
+def test_numbered_settings_of_a_single_source_are_misuse(tmp_path: Path) -> None:
     pairs = [Pair("1", find_pairs(settings(make(tmp_path, 1))).splits["train"][0].source, None)]  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="these pairs have one: use --source-range"):
         make_dataset(pairs, settings(tmp_path), None, None, 0)
@@ -229,7 +232,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """(data, run): three sources by flags, one of them a label map."""
     root = tmp_path_factory.mktemp("sources")
     make(root / "data")
-    pix2pix("train", *places(root / "data"), "--parts.3.kind", "labels", "--run", root / "run", "--epochs", "1", *TINY)
+    pix2pix(
+        "train", *places(root / "data"), "--sources.3.kind", "labels", "--run", root / "run", "--epochs", "1", *TINY
+    )
     return root / "data", root / "run"
 
 
@@ -249,10 +254,10 @@ def test_a_stack_is_trained_resumed_and_described(
     assert facts["source_2"].startswith("1 channel of float32 from -1.5 to 38.5")
     assert facts["source_3"] == "3 classes #000000, #0000ff, #ff0000"
     words = ["--run", run, *TINY, "--epochs", "2"]
-    pix2pix("train", *places(data), "--parts.3.kind", "labels", *words)
+    pix2pix("train", *places(data), "--sources.3.kind", "labels", *words)
     assert "going on from epoch 1" in capsys.readouterr().err
-    said = failed(capsys, 2, "train", *places(data), "--parts.3.kind", "labels", "--parts.2.range", "0,9", *words)
-    assert "other settings (data.parts.2.range was ((" in said
+    said = failed(capsys, 2, "train", *places(data), "--sources.3.kind", "labels", "--sources.2.range", "0,9", *words)
+    assert "other settings (data.sources.2.range was ((" in said
 
 
 def test_what_is_measured_is_what_is_translated(
@@ -338,15 +343,15 @@ def test_folders_to_translate_go_by_name(
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["0_1.png"]
 
 
-def test_a_card_with_a_gap_in_its_parts_is_refused(trained: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_card_with_a_gap_in_its_sources_is_refused(trained: tuple[Path, Path], tmp_path: Path) -> None:
     _, run = trained
     card = json.loads((run / "model/config.json").read_text(encoding="utf-8"))
     for change, message in (
-        ({"1": card["config"]["data"]["parts"]["1"], "3": {}}, "config.data.parts has 1, 3, expected all numbers"),
-        (card["config"]["data"]["parts"] | {"2": {"channels": 1, "type": "float32", "range": "measured"}},
-         r"config\.data\.parts\.2\.range is measured, expected numbers"),
+        ({"1": card["config"]["data"]["sources"]["1"], "3": {}}, "config.data.sources has 1, 3, expected all numbers"),
+        (card["config"]["data"]["sources"] | {"2": {"channels": 1, "type": "float32", "range": "measured"}},
+         r"config\.data\.sources\.2\.range is measured, expected numbers"),
     ):  # fmt: skip
-        card["config"]["data"]["parts"] = change
+        card["config"]["data"]["sources"] = change
         (tmp_path / "config.json").write_text(json.dumps(card), encoding="utf-8")
         with pytest.raises(ModelError, match=message):
             load_model(tmp_path)

@@ -56,12 +56,6 @@ def test_memory_or_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
             assert (opened is not None) is in_memory
 
 
-def test_what_earlier_files_say_of_the_cache() -> None:
-    said = [Data.model_validate({"cache": value}).cache for value in (True, False, "disk", "memory")]
-    assert said == ["auto", "none", "auto", "memory"]
-    assert Data.model_validate({"cache_gigabytes": 30.0}) == Data()
-
-
 def test_jitter_is_cut_from_what_is_kept(tmp_path: Path) -> None:
     for number in range(5):
         noise = np.random.default_rng(number).integers(0, 256, (SIZE, 2 * SIZE, 3), dtype=np.uint8)

@@ -35,7 +35,7 @@ def check(data: Data, *, decode: bool = True, progress: Callable[[int, int], Non
     began = time.monotonic()
     found = find_pairs(data)
     pairs = [pair for split in found.splits.values() for pair in split]
-    data.sources(found.sources)  # refuses settings of another number of them
+    data.source_settings(found.sources)  # refuses settings of another number of them
     tally, told = Tally(found.sources, holes=data.mask_value == "nan"), 0.0
     with Findings(cache_folder(data)) as findings:
         for done, (pair, looks, offset) in enumerate(_looks(pairs, decode, findings, data), start=1):
@@ -48,7 +48,7 @@ def check(data: Data, *, decode: bool = True, progress: Callable[[int, int], Non
 
 
 def _report(found: PairSet, pairs: Sequence[Pair], tally: Tally, data: Data) -> CheckReport:
-    asked = [*(part.channels for part in data.sources(found.sources)), data.target_channels]
+    asked = [*(part.channels for part in data.source_settings(found.sources)), data.target_channels]
     prefixes = [*(source_prefix(number, found.sources) for number in range(1, found.sources + 1)), "target_"]
     decoded = any(side.count for side in tally.sides)
     reports: list[PartReport] = []
@@ -100,7 +100,7 @@ def _report(found: PairSet, pairs: Sequence[Pair], tally: Tally, data: Data) -> 
 def _looks(pairs: Sequence[Pair], decode: bool, findings: Findings, data: Data) -> Iterator[tuple[Pair, Looks, Offset]]:
     """Each pair with a look at its files, in order; decoders leave the interpreter free, so threads share the work."""
     question = f"{'pixels' if decode else 'header'} by Pillow {version('pillow')}"
-    counts = {data.source_channels, data.target_channels, *(part.channels for part in data.parts.values())}
+    counts = {data.source_channels, data.target_channels, *(part.channels for part in data.sources.values())}
     alpha = counts & {2, 4} != set()  # is a channel as any other
     if alpha:
         question += ", alpha"

@@ -64,7 +64,7 @@ def preview(
 
 
 def _pictures(pair: Pair, data: Data) -> list[Pixels]:
-    asked = [*(part.channels for part in data.sources(len(pair.sources))), data.target_channels]
+    asked = [*(part.channels for part in data.source_settings(len(pair.sources))), data.target_channels]
     alpha = [channels in (2, 4) for channels in asked]
     return [to_viewable(values) for values in read_pair(pair, alpha=alpha)]
 

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pix2pix.config import Data, Part
+from pix2pix.config import Data, SourceSettings
 from pix2pix.data.io import images
 from pix2pix.data.io.arrays import Pixels
 from pix2pix.data.pairing.pair import ImageRef, Pair
@@ -88,11 +88,11 @@ class Labels:
 
 def labels_of(data: Data, train: Sequence[Pair], progress: Callable[[int, int], None] | None = None) -> Labels:
     """The classes of the only source; as `part_labels`."""
-    return part_labels(data.sources(1)[0], [pair.source for pair in train], progress=progress)
+    return part_labels(data.source_settings(1)[0], [pair.source for pair in train], progress=progress)
 
 
 def part_labels(
-    part: Part,
+    part: SourceSettings,
     refs: Sequence[ImageRef],
     prefix: str = "source_",
     progress: Callable[[int, int], None] | None = None,

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pix2pix.config import Data, Part
+from pix2pix.config import Data, SourceSettings
 from pix2pix.config.fields import Bounds, MaskValue
 from pix2pix.data.encoding import tensors
 from pix2pix.data.io import images
@@ -113,15 +113,15 @@ def values_of(
     """What the settings say of the target or the only source; as `part_values`."""
     if side == "source":
         refs = [pair.source for pair in pairs]
-        return part_values(data.sources(1)[0], refs, memory=cache_folder(data), progress=progress)
-    part = Part.model_construct(channels=data.target_channels, range=data.target_range, type=data.target_type)
+        return part_values(data.source_settings(1)[0], refs, memory=cache_folder(data), progress=progress)
+    part = SourceSettings.model_construct(channels=data.target_channels, range=data.target_range, type=data.target_type)
     refs = [pair.target for pair in pairs]
     folder = cache_folder(data)
     return _within(part_values(part, refs, "target_", mask=data.mask_value, memory=folder, progress=progress))
 
 
 def part_values(
-    part: Part,
+    part: SourceSettings,
     refs: Sequence[ImageRef],
     prefix: str = "source_",
     *,

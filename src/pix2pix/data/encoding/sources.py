@@ -6,7 +6,7 @@ Several are stacked by channel in their order, each with a type, a range and a k
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from pix2pix.config import Data, Part, source_prefix
+from pix2pix.config import Data, SourceSettings, source_prefix
 from pix2pix.data.encoding.labels import Labels, part_labels
 from pix2pix.data.encoding.ranges import Values, part_values
 from pix2pix.data.io.file_facts import cache_folder
@@ -36,10 +36,10 @@ class Source(NamedTuple):
 
 def known_sources(data: Data) -> tuple[Source, ...]:
     """As settled by a training; models of before these were settings translate 8-bit pictures."""
-    return tuple(_known(part) for part in data.sources(max(1, len(data.parts))))
+    return tuple(_known(part) for part in data.source_settings(max(1, len(data.sources))))
 
 
-def _known(part: Part) -> Source:
+def _known(part: SourceSettings) -> Source:
     assert part.channels is not None
     assert not isinstance(part.range, str), "a card is checked when it is read"
     if part.kind == "labels":
@@ -58,7 +58,7 @@ def values_of_sources(
     """
     count = len(pairs[0].sources)
     found: list[Values | Labels] = []
-    for place, part in enumerate(data.sources(count)):
+    for place, part in enumerate(data.source_settings(count)):
         refs = [pair.sources[place] for pair in pairs]
         if part.kind == "labels":
             found.append(part_labels(part, refs, source_prefix(place + 1, count), progress))
@@ -77,9 +77,9 @@ def settled(data: Data, values: Iterable[Values | Labels]) -> Data:
     ]
     if len(found) == 1:
         return data.model_copy(update={f"source_{name}": value for name, value in update[0].items()})
-    parts = zip(data.sources(len(found)), update, strict=True)
+    parts = zip(data.source_settings(len(found)), update, strict=True)
     return data.model_copy(
-        update={"parts": {str(n): part.model_copy(update=new) for n, (part, new) in enumerate(parts, start=1)}}
+        update={"sources": {str(n): part.model_copy(update=new) for n, (part, new) in enumerate(parts, start=1)}}
     )
 
 

@@ -240,7 +240,7 @@ def make_dataset(
     full_size: bool = False,
 ) -> PairDataset:
     """The data set of one split as the settings say; `augment` and `load_size` are None but for training."""
-    parts, values = data.sources(len(pairs[0].sources)), values_of_sources(data, pairs)
+    parts, values = data.source_settings(len(pairs[0].sources)), values_of_sources(data, pairs)
     dataset = PairDataset(
         pairs,
         image_size=data.image_size,
