@@ -22,7 +22,7 @@ from pix2pix.model import load_model
 from pix2pix.study import jobs
 from pix2pix.study.study import Study, describe, plan_study, study
 from pix2pix.study.variants import VARIANTS, variants_of
-from pix2pix.system.files import only_writer
+from pix2pix.system.files import lock_folder
 
 SMALL: dict[str, Any] = {
     "data": TINY["data"],
@@ -174,7 +174,7 @@ def test_killed_and_gone_on_with(facades: Path, tmp_path: Path) -> None:
         assert parent.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.2)
-    with pytest.raises(OSError, match="another process"), only_writer(logs[0].parent):
+    with pytest.raises(OSError, match="another process"), lock_folder(logs[0].parent):
         pass
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()

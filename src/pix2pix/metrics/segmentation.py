@@ -29,7 +29,7 @@ from pix2pix.errors import ConfigError, DataError
 from pix2pix.metrics.bootstrap import Interval, percentiles, resampled
 from pix2pix.metrics.diagnostics import chosen
 from pix2pix.networks import make_generator
-from pix2pix.system.files import only_writer, write_atomically, write_text
+from pix2pix.system.files import lock_folder, write_atomically, write_text
 
 Colour = tuple[int, ...]
 LOOKED_AT = 60  # label maps, for their colours
@@ -182,7 +182,7 @@ def get_segmenter(
     network = _make_network(dataset.target_channels, len(palette), dataset.image_size).to(device)
     folder.mkdir(parents=True, exist_ok=True)
     if not _load(network, folder, key):
-        with only_writer(folder):
+        with lock_folder(folder):
             _teach(network, folder, key, dataset, palette, device, seed, progress)
             write_atomically(folder / WEIGHTS, lambda file: file.write(_bytes(network)))
             card = {"key": key, "palette": [list(colour) for colour in palette], "image_size": [height, width]}

@@ -21,7 +21,7 @@ from pix2pix.data.encoding.ranges import Values
 from pix2pix.data.encoding.sources import Source, known_sources
 from pix2pix.errors import ConfigError, ModelError
 from pix2pix.networks import PatchGAN, make_generator, set_norm_statistics
-from pix2pix.system.files import folder_atomically, write_atomically, write_text
+from pix2pix.system.files import write_atomically, write_folder_atomically, write_text
 
 TYPES = {torch.float32: "F32", torch.int64: "I64"}
 """The types of tensors in a model, and their names in a safetensors file."""
@@ -98,7 +98,7 @@ class Model:
 
     def save(self, folder: Path) -> None:
         """Write the model folder, whole or not at all."""
-        with folder_atomically(folder) as new:
+        with write_folder_atomically(folder) as new:
             _save_weights(self.generator, new / GENERATOR)
             if self.discriminator is not None:
                 _save_weights(self.discriminator, new / DISCRIMINATOR)

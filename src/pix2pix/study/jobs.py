@@ -25,7 +25,7 @@ from pix2pix.config.io import make_config
 from pix2pix.errors import RunError
 from pix2pix.evaluation.evaluate import evaluate
 from pix2pix.study.variants import Variant
-from pix2pix.system.files import only_writer, write_text
+from pix2pix.system.files import lock_folder, write_text
 from pix2pix.training.checkpoint import DESCRIPTION
 from pix2pix.training.train import train_with
 
@@ -81,7 +81,7 @@ class Job:
     def carry_out(self) -> None:
         """Train, or go on, and measure. Raises as `train` and `evaluate` do; OSError if another process is at it."""
         self.logs.mkdir(parents=True, exist_ok=True)
-        with only_writer(self.logs):
+        with lock_folder(self.logs):
             train_with(self.config, self.run)
             evaluate(self.run, **self.place, **self.choices)
             write_text(self.run / DONE, json.dumps({"key": self.key}) + "\n")

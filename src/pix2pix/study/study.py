@@ -23,7 +23,7 @@ from pix2pix.networks import set_fast_convolutions
 from pix2pix.study.jobs import Job, Progress, carry_out
 from pix2pix.study.page import write_page
 from pix2pix.study.variants import KINDS, Variant, variants_of
-from pix2pix.system.files import only_writer
+from pix2pix.system.files import lock_folder
 from pix2pix.system.hardware import choose_device
 from pix2pix.text import format_duration
 from pix2pix.training.optimizers import make_adam
@@ -93,7 +93,7 @@ def study(
         raise ConfigError(f"--processes {processes}: expected 1 or more")
     folder = Path(run)
     folder.mkdir(parents=True, exist_ok=True)
-    with only_writer(folder):
+    with lock_folder(folder):
         if plan.palette is not None:
             _teach(plan, plan.palette, progress)
         carry_out(plan.jobs, processes, progress)

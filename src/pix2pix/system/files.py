@@ -1,4 +1,4 @@
-"""Contents in, a whole file or folder under its final name out, or nothing: every write to disk goes through here."""
+"""Atomic writes of files and folders, folder locks, hashes. Every write to disk goes through here."""
 
 import errno
 import hashlib
@@ -15,8 +15,8 @@ if sys.platform != "win32":
     import fcntl
 
 
-class _Remembering(io.FileIO):
-    """A file that keeps the error of a failed write, since serialisers raise errors of their own in its place."""
+class _ErrorKeepingFile(io.FileIO):
+    """A file that keeps the error of a failed write: serialisers raise errors of their own in its place."""
 
     error: OSError | None = None
 
@@ -29,23 +29,23 @@ class _Remembering(io.FileIO):
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Call `write` with a file that takes its final name only once it is complete and on the disk.
+    """Call `write` with a file that gets the name `path` once it is complete and on the disk.
 
-    Raises OSError naming `path`; what stood under that name before then still does.
+    Raises OSError naming `path`; a file that had this name before then still has it.
     """
     begin_to_write(path, write)()
 
 
 def begin_to_write(path: Path, write: Callable[[BinaryIO], object]) -> Callable[[], None]:
-    """The first half of `write_atomically`, and its second half as a function, for another thread to call.
+    """Do the first half of `write_atomically`, and return the second half as a function, for another thread.
 
-    The first takes the contents, which may change from then on; the second waits for the disk and gives the file its
-    name. Both raise OSError naming `path`.
+    The first half takes the content, which may change from then on; the second waits for the disk and gives the file
+    its name. Both raise OSError naming `path`.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with _whole_or_gone(path, partial):
+    with _removing_on_error(path, partial):
         path.parent.mkdir(parents=True, exist_ok=True)
-        raw = _Remembering(partial, "wb")
+        raw = _ErrorKeepingFile(partial, "wb")
         file = io.BufferedWriter(raw)
         try:
             write(file)
@@ -53,12 +53,12 @@ def begin_to_write(path: Path, write: Callable[[BinaryIO], object]) -> Callable[
         except Exception as error:
             with suppress(OSError):
                 file.close()
-            if raw.error is not None:  # a serialiser's own came in place of the disk's
+            if raw.error is not None:  # the serialiser raised its own error in place of the disk's
                 raise raw.error from error
             raise
 
     def finish() -> None:
-        with _whole_or_gone(path, partial):
+        with _removing_on_error(path, partial):
             with file:
                 os.fsync(file.fileno())
             os.replace(partial, path)
@@ -68,8 +68,8 @@ def begin_to_write(path: Path, write: Callable[[BinaryIO], object]) -> Callable[
 
 
 @contextmanager
-def _whole_or_gone(path: Path, partial: Path) -> Iterator[None]:
-    """Errors of the file system name `path`, and whatever the error, nothing stays behind."""
+def _removing_on_error(path: Path, partial: Path) -> Iterator[None]:
+    """Remove `partial` after any error, and let errors of the file system name `path`."""
     try:
         yield
     except BaseException as error:
@@ -81,44 +81,53 @@ def _whole_or_gone(path: Path, partial: Path) -> Iterator[None]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """UTF-8 text -> file, atomically; a file name in it that is no text is written with escapes."""
+    """Write UTF-8 text atomically; undecodable bytes of file names in it become escapes."""
     write_atomically(path, lambda file: file.write(text.encode(errors="backslashreplace")))
 
 
 @contextmanager
-def folder_atomically(folder: Path) -> Iterator[Path]:
-    """A new folder to fill; it takes the place of `folder` when the block ends well and vanishes otherwise.
+def write_folder_atomically(folder: Path) -> Iterator[Path]:
+    """Yield a new folder to fill; it takes the place of `folder` when the block ends well and is removed otherwise.
 
     What a killed process left of an earlier try is removed first, or put back if it is all there is.
     """
-    partial, previous = (folder.with_name(f".{folder.name}.{what}") for what in ("partial", "previous"))
+    new, previous = (folder.with_name(f".{folder.name}.{what}") for what in ("partial", "previous"))
     if previous.exists() and not folder.exists():
         os.replace(previous, folder)
-    for leftover in (partial, previous):
+    for leftover in (new, previous):
         shutil.rmtree(leftover, ignore_errors=True)
-    partial.mkdir(parents=True)
+    new.mkdir(parents=True)
     try:
-        yield partial
-        if folder.exists():
-            os.replace(folder, previous)
-        try:
-            os.replace(partial, folder)
-        except OSError:
-            if previous.exists():
-                os.replace(previous, folder)
-            raise
-        _sync_folder(folder.parent)
+        yield new
+        replace_folder(new, folder)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        if folder.exists():
-            shutil.rmtree(previous, ignore_errors=True)
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def replace_folder(new: Path, folder: Path) -> None:
+    """Rename the folder `new` to `folder`, and remove what was there; it is put back if the renaming fails.
+
+    Raises OSError.
+    """
+    previous = folder.with_name(f".{folder.name}.previous")
+    shutil.rmtree(previous, ignore_errors=True)
+    if folder.exists():
+        os.replace(folder, previous)
+    try:
+        os.replace(new, folder)
+    except OSError:
+        if previous.exists():
+            os.replace(previous, folder)
+        raise
+    _sync_folder(folder.parent)
+    shutil.rmtree(previous, ignore_errors=True)
 
 
 @contextmanager
-def only_writer(folder: Path) -> Iterator[None]:
-    """Hold a folder against a second process, even while it is renamed. Raises OSError naming it if one holds it.
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Lock a folder against other processes, even while it is renamed. Raises OSError naming it if one has the lock.
 
-    The system lets go of it when the process ends, however it ends.
+    The system releases the lock when the process ends, however it ends.
     """
     if sys.platform == "win32":
         yield
@@ -138,7 +147,7 @@ def only_writer(folder: Path) -> Iterator[None]:
 
 
 def sha256(path: Path) -> str:
-    """Hash of a file's bytes, in hexadecimal digits. Raises OSError."""
+    """Return the hash of a file's bytes in hexadecimal digits. Raises OSError."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -147,7 +156,7 @@ def sha256(path: Path) -> str:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Put a rename on the disk; Windows knows no such call and needs none."""
+    """Put a rename on the disk. Windows has no such call."""
     if os.name == "nt":
         return
     descriptor = os.open(folder, os.O_RDONLY)

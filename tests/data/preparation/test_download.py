@@ -26,10 +26,10 @@ import pytest
 from pix2pix.cli import main
 from pix2pix.config import Data
 from pix2pix.data.checks.check import check
-from pix2pix.data.preparation import archive as unpack
-from pix2pix.data.preparation import catalog
-from pix2pix.data.preparation import download as module
+from pix2pix.data.preparation import archive as archive_module
+from pix2pix.data.preparation import catalog, transfer
 from pix2pix.data.preparation.download import Downloaded, download
+from pix2pix.data.preparation.transfer import Patience
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.synthetic.facades import make_facades
 
@@ -151,7 +151,6 @@ def redirecting(target: str) -> Step:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setattr(module, "WORTH", 1000)  # these archives are small
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
@@ -168,8 +167,9 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 def fetch(server: Server, tmp_path: Path) -> Callable[..., Downloaded]:
     """Downloads the server's archive into `set`, without waiting between tries."""
 
-    def call(**changes: Any) -> Downloaded:
-        given = {"name": "facades", "output": tmp_path / "set", "url": server.url, "stall": 60, "pause": lambda _: None}
+    def call(stall: float = 60, pause: Callable[[float], object] = lambda _: None, **changes: Any) -> Downloaded:
+        patience = Patience(stall=stall, pause=pause, gain=1000)  # these archives are small
+        given = {"name": "facades", "output": tmp_path / "set", "url": server.url, "patience": patience}
         return download(**given | changes)
 
     return call
@@ -265,7 +265,7 @@ def test_later_calls_go_on(server: Server, fetch: Any, files: Files, archive: by
     server.play(serving(archive, upto=half), status(503))
     with pytest.raises(DataError, match=r"answers 503 .* is kept in .*set\.download, and the same command goes on"):
         fetch()
-    assert len(server.asked) == 1 + module.TRIES
+    assert len(server.asked) == 1 + Patience.tries
     server.play(status(404))
     with pytest.raises(DataError, match="answers 404"):
         fetch()
@@ -278,7 +278,7 @@ def test_pauses_grow_and_the_server_may_ask_for_more(server: Server, fetch: Any,
     pauses: list[float] = []
     server.play(status(500), status(429, Retry_After=7), status(503), status(500, Retry_After=9999), serving(archive))
     assert_is(fetch(pause=pauses.append).path, files)
-    assert pauses == [2, 7, 8, module.LONGEST_PAUSE]
+    assert pauses == [2, 7, 8, transfer.MAX_PAUSE]
 
 
 @pytest.mark.parametrize("after", [0, 5000])
@@ -421,12 +421,15 @@ def test_killed_and_run_again(server: Server, files: Files, archive: bytes, tmp_
 def test_ctrl_c_says_where_to_go_on(
     server: Server, archive: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def interrupt(_: float) -> None:
-        raise KeyboardInterrupt
+    def interrupt(handler: Handler) -> None:
+        handler.answer(200, archive[:5000], Content_Length=len(archive), ETag=TAG)
+        while not any(path.stat().st_size == 5000 for path in tmp_path.glob("facades.download/*")):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+        server.over.wait(20)
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(module.download, "__kwdefaults__", module.download.__kwdefaults__ | {"pause": interrupt})
-    server.play(serving(archive, upto=5000))
+    server.play(interrupt)
     with pytest.raises(SystemExit) as end:
         main(["data", "download", "--url", server.url])
     assert end.value.code == 130
@@ -490,7 +493,7 @@ def test_the_catalogue() -> None:
     assert list(catalog.CATALOG) == ["facades", "maps", "cityscapes", "edges2shoes", "edges2handbags", "night2day"]
     for name, about in catalog.CATALOG.items():
         assert about.size is None or about.about == f"{about.size / 1e6:.0f} MB"
-        assert all(url.endswith(f".berkeley.edu/{url.split('/', 3)[3]}") for url in catalog.addresses(name))
+        assert all(url.endswith(f".berkeley.edu/{url.split('/', 3)[3]}") for url in catalog.addresses_of(name))
         assert about.sha256 is None or len(about.sha256) == 64
 
 
@@ -613,8 +616,8 @@ def with_bad_checksum(data: bytes) -> bytes:
 
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_hostile_archives(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unpack, "FREE", 2**20)  # smaller, for bombs that are quick to build
-    monkeypatch.setattr(unpack, "MAX_TABLE", 2**20)
+    monkeypatch.setattr(archive_module, "FREE_BYTES", 2**20)  # smaller, for bombs that are quick to build
+    monkeypatch.setattr(archive_module, "MAX_ZIP_DIRECTORY_BYTES", 2**20)
     build, words = HOSTILE[kind]
     (tmp_path / "set.zip").write_bytes(build())
     before = set(tmp_path.rglob("*"))
@@ -625,7 +628,7 @@ def test_hostile_archives(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_caps_on_members_and_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unpack, "MAX_FILES", 50)
+    monkeypatch.setattr(archive_module, "MAX_MEMBERS", 50)
     (tmp_path / "many.zip").write_bytes(tar_with(*(entry(f"{number}.png") for number in range(51))))
     with pytest.raises(DataError, match="more than 50 members"):
         download(None, tmp_path / "many", url=str(tmp_path / "many.zip"))

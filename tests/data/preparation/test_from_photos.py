@@ -22,7 +22,7 @@ from pix2pix.data.preparation.edges import Mask, connected, outlines
 from pix2pix.data.preparation.from_photos import JOURNAL, Made, free_form_holes, make
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.synthetic.facades import facade
-from pix2pix.system.files import only_writer
+from pix2pix.system.files import lock_folder
 
 # ---- edges -------------------------------------------------------------------------------------------------------
 
@@ -286,7 +286,7 @@ def test_other_settings_or_photos_are_refused(photos: Path, tmp_path: Path) -> N
     for overwrite in (False, True):
         with pytest.raises(ConfigError, match="holds something else"):
             make(photos, tmp_path / "mine", Make(kind="gray"), overwrite=overwrite)
-    with only_writer(output), pytest.raises(OSError, match="another process"):
+    with lock_folder(output), pytest.raises(OSError, match="another process"):
         make(photos, output, Make(kind="gray"), overwrite=False)
 
 

@@ -1,6 +1,6 @@
-"""The published sets of the method: a name in; addresses, and what to know before training on it, out.
+"""The data sets published with pix2pix: name -> addresses, size, sides, direction, origin.
 
-Sizes are what the addresses were seen to answer; a size or hash that nobody has verified is None, not a guess.
+Sizes are those that the addresses answered with. A size or hash that has not been verified is None.
 """
 
 import difflib
@@ -16,7 +16,7 @@ HOSTS = (  # in the order in which they are tried; each has all sets as NAME.tar
 )
 
 
-class Published(NamedTuple):
+class PublishedSet(NamedTuple):
     """One set of side-by-side pairs."""
 
     size: int | None  # bytes of the archive, exactly
@@ -31,24 +31,24 @@ class Published(NamedTuple):
 # fmt: off
 CATALOG = {
     #                            bytes        about     to train on     A | B               the paper's  origin
-    "facades":        Published(30_168_306,  "30 MB",  "400",          "photo | labels",   "BtoA",
+    "facades":        PublishedSet(30_168_306,  "30 MB",  "400",          "photo | labels",   "BtoA",
         "CMP Facade Database, Tylecek and Sara, GCPR 2013; no licence is stated"),
-    "maps":           Published(250_242_400, "250 MB", "1,096",        "aerial | map",     "AtoB",
+    "maps":           PublishedSet(250_242_400, "250 MB", "1,096",        "aerial | map",     "AtoB",
         "pictures of Google Maps, under its terms; Isola et al., CVPR 2017"),
-    "cityscapes":     Published(103_441_232, "103 MB", "2,975",        "photo | labels",   "BtoA",
+    "cityscapes":     PublishedSet(103_441_232, "103 MB", "2,975",        "photo | labels",   "BtoA",
         "Cityscapes, Cordts et al., CVPR 2016; non-commercial, see https://www.cityscapes-dataset.com/license"),
-    "edges2shoes":    Published(None,        "2 GB",   "about 50,000", "edges | photo",    "AtoB",
+    "edges2shoes":    PublishedSet(None,        "2 GB",   "about 50,000", "edges | photo",    "AtoB",
         "UT Zappos50K, Yu and Grauman, CVPR 2014; academic and non-commercial"),
-    "edges2handbags": Published(None,        "8 GB",   "about 137,000", "edges | photo",   "AtoB",
+    "edges2handbags": PublishedSet(None,        "8 GB",   "about 137,000", "edges | photo",   "AtoB",
         "Amazon product photos of iGAN, Zhu et al., ECCV 2016; no licence is stated"),
-    "night2day":      Published(None,        "2 GB",   "about 17,800", "night | day",      "BtoA",
+    "night2day":      PublishedSet(None,        "2 GB",   "about 17,800", "night | day",      "BtoA",
         "Transient Attributes, Laffont et al., SIGGRAPH 2014; no licence is stated"),
 }
 # fmt: on
 
 
-def published(name: str) -> Published:
-    """A name -> its set. Raises ConfigError with a suggestion for an unknown one."""
+def published_set(name: str) -> PublishedSet:
+    """Look up a set by its name. Raises ConfigError with a suggestion for an unknown one."""
     if name not in CATALOG:
         near = difflib.get_close_matches(name, CATALOG, n=1)
         hint = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(CATALOG)}."
@@ -56,6 +56,6 @@ def published(name: str) -> Published:
     return CATALOG[name]
 
 
-def addresses(name: str) -> tuple[str, ...]:
-    """Where a published set is, in the order in which to try."""
+def addresses_of(name: str) -> tuple[str, ...]:
+    """Return the addresses of a published set's archive, in the order in which to try them."""
     return tuple(f"{host}/{name}.tar.gz" for host in HOSTS)

@@ -27,7 +27,7 @@ from pix2pix.data.pairing.pair import IMAGE_SUFFIXES, SPLITS
 from pix2pix.data.pairing.pairs import share, turn
 from pix2pix.data.preparation.edges import Mask, outlines
 from pix2pix.errors import ConfigError, DataError
-from pix2pix.system.files import only_writer, sha256, write_text
+from pix2pix.system.files import lock_folder, sha256, write_text
 from pix2pix.system.hardware import usable_cores
 from pix2pix.system.signals import raise_interrupted
 
@@ -80,7 +80,7 @@ def make(
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
         write_text(work / SETTINGS, json.dumps(plan.described, indent=1))
-    with only_writer(place):
+    with lock_folder(place):
         outcomes = _standing(place, plan.tasks, settings, progress)
         todo = [task for task in plan.tasks if task.name not in outcomes]
         if place == output and todo:
