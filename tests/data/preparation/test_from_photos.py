@@ -12,14 +12,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from skimage.measure import label
 
 from pix2pix.config import Data, Make
 from pix2pix.data.checks.check import check
 from pix2pix.data.io import images
 from pix2pix.data.io.arrays import Pixels, with_channels
 from pix2pix.data.pairing.pairs import find_pairs
-from pix2pix.data.preparation.edges import Mask, connected, outlines
-from pix2pix.data.preparation.from_photos import JOURNAL, Made, free_form_holes, make
+from pix2pix.data.preparation.derive import Mask, draw_holes, find_edges
+from pix2pix.data.preparation.from_photos import JOURNAL, Made, make
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.synthetic.facades import facade
 from pix2pix.system.files import lock_folder
@@ -42,16 +43,14 @@ def half_plane(degrees: float) -> tuple[Pixels, NDArray[np.float64]]:
 
 
 def one_piece(edges: Mask) -> bool:
-    first = np.zeros_like(edges)
-    first.flat[np.flatnonzero(edges)[0]] = True
-    return bool((connected(edges, first) == edges).all())
+    return int(label(edges, connectivity=2).max()) == 1
 
 
 @pytest.mark.parametrize("degrees", [0, 3, 17, 45, 63, 90, 116, 135, 171, 180, 250, 315])
 @pytest.mark.parametrize("sigma", [0.7, 1.4, 3])
 def test_a_straight_edge_is_one_thin_line_in_its_place(degrees: float, sigma: float) -> None:
     picture, distance = half_plane(degrees)
-    edges = outlines(picture, sigma=sigma, low=0.2, high=0.4)
+    edges = find_edges(picture, sigma=sigma, low=0.2, high=0.4)
     inner = np.zeros_like(edges)
     inner[4:-4, 4:-4] = True
     assert np.abs(distance[edges & inner]).max() < 1
@@ -62,7 +61,7 @@ def test_a_straight_edge_is_one_thin_line_in_its_place(degrees: float, sigma: fl
 
 def test_a_disc_has_a_closed_outline() -> None:
     radius = np.hypot(Y - 31.5, X - 31.5)
-    edges = outlines(gray(np.clip(20.5 - radius, 0, 1)), sigma=1, low=0.2, high=0.4)
+    edges = find_edges(gray(np.clip(20.5 - radius, 0, 1)), sigma=1, low=0.2, high=0.4)
     assert np.abs(radius[edges] - 20).max() < 1.2
     assert one_piece(edges)
     angles = np.sort(np.arctan2(Y[edges] - 31.5, X[edges] - 31.5))
@@ -74,30 +73,30 @@ def test_a_disc_has_a_closed_outline() -> None:
 def test_thresholds_are_contrasts_whatever_the_sigma(sigma: float) -> None:
     for contrast, threshold, seen in ((0.2, 0.18, True), (0.2, 0.22, False)):
         step = gray(np.where(X < 32, 0.4, 0.4 + contrast))
-        assert outlines(step, sigma=sigma, low=threshold, high=threshold).any() == seen
+        assert find_edges(step, sigma=sigma, low=threshold, high=threshold).any() == seen
 
 
 def test_hysteresis_follows_a_fading_edge_and_drops_a_weak_one() -> None:
     fading = gray(np.where(X < 32, 0.2, 0.2 + 0.5 * (63 - Y) / 63))
-    edges = outlines(fading, sigma=1, low=0.1, high=0.4)
+    edges = find_edges(fading, sigma=1, low=0.1, high=0.4)
     assert edges[2:48].any(axis=1).all()  # strong above, then 0.1 at row 50
     assert not edges[54:].any()
-    assert not outlines(gray(np.where(X < 32, 0.2, 0.45)), sigma=1, low=0.1, high=0.4).any()
+    assert not find_edges(gray(np.where(X < 32, 0.2, 0.45)), sigma=1, low=0.1, high=0.4).any()
 
 
 def test_colours_of_one_brightness_have_an_edge() -> None:
     colours = np.where(X[..., None] < 32, np.uint8([150, 50, 60]), np.uint8([50, 101, 60])).astype(np.uint8)
     luminance = with_channels(colours, 1)
     assert int(luminance.max()) - int(luminance.min()) <= 1
-    edges = outlines(colours, sigma=1.4, low=0.1, high=0.2)
+    edges = find_edges(colours, sigma=1.4, low=0.1, high=0.2)
     assert (edges.sum(axis=1) == 1).all()
 
 
 def test_flat_tiny_and_noisy_pictures() -> None:
-    assert not outlines(gray(np.full((5, 7), 0.5)), sigma=2, low=0.01, high=0.01).any()
-    assert not outlines(np.full((1, 1, 3), 9, np.uint8), sigma=2, low=0.01, high=0.01).any()
+    assert not find_edges(gray(np.full((5, 7), 0.5)), sigma=2, low=0.01, high=0.01).any()
+    assert not find_edges(np.full((1, 1, 3), 9, np.uint8), sigma=2, low=0.01, high=0.01).any()
     noise = np.random.default_rng(0).integers(118, 138, (64, 64, 3), dtype=np.uint8)
-    assert not outlines(noise, sigma=1.4, low=0.08, high=0.2).any()
+    assert not find_edges(noise, sigma=1.4, low=0.08, high=0.2).any()
 
 
 # ---- pairs -------------------------------------------------------------------------------------------------------
@@ -141,7 +140,7 @@ def test_every_kind_gives_a_set_to_train_on(kind: str, photos: Path, tmp_path: P
         np.testing.assert_array_equal(target, images.read(photos / f"{name}.png"))
         match kind:
             case "edges":
-                edges = outlines(target, sigma=1.4, low=0.08, high=0.2)
+                edges = find_edges(target, sigma=1.4, low=0.08, high=0.2)
                 np.testing.assert_array_equal(source[..., 0], np.where(edges, 0, 255))
                 assert edges.any()
             case "gray":
@@ -158,7 +157,7 @@ def test_every_kind_gives_a_set_to_train_on(kind: str, photos: Path, tmp_path: P
 
 
 def test_holes_cover_their_share_and_differ_from_photo_to_photo(photos: Path, tmp_path: Path) -> None:
-    shares = [free_form_holes(np.random.default_rng(seed), (64, 96), 0.3).mean() for seed in range(200)]
+    shares = [draw_holes(np.random.default_rng(seed), (64, 96), 0.3).mean() for seed in range(200)]
     assert 0.29 < np.mean(shares) < 0.35
     assert 0.14 < min(shares) < max(shares) < 0.6
     first, again, other = (
@@ -295,7 +294,7 @@ def test_misuse(photos: Path, tmp_path: Path) -> None:
     for settings, words in (
         (Make(kind="gray", sigma=2), "--sigma is a setting of --kind edges"),
         (Make(kind="edges", low=0.5, high=0.1), "--low 0.5 is above --high 0.1"),
-        (Make(kind="gray", channels=1), "the same picture twice"),
+        (Make(kind="gray", channels=1), "the same image twice"),
         (Make(kind="gray", val_fraction=0.6, test_fraction=0.5), "nothing to train on"),
     ):
         with pytest.raises(ConfigError, match=words):

@@ -1,0 +1,112 @@
+"""A photo -> source and target, (H, W, C) uint8. The source is its edges, grayscale, low resolution, or has holes."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from pix2pix.config import Make
+from pix2pix.data.io import images
+from pix2pix.data.io.arrays import Pixels, pil_to_array, to_pil, with_channels
+from pix2pix.errors import DataError
+
+Mask = NDArray[np.bool_]  # (H, W)
+HOLE = 128  # mid-gray: unlike white and black, no photo has large areas of exactly it
+
+
+def derive_pair(photo: Path, name: str, settings: Make) -> tuple[Pixels, Pixels]:
+    """Read a photo and derive source and target of one size. `name` decides where holes are. Raises DataError."""
+    pixels = images.read(photo)
+    if pixels.dtype != np.uint8 or pixels.shape[2] not in (1, 3):
+        raise DataError(f"{photo}: is not an 8-bit photo in gray or RGB: convert it")
+    if settings.kind == "gray" and pixels.shape[2] == 1:
+        raise DataError(f"{photo}: is gray already; --kind gray needs photos in colour")
+    target = with_channels(pixels, settings.channels)
+    if settings.size is not None:
+        target = _shrink_and_crop(target, settings.size, photo)
+    match settings.kind:
+        case "edges":
+            edges = find_edges(target, sigma=settings.sigma, low=settings.low, high=settings.high)
+            source = np.where(edges, np.uint8(0), np.uint8(255))[..., None]  # black on white, as people draw
+        case "gray":
+            source = with_channels(target, 1)
+        case "lowres":
+            height, width, _ = target.shape
+            small = (height // settings.factor, width // settings.factor)
+            if not min(small):
+                raise DataError(f"{photo}: is {height}x{width}, too small for --factor {settings.factor}")
+            source = _resize(_resize(target, small), (height, width))
+        case "mask":
+            seed = int.from_bytes(hashlib.sha256(os.fsencode(name)).digest()[:8], "big")
+            holes = draw_holes(np.random.default_rng([settings.seed, seed]), target.shape[:2], settings.holes)
+            source = np.where(holes[..., None], np.uint8(HOLE), target)
+    return source, target
+
+
+def find_edges(pixels: Pixels, *, sigma: float, low: float, high: float) -> Mask:
+    """Find edges of one pixel's width (Canny 1986), of `high` contrast somewhere and `low` everywhere; sigma in pixels.
+
+    Contrasts are shares of the full range: a straight step by `c` has contrast `c` whatever the sigma. Every channel is
+    searched, so that two colours of one brightness have an edge between them too.
+    """
+    from skimage.feature import canny
+    from skimage.morphology import thin
+
+    steps = np.exp(-0.5 * (np.arange(-99, 100) / sigma) ** 2)
+    unit = 4 * (steps[99] + steps[100]) / steps.sum()  # skimage's gradient at a straight step from 0 to 1
+    padded = np.pad(pixels, [(2, 2), (2, 2), (0, 0)], "symmetric")  # canny finds nothing in the outermost pixels
+    planes = np.moveaxis(padded, 2, 0) / np.float32(255 * unit)
+    edges = np.logical_or.reduce([canny(plane, sigma, low, high, mode="nearest") for plane in planes])
+    thinned: Mask = thin(edges)  # the channels' edges may lie a pixel apart
+    return thinned[2:-2, 2:-2]
+
+
+def draw_holes(rng: np.random.Generator, size: tuple[int, int], mean_share: float) -> Mask:
+    """Draw rectangles and brush strokes until they cover a share of (H, W) between half and one and a half the mean."""
+    height, width = size
+    side = min(size)
+    goal = rng.uniform(0.5, 1.5) * mean_share
+    canvas = Image.new("L", (width, height))
+    draw = ImageDraw.Draw(canvas)
+    while (holes := np.asarray(canvas) > 0).mean() < goal:
+        x, y = rng.uniform(0, width), rng.uniform(0, height)
+        if rng.random() < 0.5:
+            half_width, half_height = rng.uniform(0.04, 0.15, 2) * side
+            draw.rectangle((x - half_width, y - half_height, x + half_width, y + half_height), fill=255)
+        else:
+            _draw_stroke(draw, rng, x, y, side)
+    return holes
+
+
+def _draw_stroke(draw: ImageDraw.ImageDraw, rng: np.random.Generator, x: float, y: float, side: int) -> None:
+    """Draw a few straight lines with a round brush from (x, y) on, each turned a little from the one before."""
+    radius, angle = rng.uniform(0.015, 0.05) * side, rng.uniform(0, 2 * np.pi)
+    points = [(x, y)]
+    for _ in range(rng.integers(3, 9)):
+        angle += rng.uniform(-1, 1)
+        length = rng.uniform(0.05, 0.2) * side
+        x, y = x + length * np.cos(angle), y + length * np.sin(angle)
+        points.append((x, y))
+    draw.line(points, fill=255, width=max(1, round(2 * radius)))
+    for x, y in points:
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=255)
+
+
+def _shrink_and_crop(pixels: Pixels, size: tuple[int, int], photo: Path) -> Pixels:
+    """(H, W, C) -> (*size, C): resize until it just covers the size, take the middle. Raises DataError if smaller."""
+    height, width = pixels.shape[:2]
+    if height < size[0] or width < size[1]:
+        raise DataError(f"{photo}: is {height}x{width}, smaller than --size {size[0]}x{size[1]}; it is not enlarged")
+    scale = max(size[0] / height, size[1] / width)
+    covering = max(size[0], round(height * scale)), max(size[1], round(width * scale))
+    resized = _resize(pixels, covering)
+    top, left = (covering[0] - size[0]) // 2, (covering[1] - size[1]) // 2
+    return np.ascontiguousarray(resized[top : top + size[0], left : left + size[1]])
+
+
+def _resize(pixels: Pixels, size: tuple[int, int]) -> Pixels:
+    """(H, W, C) -> (*size, C), bicubic, antialiased."""
+    return pil_to_array(to_pil(pixels).resize(size[::-1], Image.Resampling.BICUBIC))

@@ -1,0 +1,122 @@
+"""A folder of photos and settings -> which photo becomes which pair, under which name, in which split."""
+
+import hashlib
+import os
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pix2pix.config import Make
+from pix2pix.data.pairing.pair import IMAGE_SUFFIXES
+from pix2pix.data.pairing.pairs import share, turn
+from pix2pix.errors import ConfigError, DataError
+
+SETTINGS_OF_KIND = {"edges": {"sigma", "low", "high"}, "gray": set[str](), "lowres": {"factor"}, "mask": {"holes"}}
+"""Settings that only one kind has."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One photo and the pair to be made of it."""
+
+    photo: Path
+    name: str
+    """Below A/SPLIT and B/SPLIT, without suffix."""
+    split: str
+
+    def files(self, root: Path) -> tuple[Path, Path]:
+        """The files of its source and its target."""
+        source, target = (root / side / self.split / f"{self.name}.png" for side in "AB")
+        return source, target
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All pairs to be made."""
+
+    tasks: list[Task]
+    description: dict[str, Any]
+    """Content of make.json: the settings that count, the number of photos and a digest of their names."""
+    passed_over: tuple[Path, ...]
+    """Files that are no images by their names."""
+
+
+def plan_pairs(photos: Path, settings: Make) -> Plan:
+    """Name the pair of each photo and assign its split. Raises ConfigError or DataError."""
+    found, passed_over = _find_photos(photos)
+    if not found:
+        suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
+        raise DataError(f"{photos}: no photos; expected files ending in {suffixes}, at any depth")
+    named = _name_photos(photos, found)
+    order = sorted(named, key=lambda name: turn(name, settings.seed))
+    test, val = (share(fraction, len(order)) for fraction in (settings.test_fraction, settings.val_fraction))
+    if test + val >= len(order):
+        raise ConfigError(f"--val-fraction and --test-fraction leave none of the {len(order)} photos to train on")
+    splits = dict(zip(order, ["test"] * test + ["val"] * val + ["train"] * (len(order) - test - val), strict=True))
+    of_other_kinds = set().union(*SETTINGS_OF_KIND.values()) - SETTINGS_OF_KIND[settings.kind]
+    description = {
+        "settings": settings.model_dump(mode="json", exclude=of_other_kinds),
+        "photos": len(named),
+        "names": hashlib.sha256("\0".join(sorted(named)).encode(errors="surrogateescape")).hexdigest(),
+    }
+    tasks = [Task(path, name, splits[name]) for name, path in named.items()]
+    return Plan(tasks, description, passed_over)
+
+
+def refuse_settings(settings: Make) -> None:
+    """Raise ConfigError for settings that contradict each other or have no effect."""
+    for kind, names in SETTINGS_OF_KIND.items():
+        for name in sorted(names & settings.model_fields_set):
+            if kind != settings.kind:
+                raise ConfigError(f"--{name} is a setting of --kind {kind}, not of {settings.kind}: leave it out")
+    if settings.low > settings.high:
+        raise ConfigError(f"--low {settings.low} is above --high {settings.high}: an edge would have to be both")
+    if settings.kind == "gray" and settings.channels == 1:
+        raise ConfigError("--kind gray with --channels 1 would give the same image twice: leave --channels out")
+    if settings.val_fraction + settings.test_fraction >= 1:
+        raise ConfigError("--val-fraction and --test-fraction leave nothing to train on: their sum must be below 1")
+
+
+def refuse_nested(photos: Path, output: Path) -> None:
+    """Raise ConfigError where one of the folders lies in the other."""
+    if output.name in ("", ".."):
+        raise ConfigError(f"--output {output}: expected a folder by its own name, which will be made")
+    inner, outer = photos.resolve(), output.resolve()
+    if inner == outer or inner in outer.parents or outer in inner.parents:
+        raise ConfigError(f"--output {output} and the photos, {photos}, lie in one another: keep them apart")
+
+
+def _find_photos(root: Path) -> tuple[list[Path], tuple[Path, ...]]:
+    """Images by their names at any depth, and the other files; hidden ones and linked folders are left out."""
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder; expected one of photos")
+    found: list[Path] = []
+    others: list[Path] = []
+    for place, folders, files in os.walk(root, onerror=_raise):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if not name.startswith("."):
+                (found if Path(name).suffix.lower() in IMAGE_SUFFIXES else others).append(Path(place, name))
+    return found, tuple(others)
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _name_photos(root: Path, found: list[Path]) -> dict[str, Path]:
+    """Name -> photo: its path without the suffix, or with it where photos differ in nothing else. Raises DataError."""
+    by_stem: dict[str, list[Path]] = {}
+    for path in found:
+        stem = unicodedata.normalize("NFC", path.relative_to(root).with_suffix("").as_posix())
+        by_stem.setdefault(stem, []).append(path)
+    named: dict[str, Path] = {}
+    for stem, paths in by_stem.items():
+        for path in paths:
+            name = stem if len(paths) == 1 else f"{stem}{path.suffix}"
+            if name in named or (name != stem and name in by_stem):
+                other = named[name] if name in named else by_stem[name][0]
+                raise DataError(f"{other} and {path}: the pairs of both would be named {name}; rename one")
+            named[name] = path
+    return named
