@@ -199,7 +199,7 @@ def test_pictures_are_presented_at_the_scale_of_training(scale: Scale) -> None:
 )
 def test_nothing_is_presented_below_the_size_of_training(size: tuple[int, int], presented: tuple[int, int]) -> None:
     """A model that was trained at half of its files' size; a 128x128 picture used to be shown to it at 64x64."""
-    assert Translator(make_model(scale=(0.5, 0.5))).presented_size(size) == presented
+    assert make_model(scale=(0.5, 0.5)).config.presented_size(size) == presented
 
 
 def test_other_sizes_are_padded_by_reflection_and_cut() -> None:

@@ -236,31 +236,14 @@ class Translator:
     def of_any_size(self, network: nn.Module) -> AnySize:
         """The model's generator, as it is or prepared, for pictures of any size."""
         sources = [(source.width, isinstance(source.values, Labels)) for source in self.model.sources]
-        return AnySize(network, self.model.size_multiple, self.presented_size, sources)
+        return AnySize(network, self.model.size_multiple, self.model.config.presented_size, sources)
 
     def needed_memory(self, size: Size) -> int:
         """Bytes, roughly, that translating a picture (H, W) takes at its peak."""
         generator, channels = self.model.config.settings.generator, self.model.in_channels + self.model.out_channels
         inside = FLOATS[generator.kind] * generator.base_channels + 2 * channels
-        floats = math.prod(self.presented_size(size)) * inside + math.prod(size) * 3 * channels
+        floats = math.prod(self.model.config.presented_size(size)) * inside + math.prod(size) * 3 * channels
         return round(4 * floats)
-
-    def presented_size(self, size: Size) -> Size:
-        """(H, W) of a picture -> (H, W) at which the generator sees it, before padding.
-
-        A picture of the training's image_size goes in as it is. Others go in at the scale of the training, but never
-        with a side below image_size: less than that the generator has never seen. A model whose training kept the
-        files' own sizes takes every picture as it is.
-        """
-        config, scale = self.model.config.settings, self.model.config.scale
-        least = config.data.image_size
-        if scale is None or size == least:
-            return least
-        if config.native:
-            return size
-        sides = size[0] * scale[0], size[1] * scale[1]
-        larger = max(1.0, least[0] / sides[0], least[1] / sides[1])
-        return max(least[0], round(sides[0] * larger)), max(least[1], round(sides[1] * larger))
 
 
 def _fits_pil(values: Values | Labels, channels: int) -> bool:

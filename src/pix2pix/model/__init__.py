@@ -1,21 +1,10 @@
 """A trained model: weights and configuration, as a folder or a hub repository."""
 
-from pix2pix.model.model import (
-    TYPES,
-    Factor,
-    Model,
-    ModelConfig,
-    build_networks,
-    choose_statistics,
-    describe_model,
-    load_model,
-    locate,
-    make_model_config,
-)
+from pix2pix.model.hub import locate
+from pix2pix.model.model import Model, build_networks, choose_statistics, describe_model, load_model
+from pix2pix.model.model_config import ModelConfig, make_model_config
 
 __all__ = [
-    "TYPES",
-    "Factor",
     "Model",
     "ModelConfig",
     "build_networks",

@@ -1,0 +1,34 @@
+"""The model card: a ModelConfig -> README.md of a model folder."""
+
+from pix2pix.model.model_config import CONFIG, ModelConfig
+
+
+def write_card(model_config: ModelConfig) -> str:
+    """Return the text of README.md: how the model was trained, and how to use it."""
+    config = model_config.settings
+    measured = ", ".join(f"{name} {value:.4f}" for name, value in model_config.validation.items() if value is not None)
+    height, width = config.data.image_size
+    count = max(1, len(config.data.sources))
+    inputs = ["INPUT"] if count == 1 else [f"SOURCE_{number}" for number in range(1, count + 1)]
+    picture = "image" if count == 1 else "[" + ", ".join(f"source_{number}" for number in range(1, count + 1)) + "]"
+    statistics = "each image" if model_config.norm_statistics == "image" else "training (running averages)"
+    return f"""---
+library_name: pix2pix
+pipeline_tag: image-to-image
+tags: [pix2pix, image-to-image]
+---
+# A pix2pix translator
+
+Trained by the method of Isola et al. 2017 with pix2pix {model_config.pix2pix}: {config.generator.kind} generator at
+{height}x{width}, {config.data.network_channels} to {config.data.target_channels} channels, epoch {model_config.epoch}.
+Validation: {measured or "no validation split"}.
+
+    pix2pix translate THIS_FOLDER {" ".join(inputs)} --output DIR
+
+    import pix2pix
+    picture = pix2pix.Translator.from_pretrained("THIS_FOLDER")({picture})
+
+{model_config.describe_presented_size()} Sides are then padded to multiples of what the generator takes, and cut back.
+Batch norm uses the statistics of {statistics}.
+All settings are in `{CONFIG}`.
+"""

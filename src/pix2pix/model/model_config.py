@@ -1,0 +1,133 @@
+"""`config.json` of a model folder <-> ModelConfig: settings, batch norm statistics, and the size of images it takes."""
+
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError
+
+from pix2pix.config import Config, Section, SourceSettings, source_prefix
+from pix2pix.config.io import explain
+from pix2pix.config.legacy import current
+from pix2pix.errors import ConfigError, ModelError
+
+CONFIG = "config.json"
+
+Factor = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Size = tuple[int, int]
+"""(height, width) in pixels."""
+Statistics = Literal["image", "running"]
+
+
+class ModelConfig(Section):
+    """What is needed to rebuild the networks and to present an image as training did."""
+
+    format: Literal[1] = 1
+    """Version of this file's layout."""
+    pix2pix: str
+    """Version of the package that wrote it."""
+    settings: Config = Field(validation_alias="config", serialization_alias="config")
+    """The resolved settings of the training, without the paths of its data."""
+    norm_statistics: Statistics
+    """What batch norm uses when translating: each image's own statistics, or the running averages of training."""
+    scale: tuple[Factor, Factor] | None
+    """Size in training over the size of the files, (vertical, horizontal); None if the files' sizes differed, so that
+    each was resized to image_size."""
+    converts: bool = False
+    """Whether files with another number of channels are converted, as training was asked to do."""
+    epoch: int
+    """Epochs trained when the weights were saved."""
+    validation: dict[str, float | None]
+    """Validation metrics of that epoch; empty without a validation split."""
+
+    def presented_size(self, size: Size) -> Size:
+        """Return the size at which the generator sees an image of `size`, before padding.
+
+        An image of image_size is presented as it is. Others are scaled as in training, but at least so far that no
+        side is below image_size, since the generator has seen nothing smaller.
+        """
+        smallest = self.settings.data.image_size
+        if self.scale is None or size == smallest:
+            return smallest
+        if self.settings.native:
+            return size
+        sides = size[0] * self.scale[0], size[1] * self.scale[1]
+        larger = max(1.0, smallest[0] / sides[0], smallest[1] / sides[1])
+        return max(smallest[0], round(sides[0] * larger)), max(smallest[1], round(sides[1] * larger))
+
+    def describe_presented_size(self) -> str:
+        """State the rule of `presented_size` in one sentence."""
+        height, width = self.settings.data.image_size
+        if self.scale is None:
+            return f"Every image is resized to {height}x{width}."
+        if self.settings.native:
+            return "Every image keeps its size."
+        factor = f"{self.scale[0]:g}" + ("" if self.scale[0] == self.scale[1] else f" x {self.scale[1]:g}")
+        return (
+            f"An image of {height}x{width} keeps its size; others are scaled by {factor}, "
+            "or by more where a side would be smaller."
+        )
+
+
+def make_model_config(
+    config: Config,
+    norm_statistics: Statistics,
+    scale: tuple[float, float] | None,
+    converts: bool,
+    epoch: int,
+    validation: dict[str, float | None],
+) -> ModelConfig:
+    """Describe a model that this version of the package trained."""
+    data = config.data.model_copy(update={"path": None, "source": None, "target": None})
+    return ModelConfig(
+        pix2pix=version("pix2pix"),
+        settings=config.model_copy(update={"data": data}),
+        norm_statistics=norm_statistics,
+        scale=scale,
+        converts=converts,
+        epoch=epoch,
+        validation=validation,
+    )
+
+
+def read_model_config(path: Path) -> ModelConfig:
+    """Read and check `config.json`, of version 0.1 too. Raises ModelError."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(values, dict):
+            values = {name: current(value) if name == "config" else value for name, value in values.items()}
+        model_config = ModelConfig.model_validate(values)
+    except ValidationError as error:
+        raise ModelError(
+            f"{path}: not a model configuration that this version reads: {explain(error, ModelConfig)}"
+        ) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{path}: cannot be read as a model configuration ({error})") from None
+    _check_data_settings(model_config.settings, path)
+    return model_config
+
+
+def _check_data_settings(config: Config, path: Path) -> None:
+    """Raise ModelError where channels, label classes or ranges are left open."""
+    data = config.data
+    target = SourceSettings.model_construct(channels=data.target_channels, range=data.target_range)
+    count = max(1, len(data.sources))
+    if list(data.sources) != [str(number) for number in range(1, len(data.sources) + 1)]:
+        raise ModelError(f"{path}: config.data.sources has {', '.join(data.sources)}, expected all numbers from 1")
+    try:
+        sources = data.source_settings(count)
+    except ConfigError as error:
+        raise ModelError(f"{path}: config: {error}") from None
+    named = {source_prefix(number, count): part for number, part in enumerate(sources, start=1)}
+    for prefix, part in {"target_": target, **named}.items():
+        if part.channels is None:
+            raise ModelError(f"{path}: leaves config.data.{prefix}channels open, expected a number")
+        if part.network_channels is None:
+            raise ModelError(f"{path}: leaves config.data.{prefix}labels open, expected the classes of label maps")
+        if isinstance(part.range, str):
+            raise ModelError(f"{path}: config.data.{prefix}range is {part.range}, expected numbers")
+        if part.range and len(part.range) not in (1, part.channels):
+            raise ModelError(
+                f"{path}: config.data.{prefix}range has {len(part.range)} bounds, expected one for each channel"
+            )

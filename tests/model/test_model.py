@@ -1,0 +1,119 @@
+"""A model folder: the size at which images are presented, its card, and weights that do not fit."""
+
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+
+from pix2pix.config.io import make_config
+from pix2pix.errors import ModelError
+from pix2pix.model import Model, build_networks, describe_model, load_model, make_model_config
+from pix2pix.model.model_config import ModelConfig, Size
+from pix2pix.model.weights import load_weights, save_weights
+
+Scale = tuple[float, float] | None
+
+
+def model_config(scale: Scale = (1.0, 1.0)) -> ModelConfig:
+    config = make_config(
+        {
+            "data": {"image_size": 64, "source_channels": 3, "target_channels": 3},
+            "generator": {"base_channels": 4},
+            "discriminator": {"base_channels": 4, "patch_size": 16},
+        }
+    )
+    return make_model_config(config, "image", scale, converts=False, epoch=1, validation={})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    config = model_config()
+    generator, discriminator = build_networks(config.settings)
+    Model(generator, discriminator, config).save(tmp_path / "model")
+    return tmp_path / "model"
+
+
+@pytest.mark.parametrize(
+    ("scale", "size", "presented"),
+    [
+        (None, (300, 200), (64, 64)),
+        ((0.5, 0.5), (64, 64), (64, 64)),  # an image of image_size keeps its size
+        ((0.5, 0.5), (256, 512), (128, 256)),
+        ((0.5, 0.25), (256, 512), (128, 128)),
+        ((0.5, 0.5), (100, 200), (64, 128)),  # no side below image_size, and the proportions stay
+        ((2.0, 2.0), (10, 20), (64, 128)),
+    ],
+)
+def test_presented_size(scale: Scale, size: Size, presented: Size) -> None:
+    assert model_config(scale).presented_size(size) == presented
+
+
+def test_info_and_card_state_the_rule_of_the_size(folder: Path) -> None:
+    rule = load_model(folder).config.describe_presented_size()
+    assert rule == "An image of 64x64 keeps its size; others are scaled by 1, or by more where a side would be smaller."
+    assert describe_model(folder)["presented_at"] == rule
+    assert rule in (folder / "README.md").read_text(encoding="utf-8")
+    assert model_config(None).describe_presented_size() == "Every image is resized to 64x64."
+    assert "scaled by 0.5 x 0.25," in model_config((0.5, 0.25)).describe_presented_size()
+
+
+def test_a_saved_model_is_the_model(folder: Path) -> None:
+    """Whatever the order of memory; the files hold plain tensors that any reader of safetensors understands."""
+    model = load_model(folder, discriminator=True)
+    model.generator.to(memory_format=torch.channels_last)
+    model.save(folder.with_name("again"))
+    assert model.discriminator is not None
+    for name, network in (("generator", model.generator), ("discriminator", model.discriminator)):
+        written = safetensors.torch.load_file(folder.with_name("again") / f"{name}.safetensors")
+        assert written.keys() == network.state_dict().keys()
+        assert all(torch.equal(written[key], value) for key, value in network.state_dict().items())
+
+
+def damaged(network: nn.Module, what: str) -> dict[str, torch.Tensor]:
+    tensors = dict(network.state_dict())
+    if what == "missing":
+        del tensors["weight"]
+    elif what == "shape":
+        tensors["weight"] = torch.zeros(2, 2)
+    elif what == "type":
+        tensors["weight"] = tensors["weight"].double()
+    else:
+        tensors["weight"] = tensors["weight"] * float("nan")
+    return tensors
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("missing", "tensor weight is in only one of the two"),
+        ("shape", r"weight is float32 \(2, 2\), expected float32 \(2, 3\)"),
+        ("type", r"weight is float64 \(2, 3\), expected float32 \(2, 3\)"),
+        ("values", "weight holds numbers that are not finite"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(what: str, message: str, tmp_path: Path) -> None:
+    network, path = nn.Linear(3, 2), tmp_path / "a.safetensors"
+    save_weights(network, path)
+    load_weights(network, path)
+    safetensors.torch.save_file(damaged(network, what), path)
+    with pytest.raises(ModelError, match=rf"a\.safetensors: .*{message}"):
+        load_weights(network, path)
+
+
+def test_a_full_disk_is_an_error_that_names_the_file(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"cannot be written \(.*: '.*/a\.safetensors'"):
+            save_weights(nn.Linear(100, 100), tmp_path / "a.safetensors")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_weights_have_the_permissions_of_other_new_files(tmp_path: Path) -> None:
+    (tmp_path / "other").touch()
+    save_weights(nn.Linear(3, 2), tmp_path / "a.safetensors")
+    assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
