@@ -8,7 +8,7 @@ import sys
 from importlib.metadata import version
 from typing import NoReturn
 
-from cyclopts import App, CoercionError, CycloptsError, Group, ValidationError
+from cyclopts import App, CoercionError, CycloptsError, Group, UnknownCommandError, UnknownOptionError, ValidationError
 
 from pix2pix.cli.console import say
 from pix2pix.cli.overview import ABOUT, DATA, VERBS, hang_up
@@ -41,8 +41,34 @@ def _fail(message: object, code: int) -> NoReturn:
     sys.exit(code)
 
 
-def _misuse(error: CycloptsError) -> str:
-    """A parsing error as one sentence."""
+OLD_COMMANDS = {
+    "bench": "`make bench` in a clone of the repository measures the speed",
+}
+"""Commands of version 0.1 -> what to use today."""
+
+
+def _suggest(error: CycloptsError) -> str | None:
+    """Return what to say about a command or flag of version 0.1."""
+    if isinstance(error, UnknownCommandError) and error.unused_tokens:
+        command = error.unused_tokens[0]
+        return f"There is no command `{command}` any more; {OLD_COMMANDS[command]}" if command in OLD_COMMANDS else None
+    if not isinstance(error, UnknownOptionError):
+        return None
+    from pix2pix.config.legacy import explain_removal, suggest_name
+
+    flag = (error.token.keyword or error.token.value).partition("=")[0]
+    first, dot, rest = flag.removeprefix("--").partition(".")
+    name = first.replace("-", "_")
+    if reason := explain_removal(name):
+        return f"There is no option {flag} any more: {reason}"
+    new = suggest_name(name)
+    return new and f"Unknown option: {flag}. Did you mean --{new.replace('_', '-')}{dot}{rest}?"
+
+
+def _explain(error: CycloptsError) -> str:
+    """Put a parsing error into one sentence."""
+    if suggestion := _suggest(error):
+        return suggestion
     if isinstance(error, ValidationError):
         from pydantic import ValidationError as PydanticError
 
@@ -66,7 +92,7 @@ def run(words: list[str]) -> None:
         app(words, exit_on_error=False, print_error=False)
         sys.stdout.flush()
     except CycloptsError as error:
-        message = _misuse(error)
+        message = _explain(error)
         _fail(f"{message}{'' if message[-1] in '.?!' else '.'} See `pix2pix --help`.", 2)
     except ConfigError as error:
         _fail(error, 2)

@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from pix2pix.config.config import Config, Settings
-from pix2pix.config.legacy import current
+from pix2pix.config.legacy import explain_removal, suggest_name, suggest_value, upgrade_settings
 from pix2pix.config.sections import SourceSettings
 from pix2pix.errors import ConfigError
 
@@ -48,7 +48,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: not valid YAML{f' at line {where.line + 1}' if where else ''}") from None
     if not isinstance(values or {}, dict):
         raise ConfigError(f"{path}: expected sections such as `training:` with settings below them")
-    return current(values or {})
+    return upgrade_settings(values or {})
 
 
 def to_yaml(config: Config) -> str:
@@ -71,7 +71,9 @@ def explain(error: ValidationError, root: type[BaseModel] = Settings) -> str:
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "value_error":
         return f"{field}: {message}" if field and field not in message else message
-    return f"{field} = {first['input']!r}: {message[0].lower()}{message[1:]}"
+    new = suggest_value(field, first["input"])
+    more = "" if new is None else f"; did you mean {new!r}?"
+    return f"{field} = {first['input']!r}: {message[0].lower()}{message[1:]}{more}"
 
 
 def _suggestion(location: tuple[int | str, ...], model: type[BaseModel]) -> str:
@@ -109,6 +111,10 @@ def _sections_with(name: str) -> list[str]:
     flat = ("data", "augment", "loss", "optimizer", "training")
     known = {field: section for section in flat for field in _fields(section)}
     if name not in known:
+        if reason := explain_removal(name):
+            raise ConfigError(f"there is no setting `{name}` any more: {reason}")
+        if new := suggest_name(name):
+            raise ConfigError(f"there is no setting `{name}`; did you mean `{new}`?")
         near = difflib.get_close_matches(name, [*known, *Settings.model_fields, "base_channels"], n=1)
         raise ConfigError(f"there is no setting `{name}`{f'; did you mean `{near[0]}`?' if near else ''}")
     return [known[name]]

@@ -1,35 +1,57 @@
-"""Settings as version 0.1 wrote them in, the same in today's words out; and today's word for an old one."""
+"""Settings in the words of version 0.1 -> the same in today's words, for files; a suggestion, for what people type."""
 
 from collections.abc import Mapping
 from typing import Any
 
 RENAMED = {"data.parts": "data.sources"}
-"""Settings by another name today."""
-REMOVED = {"data.cache_gigabytes": "decoded pairs are no longer kept on disk; --cache says memory or none"}
-"""Settings that nothing needs any more, and why; files that have them are read without them."""
+"""Old name of a setting -> today's."""
+REMOVED = {"data.cache_gigabytes": "decoded pairs are kept in memory only (--cache)"}
+"""Settings that are gone -> the reason. Files that have them are read without them."""
 VALUES: dict[str, dict[Any, Any]] = {
     "data.cache": {True: "auto", False: "none", "disk": "auto"},
     "training.update_order": {"exact": "two-pass", "shared": "one-pass"},
 }
-"""Values by another name today."""
+"""Setting -> its old values and today's."""
 
 
-def current(settings: Any) -> Any:
-    """Translate settings of version 0.1, nested plain values from a file, into today's words. Others stay."""
+def upgrade_settings(settings: Any) -> Any:
+    """Translate nested plain values that version 0.1 wrote. Everything else is returned as it is."""
     if not isinstance(settings, Mapping):
         return settings
-    return {section: _section(section, values) for section, values in settings.items()}
+    return {section: _upgrade_section(section, values) for section, values in settings.items()}
 
 
-def _section(section: str, values: Any) -> Any:
+def _upgrade_section(section: str, values: Any) -> Any:
     if not isinstance(values, Mapping):
         return values
     result: dict[Any, Any] = {}
     for name, value in values.items():
         setting = f"{section}.{name}"
         if setting not in REMOVED:
-            known = VALUES.get(setting, {})
-            result[RENAMED.get(setting, setting).rpartition(".")[2]] = (
-                known[value] if isinstance(value, bool | str) and value in known else value
-            )
+            new_name = _field(RENAMED[setting]) if setting in RENAMED else name
+            result[new_name] = _new_value(setting, value)
     return result
+
+
+def suggest_name(name: str) -> str | None:
+    """Return today's name of the old setting `name`, without its section; None if it is no old name."""
+    return next((_field(new) for old, new in RENAMED.items() if _field(old) == name), None)
+
+
+def explain_removal(name: str) -> str | None:
+    """Return why the setting `name`, without its section, is gone; None if it is no old name."""
+    return next((reason for old, reason in REMOVED.items() if _field(old) == name), None)
+
+
+def suggest_value(setting: str, value: Any) -> str | None:
+    """Return today's word for an old value of `setting`; None if it is no old value."""
+    new = _new_value(setting, value)
+    return None if new is value else new
+
+
+def _new_value(setting: str, value: Any) -> Any:
+    return VALUES.get(setting, {}).get(value, value) if isinstance(value, bool | str) else value
+
+
+def _field(setting: str) -> str:
+    return setting.rpartition(".")[2]

@@ -44,20 +44,21 @@ class Section(BaseModel):
 
 
 class SourceSettings(Section):
-    """How one of several sources of a pair becomes channels."""
+    """Settings of one of several sources: how its files become channels."""
 
     channels: Count | None = None
-    """Of its files; by default as they have. 1 and 3 convert, 4 and 2 take alpha as a channel."""
+    """Channels of its files; by default as stored. 1 and 3 convert between gray and colour, 2 and 4 include the alpha
+    channel."""
     range: ValueRange | None = None
-    """Which of its values become -1 and 1: `type`, `measured`, `percentile`, or LOW,HIGH."""
+    """Values that become -1 and 1: `type`, `measured`, `percentile` or LOW,HIGH, as for --source-range."""
     kind: Literal["image", "labels"] = "image"
-    """What it is: an image of quantities, or labels whose colours or gray values are classes."""
+    """`image` for quantities, or `labels` for a label map, whose colours or gray values are classes."""
     labels: LabelNames | None = None
-    """Its classes; by default what the training split holds."""
+    """Classes of the label map; by default those found in the training split."""
     label_tolerance: Weight = 0.0
-    """How far, in levels, a pixel's colour may be from its class."""
+    """Largest distance, in gray levels, between a pixel's colour and its class."""
     type: ValueType | None = None
-    """Type of its values, found out of the files."""
+    """Type of the values, read from the files."""
 
     @property
     def network_channels(self) -> int | None:
@@ -68,63 +69,65 @@ class SourceSettings(Section):
 
 
 class Data(Section):
-    """Where the pairs are and how files become a source and a target."""
+    """Where the pairs are, and how files become a source and a target."""
 
     path: str | None = None
-    """Folder or manifest of the pairs (the DATA argument)."""
+    """Folder or manifest of the pairs (the argument DATA)."""
     source: Words | None = None
-    """Folder of sources, in place of DATA; needs --target. Several, each by its own --source, are stacked by channel in
-    their order."""
+    """Folder of sources, in place of DATA; needs --target. Repeat it for several sources: their channels are
+    concatenated in the order given."""
     target: str | None = None
-    """Folder of targets, matched to the sources by name."""
+    """Folder of targets; source and target of one name are a pair."""
     source_pattern: Annotated[Words | None, IsPattern] = None
-    """Names of the sources where they differ from the targets': `{id}_training.tif`, in which {id} names the pair;
-    repeated where each of several sources has its own."""
+    """File names of the sources where they differ from the targets', such as `{id}_training.tif`; {id} stands for the
+    name of the pair. Repeat it where each of several sources has its own."""
     target_pattern: Annotated[str | None, IsPattern] = None
-    """Names of the targets, such as `{id}_manual1.gif`; both patterns may also tell files of one folder apart."""
+    """File names of the targets, such as `{id}_manual1.gif`. With both patterns, sources and targets may lie in one
+    folder."""
     skip_bad: bool = False
-    """Leave out what cannot be used, after naming it, and train on the rest; by default anything bad is refused."""
+    """List unusable files and train on the rest; by default any of them is an error."""
     direction: Direction = "AtoB"
-    """Which side is the source: A is the left half, `A/`, `trainA/`."""
+    """Which side is the source: A is the left half, `A/` or `trainA/`."""
     image_size: Size = (256, 256)
-    """Size that the networks are trained and validated at: N or HxW."""
+    """Size in pixels of the images in training and validation: N or HxW."""
     source_channels: Count | None = None
-    """Channels of the source; by default those of the files. 1 turns colour into gray, 3 repeats gray; 4 of RGB with
-    alpha, or 2 of gray, takes alpha as a channel."""
+    """Channels of the source; by default those of the files. 1 converts colour to gray, 3 repeats gray, 4 (of RGB) and
+    2 (of gray) include the alpha channel."""
     target_channels: Count | None = None
     """Channels of the target; by default those of the files."""
     source_range: ValueRange | None = None
-    """Which values of the source become -1 and 1: the full range of their `type`, the least and greatest of each
-    channel on the training split (`measured`), its 0.5 and 99.5 percentiles (`percentile`), or LOW,HIGH. Others become
-    numbers outside. By default `type` for 8-bit files and `measured` for others."""
+    """Values of the source that become -1 and 1. `type`: the limits of the data type; `measured`: minimum and maximum
+    of each channel on the training split; `percentile`: its 0.5 and 99.5 percentiles there; or LOW,HIGH. Values outside
+    are not clipped. By default `type` for 8-bit files and `measured` for others."""
     target_range: ValueRange | None = None
-    """The same for the target, whose outputs lie within."""
+    """The same for the target; outputs stay within it."""
     source_kind: Literal["image", "labels"] = "image"
-    """What the source is: an `image` of quantities, or `labels`, whose colours or gray values are classes, each a
-    channel of its own."""
+    """`image` for quantities, or `labels` for a label map, whose colours or gray values are classes; each class becomes
+    a channel."""
     source_labels: LabelNames | None = None
-    """Classes of label maps, as `#0000aa,#ff0000` or `0,1,7`; by default what the training split's sources hold."""
+    """Classes of the label maps, as `#0000aa,#ff0000` or `0,1,7`; by default those found in the training split."""
     label_tolerance: Weight = 0.0
-    """How far, in levels, a pixel's colour may be from its class; for label maps that JPEG has blurred."""
+    """Largest distance, in gray levels, between a pixel's colour and its class; for label maps that JPEG has
+    blurred."""
     sources: Annotated[dict[str, SourceSettings], ByNumber] = {}
-    """Of several sources, the settings of each by its number, such as `--sources.2.range 0,10`."""
+    """Settings of each of several sources by its number, such as `--sources.2.range 0,10`."""
     mask_value: MaskValue | None = None
-    """Value of the target, a number or `nan`, that means nothing is known there: left out of losses and metrics."""
+    """Value of the target, a number or `nan`, that marks unknown pixels; losses and metrics leave them out."""
     source_type: ValueType | None = None
-    """Type of the sources' values, found out of the files."""
+    """Type of the sources' values, read from the files."""
     target_type: ValueType | None = None
-    """Type of the targets' values, and so of translations."""
+    """Type of the targets' values, read from the files; outputs are written in it."""
     val_fraction: Fraction = 0.1
-    """Share of `train` that becomes `val` where there is no such split."""
+    """Share of `train` to use as `val` where the data have no such split."""
     test_fraction: Fraction = 0.1
-    """Share of `train` that becomes `test` where there is no such split."""
+    """Share of `train` to use as `test` where the data have no such split."""
     split_seed: int = 0
-    """Seed of the carved split; a pair's place depends on its name and this number."""
+    """Seed of these splits. The split of a pair depends on its name and this seed only."""
     cache: Cache = "auto"
     """Keep decoded pairs in memory: `auto` and `memory` do if they take a quarter of the free memory at most; `none`
     decodes the files each time."""
     cache_dir: str | None = None
-    """Folder where facts about files are remembered between runs; by default pix2pix in XDG_CACHE_HOME or ~/.cache."""
+    """Folder for facts about files that are kept between runs; by default pix2pix in XDG_CACHE_HOME or ~/.cache."""
     workers: Literal["auto"] | Annotated[int, Field(ge=0)] = "auto"
     """Loader processes; 0 loads in the training process."""
 
@@ -164,101 +167,103 @@ def _of_one(name: str) -> str:
 
 
 class Make(Section):
-    """How `data make` turns a photo into a pair."""
+    """Options of `pix2pix data make`: how a photo becomes a pair."""
 
     kind: Literal["edges", "gray", "lowres", "mask"]
-    """Source of the pair, whose target is the photo: its outlines, its luminance, less of its detail, or with holes."""
+    """How the source is derived from the photo, which is the target: its edges, grayscale, low resolution, or a copy
+    with holes (inpainting)."""
     size: Size | None = None
-    """Fill N or HxW with each photo: made smaller, its middle cut out; by default photos keep their sizes."""
+    """Resize and crop each photo about its centre to N or HxW; by default photos keep their sizes."""
     channels: Channels = 3
-    """Channels of the targets: 3 repeats gray photos, 1 turns colour into gray."""
+    """Channels of the targets: 3 repeats gray photos, 1 converts colour to gray."""
     sigma: Annotated[float, Field(gt=0, le=20)] = 1.4
-    """edges: smoothing in pixels; more leaves out fine detail."""
+    """edges: width of the smoothing in pixels; more leaves out fine detail."""
     low: Annotated[float, Field(gt=0, le=1)] = 0.08
-    """edges: contrast, of the full range, that an edge must keep."""
+    """edges: lower threshold of the contrast, as a share of the full range; an edge keeps above it everywhere."""
     high: Annotated[float, Field(gt=0, le=1)] = 0.2
-    """edges: contrast that an edge must have somewhere."""
+    """edges: upper threshold of the contrast; an edge exceeds it somewhere."""
     factor: Annotated[int, Field(ge=2, le=64)] = 4
-    """lowres: the source is made smaller by this and enlarged again (bicubic)."""
+    """lowres: factor by which the source is made smaller, before it is enlarged again (bicubic)."""
     holes: Annotated[float, Field(gt=0, le=0.6)] = 0.25
-    """mask: share of a picture that is missing, on average."""
+    """mask: mean share of the image that is missing."""
     val_fraction: Fraction = 0.1
-    """Share of the photos that becomes `val`."""
+    """Share of the photos to use as `val`."""
     test_fraction: Fraction = 0.1
-    """Share of the photos that becomes `test`."""
+    """Share of the photos to use as `test`."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    """Seed of the splits and holes; a photo's are decided by its name and this number."""
+    """Seed of the splits and holes, which depend on a photo's name and this seed only."""
 
 
 class Augment(Section):
-    """What a training pair goes through; one draw serves source and target."""
+    """Augmentation of training pairs; source and target are transformed alike."""
 
     jitter: bool = True
-    """Resize to load_size, then crop image_size at random (paper, 6.2; slide "Training details")."""
+    """Resize to load_size, then crop image_size at a random position (paper, 6.2; lecture, "Training details")."""
     load_size: LoadSize | None = None
-    """Size before the random crop; by default image_size x 286/256. With `native` nothing is resized: crops are taken
-    of each pair at its own size, and pictures are validated, measured and translated whole."""
+    """Size before the random crop; by default image_size x 286/256. `native` resizes nothing: crops are taken from each
+    image at its own size, and validation, evaluation and translation use whole images."""
     flip: bool = True
     """Mirror half of the pairs (paper, 6.2)."""
     vertical_flip: Probability = 0.0
-    """Probability of turning a pair upside down."""
+    """Probability of a vertical flip."""
     rotate90: Probability = 0.0
-    """Probability of a turn by 90, 180 or 270 degrees; by 180 only where image_size is not square."""
+    """Probability of a rotation by 90, 180 or 270 degrees; by 180 only where image_size is not square."""
     affine: Probability = 0.0
-    """Probability of a small rotation and scaling about the middle."""
+    """Probability of a small rotation and scaling about the centre."""
     affine_degrees: Annotated[float, Field(ge=0, le=180)] = 5.0
-    """Greatest angle of it, either way."""
+    """Largest rotation in degrees, either way."""
     affine_scale: Annotated[float, Field(ge=0, le=0.9)] = 0.05
-    """Greatest change of size, as a share, either way."""
+    """Largest change of size, as a share, either way."""
     photometric: Probability = 0.0
-    """Probability of another brightness and contrast of the source alone."""
+    """Probability of a change of brightness and contrast, of the source only."""
     photometric_strength: Annotated[float, Field(ge=0, le=0.9)] = 0.2
-    """Greatest change of contrast, as a share, and of brightness, as a share of the range."""
+    """Largest change of contrast, as a share, and of brightness, as a share of the range."""
 
 
 class Generator(Section):
-    """The network G: source -> output."""
+    """The generator G: source -> output."""
 
     kind: Literal["unet", "encoder_decoder", "resnet"] = "unet"
-    """U-Net, the same without skips, or nine residual blocks."""
+    """`unet`, `encoder_decoder` (a U-Net without skip connections) or `resnet` (nine residual blocks)."""
     depth: Annotated[int, Field(ge=1, le=10)] | None = None
-    """Encoder layers, each halves the picture: 8 is U-Net 256, 7 is 128; by default as image_size allows, 8 at most."""
+    """Layers of the encoder, each of which halves the image: 8 is U-Net 256, 7 is U-Net 128. By default as many as
+    image_size allows, at most 8."""
     base_channels: Count = 64
-    """Width of the first layer."""
+    """Channels of the first layer."""
     norm: Norm = "batch"
     """Normalisation after each convolution but the first, the innermost and the last."""
     bottleneck_norm: bool = False
-    """Normalise the innermost encoder layer too (a batch of 1 on a 1x1 map then has no variance)."""
+    """Normalise the innermost encoder layer too; with batch size 1 a 1x1 map then has no variance."""
     dropout: Fraction = 0.5
     """Probability of dropout, the method's noise z; in a ResNet inside every block."""
     dropout_layers: tuple[Count, ...] = (1, 2, 3)
-    """Decoder layers with dropout, counted from the innermost; numbers past the widest layers do nothing."""
+    """Decoder layers with dropout, counted from the innermost; numbers beyond the widest layers have no effect."""
 
 
 class Discriminator(Section):
-    """The network D: (source, image) -> one logit a patch."""
+    """The discriminator D: (source, image) -> one logit per patch."""
 
     patch_size: PatchSize = 70
     """Receptive field in pixels; 1 is the PixelGAN, 286 the ImageGAN (paper, 4.4)."""
     base_channels: Count = 64
-    """Width of the first layer."""
+    """Channels of the first layer."""
     norm: Norm = "batch"
     """Normalisation after each convolution but the first and the last."""
     conditional: bool = True
-    """D sees the source beside the image (cGAN); without it, the plain GAN of the paper's Figure 4."""
+    """Give D the source beside the image (conditional GAN); otherwise D sees the image only (paper, figure 4)."""
 
 
 class Loss(Section):
     """The objective: weights of the named terms."""
 
     adversarial: Literal["vanilla", "lsgan", "hinge"] = "vanilla"
-    """Cross-entropy on logits (the paper's), least squares, or hinge."""
+    """`vanilla` (cross-entropy on logits, the paper's), `lsgan` (least squares) or `hinge`."""
     adversarial_weight: Weight = 1.0
-    """Weight of g_adversarial; at 0 the discriminator is not trained."""
+    """Weight of g_adversarial; with 0 the discriminator is not trained."""
     l1_weight: Weight = 100.0
     """Weight of g_l1, lambda in the paper's equation 4."""
     l2_weight: Weight = 0.0
-    """Weight of g_l2, the blurry alternative to L1."""
+    """Weight of g_l2, the mean squared error, which blurs more than L1."""
     discriminator_weight: Weight = 0.5
     """Factor on d_real + d_fake; a half slows D relative to G (paper, 3.3)."""
 
@@ -267,57 +272,58 @@ class Optimizer(Section):
     """Adam, for both networks."""
 
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 2e-4
-    """Step size of Adam."""
+    """Learning rate of Adam."""
     betas: tuple[Fraction, Fraction] = (0.5, 0.999)
-    """Momentum and decay of the second moment."""
+    """Decay rates of Adam's first and second moment."""
     schedule: Literal["constant", "linear"] = "constant"
-    """`linear` keeps the rate for the first half of the epochs and then takes it to 0."""
+    """`constant`, or `linear`: constant for the first half of the epochs, then linear to 0."""
 
 
 class Training(Section):
-    """The epochs around the update."""
+    """Epochs, batches, validation, and the machine to train on."""
 
     epochs: Count = 200
-    """Passes over the training pairs, the discriminator's head start included."""
+    """Passes over the training pairs, discriminator warm-up included."""
     batch_size: Count = 1
-    """Pairs in an update; with several processes, of each, so that an update sees batch_size x processes."""
+    """Pairs in an update of one process; with several processes an update sees batch_size x processes."""
     discriminator_epochs: Annotated[int, Field(ge=0)] = 0
-    """First epochs in which only the discriminator learns (slide "Training details": 50)."""
+    """Discriminator warm-up: first epochs in which only D is trained (lecture, "Training details": 50)."""
     ema: Fraction = 0.0
-    """Decay of an exponential moving average of G that is validated and kept in its place; 0 is none, 0.999 usual."""
+    """Decay of an exponential moving average of G, which is validated and saved in place of G; 0 is none, 0.999
+    usual."""
     norm_statistics: Literal["auto", "image", "running"] = "auto"
-    """What batch norm uses outside training: each image's own statistics (the paper's test mode) or running averages;
-    `auto` takes the image's for batch size 1 and the averages otherwise, and the saved model says which."""
+    """Statistics of batch norm outside training: `image` takes each image's own (the paper's test mode), `running`
+    takes running averages; `auto` is `image` for batch size 1, else `running`. The saved model records which."""
     best_by: BestBy = "l1"
-    """Validation metric that picks the kept model; `last` keeps the newest. `lpips`, `fid` and `kid` need weights,
-    and for `label_accuracy` a network is first taught to read labels from the training photos."""
+    """Validation metric that selects the saved model; `last` saves the newest. `lpips`, `fid` and `kid` need weights;
+    for `label_accuracy` a network is first trained to read labels from the training photos."""
     validate_every: Count | None = None
-    """Epochs from one validation to the next, besides the first and the last; by default fifty validations in a
-    training, or one after every epoch where `patience` waits for them."""
+    """Epochs from one validation to the next; the first and the last epoch are always validated. By default a fiftieth
+    of the epochs, or every epoch with --patience."""
     patience: Count | None = None
     """Stop after this many epochs without a better validation."""
     samples: Annotated[int, Field(ge=0)] = 6
     """Validation pairs on the sample sheets."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    """Seed of weights, order, jitter and dropout."""
+    """Seed of weights, order, augmentation and dropout."""
     device: Device = "auto"
-    """Where to train; `auto` takes an accelerator if there is one."""
+    """Where to train; `auto` takes a GPU if there is one."""
     precision: Literal["auto", "32", "bf16"] = "auto"
-    """Arithmetic of the networks; `auto` is bf16 where the processor has it in hardware."""
+    """Arithmetic of the networks: float32 or bfloat16; `auto` is bf16 where the hardware has it."""
     devices: Literal["auto"] | Count = "auto"
     """Processes on each machine, one for each device; `auto` takes all GPUs, or one process on a CPU."""
     nodes: Literal["auto"] | Count = "auto"
     """Machines; `auto` is what torchrun or srun says, else one."""
     sync_norm: bool = False
-    """Batch norm over the pictures of all processes; otherwise each process normalises its own batch_size pictures."""
+    """Compute batch norm over the images of all processes; otherwise each process normalises its own."""
     rank_timeout: Annotated[float, Field(gt=0, le=86400)] = 600.0
-    """Seconds without an answer after which another process is given up."""
+    """Seconds to wait for another process before the training fails."""
     update_order: UpdateOrder = "one-pass"
     """`two-pass`: run the updated discriminator on the output again for the generator's update (Isola et al.);
     `one-pass`: compute both updates from one run of the discriminator, which is faster."""
     convolutions: Literal["auto", "fast", "native"] = "auto"
-    """`native`: the library's convolutions; `fast`: ours where they are faster, the same up to rounding; `auto` is
-    `fast` on a processor and `native` on a GPU."""
+    """`native`: torch's convolutions; `fast`: this package's where they are faster, equal up to rounding; `auto` is
+    `fast` on a CPU and `native` on a GPU."""
 
     @property
     def validation_epochs(self) -> int:

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError
 
 from pix2pix.config import Config, Section, SourceSettings, source_prefix
 from pix2pix.config.io import explain
-from pix2pix.config.legacy import current
+from pix2pix.config.legacy import upgrade_settings
 from pix2pix.errors import ConfigError, ModelError
 
 CONFIG = "config.json"
@@ -96,7 +96,7 @@ def read_model_config(path: Path) -> ModelConfig:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(values, dict):
-            values = {name: current(value) if name == "config" else value for name, value in values.items()}
+            values = {name: upgrade_settings(value) if name == "config" else value for name, value in values.items()}
         model_config = ModelConfig.model_validate(values)
     except ValidationError as error:
         raise ModelError(
