@@ -15,7 +15,7 @@ from cyclopts import App
 
 from pix2pix.cli import main
 from pix2pix.cli.app import app
-from pix2pix.cli.overview import DATA, VERBS
+from pix2pix.cli.overview import COMMANDS, DATA_COMMANDS
 from pix2pix.config.presets import PRESETS
 from pix2pix.data.io import images
 from pix2pix.data.io.arrays import Pixels
@@ -182,6 +182,15 @@ TRAIN: dict[str, Case] = {
     "unknown field of a section": lambda root, run: train(
         root, 2, "--generator.dept", "Did you mean --generator.depth?", flags="--generator.dept 3"
     ),
+    "an option of 0.1": lambda root, run: train(
+        root, 2, "--parts.2.range", "Did you mean --sources.2.range?", flags="--parts.2.range 0,1"
+    ),
+    "an option of 0.1 that is gone": lambda root, run: train(
+        root, 2, "no option --cache-gigabytes any more", "in memory", flags="--cache-gigabytes 3"
+    ),
+    "a word of 0.1": lambda root, run: train(
+        root, 2, "training.update_order", "'exact'", "did you mean 'two-pass'?", flags="--update-order exact"
+    ),
     "unknown choice": lambda root, run: train(
         root, 2, "data.direction", "'AtB'", "'AtoB' or 'BtoA'", flags="--direction AtB"
     ),
@@ -310,6 +319,7 @@ def evaluated(root: Path, run: Path, *flags: str, code: int = 1, named: list[obj
 USE: dict[str, Case] = {
     "unknown verb": lambda root, run: Bad(["translat"], 2, ["translat", 'Did you mean "translate"?', "evaluate"]),
     "another unknown verb": lambda root, run: Bad(["evalute", run], 2, ['Did you mean "evaluate"?']),
+    "a command of 0.1": lambda root, run: Bad(["bench", "--quick"], 2, ["`bench`", "`make bench`"]),
     "unknown verb of data": lambda root, run: Bad(["data", "chek", root], 2, ['Did you mean "check"?']),
     "no model named": lambda root, run: Bad(["info"], 2, ["MODEL"]),
     "no output named": lambda root, run: Bad(["translate", run, root], 2, ["--output"]),
@@ -598,21 +608,23 @@ def test_what_people_read_without_json(cli: Cli, run: Path, facades: Path, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("words", "parser", "verbs"), [([], app, VERBS), (["data"], app["data"], DATA)], ids=["pix2pix", "data"]
+    ("words", "parser", "commands"),
+    [([], app, COMMANDS), (["data"], app["data"], DATA_COMMANDS)],
+    ids=["pix2pix", "data"],
 )
-def test_help_names_every_verb(cli: Cli, words: list[str], parser: App, verbs: dict[str, str]) -> None:
-    """The overview is a table of its own: it must say what the parser and the verbs' pages say."""
+def test_help_names_every_command(cli: Cli, words: list[str], parser: App, commands: dict[str, str]) -> None:
+    """The overview is a table of its own: it must say what the parser and the commands' own pages say."""
     pages = {cli(*words, *flags).out for flags in ([], ["--help"], ["-h"])}
     assert len(pages) == 1
     page = " ".join(pages.pop().split())
-    assert set(verbs) == set(parser) - {"--help", "-h", "--version"}
-    for verb, summary in verbs.items():
-        assert f" {verb} {summary}" in page
-        own = cli(*words, verb, "--help")
+    assert set(commands) == set(parser) - {"--help", "-h", "--version"}
+    for name, summary in commands.items():
+        assert f" {name} {summary}" in page
+        own = cli(*words, name, "--help")
         assert own.code == 0
         assert summary in " ".join(own.out.split())
-        if verb != "data":
-            assert summary == str(parser[verb].default_command.__doc__).splitlines()[0]
+        if name != "data":
+            assert summary == str(parser[name].default_command.__doc__).splitlines()[0]
 
 
 def test_the_process_itself(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import NoReturn
 from cyclopts import App, CoercionError, CycloptsError, Group, UnknownCommandError, UnknownOptionError, ValidationError
 
 from pix2pix.cli.console import say
-from pix2pix.cli.overview import ABOUT, DATA, VERBS, hang_up
+from pix2pix.cli.overview import ABOUT, COMMANDS, DATA_COMMANDS, hang_up
 from pix2pix.errors import ConfigError, DataError, Interrupted, ModelError, RunError
 
 app = App(
@@ -24,13 +24,13 @@ app = App(
     result_action="return_value",
     group_parameters=Group("Parameters", sort_key=0),
 )
-data_app = App(name="data", help=VERBS["data"])
+data_app = App(name="data", help=COMMANDS["data"])
 app.command(data_app)
-for verb, summary in VERBS.items():
-    if verb != "data":
-        app.command(f"pix2pix.cli.commands.{verb}:{verb}", name=verb, help=summary)
-for verb, summary in DATA.items():
-    data_app.command(f"pix2pix.cli.commands.data:{verb}", name=verb, help=summary)
+for command, summary in COMMANDS.items():
+    if command != "data":
+        app.command(f"pix2pix.cli.commands.{command}:{command}", name=command, help=summary)
+for command, summary in DATA_COMMANDS.items():
+    data_app.command(f"pix2pix.cli.commands.data:{command}", name=command, help=summary)
 
 OUT_OF_MEMORY = "out of memory; try a smaller --batch-size, --image-size or picture"
 

@@ -2,16 +2,16 @@
 
 import sys
 
-from pix2pix.cli.overview import ABOUT, DATA, HELP, VERBS, hang_up, overview
+from pix2pix.cli.overview import ABOUT, COMMANDS, DATA_COMMANDS, HELP, hang_up, overview
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; exits with the code that `pix2pix.cli.app` lists."""
     words = sys.argv[1:] if arguments is None else arguments
     if words in HELP:
-        _show(overview("pix2pix", ABOUT, VERBS))
+        _show(overview("pix2pix", ABOUT, COMMANDS))
     elif words[:1] == ["data"] and words[1:] in HELP:
-        _show(overview("pix2pix data", VERBS["data"], DATA))
+        _show(overview("pix2pix data", COMMANDS["data"], DATA_COMMANDS))
     else:
         from pix2pix.cli.app import run
 

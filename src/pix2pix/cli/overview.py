@@ -1,6 +1,6 @@
-"""Tables of commands, and the overview printed from them.
+"""Tables of the commands, and the overview that `pix2pix --help` prints from them.
 
-The overview needs nothing else, so that `pix2pix --help` answers at once; the parser is imported for a command.
+Nothing else is imported for it, so that it answers at once; the parser is imported for a command.
 """
 
 import os
@@ -9,41 +9,41 @@ import sys
 import textwrap
 from typing import NoReturn
 
-ABOUT = "Bring a folder of image pairs; get a translator that is trained, measured and ready to use."
+ABOUT = "Train an image-to-image translation model on pairs of images, measure it, and use it."
 
-DATA = {
-    "check": "Read every file and say what is there and what is wrong; exit code 1 if anything is.",
-    "preview": "Draw a contact sheet of random pairs, source | target, and name them.",
-    "make": "Make pairs from ordinary photos, source in A, target in B; the same command goes on where it was stopped.",
-    "download": "Fetch and unpack a published set of pairs; the same command goes on where it was stopped.",
+DATA_COMMANDS = {
+    "check": "Read every file and report what is there and what is wrong; exit code 1 if anything is wrong.",
+    "preview": "Draw random pairs on a contact sheet, source | target, and print their names.",
+    "make": "Make pairs from photos: a derived source in A, the photo as target in B. Run it again to continue.",
+    "download": "Download and unpack a published data set of pairs. Run it again to continue.",
 }
-VERBS = {
-    "demo": "Embedded data, trained, evaluated and reported in minutes on two CPU cores.",
-    "data": "Get a set of pairs, or make one from photos; check it before training; look at it.",
-    "train": "Train a translator on pairs; the same command again resumes it.",
-    "evaluate": "Measure a model on a split: the slides' four numbers, all metrics, intervals, baselines, a report.",
-    "translate": "Translate images and folders of images; each output has its input's size and name.",
-    "info": "What a model is: networks, channels, sizes, statistics, validation.",
-    "compare": "Put runs side by side: settings that differ, curves, best epochs, evaluations, pictures, and findings.",
-    "study": "Repeat one of the paper's experiments: variants of one budget on one page; the same command resumes it.",
+COMMANDS = {
+    "demo": "Train, evaluate and report on data that come with the package; minutes on two CPU cores.",
+    "data": "Check, preview, make or download pairs.",
+    "train": "Train a model on pairs. Run the same command again to resume.",
+    "evaluate": "Measure a model on a split: losses, image metrics, confidence intervals, baselines, a report.",
+    "translate": "Translate images, or folders of images. Each output has the size and the name of its input.",
+    "info": "Describe a model: networks, channels, sizes, batch norm statistics, validation.",
+    "compare": "Compare runs: settings, curves, best epochs, evaluations, images, and what follows from them.",
+    "study": "Repeat one of the paper's experiments: train its variants and compare them. Run it again to resume.",
 }
 
 HELP: tuple[list[str], ...] = ([], ["--help"], ["-h"])
 
 
-def overview(prefix: str, about: str, verbs: dict[str, str]) -> str:
-    """The verbs, one paragraph each, as wide as the terminal."""
-    width, indent = min(shutil.get_terminal_size().columns, 100), max(map(len, verbs)) + 4
+def overview(prefix: str, about: str, commands: dict[str, str]) -> str:
+    """Return the usage and the commands, one paragraph each, as wide as the terminal."""
+    width, indent = min(shutil.get_terminal_size().columns, 100), max(map(len, commands)) + 4
     lines = [f"Usage: {prefix} COMMAND", "", *textwrap.wrap(about, width), "", "Commands:"]
-    for name, summary in verbs.items():
+    for name, summary in commands.items():
         lines += textwrap.wrap(summary, width, initial_indent=f"  {name:{indent - 2}}", subsequent_indent=" " * indent)
     more = [f"`{prefix} COMMAND --help` shows what a command takes."]
-    if verbs is VERBS:
+    if commands is COMMANDS:
         more.append("`pix2pix --version` prints the version.")
     return "\n".join([*lines, "", *more])
 
 
 def hang_up() -> NoReturn:
-    """Nobody reads stdout any more: leave without a word, and with nothing left to flush."""
+    """Exit without a message when the reader of stdout has gone, with nothing left to flush."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(1)

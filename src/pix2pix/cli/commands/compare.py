@@ -18,7 +18,7 @@ def compare(
     device: Device = "auto",
     json_: Json = False,
 ) -> None:
-    """Put runs side by side: settings that differ, curves, best epochs, evaluations, pictures, and findings.
+    """Compare runs: settings, curves, best epochs, evaluations, images, and what follows from them.
 
     Parameters
     ----------
@@ -27,9 +27,9 @@ def compare(
     output
         Folder for compare.html and compare.json; by default runs/compare, and none with --json.
     device
-        Where the same inputs are translated by each run's model.
+        Where to translate the example images.
     json_
-        Print everything but the pictures to stdout.
+        Print the comparison, without images, as JSON.
     """
     from pix2pix.evaluation.compare import compare as put_side_by_side
     from pix2pix.evaluation.evaluate import to_json

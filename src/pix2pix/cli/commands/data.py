@@ -24,14 +24,14 @@ def check(
     json_: Json = False,
     settings: Data | None = None,
 ) -> None:
-    """Read every file and say what is there and what is wrong; exit code 1 if anything is.
+    """Read every file and report what is there and what is wrong; exit code 1 if anything is wrong.
 
     Parameters
     ----------
     data
-        Folder of pairs, or pairs.csv; or give --source DIR --target DIR.
+        Folder of pairs, or pairs.csv; or use --source DIR --target DIR.
     preview
-        Also draw random pairs that can be used on a sheet, a .png file, as `pix2pix data preview` does with choices.
+        Also draw random usable pairs on a contact sheet, a .png file, as `pix2pix data preview` does.
     json_
         Print the report as JSON.
     """
@@ -68,7 +68,7 @@ def download(
     url: str | None = None,
     sha256: str | None = None,
 ) -> None:
-    """Fetch and unpack a published set of pairs; the same command goes on where it was stopped.
+    """Download and unpack a published data set of pairs. Run it again to continue.
 
     Parameters
     ----------
@@ -77,9 +77,9 @@ def download(
     output
         Folder for the pairs; by default NAME.
     url
-        Another archive, .tar.gz or .zip: an address, or a file that was fetched by hand.
+        Another archive, .tar.gz or .zip: an address, or a downloaded file.
     sha256
-        Hash that the archive must have.
+        SHA-256 that the archive must have.
     """
     from pix2pix.data.preparation.download import download as fetch
 
@@ -109,26 +109,26 @@ def preview(
     settings: Data | None = None,
     augment: Augment | None = None,
 ) -> None:
-    """Draw a contact sheet of random pairs, source | target, and name them.
+    """Draw random pairs on a contact sheet, source | target, and print their names.
 
     Parameters
     ----------
     data
-        Folder of pairs, or pairs.csv; or give --source DIR --target DIR.
+        Folder of pairs, or pairs.csv; or use --source DIR --target DIR.
     output
-        The sheet, a .png file.
+        The contact sheet, a .png file.
     count
         Pairs on the sheet.
     split
-        Take them from train, val or test only.
+        Take pairs from train, val or test only.
     seed
-        Another seed picks other pairs and draws.
+        Seed of the choice of pairs and of their augmentation.
     augmented
-        Beside each pair, two draws of it as training would see them.
+        Show two random augmentations beside each pair, as training would see them.
     preset
-        Published recipe whose augmentation is drawn; by default paper.
+        Published recipe whose augmentation is shown; by default paper.
     config
-        YAML file of a training's settings.
+        YAML file of the settings of a training.
     """
     from pix2pix.data.checks.preview import preview as draw
 
@@ -152,16 +152,16 @@ def make(
     overwrite: Annotated[bool, Parameter(negative=())] = False,
     settings: Make,
 ) -> None:
-    """Make pairs from ordinary photos, source in A, target in B; the same command goes on where it was stopped.
+    """Make pairs from photos: a derived source in A, the photo as target in B. Run it again to continue.
 
     Parameters
     ----------
     photos
-        Folder of photos, at any depth.
+        Folder of photos; its subfolders are searched too.
     output
         Folder for the pairs, ready for `pix2pix train`.
     overwrite
-        Replace pairs that were made with other settings or of other photos.
+        Replace pairs that were made with other settings or from other photos.
     """
     from pix2pix.data.preparation.from_photos import make as carry_out
 

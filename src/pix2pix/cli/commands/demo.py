@@ -6,14 +6,14 @@ from pix2pix.cli.console import print_metrics
 
 
 def demo(*, run: Path = Path("runs/demo"), overwrite: bool = False) -> None:
-    """Embedded data, trained, evaluated and reported in minutes on two CPU cores.
+    """Train, evaluate and report on data that come with the package; minutes on two CPU cores.
 
     Parameters
     ----------
     run
-        Folder of the run; an interrupted demo goes on in it.
+        Folder of the run; an interrupted demo continues in it.
     overwrite
-        Replace the run that stands there.
+        Replace the run in this folder.
     """
     from pix2pix.demo import demo as run_demo
 

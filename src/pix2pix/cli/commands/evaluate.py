@@ -32,7 +32,7 @@ def evaluate(
     device: Device = "auto",
     json_: Json = False,
 ) -> None:
-    """Measure a model on a split: the slides' four numbers, all metrics, intervals, baselines, a report.
+    """Measure a model on a split: losses, image metrics, confidence intervals, baselines, a report.
 
     Parameters
     ----------

@@ -7,14 +7,14 @@ from pix2pix.cli.flags import Json
 
 
 def info(model: str, /, *, json_: Json = False) -> None:
-    """What a model is: networks, channels, sizes, statistics, validation.
+    """Describe a model: networks, channels, sizes, batch norm statistics, validation.
 
     Parameters
     ----------
     model
         Run folder, model folder or hub id.
     json_
-        Print it as JSON.
+        Print as JSON.
     """
     from pix2pix.inference.optimize import describe_engine
     from pix2pix.model import describe_model

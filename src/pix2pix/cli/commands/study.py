@@ -31,32 +31,32 @@ def study(
     json_: Json = False,
     settings: Settings | None = None,
 ) -> None:
-    """Repeat one of the paper's experiments: variants of one budget on one page; the same command resumes it.
+    """Repeat one of the paper's experiments: train its variants and compare them. Run it again to resume.
 
     Parameters
     ----------
     kind
         losses, generators or patches.
     data
-        Folder of pairs, or pairs.csv; or give --source DIR --target DIR.
+        Folder of pairs, or pairs.csv; or use --source DIR --target DIR.
     run
-        Folder of the study; other studies may share it, and with it the trainings that they have in common.
+        Folder of the study; several studies may share it, and with it the trainings that they have in common.
     seeds
-        One training of each variant for each of these.
+        Seeds; each variant is trained once with each.
     processes
         Trainings at the same time, each with one thread if there are several.
     split
-        Which pairs are measured and shown.
+        Pairs to measure and show: train, val or test.
     preset
         Published recipe that all variants share; by default paper.
     config
         YAML file of settings that all variants share.
     base_channels
-        First width of both networks.
+        Channels of the first layer of both networks.
     segmenter
-        Where the sources are label maps, measure how well the labels can be read from the outputs, as the paper does.
+        Where the sources are label maps, measure how well labels can be read from the outputs, as the paper does.
     palette
-        Colours of the label maps, as #0000ff,#ff5500,... or a file with one a line; by default found in them.
+        Colours of the label maps, as #0000ff,#ff5500,... or a file with one on each line; by default found in the maps.
     dry_run
         Print the plan with an estimate of its time and stop.
     json_

@@ -22,26 +22,26 @@ def train(
     dry_run: bool = False,
     settings: Settings | None = None,
 ) -> None:
-    """Train a translator on pairs; the same command again resumes it.
+    """Train a model on pairs. Run the same command again to resume.
 
     Parameters
     ----------
     data
-        Folder of pairs, or pairs.csv; or give --source DIR --target DIR.
+        Folder of pairs, or pairs.csv; or use --source DIR --target DIR.
     run
-        Folder of the run; by default runs/NAME, after the data.
+        Folder of the run; by default runs/NAME, named after the data.
     preset
-        Published recipe: slides, paper, junyanz; by default paper.
+        Published recipe: slides (the lecture's), paper or junyanz; by default paper.
     config
-        YAML file of settings; flags win over it, it wins over a preset.
+        YAML file of settings. Flags override the file, the file overrides the preset.
     base_channels
-        First width of both networks.
+        Channels of the first layer of both networks.
     overwrite
-        Replace the run that stands in the folder.
+        Replace the run in this folder.
     print_config
         Print the settings as YAML and stop.
     dry_run
-        Look at the data, print the plan and stop.
+        Check the data, print the plan and stop.
     """
     overrides = settings.model_dump(exclude_unset=True) if settings is not None else {}
     if base_channels is not None:

@@ -25,7 +25,7 @@ def translate(
     device: Device = "auto",
     precision: Literal["32", "bf16"] = "32",
 ) -> None:
-    """Translate images and folders of images; each output has its input's size and name.
+    """Translate images, or folders of images. Each output has the size and the name of its input.
 
     Parameters
     ----------
@@ -36,19 +36,20 @@ def translate(
     output
         Folder for the translations.
     batch_size
-        Pictures of one size that are translated together.
+        Images of one size that are translated together.
     shard
-        Part of the pictures, as i/n with i from 1 to n: for array jobs, which may share the output folder.
+        Translate one part of the images only: i/n, with i from 1 to n. Jobs of an array may share the output folder.
     source_pattern
-        Names in the folders of several sources, such as {id}_t1.tif: one for all, or one for each.
+        File names in the folders of several sources, such as {id}_t1.tif: one for all, or one for each.
     dropout
-        Keep dropout on, the method's noise: another picture each time.
+        Keep dropout on, the method's noise: outputs differ from run to run.
     seed
-        Repeat a picture made with dropout.
+        Seed of dropout, to repeat an output.
     device
         Where to compute.
     precision
-        Arithmetic; bf16 is faster where the hardware has it, and errs by about a thousandth of the range.
+        Arithmetic: float32, or bfloat16, which is faster where the hardware has it, with errors of about a thousandth
+        of the range.
     """
     from pix2pix.inference.pipeline import translate as carry_out
     from pix2pix.text import escape_unprintable

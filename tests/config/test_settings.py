@@ -1,0 +1,73 @@
+"""Settings: their layers, their errors, and the words of version 0.1."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+import pix2pix
+from pix2pix.config.config import Config, Settings
+from pix2pix.config.io import make_config, placed
+from pix2pix.config.legacy import REMOVED, RENAMED, VALUES, upgrade_settings
+from pix2pix.errors import ConfigError
+
+
+def test_the_settings_know_nothing_of_the_command_line() -> None:
+    """Nor of torch: they are read before it is imported."""
+    code = (
+        "import sys, pix2pix.config, pix2pix.config.presets\n"
+        "heavy = {'cyclopts', 'torch', 'numpy', 'pix2pix.cli'} & set(sys.modules)\n"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_every_old_word_has_one_of_today() -> None:
+    """What 0.1 calls otherwise exists under today's name only."""
+    fields = {
+        f"{section}.{name}"
+        for section, field in Settings.model_fields.items()
+        if section != "provenance"
+        for name in field.annotation.model_fields  # type: ignore[union-attr]
+    }
+    assert set(RENAMED.values()) <= fields
+    assert not (set(RENAMED) | set(REMOVED)) & fields
+    for setting, words in VALUES.items():
+        section, _, name = setting.partition(".")
+        for new in words.values():
+            assert make_config({section: {name: new}})
+        for old in words:
+            with pytest.raises(ConfigError):
+                make_config({section: {name: old}})
+            assert make_config(upgrade_settings({section: {name: old}}))
+
+
+@pytest.mark.parametrize("values", [None, 3, "data", [1], {"data": 3}, {"data": {1: 2}}, {"training": {"seed": [1]}}])
+def test_what_is_no_setting_of_0_1_stays_as_it_is(values: object) -> None:
+    assert upgrade_settings(values) == values
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"parts": {}}, "there is no setting `parts`; did you mean `sources`?"),
+        ({"cache_gigabytes": 3}, "no setting `cache_gigabytes` any more: decoded pairs are kept in memory only"),
+        ({"update_order": "exact"}, "did you mean 'two-pass'?"),
+        ({"epoch": 3}, "did you mean `epochs`?"),
+        ({"training": {"epoch": 3}}, "did you mean `training.epochs`?"),
+    ],
+)
+def test_python_gets_the_suggestions_of_the_command_line(fields: dict[str, object], said: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        make_config(placed(fields))
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        pix2pix.train("nowhere", **fields)
+
+
+def test_a_setting_without_its_section_is_found() -> None:
+    config = make_config(placed({"epochs": 3, "base_channels": 8, "flip": False}))
+    assert isinstance(config, Config)
+    assert (config.training.epochs, config.augment.flip) == (3, False)
+    assert (config.generator.base_channels, config.discriminator.base_channels) == (8, 8)
