@@ -26,3 +26,6 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, signal: int, folder: object) -> None:
         super().__init__(f"interrupted and saved in {folder}; the same command goes on from there")
         self.signal, self.folder = signal, folder
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Interrupted, (self.signal, self.folder)

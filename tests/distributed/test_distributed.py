@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,20 +12,11 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import Tensor
 
 from pix2pix.cli import main
-from pix2pix.config import Config
-from pix2pix.config.io import make_config
-from pix2pix.distributed.environment import RankInfo, choose_processes, find_rank_info
-from pix2pix.distributed.process_group import interface_towards
-from pix2pix.errors import ConfigError
-from pix2pix.networks import blocks
 from pix2pix.reports.curves import read_metrics
 from pix2pix.synthetic.facades import make_facades
-from pix2pix.training.launch import _places
 
 LINUX = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
 
@@ -152,70 +142,6 @@ def test_two_processes_train_by_the_defaults(nine: Path, tmp_path: Path, order: 
     assert (run / "model" / "generator.safetensors").exists()
 
 
-# ---- batch norm over all processes -----------------------------------------------------------------------------
-
-
-def side_by_side(parts: int, work: Callable[[int], Any], patch: pytest.MonkeyPatch) -> list[Any]:
-    """Run `work` in as many threads, which exchange rows as processes would."""
-    meeting, rows, results = threading.Barrier(parts), {}, [None] * parts
-    place = threading.local()
-
-    def gathered(row: Tensor) -> Tensor:
-        rows[place.rank] = row
-        meeting.wait(timeout=30)
-        together = torch.stack([rows[rank] for rank in range(parts)])
-        meeting.wait(timeout=30)
-        return together
-
-    def run(rank: int) -> None:
-        place.rank = rank
-        results[rank] = work(rank)
-
-    patch.setattr(blocks, "_gathered", gathered)
-    threads = [threading.Thread(target=run, args=(rank,)) for rank in range(parts)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return results
-
-
-@given(st.lists(st.integers(0, 3), min_size=1, max_size=3).filter(lambda sizes: sum(sizes) > 1), st.integers(0, 99))
-def test_synchronised_norm_is_the_norm_of_the_whole_batch(sizes: list[int], seed: int) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    x = torch.randn(sum(sizes), 5, 3, 4, generator=generator) * 2 + 3
-    dy = torch.randn(x.shape, generator=generator)
-
-    def through(layer: nn.Module, x: Tensor, dy: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        x = x.clone().requires_grad_()
-        y = layer(x)
-        y.backward(dy)
-        return y.detach(), x.grad, layer.weight.grad, layer.bias.grad
-
-    def layer(kind: type[nn.BatchNorm2d]) -> nn.BatchNorm2d:
-        made = kind(5)
-        with torch.no_grad():
-            made.weight.copy_(torch.linspace(0.5, 2, 5))
-            made.bias.copy_(torch.linspace(-1, 1, 5))
-        return made
-
-    whole = layer(nn.BatchNorm2d)
-    expected = through(whole, x, dy)
-    layers = [layer(blocks.BatchNorm) for _ in sizes]
-    for one in layers:
-        blocks.synchronise_norm(one)
-    xs, dys = x.split(sizes), dy.split(sizes)
-    with pytest.MonkeyPatch.context() as patch:
-        found = side_by_side(len(sizes), lambda rank: through(layers[rank], xs[rank], dys[rank]), patch)
-    y, dx = (torch.cat([result[n] for result in found]) for n in (0, 1))
-    d_weight, d_bias = (sum(result[n] for result in found) for n in (2, 3))
-    for ours, theirs in zip((y, dx, d_weight, d_bias), expected, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
-    for one in layers:
-        for name, value in whole.state_dict().items():
-            torch.testing.assert_close(one.state_dict()[name], value, rtol=1e-5, atol=1e-5)
-
-
 # ---- processes that we start -----------------------------------------------------------------------------------
 
 
@@ -319,66 +245,3 @@ def test_errors_are_those_of_one_process(nine: Path, tmp_path: Path, capfd: pyte
     assert err.startswith(f"pix2pix: {tmp_path / 'nothing'}: no such folder")
     assert len(err.splitlines()) == 1
     assert not (tmp_path / "run").exists()
-
-
-# ---- where a process stands ------------------------------------------------------------------------------------
-
-TORCHRUN = {
-    "RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4",
-    "MASTER_ADDR": "node0", "MASTER_PORT": "1234",
-}  # fmt: skip
-SRUN = {
-    "SLURM_STEP_NUM_TASKS": "8", "SLURM_STEP_TASKS_PER_NODE": "4(x2)", "SLURM_STEP_NODELIST": "gpu[07-08]",
-    "SLURM_PROCID": "5", "SLURM_LOCALID": "1", "SLURM_JOB_ID": "123456", "SLURM_NTASKS": "8",
-}  # fmt: skip
-SBATCH = {"SLURM_NTASKS": "8", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_JOB_ID": "123456"}
-
-
-@pytest.mark.parametrize(
-    ("environment", "place"),
-    [
-        ({}, None),
-        (TORCHRUN, RankInfo(5, 8, 1, 4, "node0", 1234)),
-        (SRUN, RankInfo(5, 8, 1, 4, "gpu07", 18456)),
-        (SRUN | {"MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "99"}, RankInfo(5, 8, 1, 4, "10.0.0.1", 99)),
-        (SRUN | TORCHRUN, RankInfo(5, 8, 1, 4, "node0", 1234)),
-        (SBATCH, None),
-    ],
-    ids=["alone", "torchrun", "srun", "srun with an address", "torchrun under srun", "sbatch without srun"],
-)
-def test_a_place_is_read_from_the_environment(environment: dict[str, str], place: RankInfo | None) -> None:
-    assert find_rank_info(environment) == place
-    if place is not None:
-        assert find_rank_info(place.environment()) == place
-
-
-def settings(**training: object) -> Config:
-    return make_config({"training": {"device": "cpu", **training}})
-
-
-def test_settings_agree_with_what_was_started() -> None:
-    settled, place = choose_processes(settings(), TORCHRUN)
-    assert (settled.training.devices, settled.training.nodes, settled.training.effective_batch) == (4, 2, 8)
-    assert place is not None
-    assert choose_processes(settings(), {})[1] == RankInfo()
-    settled, place = choose_processes(settings(devices=3, batch_size=2), {})
-    assert (place, settled.training.effective_batch) == (None, 6)
-    with pytest.raises(ConfigError, match=r"training.devices 2: this training was started with 4"):
-        choose_processes(settings(devices=2), TORCHRUN | {"RANK": "0"})
-    with pytest.raises(ConfigError, match="--ntasks-per-node"):
-        find_rank_info(SRUN | {"SLURM_STEP_TASKS_PER_NODE": "5,3"})
-
-
-def test_places_on_several_machines() -> None:
-    training = settings(devices=2, nodes=3).training
-    found = _places(training, {"MASTER_ADDR": "10.0.0.1", "NODE_RANK": "1"})
-    assert found == [RankInfo(2, 6, 0, 2, "10.0.0.1", 29500), RankInfo(3, 6, 1, 2, "10.0.0.1", 29500)]
-    for wrong in ({}, {"MASTER_ADDR": "a"}, {"MASTER_ADDR": "a", "NODE_RANK": "3"}):
-        with pytest.raises(ConfigError, match=r"training.nodes 3: on each machine set MASTER_ADDR"):
-            _places(training, wrong)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux")
-def test_the_interface_towards_an_address() -> None:
-    assert interface_towards("127.0.0.1") == "lo"
-    assert interface_towards("no.such.host.invalid") is None

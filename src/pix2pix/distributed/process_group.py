@@ -1,34 +1,30 @@
-"""The processes of one training: where each stands, what they agree on, and sums over all of them.
+"""The rank of a process -> the group of all processes of a training, and the collectives that training needs.
 
-A process is a rank. Rank 0 looks at the data, decides and writes; the others compute and are silent. A process alone is
-rank 0 of 1, and what stands here then costs it nothing.
+Rank 0 inspects the data, decides, writes and prints; the other ranks compute. A training in one process has the group
+SINGLE_PROCESS, whose collectives return what they are given.
 """
 
 import os
-import signal
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.rendezvous import rendezvous
 
-from pix2pix.config import Training
-from pix2pix.distributed.environment import RankInfo, cuda_index
+from pix2pix.distributed.environment import RankInfo, compute_device
 from pix2pix.errors import ConfigError, DataError, Interrupted, ModelError, RunError
-from pix2pix.system.hardware import choose_device, usable_cores
+from pix2pix.system.hardware import usable_cores
 
 T = TypeVar("T")
 
-LAUNCHER = "PIX2PIX_LAUNCHER"
-"""Environment of a rank that `training.launch` has started: the launcher's process id."""
-A_MOMENT = 3.0  # seconds in which the end of a process on this machine becomes visible to its neighbours
+RESUME_HINT = "the last checkpoint is whole: the same command goes on from it"
+NO_TIMEOUT = timedelta(days=365)
+END_SECONDS = 3.0  # within which the end of a process on this machine is seen by its neighbours
 
 
 class LostRankError(RunError):
@@ -43,50 +39,52 @@ class Member(NamedTuple):
 
 
 class ProcessGroup:
-    """This process among all of its training."""
+    """All processes of a training, as one of them sees them.
 
-    def __init__(self, info: RankInfo, members: tuple[Member, ...], store: Any) -> None:
-        self.info, self.members, self._store = info, members, store
-        self.rank, self.size = info.rank, info.size
-        self._agreements = 0
+    `decisions` is a group of torch whose collectives wait without a limit, for what takes rank 0 long.
+    """
+
+    def __init__(self, info: RankInfo, members: tuple[Member, ...] = (), decisions: Any = None) -> None:
+        self.info, self.rank, self.size = info, info.rank, info.size
+        self._members, self._decisions = members, decisions
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the rank that decides, writes and speaks."""
+        """Whether this is rank 0."""
         return self.rank == 0
 
     def broadcast(self, decide: Callable[[], T]) -> T:
-        """What rank 0 decides, on every rank, however long it takes. If it fails all end, and rank 0 says why."""
-        if self._store is None:
+        """Let rank 0 decide, however long it takes, and return its decision on every rank.
+
+        What `decide` raises, rank 0 raises; the other ranks raise SystemExit with the same exit code.
+        """
+        if self.size == 1:
             return decide()
-        self._agreements += 1
-        key = f"agreed/{self._agreements}"
         failure: Exception | None = None
-        decided: list[T | int] = [0]
+        decided: list[Any] = [0, None]  # exit code, value
         if self.is_first:
             try:
-                decided = [0, decide()]
+                decided[1] = decide()
             except (ConfigError, DataError, ModelError, RunError, OSError) as error:
-                failure, decided = error, [2 if isinstance(error, ConfigError) else 1]
-            self._store.set(key, "")
-        else:
-            self._wait_for(key)
-        told = [decided]
-        dist.broadcast_object_list(told, src=0, device=torch.device("cpu"))
-        code, *value = told[0]
+                failure, decided[0] = error, 2 if isinstance(error, ConfigError) else 1
+        self._wait_for_first()
+        dist.broadcast_object_list(decided, src=0, device=torch.device("cpu"))
         if failure is not None:
             raise failure
-        if code:
-            raise SystemExit(code)
-        return value[0]  # type: ignore[return-value]
+        if decided[0]:
+            raise SystemExit(decided[0])
+        return decided[1]
 
-    def _wait_for(self, key: str) -> None:
-        """As often as it takes to ask, so that a signal comes through; a wait inside the store would hold it up."""
-        while not self._store.check([key]):
+    def _wait_for_first(self) -> None:
+        """Wait until rank 0 calls this too. Asks again and again, so that a signal comes through."""
+        waiting = dist.broadcast(torch.zeros(1), src=0, group=self._decisions, async_op=True)
+        assert waiting is not None  # as it is for processes outside of a group
+        while not waiting.is_completed():
             time.sleep(0.02)
+        waiting.wait()
 
     def all_reduce_max(self, *numbers: int) -> tuple[int, ...]:
-        """Number by number, the greatest of any rank."""
+        """Return the largest of all ranks, number by number."""
         if self.size == 1:
             return numbers
         values = torch.tensor(numbers)
@@ -94,7 +92,7 @@ class ProcessGroup:
         return tuple(values.tolist())
 
     def all_reduce_sum(self, values: Mapping[str, Tensor]) -> dict[str, float]:
-        """Scalars by name -> their sums over all ranks, which must have the same names."""
+        """Return the sums over all ranks of scalars, which must have the same names on each."""
         if self.size == 1 or not values:
             return {name: float(value) for name, value in values.items()}
         sums = torch.stack([value.detach().float().cpu() for value in values.values()])
@@ -102,7 +100,7 @@ class ProcessGroup:
         return dict(zip(values, sums.tolist(), strict=True))
 
     def all_gather(self, item: T) -> list[T]:
-        """One item from each rank, in order."""
+        """Return one item from each rank, in their order."""
         if self.size == 1:
             return [item]
         items: list[T] = [item] * self.size
@@ -111,7 +109,7 @@ class ProcessGroup:
 
     @torch.no_grad()
     def all_reduce_mean_(self, tensors: Iterable[Tensor]) -> None:
-        """Replace every tensor by its mean over all ranks, to the same bits on each."""
+        """Replace every tensor by its mean over all ranks, the same bits on each."""
         if self.size == 1 or not (parts := list(tensors)):
             return
         flat = torch.cat([part.flatten() for part in parts])
@@ -120,165 +118,125 @@ class ProcessGroup:
         for part, mean in zip(parts, torch.split(flat, [part.numel() for part in parts]), strict=True):
             part.copy_(mean.view_as(part))
 
-    # ---- a rank that is gone ---------------------------------------------------------------------------------
-
     def lost(self) -> Exception:
-        """What to raise once the others cannot be reached: one rank of each machine says who is gone."""
-        here = self.members[self.rank].host
-        neighbours = {rank: member.process for rank, member in enumerate(self.members) if member.host == here}
-        deadline = time.monotonic() + A_MOMENT
-        while not (gone := [rank for rank, process in neighbours.items() if not _lives(process)]):
-            if time.monotonic() > deadline:
-                break
-            time.sleep(0.05)
-        if self.rank != min(neighbours.keys() - gone):
+        """Return what to raise once other ranks do not answer: on each machine one rank names them, the rest exit."""
+        here = self._members[self.rank].host
+        neighbours = {rank: member.process for rank, member in enumerate(self._members) if member.host == here}
+        ended = _ended_processes(neighbours)
+        if self.rank != min(neighbours.keys() - ended):
             return SystemExit(1)  # type: ignore[return-value]
-        if gone:
-            who = f"{_ranks(gone)} on {here} {'has' if len(gone) == 1 else 'have'} ended"
+        if ended:
+            what = f"{_ranks(ended)} on {here} {'has' if len(ended) == 1 else 'have'} ended"
         else:
-            others = [rank for rank in range(self.size) if rank not in neighbours] or [
-                rank for rank in neighbours if rank != self.rank
-            ]
-            hosts = dict.fromkeys(self.members[rank].host for rank in others)
+            others = [rank for rank in range(self.size) if rank not in neighbours]
+            others = others or [rank for rank in neighbours if rank != self.rank]
+            hosts = dict.fromkeys(self._members[rank].host for rank in others)
             which = _ranks(others) if len(others) == 1 else f"one of {_ranks(others)}"
-            who = f"{which} on {', '.join(hosts)} does not answer"
-        return LostRankError(f"{who}, so the training cannot go on; {GO_ON}")
+            what = f"{which} on {', '.join(hosts)} does not answer"
+        return LostRankError(f"{what}, so the training cannot go on; {RESUME_HINT}")
 
 
-GO_ON = "the last checkpoint is whole: the same command goes on from it"
-SINGLE_PROCESS = ProcessGroup(RankInfo(), (Member("", 0),), None)
-
-
-def _ranks(numbers: list[int]) -> str:
-    return f"rank{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
-
-
-def _lives(process: int) -> bool:
-    """Whether a process of this machine runs; one that is dead but not yet buried does not."""
-    try:
-        os.kill(process, 0)
-        state = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-    except ProcessLookupError:
-        return False
-    except OSError:  # no /proc here, or another user's
-        return True
-    return state[0] not in "ZX"
-
-
-# ---- coming together ---------------------------------------------------------------------------------------------
+SINGLE_PROCESS = ProcessGroup(RankInfo())
 
 
 @contextmanager
-def process_group(place: RankInfo, training: Training) -> Iterator[ProcessGroup]:
-    """Within the block the processes of a training know each other.
+def process_group(info: RankInfo, device: str, timeout: float) -> Iterator[ProcessGroup]:
+    """Within the block, the processes of a training are connected. `device` is cpu or cuda, `timeout` in seconds.
 
-    What all ranks raise alike, only the first one raises: the others exit with the same code. Raises LostRankError once
-    another rank has ended or does not answer for `rank_timeout` seconds.
+    An error that all ranks raise alike leaves the block on rank 0; the others exit with the same code. Raises RunError
+    if the processes cannot connect, and LostRankError once another one has ended or does not answer in time.
     """
-    if place.size == 1:
+    if info.size == 1:
         yield SINGLE_PROCESS
         return
-    ranks = _connected(place, choose_device(training.device), training.rank_timeout)
+    group = _connect(info, device, timeout)
     try:
-        yield ranks
+        yield group
     except LostRankError:
         raise
     except (RunError, Interrupted) as error:
-        if ranks.is_first:
+        if group.is_first:
             raise
         raise SystemExit(128 + error.signal if isinstance(error, Interrupted) else 1) from None
     except RuntimeError as error:
-        if not _of_connections(error):
+        if not _is_of_connections(error):
             raise
-        raise ranks.lost() from None
+        raise group.lost() from None
     finally:
         dist.destroy_process_group()
 
 
-def _connected(place: RankInfo, device: str, seconds: float) -> ProcessGroup:
-    os.environ.update(place.environment())
-    _share_cores(place)
-    if (interface := interface_towards(place.address)) and "GLOO_SOCKET_IFNAME" not in os.environ:
-        os.environ["GLOO_SOCKET_IFNAME"] = interface  # gloo's own guess, the host's name, is often the loopback
-    timeout = timedelta(seconds=seconds)
+def _connect(info: RankInfo, device: str, timeout: float) -> ProcessGroup:
+    os.environ.update(info.variables())
+    _share_cores(info)
+    if (interface := find_interface(info.address)) and "GLOO_SOCKET_IFNAME" not in os.environ:
+        os.environ["GLOO_SOCKET_IFNAME"] = interface  # the default, the host's name, often leads to the loopback
     try:
-        if place.rank:
-            _wait_for_the_first(place, seconds)
-        store, rank, size = next(rendezvous("env://", timeout=timeout))
         if device == "cuda":
-            torch.cuda.set_device(cuda_index(place))
+            torch.cuda.set_device(compute_device(device, info))
         backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
-        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timeout)
-    except (RuntimeError, OSError) as error:
-        if isinstance(error, RuntimeError) and not _of_connections(error):
+        dist.init_process_group(backend, timeout=timedelta(seconds=timeout))
+        decisions = dist.new_group(backend="gloo", timeout=NO_TIMEOUT)
+    except RuntimeError as error:
+        if not _is_of_connections(error):
             raise
+        reason = str(error).splitlines()[0].rstrip(".")
         raise RunError(
-            f"rank {place.rank} on {socket.gethostname()}: the {place.size} processes did not come together at "
-            f"{place.address}:{place.port} within {seconds:g} seconds ({_reason(error)}); start all of them, and check "
-            "MASTER_ADDR and MASTER_PORT"
+            f"rank {info.rank} on {socket.gethostname()}: the {info.size} processes did not connect at {info.address}:"
+            f"{info.port} within {timeout:g} seconds ({reason}); start all of them, and check MASTER_ADDR and "
+            "MASTER_PORT"
         ) from None
-    alone = ProcessGroup(place, (), store)
-    return ProcessGroup(place, tuple(alone.all_gather(Member(socket.gethostname(), os.getpid()))), store)
+    members = ProcessGroup(info).all_gather(Member(socket.gethostname(), os.getpid()))
+    return ProcessGroup(info, tuple(members), decisions)
 
 
-def _wait_for_the_first(place: RankInfo, seconds: float) -> None:
-    """Until rank 0 listens. Raises OSError if it does not; torch's own client would add pages of its C++ stack."""
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            socket.create_connection((place.address, place.port), timeout=5).close()
-            return
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
-
-
-def _reason(error: Exception) -> str:
-    text = (error.strerror if isinstance(error, OSError) else None) or str(error).splitlines()[0]
-    return text.rstrip(".")
-
-
-def _of_connections(error: RuntimeError) -> bool:
-    """Whether torch means other processes; gloo and NCCL raise plain RuntimeErrors."""
+def _is_of_connections(error: RuntimeError) -> bool:
+    """Whether an error comes from talking to other processes; gloo and NCCL raise plain RuntimeErrors."""
     words = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer")
     return isinstance(error, dist.DistError) or any(word in str(error) for word in words)
 
 
-def _share_cores(place: RankInfo) -> None:
-    """ProcessGroup of one machine divide its cores, unless OMP_NUM_THREADS has done so."""
+def _share_cores(info: RankInfo) -> None:
+    """Give each rank of this machine its share of the cores, unless OMP_NUM_THREADS says how many."""
     if "OMP_NUM_THREADS" not in os.environ:
-        threads = max(1, usable_cores() // place.local_size)
+        threads = max(1, usable_cores() // info.local_size)
         torch.set_num_threads(threads)
         os.environ["OMP_NUM_THREADS"] = str(threads)
 
 
-def interface_towards(address: str) -> str | None:
-    """The network interface that leads to an address, or None where that cannot be told."""
-    try:
-        import fcntl  # not on Windows
+def find_interface(address: str) -> str | None:
+    """Return the network interface that leads to an address; None where it cannot be found out, as outside Linux."""
+    with suppress(ImportError, OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        import fcntl
 
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.connect((address, 9))  # sends nothing
-            own = socket.inet_aton(probe.getsockname()[0])
-            for _, name in socket.if_nameindex():
-                with suppress(OSError):
-                    request = name.encode()[:15].ljust(256, b"\0")
-                    if fcntl.ioctl(probe.fileno(), 0x8915, request)[20:24] == own:  # SIOCGIFADDR of Linux
-                        return name
-    except (ImportError, OSError):
-        pass
+        probe.connect((address, 9))  # sends nothing
+        own = socket.inet_aton(probe.getsockname()[0])
+        for _, name in socket.if_nameindex():
+            with suppress(OSError):
+                if fcntl.ioctl(probe.fileno(), 0x8915, name.encode().ljust(256, b"\0"))[20:24] == own:  # SIOCGIFADDR
+                    return name
     return None
 
 
-def launcher_is_gone() -> bool:
-    """Whether this rank was started by our launcher, and that has died without a word."""
-    return LAUNCHER in os.environ and os.getppid() != int(os.environ[LAUNCHER])
+def _ended_processes(processes: Mapping[int, int]) -> list[int]:
+    """Return the ranks whose processes, given by their ids, have ended; waits a few seconds for the first."""
+    deadline = time.monotonic() + END_SECONDS
+    while not (ended := [rank for rank, process in processes.items() if not _runs(process)]):
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.05)
+    return ended
 
 
-def signal_name(number: int) -> str:
-    """15 -> SIGTERM."""
+def _runs(process: int) -> bool:
     try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        pass
+    return True
+
+
+def _ranks(numbers: list[int]) -> str:
+    return f"rank{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"

@@ -23,11 +23,11 @@ class BatchNorm(nn.BatchNorm2d):
 
     statistics: Statistics = "running"
     synchronised: bool = False
-    """In training, normalise over the pictures of all processes."""
+    """In training, normalise over the images of all processes."""
 
     def forward(self, input: Tensor) -> Tensor:
         if self.training and self.synchronised:
-            return self._over_all_processes(input)
+            return self._normalise_together(input)
         if self.training or self.statistics == "running":
             output = super().forward(input)
             if output.requires_grad:
@@ -41,15 +41,19 @@ class BatchNorm(nn.BatchNorm2d):
     def _normalise_alone(self, image: Tensor) -> Tensor:
         return F.batch_norm(image, None, None, self.weight, self.bias, training=True, eps=self.eps)
 
-    def _over_all_processes(self, input: Tensor) -> Tensor:
-        output, mean, variance, count = _SynchronisedNorm.apply(input, self.weight, self.bias, self.eps)
-        assert self.running_mean is not None
-        assert self.running_var is not None
-        assert self.num_batches_tracked is not None
-        self.num_batches_tracked += 1
-        self.running_mean.lerp_(mean, self.momentum or 0.0)
-        self.running_var.lerp_(variance * (count / (count - 1)), self.momentum or 0.0)
-        return output
+    def _normalise_together(self, input: Tensor) -> Tensor:
+        """Normalise over one batch that lies in parts, of any size or none, in all processes."""
+        x = input.float()
+        sums = _SumOverProcesses.apply(torch.cat([x.sum(dim=(0, 2, 3)), x.new_tensor([x.numel() // x.shape[1]])]))
+        mean, count = sums[:-1] / sums[-1], sums[-1].detach()  # (C,); values of a channel in the whole batch
+        centred = x - mean[:, None, None]
+        variance = _SumOverProcesses.apply(centred.square().sum(dim=(0, 2, 3))) / count
+        scale = self.weight * (variance + self.eps).rsqrt()
+        with torch.no_grad():
+            self.num_batches_tracked.add_(1)  # type: ignore[union-attr]
+            self.running_mean.lerp_(mean, self.momentum)  # type: ignore[union-attr, arg-type]
+            self.running_var.lerp_(variance * count / (count - 1), self.momentum)  # type: ignore[union-attr, arg-type]
+        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(input.dtype)
 
 
 def _contiguous(gradient: Tensor) -> Tensor:
@@ -59,56 +63,27 @@ def _contiguous(gradient: Tensor) -> Tensor:
     return gradient.contiguous(memory_format=torch.channels_last)
 
 
-class _SynchronisedNorm(torch.autograd.Function):
-    """Batch norm over one batch that lies in parts, of any size or none, in all processes (Ioffe and Szegedy 2015).
+class _SumOverProcesses(torch.autograd.Function):
+    """The sum of a tensor over all processes, in each of them; so are gradients, since each loss depends on all parts.
 
-    input (n, C, H, W), weight and bias (C,) -> output, and mean, biased variance (C,) and count of the whole batch.
-    One exchange forward, one backward. The weight's and the bias's gradients are this process's own, as those of
-    convolutions are.
+    `nn.SyncBatchNorm` does this for GPUs alone; torch's own differentiable all_reduce is deprecated.
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, input: Tensor, weight: Tensor, bias: Tensor, eps: float
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        x = input.float()
-        sums, count = x.sum(dim=(0, 2, 3)), x.new_tensor([x.numel() // x.shape[1]])
-        own_mean = sums / count.clamp(min=1)
-        squares = (x - own_mean[:, None, None]).square().sum(dim=(0, 2, 3))
-        rows = _gathered(torch.cat([sums, squares, count]))
-        sums, squares, count = torch.split(rows, [len(sums), len(sums), 1], dim=1)
-
-        whole = count.sum()
-        mean = sums.sum(dim=0) / whole
-        between = (count * (sums / count.clamp(min=1) - mean).square()).sum(dim=0)
-        variance = (squares.sum(dim=0) + between) / whole
-        output = F.batch_norm(x, mean, variance, weight.float(), bias.float(), training=False, eps=eps)
-        ctx.save_for_backward(input, weight, mean, (variance + eps).rsqrt(), whole)
-        ctx.mark_non_differentiable(mean, variance, whole)
-        return output.to(input.dtype), mean, variance, whole
+    def forward(ctx: Any, part: Tensor) -> Tensor:
+        total = part.clone()
+        dist.all_reduce(total)
+        return total
 
     @staticmethod
-    def backward(ctx: Any, d_output: Tensor, *_: Any) -> tuple[Tensor | None, Tensor, Tensor, None]:
-        input, weight, mean, scale, whole = ctx.saved_tensors
-        dy, normalised = d_output.float(), (input.float() - mean[:, None, None]) * scale[:, None, None]
-        d_bias, d_weight = dy.sum(dim=(0, 2, 3)), (dy * normalised).sum(dim=(0, 2, 3))
-        # Every input moves the mean and the variance that all outputs of all processes share.
-        by_mean, by_variance = (_gathered(torch.cat([d_bias, d_weight])).sum(dim=0) / whole).chunk(2)
-        moved = by_mean[:, None, None] + normalised * by_variance[:, None, None]
-        d_input = (weight.float() * scale)[:, None, None] * (dy - moved)
-        return d_input.to(input.dtype), d_weight.to(weight.dtype), d_bias.to(weight.dtype), None
-
-
-def _gathered(row: Tensor) -> Tensor:
-    """(n,) of each process -> (processes, n) in all of them, by the one collective that every backend has."""
-    rows = row.new_zeros(dist.get_world_size(), len(row))
-    rows[dist.get_rank()] = row
-    dist.all_reduce(rows)
-    return rows
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        total = gradient.clone()
+        dist.all_reduce(total)
+        return total
 
 
 def synchronise_norm(network: nn.Module) -> None:
-    """In training, let every batch norm of the network see the pictures of all processes; other norms need none."""
+    """Let every batch norm use the whole batch's statistics in training; the other norms are of single images."""
     for module in network.modules():
         if isinstance(module, BatchNorm):
             module.synchronised = True

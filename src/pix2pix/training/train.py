@@ -1,9 +1,8 @@
 """`train`: data and settings in, a run folder with a trained, validated model out."""
 
+import functools
 import os
-import signal
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +17,16 @@ from pix2pix.data.loading.dataset import planned_cache
 from pix2pix.data.pairing.pair import Pair
 from pix2pix.data.pairing.pairs import PairSet, describe_unmatched
 from pix2pix.distributed.environment import choose_processes
-from pix2pix.distributed.process_group import launcher_is_gone, process_group
+from pix2pix.distributed.process_group import process_group
 from pix2pix.errors import ConfigError, DataError, Interrupted
 from pix2pix.metrics.segmentation import find_palette
 from pix2pix.reports.curves import read_metrics
 from pix2pix.reports.pages import write_run_report
 from pix2pix.system.files import write_text
+from pix2pix.system.hardware import choose_device
 from pix2pix.system.progress import ProgressBar
 from pix2pix.system.signals import note_stop_signals
 from pix2pix.text import escape_unprintable
-from pix2pix.training.launch import launch
 from pix2pix.training.plan import Plan, describe, make_plan
 from pix2pix.training.run_folder import Run, begin_run, open_run
 from pix2pix.training.trainer import Trainer, metrics_for_selection
@@ -62,8 +61,9 @@ def train_with(config: Config, run: Path | None = None, *, overwrite: bool = Fal
     """The same for settings that are complete."""
     config, info = choose_processes(config, os.environ)
     if info is None:
-        return launch(config, run, overwrite=overwrite)
-    with process_group(info, config.training) as group, ProgressBar(silent=not group.is_first) as display:
+        return _launch(config, run, overwrite=overwrite)
+    device, timeout = choose_device(config.training.device), config.training.rank_timeout
+    with process_group(info, device, timeout) as group, ProgressBar(silent=not group.is_first) as display:
         plan, splits, folder = group.broadcast(lambda: _begin(config, run, display, overwrite=overwrite))
         trainer = Trainer(plan, splits, folder, display, group)
 
@@ -71,7 +71,7 @@ def train_with(config: Config, run: Path | None = None, *, overwrite: bool = Fal
             trainer.draw_curves()
             return write_run_report(folder)
 
-        with _stop_signals() as stop:
+        with note_stop_signals() as stop:
             try:
                 progress = trainer.fit(stop)
             except Interrupted:
@@ -84,6 +84,16 @@ def train_with(config: Config, run: Path | None = None, *, overwrite: bool = Fal
             display.say(f"loading      {trainer.waited}")
         display.say(f"report       {page}")
         return Run(folder, group.broadcast(lambda: _newest_metrics(folder)), group.is_first)
+
+
+def _launch(config: Config, run: Path | None, *, overwrite: bool) -> Run:
+    """Train in several processes on this machine."""
+    from pix2pix.distributed.launcher import launch  # a training in one process has no use for torch's launcher
+
+    training, call = config.training, functools.partial(train_with, config, run, overwrite=overwrite)
+    assert training.devices != "auto"
+    assert training.nodes != "auto"
+    return launch(call, training.devices, training.nodes, timeout=training.rank_timeout, environment=os.environ)
 
 
 def _begin(
@@ -194,13 +204,6 @@ def _write_left_out(folder: Path, left_out: Sequence[Problem]) -> None:
         )
     else:
         path.unlink(missing_ok=True)
-
-
-@contextmanager
-def _stop_signals() -> Iterator[Callable[[], int | None]]:
-    """Within the block, note Ctrl-C and SIGTERM for the loop to end at; a launcher that is gone counts as SIGTERM."""
-    with note_stop_signals() as noted:
-        yield lambda: noted() or (signal.SIGTERM if launcher_is_gone() else None)
 
 
 def _name(config: Config) -> str:

@@ -1,0 +1,122 @@
+"""A function and a number of processes -> its result, computed by that many processes on this machine.
+
+torch's elastic agent starts the processes, passes SIGINT and SIGTERM on to them, and ends all once one has failed. Each
+runs `worker.py`, so that a script or a notebook may launch without a guard around its main part.
+"""
+
+import logging
+import pickle
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from torch.distributed import DistError
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from pix2pix.distributed.environment import DEFAULT_PORT
+from pix2pix.distributed.process_group import RESUME_HINT, LostRankError
+from pix2pix.distributed.worker import CALL, RESULT, read_errors
+from pix2pix.errors import ConfigError, RunError
+from pix2pix.system.signals import STOP_SIGNALS
+
+T = TypeVar("T")
+
+
+def launch(call: Callable[[], T], devices: int, nodes: int = 1, *, timeout: float, environment: Mapping[str, str]) -> T:
+    """Call a function in `devices` processes on this machine, one of `nodes`; return what the first of them returns.
+
+    The function, such as a `functools.partial`, must be picklable. After a signal the processes have `timeout`
+    seconds to end. Raises what a rank raised, and RunError naming a rank that was killed.
+    """
+    with tempfile.TemporaryDirectory(prefix="pix2pix-") as name, _quiet_agent():
+        folder = Path(name)
+        (folder / CALL).write_bytes(pickle.dumps(call))
+        config = LaunchConfig(
+            min_nodes=nodes,
+            max_nodes=nodes,
+            nproc_per_node=devices,
+            run_id="pix2pix",
+            max_restarts=0,
+            logs_specs=DefaultLogsSpecs(log_dir=name),
+            signals_to_handle=",".join(number.name for number in STOP_SIGNALS),
+            shutdown_timeout=int(timeout),
+            **rendezvous(nodes, timeout, environment),
+        )
+        failures: Mapping[int, ProcessFailure] = {}
+        stopped: int | None = None
+        try:
+            elastic_launch(config, sys.executable)("-m", "pix2pix.distributed.worker", name)
+        except ChildFailedError as failed:
+            failures = failed.failures
+        except SignalException as signalled:
+            stopped = signalled.sigval
+        except DistError as error:
+            raise RunError(f"the {nodes} machines did not connect: {str(error).splitlines()[0]}") from None
+        if failures or stopped:
+            raise _first_error(read_errors(folder), failures, stopped) from None
+        result: T = pickle.loads((folder / RESULT).read_bytes())
+        return result
+
+
+def rendezvous(nodes: int, timeout: float, environment: Mapping[str, str]) -> dict[str, Any]:
+    """Return how the agents of all machines meet. Raises ConfigError where several are meant and not named."""
+    if nodes == 1:
+        return {"rdzv_backend": "c10d", "rdzv_endpoint": "127.0.0.1:0", "local_addr": "127.0.0.1"}
+    address, port, node = (environment.get(name) for name in ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK"))
+    port = port or str(DEFAULT_PORT)
+    if not address or not node or not node.isdecimal() or int(node) >= nodes or not port.isdecimal():
+        raise ConfigError(
+            f"training.nodes {nodes}: on each machine set MASTER_ADDR, the address of the first, and NODE_RANK, from 0 "
+            f"to {nodes - 1} (here {address or 'unset'} and {node or 'unset'}); or start with torchrun or srun"
+        )
+    return {
+        "rdzv_backend": "static",
+        "rdzv_endpoint": f"{address}:{port}",
+        "rdzv_configs": {"rank": int(node), "timeout": int(timeout)},
+    }
+
+
+def _first_error(
+    errors: Sequence[BaseException], failures: Mapping[int, ProcessFailure], stopped: int | None
+) -> BaseException:
+    """Choose the error to raise: one that a rank has raised, or else the signal or exit code that a rank ended with."""
+    own = [error for error in errors if not isinstance(error, LostRankError)]
+    if own:
+        return own[0]
+    if stopped:  # before there was anything to save, or for the second time
+        return KeyboardInterrupt() if stopped == signal.SIGINT else SystemExit(128 + stopped)
+    # The agent itself ends the other ranks, by SIGTERM.
+    first, *_ = sorted(
+        failures, key=lambda rank: (failures[rank].exitcode == -signal.SIGTERM, failures[rank].timestamp)
+    )
+    host, code = socket.gethostname(), failures[first].exitcode
+    if code < 0:
+        hint = " (is the machine out of memory?)" if code == -signal.SIGKILL else ""
+        how = f"was ended by {failures[first].signal_name()}{hint}, so the training cannot go on"
+    elif errors:
+        return errors[0]
+    else:
+        how = f"ended with exit code {code}"
+    return RunError(f"rank {first} on {host} {how}; {RESUME_HINT}")
+
+
+@contextmanager
+def _quiet_agent() -> Iterator[None]:
+    """Within the block, keep the agent's log from stderr; afterwards, put back the signal handlers that it replaced."""
+    log = logging.getLogger("torch.distributed.elastic")
+    log.addHandler(logging.NullHandler())
+    log.propagate = False
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if signal.getsignal(number) is not handler:
+                signal.signal(number, handler)

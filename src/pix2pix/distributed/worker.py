@@ -1,0 +1,53 @@
+"""A folder with a call of a function -> the call made in this rank; its result or its error left in the folder."""
+
+import os
+import pickle
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+from pix2pix.errors import ConfigError, DataError, ModelError, RunError
+from pix2pix.system.files import write_atomically
+
+CALL, RESULT = "call.pickle", "result.pickle"
+REPORTED = (ConfigError, DataError, ModelError, RunError, OSError, MemoryError, KeyboardInterrupt)
+REPORT_SECONDS = 5.0  # that a rank which exits silently waits for another one's report of the error
+
+
+def main(folder: Path) -> None:
+    """Call the function in this rank; exits with 1 after an error that the launcher is to raise."""
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    call = pickle.loads((folder / CALL).read_bytes())
+    try:
+        result = call()
+    except SystemExit:  # rank 0 says why, and must have written it down before the agent ends all ranks
+        deadline = time.monotonic() + REPORT_SECONDS
+        while not any(folder.glob("*.error")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        raise
+    except (Exception, KeyboardInterrupt) as error:
+        if not isinstance(error, REPORTED) and "out of memory" not in str(error):
+            raise
+        text = pickle.dumps(error)
+        write_atomically(folder / f"{int(os.environ['RANK']):06}.error", lambda file: file.write(text))
+        raise SystemExit(1) from None
+    if os.environ["LOCAL_RANK"] == "0":
+        (folder / RESULT).write_bytes(pickle.dumps(result))
+
+
+def read_errors(folder: Path) -> list[BaseException]:
+    """Return the errors that ranks have left in a folder, in the order of the ranks."""
+    return [pickle.loads(path.read_bytes()) for path in sorted(folder.glob("*.error"))]
+
+
+def _end_with(launcher: int) -> None:
+    """Send SIGTERM to this process once its launcher has died, so that it saves and ends."""
+    while os.getppid() == launcher:
+        time.sleep(1)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
