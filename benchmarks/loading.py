@@ -8,6 +8,7 @@ from benchmarks.conditions import Conditions
 from benchmarks.reference import ReferencePairs
 from benchmarks.rows import Row
 from benchmarks.timing import faster, interleaved
+from pix2pix.data.encoding.prepared import prepare_data
 from pix2pix.data.loading.dataset import PairDataset, make_dataset
 from pix2pix.data.pairing.pairs import find_pairs
 
@@ -19,8 +20,9 @@ def loading_rows(conditions: Conditions) -> Iterator[Row]:
     """Cached and uncached loading, jittered and mirrored, with one thread; batches of one pair."""
     config = conditions.config()
     pairs = find_pairs(config.data).splits["train"][:READ]
-    cached = make_dataset(pairs, config.data, config.augment, config.load_size, 0)
-    reading = make_dataset(pairs, config.data.model_copy(update={"cache": "none"}), config.augment, config.load_size, 0)
+    prepared = prepare_data(config.data, pairs)
+    cached = make_dataset(pairs, prepared, config.data, config.augment, config.load_size)
+    reading = PairDataset(pairs, prepared, augment=config.augment, load_size=config.load_size)
     usual = ReferencePairs([pair.source.path for pair in pairs], image_size=conditions.image_size)
     passes = 8  # over the cached pairs, for a repetition that is long enough
 

@@ -20,9 +20,9 @@ from pix2pix.config.io import make_config
 from pix2pix.data.encoding import tensors
 from pix2pix.data.io import images
 from pix2pix.data.io.arrays import to_pil
-from pix2pix.data.loading.dataset import make_dataset
+from pix2pix.data.loading.dataset import PairDataset
 from pix2pix.data.pairing.pairs import find_pairs
-from pix2pix.data.transforms.padding import reflected
+from pix2pix.data.transforms.padding import pad_to_multiple
 from pix2pix.errors import ConfigError, DataError, ModelError
 from pix2pix.inference import pipeline as translate_module
 from pix2pix.inference import translator as translator_module
@@ -217,7 +217,7 @@ def test_other_sizes_are_padded_by_reflection_and_cut() -> None:
 def test_reflected_is_numpys_reflect(height: int, width: int, multiple: int) -> None:
     x = np.arange(2 * height * width, dtype=np.float32).reshape(1, 2, height, width)
     expected = np.pad(x, [(0, 0), (0, 0), (0, -height % multiple), (0, -width % multiple)], mode="reflect")
-    assert np.array_equal(reflected(torch.from_numpy(x), multiple).numpy(), expected)
+    assert np.array_equal(pad_to_multiple(torch.from_numpy(x), multiple).numpy(), expected)
 
 
 def test_the_default_is_what_a_training_batch_of_one_shows() -> None:
@@ -241,7 +241,7 @@ def test_running_statistics_are_those_of_training(run: Path, facades: Path) -> N
     assert model.config.scale == (0.8, 0.8)
     data = model.config.settings.data.model_copy(update={"path": str(facades)})
     pair = find_pairs(data).splits["val"][0]
-    source, _, _ = make_dataset([pair], data, None, None, 0)[0, 0]
+    source, _, _ = PairDataset([pair], model.prepared)[0, 0]
     with torch.no_grad():
         validated = model.generator(source[None])
         by_image = make_like(model, "image").generator(source[None])

@@ -14,6 +14,7 @@ from pix2pix.config import Augment, Data
 from pix2pix.config.io import make_config, merged
 from pix2pix.config.presets import chosen_settings
 from pix2pix.data.encoding import tensors
+from pix2pix.data.encoding.prepared import prepare_data
 from pix2pix.data.io import images
 from pix2pix.data.loading.dataset import PairDataset, make_dataset
 from pix2pix.data.loading.loader import make_loader
@@ -75,7 +76,8 @@ def test_crops_are_windows_of_the_files(places: Path, tmp_path: Path, cache: str
         {"path": str(places), "image_size": SIDE, "val_fraction": 0, "test_fraction": 0, "cache": cache, **values}
     )
     pairs = find_pairs(data).splits["train"]
-    dataset = make_dataset(pairs, data, Augment(flip=False), "native", 5)
+    prepared = prepare_data(data, pairs)
+    dataset = make_dataset(pairs, prepared, data, Augment(flip=False), "native", 5)
     seen: dict[int, set[tuple[int, int]]] = {}
     for epoch in range(40):
         for batch in make_loader(dataset, batch_size=3, shuffle=True, workers=0).epoch(epoch):
@@ -83,11 +85,11 @@ def test_crops_are_windows_of_the_files(places: Path, tmp_path: Path, cache: str
                 height, width = SIZES[int(pairs[index].name)]
                 whole = source_of(height, width, int(pairs[index].name))
                 whole = np.pad(whole, ((0, max(0, SIDE - height)), (0, max(0, SIDE - width)), (0, 0)), mode="reflect")
-                crop = dataset._sources[0].values.to_array(source)  # type: ignore[union-attr]
+                crop = prepared.sources[0].values.to_array(source)  # type: ignore[union-attr]
                 (top, *_), (left, *_), _ = np.nonzero(whole == crop[0, 0, 0])
                 assert np.array_equal(crop, whole[top : top + SIDE, left : left + SIDE])
                 assert np.array_equal(
-                    dataset._target.values.to_array(target), np.concatenate([65535 - crop, crop], axis=2)
+                    prepared.target_values.to_array(target), np.concatenate([65535 - crop, crop], axis=2)
                 )
                 seen.setdefault(int(pairs[index].name), set()).add((int(top), int(left)))
     for number, (height, width) in enumerate(SIZES):
@@ -103,7 +105,8 @@ def test_loader_processes_and_caches_change_nothing(places: Path, tmp_path: Path
         data = Data.model_validate(
             {"path": str(places), "image_size": SIDE, "cache": cache, "cache_dir": str(tmp_path), "workers": workers}
         )
-        dataset = make_dataset(find_pairs(data).splits["train"], data, Augment(), "native", 5)
+        pairs = find_pairs(data).splits["train"]
+        dataset = make_dataset(pairs, prepare_data(data, pairs), data, Augment(), "native", 5)
         loader = make_loader(dataset, batch_size=2, shuffle=True, workers=workers)
         return [part for epoch in (0, 1) for batch in loader.epoch(epoch) for part in (batch.source, batch.target)]
 
@@ -114,7 +117,7 @@ def test_loader_processes_and_caches_change_nothing(places: Path, tmp_path: Path
 
 def test_whole_pictures_come_one_by_one(places: Path) -> None:
     pairs = find_pairs(Data(path=str(places), val_fraction=0, test_fraction=0)).splits["train"]
-    dataset = PairDataset(pairs, image_size=(SIDE, SIDE), full_size=True)
+    dataset = PairDataset(pairs, prepare_data(Data(image_size=(SIDE, SIDE)), pairs), full_size=True)
     assert dataset.smallest == (17, 21)
     shapes = [tuple(batch.source.shape) for batch in make_loader(dataset, batch_size=4, shuffle=False).epoch(0)]
     assert shapes == [(1, 1, *size) for size in SIZES]
@@ -122,7 +125,7 @@ def test_whole_pictures_come_one_by_one(places: Path) -> None:
 
 def test_a_picture_that_changes_its_size_in_use_is_named(places: Path) -> None:
     pairs = find_pairs(Data(path=str(places), val_fraction=0, test_fraction=0)).splits["train"]
-    dataset = PairDataset(pairs, image_size=(SIDE, SIDE), full_size=True)
+    dataset = PairDataset(pairs, prepare_data(Data(image_size=(SIDE, SIDE)), pairs), full_size=True)
     for side in ("A/2.png", "B/2.tif"):
         images.write(places / side, images.read(places / side)[:40])
     with pytest.raises(DataError, match=r"A/2\.png: has changed its size since this began"):

@@ -19,12 +19,12 @@ from pix2pix.config.fields import Native
 from pix2pix.config.io import explain
 from pix2pix.data.checks.check import check
 from pix2pix.data.encoding import tensors
-from pix2pix.data.encoding.sources import refuse_other_count, settled
+from pix2pix.data.encoding.prepared import refuse_other_count
 from pix2pix.data.io import images
-from pix2pix.data.loading.dataset import Batch, PairDataset, make_dataset
+from pix2pix.data.loading.dataset import Batch, PairDataset
 from pix2pix.data.loading.loader import make_loader
 from pix2pix.data.pairing.manifest import MANIFEST
-from pix2pix.data.pairing.pair import Pair, source_titles
+from pix2pix.data.pairing.pair import Pair
 from pix2pix.data.pairing.pairs import PairSet, describe_unmatched, find_pairs
 from pix2pix.errors import ConfigError, DataError, ModelError
 from pix2pix.inference.translator import Translator
@@ -37,7 +37,6 @@ from pix2pix.model import Model, ModelConfig, load_model, locate
 from pix2pix.reports.pages import Example, write_evaluation_report, write_run_report
 from pix2pix.system.files import write_text
 from pix2pix.system.hardware import choose_device
-from pix2pix.text import format_count
 
 BATCH = 4
 SHOWN = 4  # pictures of the best, the median and the worst each
@@ -223,32 +222,15 @@ def presented(pairs: Sequence[Pair], model: Model, *, full_size: bool = False) -
     """Pairs at the model's image_size, as its training presented them, or at full size; of a training that kept their
     own sizes, without `full_size`, their middles. Raises DataError for other channels than the model was trained on.
     """
-    refuse_other_count(pairs, len(model.sources))
-    target = {"target_type": model.target_values.dtype, "target_range": model.target_values.bounds}
-    data = settled(model.config.settings.data, [source.values for source in model.sources])
-    data = data.model_copy(update={"cache": "none", **target})
-    if not model.config.converts:
-        parts = {number: part.model_copy(update={"channels": None}) for number, part in data.sources.items()}
-        data = data.model_copy(update={"source_channels": None, "target_channels": None, "sources": parts})
+    model.prepared.refuse_other_files(pairs)
     load_size: Native | None = "native" if model.config.settings.native else None
-    dataset = make_dataset(pairs, data, None, load_size, 0, full_size=full_size)
+    dataset = PairDataset(pairs, model.prepared, load_size=load_size, full_size=full_size)
     if full_size and min(dataset.smallest) < _least(model):
         height, width = dataset.smallest
         raise DataError(
             f"{pairs[0].source.path} and the others of its split: the least height and width are {height}x{width}, and "
             f"measuring them whole takes {_least(model)} pixels a side: remove the small pairs"
         )
-    for side, has, needs, ref in zip(
-        [*source_titles(len(model.sources)), "target"],
-        [*dataset.source_widths, dataset.target_channels],
-        [*(source.width for source in model.sources), model.out_channels],
-        pairs[0].refs,
-        strict=True,
-    ):
-        if has != needs:
-            raise DataError(
-                f"{ref.path}: the {side} has {format_count(has, 'channel')}, but the model was trained on {needs}"
-            )
     return dataset
 
 

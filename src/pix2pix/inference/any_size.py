@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pix2pix.data.transforms.padding import reflected
+from pix2pix.data.transforms.padding import pad_to_multiple
 
 Size = tuple[int, int]
 
@@ -42,7 +42,7 @@ class AnySize(nn.Module):
         size = (source.shape[-2], source.shape[-1])
         height, width = self.presented(size)
         x = self._brought(source, (height, width))
-        output = self.network(reflected(x, self.multiple))
+        output = self.network(pad_to_multiple(x, self.multiple))
         return _resized(output[..., :height, :width], size)
 
     def _brought(self, source: Tensor, size: Size) -> Tensor:

@@ -15,9 +15,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from pix2pix.data.encoding import tensors
-from pix2pix.data.encoding.labels import Labels
-from pix2pix.data.encoding.ranges import Values, refuse_gaps
-from pix2pix.data.encoding.sources import Source
+from pix2pix.data.encoding.labels import LabelEncoding
+from pix2pix.data.encoding.prepared import ImageEncoding
+from pix2pix.data.encoding.ranges import RangeEncoding, refuse_non_finite
 from pix2pix.data.io import images
 from pix2pix.data.io.arrays import Array, ImageFacts, to_pil, with_channels
 from pix2pix.data.io.eight_bit import from_pil
@@ -97,12 +97,8 @@ class Translator:
 
     def read(self, *paths: Path) -> Tensor:
         """The file of each source -> (in, H, W), as training presented it. Raises DataError for what does not fit."""
-        converts = self.model.config.converts
-        pictures = []
-        for path, source in zip(paths, self.model.sources, strict=True):
-            alpha = converts and source.channels in (2, 4) and not isinstance(source.values, Labels)
-            pictures.append(images.read(path, alpha=alpha))
-        return self._stacked(pictures, paths)
+        sources = zip(paths, self.model.sources, strict=True)
+        return self._stacked([images.read(path, alpha=source.reads_alpha) for path, source in sources], paths)
 
     def refuse_too_large(self, path: Path, facts: ImageFacts) -> None:
         """Raises DataError for a picture that would take more than the memory that is free."""
@@ -133,17 +129,17 @@ class Translator:
                 )
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
-    def _presented(self, pixels: Array, path: Path, source: Source) -> Tensor:
+    def _presented(self, pixels: Array, path: Path, source: ImageEncoding) -> Tensor:
         """(H, W, C) of one source -> (channels, H, W). Raises DataError."""
-        values, channels = source
-        if isinstance(values, Labels):
+        values, channels = source.values, source.file_channels
+        if isinstance(values, LabelEncoding):
             return values.to_tensor(pixels, path)
         if pixels.dtype.name != values.dtype:
             raise DataError(
                 f"{path}: holds {pixels.dtype.name} values, but the model translates {values.dtype}: convert it"
             )
-        refuse_gaps(pixels, path)
-        if self.model.config.converts:
+        refuse_non_finite(pixels, path)
+        if source.converts:
             pixels = with_channels(pixels, channels, str(path))
         if pixels.shape[2] != channels:
             raise DataError(
@@ -168,7 +164,7 @@ class Translator:
     def _pil(self, picture: Image.Image) -> Image.Image:
         source, target = self.model.source_values, self.model.target_values
         for side, values, channels in (
-            ("takes", source, 3 if isinstance(source, Labels) else self.model.in_channels),
+            ("takes", source, 3 if isinstance(source, LabelEncoding) else self.model.in_channels),
             ("gives", target, self.model.out_channels),
         ):
             if not _fits_pil(values, channels):
@@ -195,9 +191,9 @@ class Translator:
             raise ValueError(f"expected a tensor (C, H, W) or (N, C, H, W), none of them 0, got {tuple(tensor.shape)}")
         batch = tensor if tensor.ndim == 4 else tensor[None]
         source, target = self.model.source_values, self.model.target_values
-        if tensor.dtype == getattr(torch, source.dtype) and not (source.plain and target.plain):
+        if tensor.dtype == getattr(torch, source.dtype) and not (source.is_8bit and target.is_8bit):
             values = batch.detach().cpu().numpy()
-            expected = source.file_channels if isinstance(source, Labels) else self.model.in_channels
+            expected = source.file_channels if isinstance(source, LabelEncoding) else self.model.in_channels
             if values.shape[1] != expected:
                 raise ModelError(f"expected {expected} channels, which the model translates, and got {values.shape[1]}")
             numbers = torch.stack([source.to_tensor(one.transpose(1, 2, 0)) for one in values])
@@ -206,7 +202,7 @@ class Translator:
             outputs = [target.to_array(image) for image in self.translate(numbers)]
             found = torch.stack([tensors.channels_first(image) for image in outputs]).to(tensor.device)
             return found if tensor.ndim == 4 else found[0]
-        if tensor.dtype == torch.uint8 and source.plain:
+        if tensor.dtype == torch.uint8 and source.is_8bit:
             output = self.translate(tensors.scale(batch)).add(1).mul(127.5).round().to(torch.uint8)
         elif tensor.is_floating_point() and source.dtype != "float32":
             low, high = batch.aminmax()
@@ -235,7 +231,7 @@ class Translator:
 
     def of_any_size(self, network: nn.Module) -> AnySize:
         """The model's generator, as it is or prepared, for pictures of any size."""
-        sources = [(source.width, isinstance(source.values, Labels)) for source in self.model.sources]
+        sources = [(source.channels, isinstance(source.values, LabelEncoding)) for source in self.model.sources]
         return AnySize(network, self.model.size_multiple, self.model.config.presented_size, sources)
 
     def needed_memory(self, size: Size) -> int:
@@ -246,7 +242,7 @@ class Translator:
         return round(4 * floats)
 
 
-def _fits_pil(values: Values | Labels, channels: int) -> bool:
+def _fits_pil(values: RangeEncoding | LabelEncoding, channels: int) -> bool:
     return values.dtype == "uint8" and channels in (1, 3)
 
 

@@ -2,15 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from pix2pix.config import Config
-from pix2pix.data.encoding.labels import Labels
-from pix2pix.data.encoding.ranges import Values
-from pix2pix.data.encoding.sources import Source, known_sources
+from pix2pix.data.encoding.labels import LabelEncoding
+from pix2pix.data.encoding.prepared import ImageEncoding, PreparedData
+from pix2pix.data.encoding.ranges import RangeEncoding
 from pix2pix.model.card import write_card
 from pix2pix.model.hub import locate
 from pix2pix.model.model_config import CONFIG, ModelConfig, Statistics, read_model_config
@@ -27,35 +28,36 @@ class Model:
     discriminator: PatchGAN | None
     config: ModelConfig
 
+    @cached_property
+    def prepared(self) -> PreparedData:
+        """How files become channels of the networks, and outputs become values of files."""
+        return PreparedData.from_settings(self.config.settings.data, converts=self.config.converts)
+
     @property
     def in_channels(self) -> int:
-        """Channels of the source."""
-        return _channels(self.config.settings.data.network_channels)
+        """Channels of the stacked sources."""
+        return self.prepared.in_channels
 
     @property
     def out_channels(self) -> int:
         """Channels of the output."""
-        return _channels(self.config.settings.data.target_channels)
+        return self.prepared.out_channels
 
     @property
-    def sources(self) -> tuple[Source, ...]:
+    def sources(self) -> tuple[ImageEncoding, ...]:
         """Channels and encoding of each source, in the order in which they are stacked."""
-        return known_sources(self.config.settings.data)
+        return self.prepared.sources
 
     @property
-    def source_values(self) -> Values | Labels:
+    def source_values(self) -> RangeEncoding | LabelEncoding:
         """Encoding of the only source into [-1, 1]."""
         (source,) = self.sources
         return source.values
 
     @property
-    def target_values(self) -> Values:
+    def target_values(self) -> RangeEncoding:
         """Type and range of the output's values, which [-1, 1] stands for."""
-        data = self.config.settings.data
-        assert not isinstance(data.target_range, str), "a model configuration is checked when it is read"
-        if data.target_type is None or data.target_range is None:  # models that are older than these settings
-            return Values.of_type("uint8")
-        return Values(data.target_type, data.target_range)
+        return self.prepared.target_values
 
     @property
     def size_multiple(self) -> int:
@@ -131,7 +133,7 @@ def describe_model(name: str | Path) -> dict[str, Any]:
     }
 
 
-def _describe_sources(sources: Sequence[Source]) -> dict[str, str]:
+def _describe_sources(sources: Sequence[ImageEncoding]) -> dict[str, str]:
     if len(sources) == 1:
         return {"source_values": sources[0].values.describe()}
     return {f"source_{number}": source.describe() for number, source in enumerate(sources, start=1)}

@@ -7,9 +7,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
-from pix2pix.config import Config, Section, SourceSettings, source_prefix
+from pix2pix.config import Config, Section
 from pix2pix.config.io import explain
 from pix2pix.config.legacy import upgrade_settings
+from pix2pix.data.encoding.prepared import PreparedData
 from pix2pix.errors import ConfigError, ModelError
 
 CONFIG = "config.json"
@@ -104,30 +105,8 @@ def read_model_config(path: Path) -> ModelConfig:
         ) from None
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path}: cannot be read as a model configuration ({error})") from None
-    _check_data_settings(model_config.settings, path)
-    return model_config
-
-
-def _check_data_settings(config: Config, path: Path) -> None:
-    """Raise ModelError where channels, label classes or ranges are left open."""
-    data = config.data
-    target = SourceSettings.model_construct(channels=data.target_channels, range=data.target_range)
-    count = max(1, len(data.sources))
-    if list(data.sources) != [str(number) for number in range(1, len(data.sources) + 1)]:
-        raise ModelError(f"{path}: config.data.sources has {', '.join(data.sources)}, expected all numbers from 1")
     try:
-        sources = data.source_settings(count)
+        PreparedData.from_settings(model_config.settings.data)
     except ConfigError as error:
-        raise ModelError(f"{path}: config: {error}") from None
-    named = {source_prefix(number, count): part for number, part in enumerate(sources, start=1)}
-    for prefix, part in {"target_": target, **named}.items():
-        if part.channels is None:
-            raise ModelError(f"{path}: leaves config.data.{prefix}channels open, expected a number")
-        if part.network_channels is None:
-            raise ModelError(f"{path}: leaves config.data.{prefix}labels open, expected the classes of label maps")
-        if isinstance(part.range, str):
-            raise ModelError(f"{path}: config.data.{prefix}range is {part.range}, expected numbers")
-        if part.range and len(part.range) not in (1, part.channels):
-            raise ModelError(
-                f"{path}: config.data.{prefix}range has {len(part.range)} bounds, expected one for each channel"
-            )
+        raise ModelError(f"{path}: config.{error}") from None
+    return model_config

@@ -14,7 +14,8 @@ from pix2pix.config.io import make_config, merged
 from pix2pix.config.presets import chosen_settings
 from pix2pix.data.checks.check import check
 from pix2pix.data.checks.report import CheckReport
-from pix2pix.data.loading.dataset import make_dataset
+from pix2pix.data.encoding.prepared import PreparedData
+from pix2pix.data.loading.dataset import PairDataset
 from pix2pix.data.pairing.pairs import find_pairs
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.metrics.segmentation import find_palette, get_segmenter, parse_palette
@@ -60,6 +61,7 @@ class StudyPlan:
     images_per_epoch: int
     palette: str | None  # of the label maps, if labels are to be read
     data: Data  # with nothing left open
+    prepared: PreparedData
 
     @property
     def variants(self) -> list[Variant]:
@@ -152,16 +154,17 @@ def plan_study(
         for variant in variants
         for seed in seeds
     ]
-    return StudyPlan(kind, jobs, notes, report.counts["train"], palette, make_plan(shared, report).config.data)
+    training = make_plan(shared, report)
+    return StudyPlan(kind, jobs, notes, report.counts["train"], palette, training.config.data, training.prepared)
 
 
 def _teach(plan: StudyPlan, palette: str, progress: Progress | None) -> None:
     """The segmenter of all jobs, before any of them needs it; at once if it is there."""
-    job, data = plan.jobs[0], plan.data.model_copy(update={"cache": "none"})
-    pairs = find_pairs(data)
+    job = plan.jobs[0]
+    pairs = find_pairs(plan.data)
     get_segmenter(
         job.study / "segmenter",
-        make_dataset(pairs.splits["train"], data, None, None, 0),
+        PairDataset(pairs.splits["train"], plan.prepared),
         parse_palette(palette),
         device=torch.device(choose_device(job.config.training.device)),
         fingerprint=pairs.fingerprint(),

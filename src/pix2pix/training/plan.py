@@ -4,16 +4,13 @@ import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
 from pix2pix.config import SMALLEST_SIDE, Augment, Config, Data, Training, resolved_depth, smallest_discriminated
 from pix2pix.data.checks.report import CheckReport
-from pix2pix.data.encoding.labels import Labels
-from pix2pix.data.encoding.ranges import Side, Values, values_of
-from pix2pix.data.encoding.sources import known_sources, settled, values_of_sources
-from pix2pix.data.io import images
+from pix2pix.data.encoding.prepared import PreparedData, prepare_data
 from pix2pix.data.loading.dataset import native_sizes
 from pix2pix.data.loading.loader import part_of
 from pix2pix.errors import ConfigError, DataError
@@ -27,7 +24,7 @@ class Plan:
     config: Config  # nothing in it is `auto` or open
     scale: tuple[float, float] | None  # size presented over the files' size; None where all become image_size
     counts: dict[str, int]  # pairs in each split
-    converts: bool  # whether files with other channels are converted, as was asked for
+    prepared: PreparedData  # how files become channels
     smallest: tuple[int, int]  # the least height and width of pictures that are validated
     sizes: dict[tuple[int, int], int]  # of the files, with how many pairs have each
 
@@ -46,9 +43,10 @@ def make_plan(config: Config, report: CheckReport, progress: Callable[[int, int]
     data, generator, training = config.data, config.generator, config.training
     height, width = data.image_size
     device = choose_device(training.device)
+    prepared = _prepare(data, report, progress)
     values = config.model_copy(
         update={
-            "data": _settled(data, report, progress),
+            "data": prepared.to_settings(data),
             "augment": config.augment.model_copy(update={"load_size": config.load_size}),
             "generator": generator.model_copy(update={"depth": resolved_depth(generator, data.image_size)}),
             "training": training.model_copy(
@@ -70,7 +68,7 @@ def make_plan(config: Config, report: CheckReport, progress: Callable[[int, int]
         }
     )
     if config.augment.photometric:
-        _refuse_light(values.data)
+        _refuse_photometric(prepared)
     if generator.bottleneck_norm and generator.norm == "batch":
         _refuse_single_pairs(training, report.counts.get("train", 0))
     if config.native:
@@ -82,8 +80,7 @@ def make_plan(config: Config, report: CheckReport, progress: Callable[[int, int]
         config=values,
         scale=(1.0, 1.0) if config.native else scale,
         counts=dict(report.counts),
-        converts=bool(data.source_channels or data.target_channels)
-        or any(part.channels for part in data.sources.values()),
+        prepared=prepared,
         smallest=(min(h for h, _ in sizes), min(w for _, w in sizes)) if config.native else data.image_size,
         sizes=sizes,
     )
@@ -109,41 +106,17 @@ def _refuse_small_pictures(config: Config, report: CheckReport) -> None:
             )
 
 
-def _settled(data: Data, report: CheckReport, progress: Callable[[int, int], None] | None) -> Data:
-    """Channels, types and ranges as the files have them."""
-    train = report.pairs.splits.get("train", ())
-    data = data.model_copy(
-        update={
-            "target_channels": data.target_channels or report.target_channels,
-            "target_type": report.target_type,
-            **_of_sources(data, report),
-        }
-    )
-    data = data.model_copy(update={"target_range": values_of(data, "target", train, progress).bounds})
-    values = values_of_sources(data, train, progress)
-    others = [pair for split, pairs in report.pairs.splits.items() if split != "train" for pair in pairs]
-    for place, labels in ((n, one) for n, one in enumerate(values) if isinstance(one, Labels)):
-        for ref in (pair.sources[place] for pair in others):
-            labels.of(images.read(ref.path, ref.half), ref.path)
-    return settled(data, values)
+def _prepare(data: Data, report: CheckReport, progress: Callable[[int, int], None] | None) -> PreparedData:
+    """Prepare the training split; label maps of the other splits may hold its classes alone."""
+    splits = report.pairs.splits
+    prepared = prepare_data(data, splits.get("train", ()), progress)
+    prepared.refuse_unknown_classes(pair for split, pairs in splits.items() if split != "train" for pair in pairs)
+    return prepared
 
 
-def _of_sources(data: Data, report: CheckReport) -> dict[str, Any]:
-    """Channels and types of the sources, as settings."""
-    if not report.parts:
-        return {"source_channels": data.source_channels or report.source_channels, "source_type": report.source_type}
-    parts = zip(data.source_settings(len(report.parts)), report.parts, strict=True)
-    return {
-        "sources": {
-            str(number): part.model_copy(update={"channels": part.channels or found.channels, "type": found.type})
-            for number, (part, found) in enumerate(parts, start=1)
-        }
-    }
-
-
-def _refuse_light(data: Data) -> None:
-    """Raises ConfigError where photometric changes have nothing to change."""
-    if data.sources and not any(part.type == "uint8" and part.kind == "image" for part in data.sources.values()):
+def _refuse_photometric(prepared: PreparedData) -> None:
+    """Raise ConfigError where photometric changes have nothing to change."""
+    if len(prepared.sources) > 1 and not any(source.is_photo for source in prepared.sources):
         raise ConfigError("augment.photometric changes those of several sources that are 8-bit images: these have none")
 
 
@@ -197,8 +170,8 @@ def describe(plan: Plan) -> list[str]:
     if training.processes > 1:
         batches += f" x {training.processes} processes = {training.effective_batch}"
     return [
-        f"pairs        {pairs}; {data.network_channels} -> {data.target_channels} channels, {data.direction}",
-        f"values       {_values(data, 'source')} -> {_values(data, 'target')}",
+        f"pairs        {pairs}; {plan.prepared.in_channels} -> {plan.prepared.out_channels} channels, {data.direction}",
+        f"values       {_describe_sources(plan.prepared)} -> {plan.prepared.target.values.describe()}",
         f"pictures     {_pictures(plan)}, {_changes(config.augment)}",
         f"generator    {generator.kind}, depth {generator.depth}, {generator.base_channels} base channels",
         f"patches      {config.discriminator.patch_size}x{config.discriminator.patch_size}, {config.loss.adversarial}",
@@ -228,13 +201,10 @@ def _changes(augment: Augment) -> str:
     return ", ".join(["mirrored" if augment.flip else "not mirrored", *rare])
 
 
-def _values(data: Data, side: Side) -> str:
-    if side == "source" and data.sources:
-        return " + ".join(source.describe() for source in known_sources(data))
-    if side == "source" and data.source_kind == "labels":
-        return Labels(data.source_labels or (), data.label_tolerance).describe()
-    dtype, bounds = getattr(data, f"{side}_type"), getattr(data, f"{side}_range")
-    return Values(dtype, bounds).describe()
+def _describe_sources(prepared: PreparedData) -> str:
+    if len(prepared.sources) == 1:
+        return prepared.sources[0].values.describe()
+    return " + ".join(source.describe() for source in prepared.sources)
 
 
 def _processes(training: Training) -> str:

@@ -174,7 +174,7 @@ def look(config: Config, display: ProgressBar) -> tuple[Plan, PairSet, tuple[Pro
         display.say(f"             {' and '.join(pairs.carved)} carved from train by seed {config.data.split_seed}")
     for line in describe(plan):
         display.say(line)
-    display.say(f"cache        {planned_cache(plan.config, pairs.splits['train']).description}")
+    display.say(f"cache        {planned_cache(plan.prepared, plan.config, pairs.splits['train']).description}")
     return plan, pairs, left_out
 
 

@@ -23,7 +23,7 @@ from pix2pix.config import Config, Optimizer
 from pix2pix.data.checks.contact_sheet import draw_sheet, shrink_to_fit
 from pix2pix.data.encoding import tensors
 from pix2pix.data.io import images
-from pix2pix.data.loading.dataset import Batch, make_dataset
+from pix2pix.data.loading.dataset import Batch, PairDataset, make_dataset
 from pix2pix.data.loading.loader import PairLoader, make_loader
 from pix2pix.data.pairing.pair import Pair, source_titles
 from pix2pix.distributed.environment import compute_device
@@ -148,19 +148,19 @@ class Trainer:
     def _loaders(self, splits: dict[str, tuple[Pair, ...]]) -> tuple[PairLoader, PairLoader | None]:
         config, seed = self.config, self.config.training.seed
         batch, workers = config.training.batch_size, config.data.workers
-        train = make_dataset(splits["train"], config.data, config.augment, config.load_size, seed)
+        train = make_dataset(splits["train"], self.plan.prepared, config.data, config.augment, config.load_size, seed)
         gpu = config.training.device == "cuda"
         part: Any = {"rank": self.group.rank, "ranks": self.group.size, "neighbours": self.group.info.local_size}
         loader = make_loader(train, batch_size=batch, workers=workers, seed=seed, shuffle=True, pin_memory=gpu, **part)
         if "val" not in splits:
             return loader, None
-        val = make_dataset(splits["val"], config.data, None, None, seed, full_size=config.native)
+        val = make_dataset(splits["val"], self.plan.prepared, config.data, seed=seed, full_size=config.native)
         together = 1 if config.native else VALIDATION_BATCH
         return loader, make_loader(val, batch_size=together, workers=0, shuffle=False, **part)
 
     def _taught(self, pairs: Sequence[Pair]) -> Segmenter:
         """Who reads labels from outputs, taught on the training pairs by rank 0, or at hand."""
-        dataset = make_dataset(pairs, self.config.data.model_copy(update={"cache": "none"}), None, None, 0)
+        dataset = PairDataset(pairs, self.plan.prepared)
 
         def said(done: int, total: int, what: str) -> None:
             self.display.update(done, total, what)
@@ -381,7 +381,9 @@ class Trainer:
             value = None  # nothing has been learnt yet that could be the best
         progress.best, progress.best_epoch = value, progress.epoch
         plan, epoch = self.plan, progress.epoch
-        card = make_model_config(self.config, plan.norm_statistics, plan.scale, plan.converts, epoch, dict(validation))
+        card = make_model_config(
+            self.config, plan.norm_statistics, plan.scale, plan.prepared.converts, epoch, dict(validation)
+        )
         kept = self.generator if self.average is None else self.average
         self.group.broadcast(lambda: Model(kept, self.discriminator, card).save(self.folder / "model"))
 

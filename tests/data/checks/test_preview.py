@@ -12,6 +12,7 @@ from pix2pix.config.presets import chosen_settings
 from pix2pix.data.checks.contact_sheet import GAP, title_height
 from pix2pix.data.checks.preview import preview
 from pix2pix.data.encoding import tensors
+from pix2pix.data.encoding.prepared import prepare_data
 from pix2pix.data.io import images
 from pix2pix.data.io.arrays import Pixels, with_channels
 from pix2pix.data.loading.dataset import make_dataset
@@ -91,7 +92,7 @@ def test_draws_are_those_of_training(tmp_path: Path) -> None:
     drawn = preview(config, tmp_path / "sheet.png", split="train", augmented=True, seed=3)
     sheet = images.read(drawn.path)
     pairs = find_pairs(config.data).splits["train"]
-    dataset = make_dataset(pairs, config.data, config.augment, config.load_size, 3)
+    dataset = make_dataset(pairs, prepare_data(config.data, pairs), config.data, config.augment, config.load_size, 3)
     for row in range(len(pairs)):
         for epoch in (1, 2):
             for side, image in enumerate(dataset[epoch, row][:2]):

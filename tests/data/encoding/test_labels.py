@@ -10,11 +10,12 @@ from PIL import Image
 from pix2pix.cli import main
 from pix2pix.config import Data
 from pix2pix.config.io import make_config
-from pix2pix.data.encoding.labels import Labels, labels_of
+from pix2pix.data.encoding.labels import LabelEncoding
+from pix2pix.data.encoding.prepared import prepare_data
 from pix2pix.data.io import images
 from pix2pix.data.loading.dataset import make_dataset
 from pix2pix.data.pairing.pair import ImageRef, Pair
-from pix2pix.data.transforms.augment import nearest
+from pix2pix.data.transforms.augment import resize_nearest
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.inference.translator import Translator
 
@@ -26,7 +27,7 @@ def blocks(seed: int, height: int = 44, width: int = 36) -> np.ndarray[tuple[int
     """(H, W) indices of classes in blocks of about 4x4, every class in it."""
     small = np.random.default_rng(seed).integers(0, 3, (11, 9), dtype=np.uint8)
     small.flat[:3] = 0, 1, 2
-    return nearest(small[None], (height, width))[0]
+    return resize_nearest(small[None], (height, width))[0]
 
 
 @pytest.fixture
@@ -46,15 +47,16 @@ def data(tmp_path: Path) -> Path:
 def test_classes_become_channels_and_stay_whole(data: Path) -> None:
     pairs = [Pair(str(n), ImageRef(data / f"A/{n}.png"), ImageRef(data / f"B/{n}.png")) for n in range(6)]
     settings = Data(image_size=(32, 48), source_kind="labels", cache="memory")
-    assert labels_of(settings, pairs).classes == NAMES
-    dataset = make_dataset(pairs, settings, None, None, 0)
+    prepared = prepare_data(settings, pairs)
+    assert prepared.sources[0].values == LabelEncoding(NAMES)
+    dataset = make_dataset(pairs, prepared, settings)
     for number in range(6):
         source, target, _ = dataset[0, number]
         assert source.shape == (3, 32, 48)
         assert target.shape == (3, 32, 48)
         assert set(source.unique().tolist()) == {-1, 1}
         assert (source.sum(dim=0) == -1).all()
-        assert np.array_equal(source.argmax(dim=0).numpy(), nearest(blocks(number)[None], (32, 48))[0])
+        assert np.array_equal(source.argmax(dim=0).numpy(), resize_nearest(blocks(number)[None], (32, 48))[0])
         assert np.array_equal(dataset.picture(source), COLOURS[source.argmax(dim=0).numpy()])
 
 
@@ -62,22 +64,24 @@ def test_gray_values_are_classes(tmp_path: Path) -> None:
     values = np.array([[0, 7, 300], [300, 7, 0]], np.uint16)[..., None]
     images.write(tmp_path / "x.png", values)
     ref = ImageRef(tmp_path / "x.png")
-    labels = labels_of(Data(source_kind="labels"), [Pair("x", ref, ref)])
+    labels = prepare_data(Data(source_kind="labels"), [Pair("x", ref, ref)]).sources[0].values
+    assert isinstance(labels, LabelEncoding)
     assert labels.classes == ("0", "7", "300")
-    assert labels.of(values, "x")[..., 0].tolist() == [[0, 1, 2], [2, 1, 0]]
+    assert labels.to_indices(values, "x")[..., 0].tolist() == [[0, 1, 2], [2, 1, 0]]
 
 
 def test_a_colour_that_is_no_class_is_named_with_its_place() -> None:
-    labels = Labels(NAMES, tolerance=0)
+    labels = LabelEncoding(NAMES, tolerance=0)
     picture = COLOURS[blocks(0)]
     picture[3, 5] = 0, 3, 170
     with pytest.raises(DataError, match=r"x\.png: holds #0003aa at row 3, column 5, which is none of the 3 classes"):
-        labels.of(picture, "x.png")
+        labels.to_indices(picture, "x.png")
     assert np.array_equal(
-        Labels(NAMES, tolerance=3).of(picture, "x.png")[..., 0], labels.of(COLOURS[blocks(0)], "")[..., 0]
+        LabelEncoding(NAMES, tolerance=3).to_indices(picture, "x.png")[..., 0],
+        labels.to_indices(COLOURS[blocks(0)], "")[..., 0],
     )
     with pytest.raises(DataError, match=r"has 1 channels of uint8, but its classes are colours"):
-        labels.of(picture[..., :1], "x.png")
+        labels.to_indices(picture[..., :1], "x.png")
 
 
 def test_what_jpeg_has_blurred_needs_named_classes(tmp_path: Path) -> None:
@@ -87,8 +91,8 @@ def test_what_jpeg_has_blurred_needs_named_classes(tmp_path: Path) -> None:
     images.write(tmp_path / "y.png", noisy)
     ref = ImageRef(tmp_path / "y.png")
     with pytest.raises(DataError, match=r"y\.png: brings the sources to more than 256 colours.*--label-tolerance"):
-        labels_of(Data(source_kind="labels"), [Pair("y", ref, ref)])
-    found = Labels(NAMES, tolerance=442).of(images.read(tmp_path / "x.jpg"), "x.jpg")[..., 0]
+        prepare_data(Data(source_kind="labels"), [Pair("y", ref, ref)])
+    found = LabelEncoding(NAMES, tolerance=442).to_indices(images.read(tmp_path / "x.jpg"), "x.jpg")[..., 0]
     assert (found == index).mean() > 0.95
 
 

@@ -12,7 +12,7 @@ from torch import nn
 from pix2pix.cli import main
 from pix2pix.config import Augment, Data, Loss
 from pix2pix.config.io import make_config
-from pix2pix.data.encoding.ranges import values_of
+from pix2pix.data.encoding.prepared import prepare_data
 from pix2pix.data.io import images
 from pix2pix.data.loading.dataset import Batch, make_dataset
 from pix2pix.data.pairing.pair import ImageRef, Pair
@@ -41,8 +41,9 @@ def depth(folder: Path, mask: float, count: int = 6) -> list[Pair]:
 def test_holes_stay_holes_through_resizing_and_warping(tmp_path: Path, mask: str | float) -> None:
     pairs = depth(tmp_path, float(mask))
     data = Data(image_size=(32, 32), cache="memory", mask_value=mask)
-    assert values_of(data, "target", pairs).bounds == ((2, 3),)
-    dataset = make_dataset(pairs, data, Augment(affine=1, affine_degrees=20), (36, 36), 0)
+    prepared = prepare_data(data, pairs)
+    assert prepared.target_values.bounds == ((2, 3),)
+    dataset = make_dataset(pairs, prepared, data, Augment(affine=1, affine_degrees=20), (36, 36), 0)
     for epoch in range(3):
         batch = dataset.__getitems__([(epoch, index) for index in range(6)])
         assert not isinstance(batch, DataError)

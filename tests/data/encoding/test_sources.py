@@ -17,6 +17,7 @@ from pix2pix.config import Augment, Data
 from pix2pix.config.io import make_config
 from pix2pix.data.checks.check import check
 from pix2pix.data.encoding import tensors
+from pix2pix.data.encoding.prepared import prepare_data
 from pix2pix.data.io import file_facts as findings
 from pix2pix.data.io import images
 from pix2pix.data.io.arrays import to_pil
@@ -52,7 +53,8 @@ def settings(root: Path, **more: Any) -> Data:
 
 
 def dataset(data: Data, augment: Augment | None = None, load_size: tuple[int, int] | None = None) -> PairDataset:
-    return make_dataset(find_pairs(data).splits["train"], data, augment, load_size, 0)
+    pairs = find_pairs(data).splits["train"]
+    return make_dataset(pairs, prepare_data(data, pairs), data, augment, load_size)
 
 
 def pix2pix(*words: object) -> None:
@@ -221,7 +223,7 @@ def test_settings_that_cannot_be(sources: dict[Any, Any], message: str) -> None:
 def test_numbered_settings_of_a_single_source_are_misuse(tmp_path: Path) -> None:
     pairs = [Pair("1", find_pairs(settings(make(tmp_path, 1))).splits["train"][0].source, None)]  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="these pairs have one: use --source-range"):
-        make_dataset(pairs, settings(tmp_path), None, None, 0)
+        prepare_data(settings(tmp_path), pairs)
 
 
 # ---- from files to the target's units --------------------------------------------------------------------------

@@ -19,7 +19,8 @@ from PIL import Image
 from pix2pix.cli import main
 from pix2pix.config import Data
 from pix2pix.config.io import make_config
-from pix2pix.data.encoding.ranges import Values, type_bounds, values_of
+from pix2pix.data.encoding.prepared import prepare_data
+from pix2pix.data.encoding.ranges import RangeEncoding, type_bounds
 from pix2pix.data.io import file_facts as findings
 from pix2pix.data.io import images
 from pix2pix.data.io.arrays import TYPES, ImageFacts
@@ -123,7 +124,7 @@ def test_alpha_is_a_channel_where_it_is_asked_for_and_else_must_hide_nothing(tmp
 def test_every_integer_comes_back(dtype: str, bounds: tuple[float, float] | None) -> None:
     limits = np.iinfo(dtype)
     every = np.arange(limits.min, limits.max + 1).astype(dtype).reshape(-1, 16, 1)
-    values = Values(dtype, (bounds or type_bounds(dtype) or (0, 1),))
+    values = RangeEncoding(dtype, (bounds or type_bounds(dtype) or (0, 1),))
     tensor = values.to_tensor(every)
     assert tensor.dtype == torch.float32
     assert np.array_equal(values.to_array(tensor), every)
@@ -137,7 +138,7 @@ def test_each_channel_has_its_own_bounds(values: NDArray[np.generic], data: st.D
     bounds = tuple((low, low + data.draw(st.floats(1, 1e4, width=32))) for low in
                    (data.draw(numbers) for _ in range(values.shape[2])))  # fmt: skip
     assume(values.dtype != np.float32 or np.abs(values).max() < 1e38)  # twice that is no float32
-    kind = Values(values.dtype.name, bounds)
+    kind = RangeEncoding(values.dtype.name, bounds)
     tensor = kind.to_tensor(values)
     for channel, (low, high) in enumerate(bounds):
         expected = (values[..., channel].astype(np.float64) - low) / (high - low) * 2 - 1
@@ -157,6 +158,13 @@ def pairs_of(folder: Path, stacks: list[NDArray[np.generic]]) -> list[Pair]:
     return pairs
 
 
+def source_bounds(data: Data, pairs: list[Pair]) -> Any:
+    """The range of the only source."""
+    values = prepare_data(data, pairs).sources[0].values
+    assert isinstance(values, RangeEncoding)
+    return values.bounds
+
+
 def test_ranges_are_measured_once_for_the_same_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Again after a change, for other files and by another measure; otherwise no file is opened."""
     monkeypatch.setattr(findings, "FRESH_SECONDS", 0)
@@ -170,8 +178,8 @@ def test_ranges_are_measured_once_for_the_same_files(tmp_path: Path, monkeypatch
 
     def bounds(kind: str = "measured", count: int = 4) -> tuple[int, Any]:
         reads[0] = 0
-        data = Data(source_range=kind, source_type="float32", cache_dir=str(tmp_path / "cache"))
-        found = values_of(data, "source", pairs[:count]).bounds
+        data = Data(source_range=kind, target_range=((0, 1),), cache_dir=str(tmp_path / "cache"))
+        found = source_bounds(data, pairs[:count])
         return reads[0], found
 
     monkeypatch.setattr(images, "read", counted)
@@ -191,23 +199,23 @@ def test_bounds_are_as_asked_or_measured_on_the_pairs(tmp_path: Path) -> None:
     stacks = [rng.normal(size=(50, 40, 2)).astype(np.float32) * [1, 100] + [0, 5] for _ in range(4)]
     stacks = [values.astype(np.float32) for values in stacks]
     pairs, both = pairs_of(tmp_path, stacks), np.concatenate(stacks).reshape(-1, 2)
-    measured = values_of(Data(), "source", pairs)
-    assert np.allclose(measured.bounds, np.stack([both.min(axis=0), both.max(axis=0)], axis=1))
-    percentile = values_of(Data(source_range="percentile"), "source", pairs)
-    assert np.allclose(percentile.bounds, np.percentile(both, [0.5, 99.5], axis=0).T)
-    assert values_of(make_config({"data": {"source_range": "-5,7.5"}}).data, "source", pairs).bounds == ((-5, 7.5),)
+    measured = source_bounds(Data(), pairs)
+    assert np.allclose(measured, np.stack([both.min(axis=0), both.max(axis=0)], axis=1))
+    percentile = source_bounds(Data(source_range="percentile"), pairs)
+    assert np.allclose(percentile, np.percentile(both, [0.5, 99.5], axis=0).T)
+    assert source_bounds(make_config({"data": {"source_range": "-5,7.5"}}).data, pairs) == ((-5, 7.5),)
     with pytest.raises(ConfigError, match=r"data\.source_range type: the sources hold float32 values"):
-        values_of(Data(source_range="type"), "source", pairs)
+        source_bounds(Data(source_range="type"), pairs)
     stacks[2][3, 4, 1] = np.nan
     images.write(tmp_path / "2.npy", stacks[2])
     with pytest.raises(DataError, match=r"2\.npy: holds nan at row 3, column 4, channel 1"):
-        values_of(Data(), "source", pairs)
+        source_bounds(Data(), pairs)
 
 
 def test_targets_bounds_must_be_values_that_can_be_written(tmp_path: Path) -> None:
     pairs = pairs_of(tmp_path, [np.zeros((4, 4, 1), np.uint16)])
     with pytest.raises(ConfigError, match=r"data\.target_range -5,7: the targets hold uint16 values"):
-        values_of(Data(target_range=((-5, 7),)), "target", pairs)
+        prepare_data(Data(target_range=((-5, 7),)), pairs)
     with pytest.raises(ConfigError, match=r"data\.source_range.*7,7 is no range"):
         make_config({"data": {"source_range": "7,7"}})
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from pix2pix.config import Augment, Data
+from pix2pix.data.encoding.prepared import prepare_data
 from pix2pix.data.io import images
 from pix2pix.data.loading import cache
 from pix2pix.data.loading.cache import DecodedFormat, MemoryCache, choose_cache, open_cache
@@ -61,9 +62,7 @@ def test_jitter_is_cut_from_what_is_kept(tmp_path: Path) -> None:
         noise = np.random.default_rng(number).integers(0, 256, (SIZE, 2 * SIZE, 3), dtype=np.uint8)
         images.write(tmp_path / f"train/{number}.png", noise)
     pairs = find_pairs(Data(path=str(tmp_path), val_fraction=0, test_fraction=0)).splits["train"]
-    plain, kept = (
-        make_dataset(pairs, Data.model_validate({"image_size": SIZE, "cache": kind}), Augment(), (20, 19), 5)
-        for kind in ("none", "memory")
-    )
+    settings = [Data.model_validate({"image_size": SIZE, "cache": kind}) for kind in ("none", "memory")]
+    plain, kept = (make_dataset(pairs, prepare_data(data, pairs), data, Augment(), (20, 19), 5) for data in settings)
     for key in [(epoch, index) for epoch in (0, 1, 0) for index in (4, 0)]:
         assert all(bool((plain[key][side] == kept[key][side]).all()) for side in (0, 1))

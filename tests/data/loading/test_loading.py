@@ -20,6 +20,7 @@ from torchvision.transforms.v2 import functional
 
 from pix2pix.config import Augment, Data
 from pix2pix.data.encoding import tensors
+from pix2pix.data.encoding.prepared import prepare_data
 from pix2pix.data.io import images
 from pix2pix.data.io.arrays import with_channels
 from pix2pix.data.loading import dataset as dataset_module
@@ -28,7 +29,7 @@ from pix2pix.data.loading.dataset import Batch, PairDataset, make_dataset
 from pix2pix.data.loading.loader import EpochSampler, PairLoader, make_loader
 from pix2pix.data.pairing.pair import Pair
 from pix2pix.data.pairing.pairs import find_pairs
-from pix2pix.data.transforms.augment import augmented, draw, resized
+from pix2pix.data.transforms.augment import apply_augmentation, draw_augmentation, resize
 from pix2pix.errors import DataError
 
 SIZE, LOAD_SIZE = (16, 12), (20, 15)
@@ -46,7 +47,7 @@ def pairs(tmp_path: Path) -> tuple[Pair, ...]:
 
 def dataset(pairs: Sequence[Pair], *, augment: Augment | None = None, **settings: object) -> PairDataset:
     data = Data.model_validate({"image_size": SIZE, "cache": "none", **settings})
-    return make_dataset(pairs, data, augment, LOAD_SIZE, seed=3)
+    return make_dataset(pairs, prepare_data(data, pairs), data, augment, LOAD_SIZE, seed=3)
 
 
 def loader(data: PairDataset, workers: int = 0, batch_size: int = 3, shuffle: bool = True) -> PairLoader:
@@ -157,14 +158,16 @@ sides = st.integers(1, 400)
 @given(sides, sides, st.integers(0, 50), st.integers(0, 50), st.integers(0, 2**32))
 def test_draws_stay_inside(height: int, width: int, more_h: int, more_w: int, seed: int) -> None:
     load_size = (height + more_h, width + more_w)
-    drawn = draw(np.random.default_rng(seed), load_size, (height, width), Augment(flip=False))
+    drawn = draw_augmentation(np.random.default_rng(seed), load_size, (height, width), Augment(flip=False))
     assert 0 <= drawn.top <= more_h
     assert 0 <= drawn.left <= more_w
     assert not drawn.flip
 
 
 def test_draws_reach_every_place_and_both_sides() -> None:
-    draws = {draw(np.random.default_rng([seed]), (4, 5), (3, 3), Augment(flip=True)) for seed in range(300)}
+    draws = {
+        draw_augmentation(np.random.default_rng([seed]), (4, 5), (3, 3), Augment(flip=True)) for seed in range(300)
+    }
     assert {(d.top, d.left, d.flip) for d in draws} == {
         (top, left, flip) for top in (0, 1) for left in (0, 1, 2) for flip in (False, True)
     }
@@ -173,19 +176,19 @@ def test_draws_reach_every_place_and_both_sides() -> None:
 def test_crop_and_mirror_by_hand() -> None:
     pixels = torch.arange(2 * 4 * 5, dtype=torch.uint8).reshape(2, 4, 5)
     for seed in range(20):
-        drawn = draw(np.random.default_rng(seed), (4, 5), (3, 2), Augment(flip=True))
+        drawn = draw_augmentation(np.random.default_rng(seed), (4, 5), (3, 2), Augment(flip=True))
         expected = pixels.numpy()[:, drawn.top : drawn.top + 3, drawn.left : drawn.left + 2]
         expected = expected[..., ::-1] if drawn.flip else expected
-        assert np.array_equal(augmented(pixels.numpy(), drawn, (3, 2)), expected)
+        assert np.array_equal(apply_augmentation(pixels.numpy(), drawn, (3, 2)), expected)
 
 
 def test_resizing_agrees_with_pillow() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)
     tensor = tensors.channels_first(pixels).contiguous()
-    assert resized(tensor, (40, 30)) is tensor
+    assert resize(tensor, (40, 30)) is tensor
     for height, width in [(20, 15), (57, 43), (10, 60)]:
         expected = np.array(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))
-        result = resized(tensor, (height, width)).permute(1, 2, 0).numpy()
+        result = resize(tensor, (height, width)).permute(1, 2, 0).numpy()
         assert np.abs(result.astype(int) - expected).max() <= 1
 
 
@@ -195,7 +198,7 @@ def test_a_batch_is_what_it_is_made_of(pairs: tuple[Pair, ...]) -> None:
         for source, target, index in zip(batch.source, batch.target, batch.index.tolist(), strict=True):
             stacked = torch.cat([tensors.channels_first(side) for side in dataset_module.read_pair(pairs[index])])
             stacked = functional.resize(stacked, list(LOAD_SIZE), antialias=True)
-            drawn = draw(np.random.default_rng([3, 2, index]), LOAD_SIZE, SIZE, Augment(flip=True))
+            drawn = draw_augmentation(np.random.default_rng([3, 2, index]), LOAD_SIZE, SIZE, Augment(flip=True))
             crop = stacked[:, drawn.top : drawn.top + SIZE[0], drawn.left : drawn.left + SIZE[1]]
             expected = tensors.scale(crop.flip(-1) if drawn.flip else crop)
             assert torch.equal(torch.cat([source, target]), expected)
@@ -211,8 +214,8 @@ def test_bytes_become_the_same_numbers_by_both_ways() -> None:
 def test_many_channels_are_resized_like_few() -> None:
     pixels = torch.randint(0, 256, (7, 30, 23), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     for size in ((15, 40), (61, 9)):
-        assert torch.equal(resized(pixels, size), torch.cat([resized(one[None], size) for one in pixels]))
-        assert torch.equal(resized(pixels, size), functional.resize(pixels, list(size), antialias=True))
+        assert torch.equal(resize(pixels, size), torch.cat([resize(one[None], size) for one in pixels]))
+        assert torch.equal(resize(pixels, size), functional.resize(pixels, list(size), antialias=True))
 
 
 @pytest.mark.parametrize("augment", [None, Augment(), Augment(jitter=False), Augment(flip=False)])
@@ -269,6 +272,7 @@ def test_workers_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
 SIGNALLED = """
 import signal, sys, time
 from pix2pix.config import Augment, Data
+from pix2pix.data.encoding.prepared import prepare_data
 from pix2pix.data.loading.dataset import make_dataset
 from pix2pix.data.loading.loader import make_loader
 from pix2pix.data.pairing.pairs import find_pairs
@@ -278,7 +282,8 @@ for number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, lambda number, _: seen.append(number))
 data = Data(path=sys.argv[1], image_size=16, cache="none", val_fraction=0, test_fraction=0)
 pairs = find_pairs(data).splits["train"]
-batches = make_loader(make_dataset(pairs, data, Augment(), (18, 18), 0), batch_size=1, workers=2, shuffle=True)
+dataset = make_dataset(pairs, prepare_data(data, pairs), data, Augment(), (18, 18))
+batches = make_loader(dataset, batch_size=1, workers=2, shuffle=True)
 started = iter(batches.epoch(0))
 next(started)
 print("started", flush=True)
@@ -326,9 +331,7 @@ def test_other_channels_are_converted_on_request_only(pairs: tuple[Pair, ...]) -
     images.write(path, with_channels(colour, 1))
     with pytest.raises(DataError) as error:
         list(loader(dataset(pairs)).epoch(0))
-    assert str(error.value) == (
-        f"{path}: has 1 channel, expected 3 as in {pairs[0].source.path}; set --source-channels 1 or 3 to convert"
-    )
+    assert str(error.value) == (f"{path}: has 1 channel, expected 3; set --source-channels 1 or 3 to convert")
     for asked in (1, 3):
         converted = dataset(pairs, source_channels=asked, target_channels=4 - asked)
         assert (converted.source_channels, converted.target_channels) == (asked, 4 - asked)

@@ -10,9 +10,10 @@ import numpy as np
 from pix2pix.config import Config, Data
 from pix2pix.data.checks.contact_sheet import draw_sheet, shrink_to_fit
 from pix2pix.data.encoding import tensors
+from pix2pix.data.encoding.prepared import prepare_data
 from pix2pix.data.io import images
 from pix2pix.data.io.arrays import Pixels, to_viewable
-from pix2pix.data.loading.dataset import make_dataset, read_pair
+from pix2pix.data.loading.dataset import PairDataset, read_pair
 from pix2pix.data.pairing.pair import Pair, source_titles
 from pix2pix.data.pairing.pairs import PairSet, find_pairs
 from pix2pix.errors import ConfigError, DataError
@@ -89,8 +90,8 @@ def _chosen(found: PairSet, split: str | None, count: int, seed: int) -> list[tu
 
 def _draws(pairs: Sequence[Pair], config: Config, seed: int) -> Iterator[list[Pixels]]:
     """For each pair, source and target in DRAWS epochs of training, (*image_size, C) uint8."""
-    data = config.data.model_copy(update={"cache": "none"})
-    dataset = make_dataset(pairs, data, config.augment, config.load_size, seed)
+    prepared = prepare_data(config.data, pairs)
+    dataset = PairDataset(pairs, prepared, augment=config.augment, load_size=config.load_size, seed=seed)
     for index in range(len(pairs)):
         drawn = [dataset[epoch, index] for epoch in range(1, DRAWS + 1)]
         yield [cell for source, target, _ in drawn for cell in (*dataset.pictures(source), tensors.to_viewable(target))]

@@ -1,4 +1,7 @@
-"""The pictures of a pair (C, H, W) in, jittered, mirrored, turned or warped out: one draw goes for both images."""
+"""Augmentations of a pair (C, H, W): jitter, flips, 90-degree rotation, affine, brightness and contrast.
+
+One draw serves all images of a pair.
+"""
 
 import math
 from dataclasses import dataclass
@@ -18,35 +21,39 @@ Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Draw:
-    """One outcome of the random changes: where the crop begins, whether it is mirrored, and the rarer ones."""
+class Augmentation:
+    """One outcome of the random augmentations."""
 
     top: int
+    """Row at which the crop begins."""
     left: int
-    flip: bool
-    upside_down: bool = False
-    turns: int = 0
-    """By 90 degrees, against the clock."""
+    """Column at which the crop begins."""
+    flip: bool = False
+    """Whether left and right are exchanged."""
+    vertical_flip: bool = False
+    """Whether top and bottom are exchanged."""
+    quarter_turns: int = 0
+    """Rotations by 90 degrees, counterclockwise."""
     affine: tuple[float, float] | None = None
-    """(angle in degrees, scale)."""
-    light: tuple[float, float] | None = None
-    """(factor, summand) of the source's numbers in [-1, 1]."""
+    """(angle in degrees, scale) about the centre."""
+    photometric: tuple[float, float] | None = None
+    """(factor, summand) of the source's numbers in [-1, 1]: contrast and brightness."""
 
 
-def draw(rng: np.random.Generator, load_size: Size, image_size: Size, settings: Augment) -> Draw:
-    """A crop of image_size anywhere inside load_size; mirrored half of the time if so set (paper, 6.2)."""
+def draw_augmentation(rng: np.random.Generator, load_size: Size, image_size: Size, settings: Augment) -> Augmentation:
+    """Draw a crop of image_size within load_size, flipped in half of the cases (paper, 6.2), and what else is set."""
     top = int(rng.integers(0, load_size[0] - image_size[0] + 1))
     left = int(rng.integers(0, load_size[1] - image_size[1] + 1))
     flip = settings.flip and bool(rng.random() < 0.5)
 
-    def happens(probability: float) -> bool:  # what is off draws nothing, so that the others' draws stay
+    def happens(probability: float) -> bool:  # what is off draws no number, so that the other draws stay the same
         return probability > 0 and bool(rng.random() < probability)
 
-    upside_down = happens(settings.vertical_flip)
-    turns = 0
+    vertical_flip = happens(settings.vertical_flip)
+    quarter_turns = 0
     if happens(settings.rotate90):
-        turns = int(rng.integers(1, 4)) if image_size[0] == image_size[1] else 2
-    affine = light = None
+        quarter_turns = int(rng.integers(1, 4)) if image_size[0] == image_size[1] else 2
+    affine = photometric = None
     if happens(settings.affine):
         scale = 1 + settings.affine_scale
         affine = (
@@ -55,56 +62,28 @@ def draw(rng: np.random.Generator, load_size: Size, image_size: Size, settings: 
         )
     if happens(settings.photometric):
         strength = settings.photometric_strength
-        light = (1 + float(rng.uniform(-strength, strength)), 2 * float(rng.uniform(-strength, strength)))
-    return Draw(top, left, flip, upside_down, turns, affine, light)
+        photometric = (1 + float(rng.uniform(-strength, strength)), 2 * float(rng.uniform(-strength, strength)))
+    return Augmentation(top, left, flip, vertical_flip, quarter_turns, affine, photometric)
 
 
-def resized(pixels: Tensor, size: Size) -> Tensor:
-    """(C, H, W) -> (C, *size), bilinear, antialiased; the same tensor if it fits already.
+def apply_augmentation(pixels: Array, drawn: Augmentation, size: Size, *, nearest: bool = False) -> Array:
+    """Crop (C, *load_size) to (C, *size) and transform it as drawn; the result is a view where it can be.
 
-    uint8 stays uint8; other integers become whole numbers in float32.
-    """
-    if tuple(pixels.shape[-2:]) == size:
-        return pixels
-    if pixels.dtype not in (torch.uint8, torch.float32):
-        return resized(pixels.to(torch.float32), size).round()
-    # torch has vector code for up to four channels, with the same result: eight times faster than six at once
-    parts = [
-        F.interpolate(part[None], size, mode="bilinear", align_corners=False, antialias=True)[0]
-        for part in torch.split(pixels, 4)
-    ]
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
-
-
-def nearest(pixels: Array, size: Size) -> Array:
-    """(C, H, W) -> (C, *size) of the nearest pixels, of which none are mixed."""
-    if pixels.shape[-2:] == size:
-        return pixels
-    rows, columns = (
-        ((np.arange(new) + 0.5) * (old / new)).astype(np.int64)
-        for old, new in zip(pixels.shape[-2:], size, strict=True)
-    )
-    return pixels[:, rows][:, :, columns]
-
-
-def augmented(pixels: Array, drawn: Draw, size: Size, *, whole: bool = False) -> Array:
-    """(C, *load_size) -> (C, *size): the drawn crop, turned and warped as drawn; a view where it can be.
-
-    With `whole`, for labels and holes, pixels are moved and never mixed; otherwise a warped crop is float32.
+    With `nearest`, for labels and unknown values, pixels are moved and never mixed; else an affine crop is float32.
     """
     height, width = size
     crop = pixels[:, drawn.top : drawn.top + height, drawn.left : drawn.left + width]
     if drawn.flip:
-        crop = torch.from_numpy(crop).flip(-1).numpy()  # numpy would go byte by byte
-    if drawn.upside_down:
+        crop = torch.from_numpy(crop).flip(-1).numpy()  # numpy would copy byte by byte
+    if drawn.vertical_flip:
         crop = crop[:, ::-1]
-    if drawn.turns:
-        crop = np.rot90(crop, drawn.turns, axes=(1, 2))
-    return crop if drawn.affine is None else _warped(crop, *drawn.affine, whole=whole)
+    if drawn.quarter_turns:
+        crop = np.rot90(crop, drawn.quarter_turns, axes=(1, 2))
+    return crop if drawn.affine is None else _apply_affine(crop, *drawn.affine, nearest=nearest)
 
 
-def _warped(pixels: Array, degrees: float, scale: float, *, whole: bool) -> Array:
-    """(C, H, W) rotated and enlarged about its middle, continued by reflection; float32 unless `whole`."""
+def _apply_affine(pixels: Array, degrees: float, scale: float, *, nearest: bool) -> Array:
+    """Rotate and enlarge (C, H, W) about its centre, continued by reflection; float32 unless `nearest`."""
     height, width = pixels.shape[-2:]
     angle = math.radians(degrees)
     sine, cosine = math.sin(angle) / scale, math.cos(angle) / scale
@@ -112,6 +91,37 @@ def _warped(pixels: Array, degrees: float, scale: float, *, whole: bool) -> Arra
     matrix = torch.tensor([[[cosine, -sine * height / width, 0], [sine * width / height, cosine, 0]]])
     image = torch.from_numpy(np.ascontiguousarray(pixels, dtype=np.float32))[None]
     grid = F.affine_grid(matrix, list(image.shape), align_corners=False)
-    mode = "nearest" if whole else "bilinear"
-    warped = F.grid_sample(image, grid, mode=mode, padding_mode="reflection", align_corners=False)[0].numpy()
-    return warped.astype(pixels.dtype) if whole else warped
+    mode = "nearest" if nearest else "bilinear"
+    result = F.grid_sample(image, grid, mode=mode, padding_mode="reflection", align_corners=False)[0].numpy()
+    return result.astype(pixels.dtype) if nearest else result
+
+
+# ---- resizing ----------------------------------------------------------------------------------------------------
+
+
+def resize(pixels: Tensor, size: Size) -> Tensor:
+    """Resize (C, H, W) to (C, *size), bilinear, antialiased; the same tensor if it fits already.
+
+    uint8 stays uint8; other integers become whole numbers in float32.
+    """
+    if tuple(pixels.shape[-2:]) == size:
+        return pixels
+    if pixels.dtype not in (torch.uint8, torch.float32):
+        return resize(pixels.to(torch.float32), size).round()
+    # torch has vector code for up to four channels, with the same result: eight times faster than six at once
+    groups = [
+        F.interpolate(group[None], size, mode="bilinear", align_corners=False, antialias=True)[0]
+        for group in torch.split(pixels, 4)
+    ]
+    return groups[0] if len(groups) == 1 else torch.cat(groups)
+
+
+def resize_nearest(pixels: Array, size: Size) -> Array:
+    """Resize (C, H, W) to (C, *size) by the nearest pixels, so that none are mixed."""
+    if pixels.shape[-2:] == size:
+        return pixels
+    rows, columns = (
+        ((np.arange(new) + 0.5) * (old / new)).astype(np.int64)
+        for old, new in zip(pixels.shape[-2:], size, strict=True)
+    )
+    return pixels[:, rows][:, :, columns]

@@ -1,0 +1,147 @@
+"""Measure what settings leave open on the files of the training split: value ranges and label classes."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pix2pix.config import SourceSettings
+from pix2pix.config.fields import Bounds, MaskValue
+from pix2pix.data.encoding.labels import LabelEncoding, class_name, unique_colours
+from pix2pix.data.encoding.ranges import RangeEncoding, refuse_non_finite, type_bounds, unknown_values
+from pix2pix.data.io import images
+from pix2pix.data.io.arrays import with_channels
+from pix2pix.data.io.file_facts import remembered
+from pix2pix.data.pairing.pair import ImageRef
+from pix2pix.errors import ConfigError, DataError
+
+PERCENTILES = (0.5, 99.5)
+MAX_SAMPLES = 10_000_000
+"""Most values of one channel that percentiles are taken of, evenly spread over all images and within each."""
+MAX_CLASSES = 256
+
+Array = NDArray[Any]
+Progress = Callable[[int, int], None]
+
+
+def measure_range(
+    settings: SourceSettings,
+    dtype: str,
+    refs: Sequence[ImageRef],
+    prefix: str,
+    *,
+    mask_value: MaskValue | None = None,
+    memory: Path | None = None,
+    progress: Progress | None = None,
+) -> RangeEncoding:
+    """Return the range that the settings name, or else measure it on the files `refs`, whose values are `dtype`.
+
+    `prefix` is what messages call the settings by. A range that was measured on the same files before is taken from
+    the folder `memory`. Raises DataError or ConfigError.
+    """
+    asked = settings.range or ("type" if dtype == "uint8" else "measured")
+    if not isinstance(asked, str):
+        return RangeEncoding(dtype, asked)
+    if asked == "type":
+        bounds = type_bounds(dtype)
+        if bounds is None:
+            what = "targets" if prefix == "target_" else "sources"
+            raise ConfigError(
+                f"data.{prefix}range type: the {what} hold {dtype} values, which have no full range; "
+                f"use measured, percentile or --{prefix.replace('_', '-')}range=LOW,HIGH"
+            )
+        return RangeEncoding(dtype, (bounds,))
+
+    def measure() -> Bounds:
+        arrays = _pixels_of(refs, settings.channels, mask_value, progress)
+        return _extremes(arrays) if asked == "measured" else _percentiles(arrays, len(refs))
+
+    question = (
+        f"{asked} range, {refs[0].half}, {settings.channels} channels, mask {mask_value}, at most {MAX_SAMPLES} values"
+    )
+    bounds = remembered(memory, [ref.file for ref in refs], question, measure)
+    return RangeEncoding(dtype, tuple((float(low), float(high)) for low, high in bounds))
+
+
+def measure_labels(
+    settings: SourceSettings, refs: Sequence[ImageRef], prefix: str, progress: Progress | None = None
+) -> LabelEncoding:
+    """Return the classes that the settings name, or else all that the label maps `refs` hold. Raises DataError."""
+    if settings.labels is not None:
+        return LabelEncoding(settings.labels, settings.label_tolerance)
+    known: set[tuple[int, ...]] = set()
+    for done, ref in enumerate(refs, start=1):
+        known.update(_colours_of(ref))
+        if len(known) > MAX_CLASSES:
+            flag = "--" + prefix.replace("_", "-")
+            raise DataError(
+                f"{ref.path}: brings the sources to more than {MAX_CLASSES} colours, so they are no label maps as they "
+                "are (JPEG blurs colours): name the classes and how far pixels may be from them, as in "
+                f"{flag}labels '#0000aa,#ff0000' {'--' if prefix == 'source_' else flag}label-tolerance 60"
+            )
+        if progress is not None:
+            progress(done, len(refs))
+    if len({len(levels) for levels in known}) > 1:
+        raise DataError("some of the sources are gray and some in colour: save all label maps in one way")
+    return LabelEncoding(tuple(class_name(levels) for levels in sorted(known)), settings.label_tolerance)
+
+
+def _colours_of(ref: ImageRef) -> Iterator[tuple[int, ...]]:
+    """Yield the different colours of a label map, or the first MAX_CLASSES + 1 of them."""
+    values = images.read(ref.path, ref.half)
+    if values.shape[2] not in (1, 3) or values.dtype.kind == "f":
+        raise DataError(f"{ref.path}: is no label map: expected gray or RGB of whole numbers")
+    colours, _, _ = unique_colours(values)
+    return (tuple(int(level) for level in levels) for levels in colours[: MAX_CLASSES + 1])
+
+
+def _pixels_of(
+    refs: Sequence[ImageRef], channels: int | None, mask_value: MaskValue | None, progress: Progress | None
+) -> Iterator[Array]:
+    """Yield (pixels, C) of each image, with NaN for the mask value. Raises DataError for values that are not finite."""
+    for done, ref in enumerate(refs, start=1):
+        values = images.read(ref.path, ref.half, alpha=channels in (2, 4))
+        if channels is not None:
+            values = with_channels(values, channels, str(ref.path))
+        unknown = unknown_values(values, mask_value)
+        if unknown is None:
+            refuse_non_finite(values, ref.path)
+        else:
+            values = np.where(unknown, np.nan, values.astype(np.float64))
+        if progress is not None:
+            progress(done, len(refs))
+        yield values.reshape(-1, values.shape[2])
+
+
+def _extremes(arrays: Iterator[Array]) -> Bounds:
+    """Return the least and the greatest value of each channel; `fmin` and `fmax` skip NaN."""
+    lows, highs = [], []
+    for values in arrays:
+        lows.append(np.fmin.reduce(values, axis=0))
+        highs.append(np.fmax.reduce(values, axis=0))
+    return _as_bounds(np.fmin.reduce(_stack_rows(lows), axis=0), np.fmax.reduce(_stack_rows(highs), axis=0))
+
+
+def _percentiles(arrays: Iterator[Array], count: int) -> Bounds:
+    """Return PERCENTILES of each channel."""
+    most = max(1, MAX_SAMPLES // count)
+    sampled = [values[:: -(-len(values) // most)].copy() for values in arrays]
+    _stack_rows([values[0] for values in sampled])
+    low, high = np.nanpercentile(np.concatenate(sampled), PERCENTILES, axis=0)
+    return _as_bounds(low, high)
+
+
+def _stack_rows(rows: list[Array]) -> Array:
+    if len({row.shape for row in rows}) > 1:
+        raise DataError("the images of one side have different numbers of channels; `pix2pix data check` names them")
+    return np.stack(rows)
+
+
+def _as_bounds(low: Array, high: Array) -> Bounds:
+    """Pair the limits of each channel; one that is the same everywhere becomes -1."""
+    if np.isnan(low).any():
+        raise DataError("the targets hold nothing but data.mask_value in one of their channels: there is no range")
+    pairs = zip(low.tolist(), high.tolist(), strict=True)
+    return tuple((float(least), float(most if most > least else least + 1)) for least, most in pairs)

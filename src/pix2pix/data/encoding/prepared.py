@@ -1,0 +1,306 @@
+"""Prepared data: how the files of a pair become channels, resolved once from settings and files.
+
+The data set, the plan, the model and evaluation take it; none of them resolves settings again.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate, pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pix2pix.config import Data, SourceSettings, source_prefix
+from pix2pix.config.fields import MaskValue
+from pix2pix.data.encoding.labels import LabelEncoding
+from pix2pix.data.encoding.measure import measure_labels, measure_range
+from pix2pix.data.encoding.ranges import RangeEncoding, refuse_non_finite, type_bounds, unknown_values
+from pix2pix.data.io import images
+from pix2pix.data.io.arrays import with_channels
+from pix2pix.data.io.file_facts import cache_folder
+from pix2pix.data.pairing.pair import Pair, source_titles
+from pix2pix.errors import ConfigError, DataError
+from pix2pix.text import format_count
+
+Array = NDArray[Any]
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class ImageEncoding:
+    """How one image of each pair, a source or the target, becomes channels."""
+
+    name: str
+    """`source`, `source 2` or `target`, for messages."""
+    prefix: str
+    """What its settings begin with: `source_`, `sources.2.` or `target_`."""
+    values: RangeEncoding | LabelEncoding
+    file_channels: int
+    """Channels of its files, after conversion if `converts`."""
+    file_type: str
+    """Type of its files' values."""
+    converts: bool = False
+    """Whether files with other channels are converted, as was asked for; otherwise they are rejected."""
+    mask_value: MaskValue | None = None
+    """Value that means nothing is known there."""
+
+    @property
+    def channels(self) -> int:
+        """Channels that the networks see: those of the files, or one for each class."""
+        return len(self.values.classes) if isinstance(self.values, LabelEncoding) else self.file_channels
+
+    @property
+    def decoded_channels(self) -> int:
+        """Channels of a decoded image: those of the files, or one of class indices."""
+        return 1 if isinstance(self.values, LabelEncoding) else self.file_channels
+
+    @property
+    def keeps_values(self) -> bool:
+        """Whether transforms move pixels without mixing them: of labels, and beside unknown values."""
+        return self.mask_value is not None or isinstance(self.values, LabelEncoding)
+
+    @property
+    def is_photo(self) -> bool:
+        """Whether it is an 8-bit image of quantities, which brightness and contrast may change."""
+        return self.file_type == "uint8" and not self.keeps_values
+
+    @property
+    def reads_alpha(self) -> bool:
+        """Whether an alpha channel is read as a channel."""
+        return self.converts and self.file_channels in (2, 4) and not isinstance(self.values, LabelEncoding)
+
+    def describe(self) -> str:
+        """Return `3 channels of uint8 from 0 to 255`."""
+        if isinstance(self.values, LabelEncoding):
+            return self.values.describe()
+        return f"{format_count(self.file_channels, 'channel')} of {self.values.describe()}"
+
+    def decode(self, values: Array, path: Path) -> Array:
+        """Return (H, W, C) of a file as decoded channels, (H, W, decoded_channels).
+
+        Raises DataError for another type or number of channels, for NaN and infinity, and for unknown classes.
+        """
+        if isinstance(self.values, LabelEncoding):
+            return self.values.to_indices(values, path)
+        if values.dtype.name != self.values.dtype:
+            raise DataError(
+                f"{path}: holds {values.dtype.name} values, expected {self.values.dtype}: save it in that type"
+            )
+        unknown = unknown_values(values, self.mask_value)
+        refuse_non_finite(values if unknown is None else np.where(unknown, np.zeros((), values.dtype), values), path)
+        if unknown is not None and unknown.all():
+            raise DataError(f"{path}: holds nothing but data.mask_value, so there is nothing to learn: remove the pair")
+        if self.converts:
+            return with_channels(values, self.file_channels, str(path))
+        if values.shape[2] != self.file_channels:
+            raise DataError(
+                f"{path}: has {format_count(values.shape[2], 'channel')}, expected {self.file_channels}; "
+                f"set --{self.prefix.replace('_', '-')}channels 1 or 3 to convert"
+            )
+        return values
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """How the sources and the target of each pair become channels of the networks. Sources are stacked by channel."""
+
+    sources: tuple[ImageEncoding, ...]
+    target: ImageEncoding
+    image_size: tuple[int, int]
+    """(height, width) that the networks are trained at."""
+
+    @cached_property
+    def images(self) -> tuple[ImageEncoding, ...]:
+        """The sources, then the target, as `Pair.refs`."""
+        return (*self.sources, self.target)
+
+    @property
+    def target_values(self) -> RangeEncoding:
+        """How the target's numbers in [-1, 1] become values of its files."""
+        assert isinstance(self.target.values, RangeEncoding), "labels are sources alone"
+        return self.target.values
+
+    @cached_property
+    def in_channels(self) -> int:
+        """Channels of the stacked sources."""
+        return sum(source.channels for source in self.sources)
+
+    @cached_property
+    def out_channels(self) -> int:
+        """Channels of the target."""
+        return self.target.channels
+
+    @cached_property
+    def source_slices(self) -> tuple[slice, ...]:
+        """Where each source lies in the stacked channels (in_channels, H, W)."""
+        return _consecutive(source.channels for source in self.sources)
+
+    @cached_property
+    def decoded_slices(self) -> tuple[slice, ...]:
+        """Where each image lies in a decoded pair, sources before the target."""
+        return _consecutive(image.decoded_channels for image in self.images)
+
+    @cached_property
+    def decoded_type(self) -> np.dtype[Any]:
+        """Smallest type that holds a decoded pair exactly."""
+        return np.result_type(*(image.values.dtype for image in self.images))
+
+    @property
+    def mask_value(self) -> MaskValue | None:
+        """Value of the target that means nothing is known there."""
+        return self.target.mask_value
+
+    @property
+    def converts(self) -> bool:
+        """Whether files with other channels are converted, as was asked for."""
+        return self.target.converts
+
+    @classmethod
+    def from_settings(cls, data: Data, *, converts: bool = False) -> "PreparedData":
+        """Rebuild it from resolved settings, of this version or 0.1. Raises ConfigError for what they leave open."""
+        count = max(1, len(data.sources))
+        if list(data.sources) != [str(number) for number in range(1, len(data.sources) + 1)]:
+            raise ConfigError(f"data.sources has {', '.join(data.sources)}, expected all numbers from 1")
+        settings = [*data.source_settings(count), target_settings(data)]
+        sources = [
+            _from_settings(name, source_prefix(number, count), part, converts)
+            for number, (name, part) in enumerate(zip(source_titles(count), settings, strict=False), start=1)
+        ]
+        target = _from_settings("target", "target_", settings[-1], converts, data.mask_value)
+        return cls(tuple(sources), target, data.image_size)
+
+    def to_settings(self, data: Data) -> Data:
+        """Return the settings with nothing left open, for `config.yaml` and `config.json`."""
+        update: dict[str, Any] = {f"target_{name}": value for name, value in _resolved(self.target).items()}
+        if len(self.sources) == 1:
+            update |= {f"source_{name}": value for name, value in _resolved(self.sources[0]).items()}
+        else:
+            settings = zip(data.source_settings(len(self.sources)), self.sources, strict=True)
+            update["sources"] = {
+                str(number): one.model_copy(update=_resolved(source))
+                for number, (one, source) in enumerate(settings, start=1)
+            }
+        return data.model_copy(update=update)
+
+    def refuse_other_files(self, pairs: Sequence[Pair]) -> None:
+        """Raise DataError where the first of some pairs has other sources or channels than a model was trained on."""
+        refuse_other_count(pairs, len(self.sources))
+        for image, ref in zip(self.images, pairs[0].refs, strict=True):
+            if image.converts or isinstance(image.values, LabelEncoding):
+                continue
+            has = images.probe(ref.path).channels
+            if has != image.file_channels:
+                raise DataError(
+                    f"{ref.path}: the {image.name} has {format_count(has, 'channel')}, "
+                    f"but the model was trained on {image.file_channels}"
+                )
+
+    def refuse_unknown_classes(self, pairs: Iterable[Pair]) -> None:
+        """Raise DataError for a label map with a colour or gray value that is no class."""
+        labels = [(at, source.values) for at, source in enumerate(self.sources)]
+        for pair in pairs:
+            for at, values in labels:
+                if isinstance(values, LabelEncoding):
+                    ref = pair.sources[at]
+                    values.to_indices(images.read(ref.path, ref.half), ref.path)
+
+
+def prepare_data(data: Data, pairs: Sequence[Pair], progress: Progress | None = None) -> PreparedData:
+    """Resolve what the settings leave open: channels and types by the first pair's files, ranges and classes by all.
+
+    `pairs` are those of the training split. Calls progress(done, total). Raises DataError or ConfigError.
+    """
+    count = len(pairs[0].sources)
+    settings = data.source_settings(count)
+    target = target_settings(data)
+    converts = any(part.channels for part in (*settings, target))
+    memory = cache_folder(data)
+
+    def prepare(
+        name: str, prefix: str, part: SourceSettings, at: int, mask_value: MaskValue | None = None
+    ) -> ImageEncoding:
+        refs = [pair.refs[at] for pair in pairs]
+        facts = images.probe(refs[0].path)
+        values: RangeEncoding | LabelEncoding
+        if part.kind == "labels":
+            values = measure_labels(part, refs, prefix, progress)
+        else:
+            values = measure_range(
+                part, facts.dtype, refs, prefix, mask_value=mask_value, memory=memory, progress=progress
+            )
+        return ImageEncoding(name, prefix, values, part.channels or facts.channels, facts.dtype, converts, mask_value)
+
+    target_encoding = prepare("target", "target_", target, -1, data.mask_value)
+    _refuse_bounds_outside_type(target_encoding)
+    sources = [
+        prepare(name, source_prefix(at + 1, count), part, at)
+        for at, (name, part) in enumerate(zip(source_titles(count), settings, strict=True))
+    ]
+    return PreparedData(tuple(sources), target_encoding, data.image_size)
+
+
+def refuse_other_count(pairs: Sequence[Pair], wanted: int) -> None:
+    """Raise DataError where pairs have other than `wanted` sources."""
+    has = len(pairs[0].sources)
+    if has != wanted:
+        raise DataError(
+            f"{pairs[0].source.path}: the pairs have {format_count(has, 'source')} each, "
+            f"but the model was trained on {wanted}"
+        )
+
+
+def target_settings(data: Data) -> SourceSettings:
+    """Return the target's settings in the form of a source's."""
+    return SourceSettings.model_construct(
+        channels=data.target_channels, range=data.target_range, type=data.target_type, kind="image", labels=None
+    )
+
+
+def _from_settings(
+    name: str, prefix: str, part: SourceSettings, converts: bool, mask_value: MaskValue | None = None
+) -> ImageEncoding:
+    """Rebuild one image's encoding. Raises ConfigError for what its settings leave open."""
+    if part.channels is None:
+        raise ConfigError(f"data.{prefix}channels is open, expected a number")
+    values: RangeEncoding | LabelEncoding
+    if part.kind == "labels":
+        if part.labels is None:
+            raise ConfigError(f"data.{prefix}labels is open, expected the classes of label maps")
+        values = LabelEncoding(part.labels, part.label_tolerance)
+    elif part.type is None or part.range is None:  # models from before these were settings
+        values = RangeEncoding.of_type("uint8")
+    elif isinstance(part.range, str):
+        raise ConfigError(f"data.{prefix}range is {part.range}, expected numbers")
+    elif len(part.range) not in (1, part.channels):
+        raise ConfigError(f"data.{prefix}range has {len(part.range)} bounds, expected one for each channel")
+    else:
+        values = RangeEncoding(part.type, part.range)
+    return ImageEncoding(name, prefix, values, part.channels, part.type or values.dtype, converts, mask_value)
+
+
+def _resolved(image: ImageEncoding) -> dict[str, Any]:
+    """Return an image's settings, by their names without the prefix."""
+    known = {"channels": image.file_channels, "type": image.file_type}
+    if isinstance(image.values, LabelEncoding):
+        return known | {"labels": image.values.classes}
+    return known | {"range": image.values.bounds}
+
+
+def _refuse_bounds_outside_type(target: ImageEncoding) -> None:
+    """Raise ConfigError for bounds that the targets' type cannot hold: outputs could not be written."""
+    limits = type_bounds(target.file_type)
+    assert isinstance(target.values, RangeEncoding)
+    for low, high in target.values.bounds if limits is not None else ():
+        if limits is not None and (low < limits[0] or high > limits[1]):
+            raise ConfigError(
+                f"data.target_range {low:g},{high:g}: the targets hold {target.file_type} values, "
+                f"from {limits[0]:g} to {limits[1]:g}; give bounds within"
+            )
+
+
+def _consecutive(lengths: Iterable[int]) -> tuple[slice, ...]:
+    """Return slices of these lengths, one after the other."""
+    return tuple(slice(start, end) for start, end in pairwise([0, *accumulate(lengths)]))
