@@ -1,29 +1,25 @@
 """What is measured and how thoroughly, and the pairs that it is measured on."""
 
+import itertools
 import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from benchmarks.timing import Tick
 from pix2pix.config import Config, Data
 from pix2pix.config.fields import UpdateOrder
 from pix2pix.config.presets import chosen_settings
-from pix2pix.data.encoding import tensors
-from pix2pix.data.io.arrays import Pixels, to_pil, with_channels
-from pix2pix.data.io.eight_bit import from_pil
-from pix2pix.data.loading.dataset import read_pair
-from pix2pix.data.pairing.pair import Pair
 from pix2pix.data.pairing.pairs import find_pairs
 from pix2pix.errors import DataError
 from pix2pix.synthetic.facades import facade
 
-JUDGED = (256, 64)  # image size and base channels that the table's targets are meant for
+TARGET_SIZES = (256, 64)  # image size and base channels that the targets of the table hold for
 SMALLEST = 32  # pixels; smaller facades have no windows, and D sees no patch
 QUALITY = 90  # of the JPEG files that procedural pairs are measured as
 NO_BF16 = "this processor has no bf16 arithmetic"
@@ -39,11 +35,11 @@ class Conditions:
     quick: bool = False
     pairs: Path  # a folder with `train/` and `val/`, side by side
     scratch: Path  # a folder for whatever is written
-    tick: Tick
 
-    def must(self, value: float | None) -> float | None:
-        """A target, where it is meant for these sizes."""
-        return value if (self.image_size, self.base_channels) == JUDGED else None
+    def targets(self, given: tuple[float, float] | None) -> tuple[float | None, float | None]:
+        """What must be reached and what is aimed at, where they hold for these sizes."""
+        holds = (self.image_size, self.base_channels) == TARGET_SIZES
+        return given if given is not None and holds else (None, None)
 
     def rounds(self, full: int) -> int:
         """Repetitions of something for which `full` are enough."""
@@ -68,7 +64,7 @@ class Conditions:
                 "data": {
                     "image_size": image_size or self.image_size,
                     "direction": "BtoA",
-                    "test_fraction": 0.0,  # nothing is carved: every picture has its place
+                    "test_fraction": 0.0,  # no test split: every image is trained on or validated
                 },
                 "generator": {"base_channels": self.base_channels},
                 "discriminator": {"base_channels": self.base_channels},
@@ -84,7 +80,7 @@ class Conditions:
         )
 
     def task(self, *, batch: int = 1, precision: str = "auto", order: UpdateOrder = "one-pass") -> dict[str, Any]:
-        """The same, as a process of its own is told it."""
+        """The same as JSON values, for `benchmarks.worker`."""
         return {
             "image_size": self.image_size,
             "base_channels": self.base_channels,
@@ -97,56 +93,50 @@ class Conditions:
         }
 
     def batch(self, count: int, size: int | None = None) -> tuple[Tensor, Tensor]:
-        """source, target (count, 3, size, size) in [-1, 1]: real pictures, since zeros are no typical numbers."""
+        """source, target (count, 3, size, size) in [-1, 1]: real images, since zeros are no typical numbers."""
         size = size or self.image_size
-        found = find_pairs(Data(path=str(self.pairs), direction="BtoA")).splits["train"]
-        sides = zip(*(read_pair(found[index % len(found)]) for index in range(count)), strict=True)
-        source, target = (torch.stack([_fitted(pixels, size) for pixels in side]) for side in sides)
+        paths = sorted((self.pairs / "train").iterdir())
+        pairs = [_halves(paths[index % len(paths)], size) for index in range(count)]
+        target, source = (torch.stack(side) for side in zip(*pairs, strict=True))
         return source, target
 
 
-def _fitted(pixels: Pixels, size: int) -> Tensor:
-    picture = to_pil(with_channels(pixels, 3)).resize((size, size), Image.Resampling.BICUBIC)
-    return tensors.to_tensor(from_pil(picture))
+def _halves(path: Path, size: int) -> tuple[Tensor, Tensor]:
+    """The left and the right half of a file, (3, size, size) in [-1, 1]."""
+    with Image.open(path) as image:
+        both = image.convert("RGB").resize((2 * size, size), Image.Resampling.BICUBIC)
+    pixels = torch.from_numpy(np.array(both)).permute(2, 0, 1) / 127.5 - 1
+    return pixels[..., :size].contiguous(), pixels[..., size:].contiguous()
 
 
 def collect_pairs(data: Path | None, folder: Path, *, train: int, val: int, size: int) -> None:
-    """Fill folder/{train,val}/NNNN.jpg: procedural facades as JPEG, or side-by-side files of `data`, repeated.
+    """Fill folder/{train,val}/NNNN.*: procedural facades as JPEG, or side-by-side files of `data`, repeated.
 
-    Raises DataError where `data` holds no side-by-side pictures.
+    Raises DataError where `data` holds no side-by-side images.
     """
-    given = [] if data is None else _side_by_side(data)
-    counts = {"train": train, "val": val}
-    done = 0
-    for split, count in counts.items():
+    given = itertools.cycle([] if data is None else _side_by_side(data))
+    numbers = {"train": range(train), "val": range(train, train + val)}
+    for split, count in numbers.items():
         (folder / split).mkdir(parents=True)
-        for number in range(count):
-            if given:
-                source = given[done % len(given)]
-                shutil.copyfile(source, folder / split / f"{number:04}{source.suffix.lower()}")
+        for number in count:
+            if data is not None:
+                file = next(given)
+                shutil.copyfile(file, folder / split / f"{number:04}{file.suffix.lower()}")
             else:
-                picture = Image.fromarray(_stacked(done, size))
-                picture.save(folder / split / f"{number:04}.jpg", quality=QUALITY)
-            done += 1
-
-
-def _stacked(seed: int, size: int) -> Pixels:
-    photo, labels = facade(seed, size)
-    both: Pixels = torch.cat([torch.from_numpy(photo), torch.from_numpy(labels)], dim=1).numpy()
-    return both
+                both = np.concatenate(facade(number, size), axis=1)
+                Image.fromarray(both).save(folder / split / f"{number:04}.jpg", quality=QUALITY)
 
 
 def _side_by_side(data: Path) -> list[Path]:
     found = find_pairs(Data(path=str(data)))
-    pairs: tuple[Pair, ...] = found.splits.get("train", ())
-    paths = [pair.source.path for pair in pairs if pair.source.half is not None]
+    paths = [pair.source.path for pair in found.splits.get("train", ()) if pair.source.half is not None]
     if not paths:
-        raise DataError(f"{data}: is measured on side-by-side pictures, and holds {found.layout}; leave --data out")
+        raise DataError(f"{data}: expected side-by-side images to measure on, found {found.layout}; leave --data out")
     return paths
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """A second name for a file, or a second file where the system has no such names."""
+    """Link `target` to `source`, or copy it where the file system has no links."""
     try:
         os.link(source, target)
     except OSError:

@@ -1,4 +1,4 @@
-"""The translator: one picture, many pictures, and a folder of files, against the plain network run eagerly."""
+"""Rows of the translator: one image, eight and a folder of files, against the plain network run eagerly."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -8,71 +8,59 @@ from torch import Tensor, nn
 
 from benchmarks.conditions import NO_BF16, Conditions, link_or_copy
 from benchmarks.ours import our_translator, save_model
-from benchmarks.rows import Row, milliseconds
-from benchmarks.timing import faster, interleaved
+from benchmarks.rows import Row, compared
+from benchmarks.timing import interleaved
 from pix2pix.data.encoding import tensors
 from pix2pix.data.io import images
 from pix2pix.inference.optimize import Precision
 from pix2pix.inference.pipeline import translate_files
 from pix2pix.networks.blocks import Statistics
 
-MUST = {"32": (1.55, 1.7), "bf16": (2.9, 3.3)}  # must reach, aim
+TARGETS = {"32": (1.55, 1.7), "bf16": (2.9, 3.3)}  # must reach, aim
 TOGETHER = 8  # pictures, for the throughput
 FOLDER, QUICK_FOLDER = 1000, 60  # pictures
 BATCH = 4  # of the folder's pictures together, as `translate` has it
 Run = Callable[[Tensor], Tensor]
 
 
-# ---- pictures at hand ------------------------------------------------------------------------------------------
-
-
 def picture_rows(conditions: Conditions) -> Iterator[Row]:
-    """Latency of one picture and throughput of eight, by either statistics of batch norm, and the error made."""
+    """Time one image and eight, by either statistics of batch norm; the note tells the error."""
     yield from _pictures("running", "32", conditions)
     yield from _pictures("image", "32", conditions)
     if conditions.bf16:
         yield from _pictures("running", "bf16", conditions)
     else:
-        must, aim = map(conditions.must, MUST["bf16"])
+        must, aim = conditions.targets(TARGETS["bf16"])
         work = "one picture, bf16, running averages"
         yield Row(section="inference", work=work, must=must, aim=aim, note=NO_BF16)
 
 
 def _pictures(statistics: Statistics, precision: Precision, conditions: Conditions) -> Iterator[Row]:
     folder = conditions.scratch / f"model {statistics} {precision}"
-    eager = _eagerly(save_model(conditions, folder, statistics), statistics)
+    eager = _eager(save_model(conditions, folder, statistics), statistics)
     ours = our_translator(folder, precision).translate
     source, _ = conditions.batch(TOGETHER)
     error = (ours(source) - torch.cat([eager(one[None]) for one in source])).abs()
     words = {"running": "running averages", "image": "each image's statistics"}[statistics]
-    # Eagerly, the statistics of several pictures are those of the batch: another result, so only one is compared.
+    arithmetic = "fp32" if precision == "32" else precision
+    # Eager batch norm takes the statistics of the whole batch: another result, so only one image is compared.
     for count in (1, TOGETHER) if statistics == "running" else (1,):
         picture = source[:count]
         tasks = {"reference": lambda x=picture: eager(x), "ours": lambda x=picture: ours(x)}
-        timings = interleaved(tasks, conditions.rounds(31 if count == 1 else 9), conditions.tick)
-        ratio = faster(timings["ours"], timings["reference"])
-        must, aim = MUST[precision] if statistics == "running" and count == 1 else (None, None)
-        yield Row(
+        timings = interleaved(tasks, conditions.rounds(31 if count == 1 else 9))
+        yield compared(
+            timings["ours"],
+            timings["reference"],
             section="inference",
-            work=f"{'one picture' if count == 1 else f'{count} pictures'}, {_arithmetic(precision)}, {words}",
-            ours=milliseconds(timings["ours"].median),
-            reference=milliseconds(timings["reference"].median),
-            value=ratio.value,
-            must=conditions.must(must),
-            aim=conditions.must(aim),
-            spread=(ratio.low, ratio.high),
+            work=f"{'one picture' if count == 1 else f'{count} pictures'}, {arithmetic}, {words}",
+            targets=conditions.targets(TARGETS[precision] if statistics == "running" and count == 1 else None),
             note=f"{count / timings['ours'].median:.1f} pictures/s; error against eager fp32 in [-1, 1]: "
             f"max {error.max():.1e}, mean {error.mean():.1e}",
-            raw={"ours": timings["ours"].seconds, "reference": timings["reference"].seconds},
         )
 
 
-def _arithmetic(precision: Precision) -> str:
-    return "fp32" if precision == "32" else precision
-
-
-def _eagerly(network: nn.Module, statistics: Statistics) -> Run:
-    """The plain network, without dropout, with the batch norm that the model asks for."""
+def _eager(network: nn.Module, statistics: Statistics) -> Run:
+    """Return the plain network without dropout, with the batch norm that the model asks for."""
     for module in network.eval().modules():
         if isinstance(module, nn.BatchNorm2d):
             module.train(statistics == "image")
@@ -83,7 +71,7 @@ def _eagerly(network: nn.Module, statistics: Statistics) -> Run:
 
 
 def folder_rows(conditions: Conditions) -> Iterator[Row]:
-    """Files to files by `translate`, against the same translator on tensors at hand, in turns of a few batches."""
+    """Time `translate` from files to files against the same translator on tensors, in turns of a few batches."""
     model, inputs = conditions.scratch / "model folder", conditions.scratch / "pictures"
     save_model(conditions, model, "running")
     translator = our_translator(model)
@@ -110,11 +98,11 @@ def folder_rows(conditions: Conditions) -> Iterator[Row]:
                 began = time.perf_counter()
                 translator.translate(source)
                 bare.append(time.perf_counter() - began)
-        conditions.tick(done, total)
         last = time.perf_counter()
 
     translate_files(translator, [inputs], conditions.scratch / "translated", batch_size=BATCH, progress=between)
     ours, reference = sum(files) / count, sum(bare) / len(bare) / BATCH  # what disturbs the machine is in both
+    must, aim = conditions.targets((0.95, 0.98))
     yield Row(
         section="inference",
         work=f"translate, a folder of {count:,} pictures, against the bare loop",
@@ -122,7 +110,7 @@ def folder_rows(conditions: Conditions) -> Iterator[Row]:
         reference=f"{1 / reference:.2f}/s",
         value=reference / ours,
         unit="%",
-        must=conditions.must(0.95),
-        aim=conditions.must(0.98),
+        must=must,
+        aim=aim,
         raw={"ours": tuple(files), "reference": tuple(bare)},
     )

@@ -1,4 +1,4 @@
-"""This machine in; what it can do at best out: matrix multiplies and memory, measured, and what it is."""
+"""Measure the limits of this machine, matrix multiplies and memory, and describe it."""
 
 import os
 import platform
@@ -26,7 +26,7 @@ Work = tuple[Callable[[], object], float]
 
 @dataclass(frozen=True)
 class Limits:
-    """What no program on this machine gets past, by measurement."""
+    """The fastest that this machine computes and moves numbers, by measurement."""
 
     fp32: float  # FLOP/s of the best matrix multiply
     bf16: float | None  # the same; None where the processor has no such arithmetic
@@ -41,7 +41,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Probe:
-    """Work that does nothing but compute, or nothing but move numbers."""
+    """Work that only computes, or only moves numbers."""
 
     kind: Literal["fp32", "bf16", "memory"]
     work: Callable[[], object]
@@ -55,7 +55,7 @@ def measure_limits(*, bf16: bool, quick: bool = False) -> Limits:
 
 
 def limits_of(probed: Mapping[str, Probe], seconds: Mapping[str, float]) -> Limits:
-    """What probes and the seconds they took say about the machine."""
+    """Probes and the seconds they took -> limits."""
     speeds = {name: probe.amount / seconds[name] for name, probe in probed.items()}
     kinds = {kind: {name: speeds[name] for name in speeds if probed[name].kind == kind} for kind in KINDS}
     return Limits(
@@ -102,7 +102,7 @@ def _moves(quick: bool) -> dict[str, Work]:
 
 
 def describe_machine() -> dict[str, Any]:
-    """The processor, its arithmetic, memory, threads and the versions that compute: what a figure belongs to."""
+    """Describe the processor, its instructions, memory, threads and the versions of what computes."""
     features = torch.cpu.get_capabilities()
     known = ("avx2", "avx512_f", "avx512_bf16", "amx_bf16")
     return {

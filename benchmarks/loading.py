@@ -1,4 +1,4 @@
-"""Pairs a second of one core: this package's data set, cached and not, against PIL picture by picture."""
+"""Rows of loading: pairs per second and core of this package's data set, cached and not, against PIL."""
 
 from collections.abc import Iterator
 
@@ -12,12 +12,12 @@ from pix2pix.data.encoding.prepared import prepare_data
 from pix2pix.data.loading.dataset import PairDataset, make_dataset
 from pix2pix.data.pairing.pairs import find_pairs
 
-MUST, AIM = 20.0, 30.0
+TARGETS = (20.0, 30.0)  # must reach, aim
 READ = 16  # pairs in a repetition of whatever reads files
 
 
 def loading_rows(conditions: Conditions) -> Iterator[Row]:
-    """Cached and uncached loading, jittered and mirrored, with one thread; batches of one pair."""
+    """Time cached and uncached loading, with jitter and flips, on one thread; batches of one pair."""
     config = conditions.config()
     pairs = find_pairs(config.data).splits["train"][:READ]
     prepared = prepare_data(config.data, pairs)
@@ -46,22 +46,24 @@ def loading_rows(conditions: Conditions) -> Iterator[Row]:
                 "cached": lambda: ours(cached, passes),
             },
             conditions.rounds(15),
-            conditions.tick,
         )
     finally:
         torch.set_num_threads(threads)
 
-    for name, work, must in (("cached", "cached", MUST), ("uncached", "read from JPEG", None)):
-        each = passes if name == "cached" else 1
+    for name, work, each, targets in (
+        ("cached", "cached", passes, TARGETS),
+        ("uncached", "read from JPEG", 1, None),
+    ):
         ratio = faster(timings[name], timings["reference"])
+        must, aim = conditions.targets(targets)
         yield Row(
             section="loading",
             work=f"loading, pairs/s/core, {work}",
             ours=f"{each * len(pairs) / timings[name].median:.0f}/s",
             reference=f"{len(pairs) / timings['reference'].median:.0f}/s",
             value=each * ratio.value,
-            must=conditions.must(must),
-            aim=conditions.must(AIM if must else None),
+            must=must,
+            aim=aim,
             spread=(each * ratio.low, each * ratio.high),
             raw={"ours": timings[name].seconds, "reference": timings["reference"].seconds},
         )

@@ -1,6 +1,5 @@
-"""Settings in, this package's own training step and translator out: set up as `train` and `translate` set them up."""
+"""Set up this package's training step and translator as `train` and `translate` do."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -24,35 +23,19 @@ class OurTraining:
     """A trainer as the command `train` makes it, for its step to be run alone; writes into `folder`."""
 
     def __init__(self, config: Config, folder: Path, display: ProgressBar | None = None) -> None:
-        self.display = display or silent()
-        plan, pairs, _ = look(config, self.display)
+        display = display or ProgressBar(silent=True)
+        plan, pairs, _ = look(config, display)
         begin_run(folder, plan.config, overwrite=False)
         self.plan, self.folder = plan, folder
-        self.trainer = Trainer(plan, pairs.splits, folder, self.display)
-        self.train_mode()
-
-    def train_mode(self) -> None:
+        self.trainer = Trainer(plan, pairs.splits, folder, display)
         self.trainer.state.generator.train()
         self.trainer.state.discriminator.train()
 
-    def step(
-        self, source: Tensor, target: Tensor, backward: Callable[[Tensor], None] | None = None
-    ) -> dict[str, Tensor]:
-        """One update of D and one of G on (N, C, H, W) in [-1, 1]; `backward` in place of autograd's, to watch it."""
-        run_backward = backward or torch.autograd.backward
+    def step(self, source: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """Update D and G once on (N, C, H, W) in [-1, 1]."""
         config = self.plan.config
         order = config.training.update_order
-        return update(self.trainer.state, source, target, config.loss, backward=run_backward, order=order)
-
-
-def silent() -> ProgressBar:
-    """A display that shows nothing."""
-    return ProgressBar(silent=True)
-
-
-def our_training(conditions: Conditions, config: Config, name: str) -> OurTraining:
-    """The trainer for these settings, in a folder of its own."""
-    return OurTraining(config, conditions.scratch / name)
+        return update(self.trainer.state, source, target, config.loss, backward=torch.autograd.backward, order=order)
 
 
 def save_model(conditions: Conditions, folder: Path, statistics: Statistics) -> ReferenceUNet:
@@ -83,5 +66,5 @@ def save_model(conditions: Conditions, folder: Path, statistics: Statistics) -> 
 
 
 def our_translator(folder: Path, precision: Precision = "32") -> Translator:
-    """A model folder -> what `translate` makes of it on the processor."""
+    """Load a model folder as `translate` does on the processor."""
     return Translator.from_pretrained(folder, device="cpu", precision=precision)

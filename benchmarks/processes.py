@@ -1,4 +1,4 @@
-"""Processes of their own: how long `pix2pix --help` takes, and how much memory a training needs at its peak."""
+"""Rows of whole processes: seconds of `pix2pix --help`, and the peak memory of a training."""
 
 import subprocess
 import sys
@@ -10,22 +10,22 @@ import torch
 from benchmarks.conditions import Conditions
 from benchmarks.rows import Row, shown
 from benchmarks.timing import interleaved
-from benchmarks.worker import Contender, Who
+from benchmarks.worker import Who, Worker
 
 HELP_MUST, HELP_AIM = 0.3, 0.1  # seconds
-MEMORY_MUST, MEMORY_AIM = 1.5, 1.1  # GB
+MEMORY_TARGETS = (1.5, 1.1)  # GB
 STEPS = 4  # after which a training has all the memory that it will have
 
 
 def startup_rows(conditions: Conditions) -> Iterator[Row]:
-    """`pix2pix --help` from nothing to its exit, beside a Python that does nothing."""
+    """Time `pix2pix --help` from start to exit, beside a Python that does nothing."""
     script = Path(sys.executable).with_name("pix2pix")
     command = [str(script)] if script.exists() else [sys.executable, "-m", "pix2pix"]
     tasks = {
         "help": lambda: subprocess.run([*command, "--help"], check=True, stdout=subprocess.DEVNULL),
         "python": lambda: subprocess.run([sys.executable, "-c", ""], check=True),
     }
-    timings = interleaved(tasks, conditions.rounds(21), conditions.tick)
+    timings = interleaved(tasks, conditions.rounds(21))
     median, bare = timings["help"].median, timings["python"].median
     yield Row(
         section="start-up",
@@ -43,13 +43,11 @@ def startup_rows(conditions: Conditions) -> Iterator[Row]:
 
 
 def memory_rows(conditions: Conditions) -> Iterator[Row]:
-    """Peak resident memory of processes that train with batch 1: the whole command, our step alone, the reference."""
-    peaks = {}
+    """Measure the peak resident memory of training with batch 1: the whole command, our step, the reference."""
     everyone: tuple[Who, ...] = ("train", "ours", "reference", "nobody")
-    for done, who in enumerate(everyone, start=1):
-        peaks[who] = _peak(who, conditions)
-        conditions.tick(done, len(everyone))
+    peaks = {who: _peak(who, conditions) for who in everyone}
     reference = shown(peaks["reference"] / 1e9, "GB")
+    must, aim = conditions.targets(MEMORY_TARGETS)
     build = "without" if torch.version.cuda is None else "with"
     for who, work in (("train", "peak memory, the whole train command, batch 1"), ("ours", "peak memory, steps alone")):
         value = peaks[who] / 1e9
@@ -60,16 +58,17 @@ def memory_rows(conditions: Conditions) -> Iterator[Row]:
             reference=reference,
             value=value,
             unit="GB",
-            must=conditions.must(MEMORY_MUST),
-            aim=conditions.must(MEMORY_AIM),
+            must=must,
+            aim=aim,
             at_most=True,
-            note=f"of which {shown(peaks['nobody'] / 1e9, 'GB')} are the import of torch, a build {build} CUDA",
+            note=f"of which {shown(peaks['nobody'] / 1e9, 'GB')} are the import of torch {torch.__version__}, "
+            f"a build {build} CUDA",
         )
 
 
 def _peak(who: Who, conditions: Conditions) -> float:
-    """Bytes that a new process needed at most, libraries included."""
-    with Contender(who, conditions.task()) as contender:
+    """Bytes that a new process had resident at most, libraries included."""
+    with Worker(who, conditions.task()) as contender:
         for _ in range(STEPS):
             contender.step()
         return contender.peak()

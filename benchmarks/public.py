@@ -1,9 +1,9 @@
-"""The yardstick's training step alone, or in turns with that of the public PyTorch code on your disk.
+"""Time the reference's training step, alone or in turns with that of the public PyTorch code.
 
-    python benchmarks/reference.py
-    python benchmarks/reference.py --public ~/pytorch-CycleGAN-and-pix2pix
+    python -m benchmarks.public
+    python -m benchmarks.public --public ~/pytorch-CycleGAN-and-pix2pix
 
-DIR is a checkout of junyanz/pytorch-CycleGAN-and-pix2pix. Its own model, networks, losses and optimisers are imported
+DIR is a checkout of junyanz/pytorch-CycleGAN-and-pix2pix. Its own model, networks, losses and optimizers are imported
 from there and run as its training script runs them: `set_input`, then `optimize_parameters`.
 """
 

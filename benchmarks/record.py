@@ -1,10 +1,10 @@
-"""A benchmark's JSON in; one more line in `history.jsonl` and the history's table in `docs/performance.md` out.
+"""Append a benchmark to `history.jsonl` and write the history's table into `docs/performance.md`.
 
-    pix2pix bench --json > bench.json
-    python benchmarks/record.py bench.json
+    python -m benchmarks --json > bench.json
+    python -m benchmarks.record bench.json
 
-A complete benchmark of the table's own sizes is kept without its single repetitions, under the commit that is checked
-out here. Several files, of sections that were measured one by one (`--only`) on one machine, become one line. Recording
+A complete benchmark at 256 px and 64 channels is kept without its single repetitions, under the commit that is checked
+out here. Several files of sections that were measured one by one (`--only`) on one machine become one line. Recording
 the same again changes nothing.
 """
 
@@ -26,7 +26,7 @@ COLUMNS = 4  # newest benchmarks that the table shows
 def entry_of(bench: Any, commit: str) -> dict[str, Any]:
     """What is kept of a benchmark. Raises ValueError for what is none, or not a whole one."""
     if not isinstance(bench, dict) or bench.get("format") != 1:
-        raise ValueError("not the JSON of `pix2pix bench --json`")
+        raise ValueError("not the JSON of `python -m benchmarks --json`")
     if not bench["complete"] or not bench["settings"]["judged"]:
         raise ValueError("interrupted, or of other sizes than 256 px and 64 channels; only whole ones are compared")
     if not bench["rows"]:
@@ -102,7 +102,7 @@ def replaced(page: str, table: str) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("bench", type=Path, nargs="+", help="output of `pix2pix bench --json`")
+    parser.add_argument("bench", type=Path, nargs="+", help="output of `python -m benchmarks --json`")
     parser.add_argument("--commit", help="what was measured; by default the commit that is checked out")
     parser.add_argument("--history", type=Path, default=ROOT / "benchmarks" / "history.jsonl")
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "performance.md")

@@ -1,9 +1,9 @@
-"""How pix2pix is usually trained, written plainly: the yardstick that this package is measured against.
+"""The reference: pix2pix as it is usually written, which this package is measured against.
 
-Eager fp32 in PyTorch's own memory order, plain `torch.nn` layers with activations in place, batch norm in training
+Eager fp32 in PyTorch's default memory format, plain `torch.nn` layers with activations in place, batch norm in training
 mode, dropout on decoder layers 2 to 4, cross-entropy on logits, D run anew on the output for the generator's update,
-D's weights frozen and thawed around it, Adam as it comes, and pictures that go through PIL one by one.
-Nothing here is made slower or faster than that. It shares no code with the networks and the step that it judges.
+D's weights frozen during it, Adam with its defaults, and images that PIL loads one by one.
+Nothing here is made slower or faster than that. It shares no code with the networks and the step of the package.
 """
 
 import random
@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.optim import Adam
 
-NOISY = (2, 3, 4)  # decoder layers with dropout, counted from the innermost
+DROPOUT_LAYERS = (2, 3, 4)  # decoder layers with dropout, counted from the innermost
 
 
 class ReferenceUNet(nn.Module):
@@ -46,7 +46,7 @@ class ReferenceUNet(nn.Module):
                 nn.ConvTranspose2d(before, width, 4, stride=2, padding=1, bias=False),
                 nn.BatchNorm2d(width),
             ]
-            if dropout and layer in NOISY and width == base * 8:
+            if dropout and layer in DROPOUT_LAYERS and width == base * 8:
                 parts.append(nn.Dropout(dropout))
             self.up.append(nn.Sequential(*parts))
             before = 2 * width
@@ -54,7 +54,7 @@ class ReferenceUNet(nn.Module):
         self.last = nn.Sequential(
             nn.ReLU(inplace=True), nn.ConvTranspose2d(before, out_channels, 4, stride=2, padding=1), nn.Tanh()
         )
-        initialise(self)
+        initialize(self)
 
     def forward(self, source: Tensor) -> Tensor:
         x, skips = source, []
@@ -83,10 +83,10 @@ class ReferencePatchGAN(nn.Sequential):
                 nn.LeakyReLU(0.2, inplace=True),
             ]
         super().__init__(*layers, nn.Conv2d(base * 8, 1, 4, stride=1, padding=1))
-        initialise(self)
+        initialize(self)
 
 
-def initialise(network: nn.Module) -> None:
+def initialize(network: nn.Module) -> None:
     """Convolutions from N(0, 0.02), norm gains from N(1, 0.02), biases 0."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
@@ -116,38 +116,43 @@ class Reference:
         """One update of D, then one of G, on (N, C, H, W) in [-1, 1]. Returns the detached, unweighted terms."""
         with self._arithmetic():
             output = self.generator(source)
+        terms = self.update_discriminator(source, target, output) | self.update_generator(source, target, output)
+        return {name: term.detach() for name, term in terms.items()}
 
-        _learns(self.discriminator, True)
+    def update_discriminator(self, source: Tensor, target: Tensor, output: Tensor) -> dict[str, Tensor]:
+        """Update D on the target and on the output."""
+        _set_requires_grad(self.discriminator, True)
         self.discriminator_optimizer.zero_grad()
         with self._arithmetic():
-            on_output = self.discriminator(torch.cat([source, output], 1).detach())
-            d_fake = self.cross_entropy(on_output, torch.zeros_like(on_output))
-            on_target = self.discriminator(torch.cat([source, target], 1))
-            d_real = self.cross_entropy(on_target, torch.ones_like(on_target))
+            fake_logits = self.discriminator(torch.cat([source, output], 1).detach())
+            d_fake = self.cross_entropy(fake_logits, torch.zeros_like(fake_logits))
+            real_logits = self.discriminator(torch.cat([source, target], 1))
+            d_real = self.cross_entropy(real_logits, torch.ones_like(real_logits))
             d_loss = (d_fake + d_real) * 0.5
         d_loss.backward()
         self.discriminator_optimizer.step()
+        return {"d_real": d_real, "d_fake": d_fake}
 
-        _learns(self.discriminator, False)
+    def update_generator(self, source: Tensor, target: Tensor, output: Tensor) -> dict[str, Tensor]:
+        """Update G by what D, run anew, says of its output, and by L1."""
+        _set_requires_grad(self.discriminator, False)
         self.generator_optimizer.zero_grad()
         with self._arithmetic():
-            on_output = self.discriminator(torch.cat([source, output], 1))
-            g_adversarial = self.cross_entropy(on_output, torch.ones_like(on_output))
+            fake_logits = self.discriminator(torch.cat([source, output], 1))
+            g_adversarial = self.cross_entropy(fake_logits, torch.ones_like(fake_logits))
             g_l1 = self.l1(output, target)
             g_loss = g_adversarial + g_l1 * 100.0
         g_loss.backward()
         self.generator_optimizer.step()
-
-        terms = {"g_adversarial": g_adversarial, "g_l1": g_l1, "d_real": d_real, "d_fake": d_fake}
-        return {name: term.detach() for name, term in terms.items()}
+        return {"g_adversarial": g_adversarial, "g_l1": g_l1}
 
     def _arithmetic(self) -> AbstractContextManager[object]:
         return torch.autocast("cpu", torch.bfloat16) if self.autocast else nullcontext()
 
 
-def _learns(network: nn.Module, learns: bool) -> None:
+def _set_requires_grad(network: nn.Module, value: bool) -> None:
     for weights in network.parameters():
-        weights.requires_grad = learns
+        weights.requires_grad = value
 
 
 class ReferencePairs:
@@ -168,9 +173,9 @@ class ReferencePairs:
         room = self.load - self.crop
         corner = (random.randint(0, room), random.randint(0, room))
         mirrored = random.random() > 0.5
-        return self._treated(left, corner, mirrored=mirrored), self._treated(right, corner, mirrored=mirrored)
+        return self._transform(left, corner, mirrored=mirrored), self._transform(right, corner, mirrored=mirrored)
 
-    def _treated(self, image: Image.Image, corner: tuple[int, int], *, mirrored: bool) -> Tensor:
+    def _transform(self, image: Image.Image, corner: tuple[int, int], *, mirrored: bool) -> Tensor:
         """Resize, Crop, Flip, ToTensor and Normalize: the operations of torchvision's transforms on a PIL image."""
         x, y = corner
         image = image.resize((self.load, self.load), Image.Resampling.BICUBIC)

@@ -1,15 +1,17 @@
-"""What was measured in, rows with a ratio, what it must reach and a verdict out; and the table of them."""
+"""Turn what was measured into rows with a ratio, a target and a verdict, and rows into a table."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
+
+from benchmarks.timing import Timing, faster
 
 Unit = Literal["x", "%", "GB", "s"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One line of the table. `value` is what is judged: a ratio, a share, gigabytes or seconds."""
+    """One line of the table. `value`, a ratio, share, gigabytes or seconds, is compared with `must`."""
 
     section: str
     work: str
@@ -36,6 +38,34 @@ class Row:
     def to_json(self) -> dict[str, Any]:
         """All of it, with the verdict."""
         return asdict(self) | {"verdict": self.verdict}
+
+
+def compared(
+    ours: Timing | None,
+    reference: Timing | None,
+    *,
+    section: str,
+    work: str,
+    targets: tuple[float | None, float | None] = (None, None),
+    note: str = "",
+) -> Row:
+    """Compare two tasks that were timed in turns; None stands for one that could not be."""
+    must, aim = targets
+    if ours is None or reference is None:
+        return Row(section=section, work=work, must=must, aim=aim, note=note)
+    ratio = faster(ours, reference)
+    return Row(
+        section=section,
+        work=work,
+        ours=milliseconds(ours.median),
+        reference=milliseconds(reference.median),
+        value=ratio.value,
+        must=must,
+        aim=aim,
+        spread=(ratio.low, ratio.high),
+        note=note,
+        raw={"ours": ours.seconds, "reference": reference.seconds},
+    )
 
 
 HEADS = ("work", "ours", "reference", "ratio", "must reach", "verdict")

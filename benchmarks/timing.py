@@ -1,13 +1,10 @@
-"""Functions in, seconds out: interleaved repetitions, their medians and spread."""
+"""Time functions in turns: functions -> seconds, medians and ratios of speed."""
 
 import gc
 import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-
-Tick = Callable[[int, int], None]
-"""Called with (done, total) between repetitions."""
 
 
 @dataclass(frozen=True)
@@ -34,16 +31,14 @@ class Ratio:
     high: float
 
 
-def interleaved(
-    tasks: Mapping[str, Callable[[], object]], rounds: int, tick: Tick | None = None, *, in_a_row: int = 1
-) -> dict[str, Timing]:
-    """Each task once unmeasured, then `rounds` in which every task has its turn, every other round backwards.
+def interleaved(tasks: Mapping[str, Callable[[], object]], rounds: int, *, in_a_row: int = 1) -> dict[str, Timing]:
+    """Time tasks in turns: each once unmeasured, then `rounds` times, every other round backwards.
 
-    A machine that slows down or speeds up meanwhile does so to all of them alike. In a turn a task runs `in_a_row`
-    times, of which the last counts: what follows upon itself finds its threads awake and its numbers in the cache.
+    A machine that slows down or speeds up meanwhile does so for all of them alike. In a turn a task runs `in_a_row`
+    times, of which the last counts: a task that follows itself finds its threads awake and its numbers in the cache.
+    `torch.utils.benchmark` times one task after the other, and so cannot compare what a shared machine runs.
     """
     seconds: dict[str, list[float]] = {name: [] for name in tasks}
-    total, done = (rounds + 1) * len(tasks), 0
     gc.collect()
     for turn in range(rounds + 1):
         for name in list(tasks) if turn % 2 else reversed(list(tasks)):
@@ -53,9 +48,6 @@ def interleaved(
             taken = time.perf_counter() - began
             if turn:
                 seconds[name].append(taken)
-            done += 1
-            if tick is not None:
-                tick(done, total)
     return {name: Timing(tuple(values)) for name, values in seconds.items()}
 
 

@@ -1,11 +1,11 @@
 """A training in a process of its own, which does a step when it is told to.
 
-So each has its own memory: in one process, what one training asks of the allocator the others would have too.
+In one process, what one training asks of the allocator the others would have too.
 
-`python -m benchmarks.worker TASK` reads lines: `step` is answered by its seconds, `peak` by the most
-memory that the process had so far, in bytes. TASK is JSON: who trains (`ours`; `train`, the whole command, once, before
-it answers; `reference`; `modern`, which is the reference with bf16 and fused Adam; `nobody`, who only imports torch),
-the batch, our precision and update order, the sizes and folders.
+`python -m benchmarks.worker TASK` reads lines: it answers `step` by its seconds and `peak` by the most memory that the
+process has had so far, in bytes. TASK is JSON: who trains (`ours`; `train`, the whole command, once, before it answers;
+`reference`; `modern`, the reference with bf16 and fused Adam; `nobody`, which only imports torch), the batch, our
+precision and update order, the sizes and folders.
 """
 
 import contextlib
@@ -25,26 +25,26 @@ from pix2pix.errors import RunError
 Who = Literal["ours", "train", "reference", "modern", "nobody"]
 
 
-class Contender:
-    """The process, seen from outside. Raises RunError where it fails."""
+class Worker:
+    """The process, as its parent sees it. Raises RunError where it fails."""
 
     def __init__(self, who: Who, task: dict[str, Any]) -> None:
         self.who = who
         command = [sys.executable, "-m", "benchmarks.worker", json.dumps(task | {"who": who})]
-        self._words: IO[str] = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed on the way out
+        self._stderr: IO[str] = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed in __exit__
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._words, text=True
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr, text=True
         )
 
-    def __enter__(self) -> "Contender":
+    def __enter__(self) -> "Worker":
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         with contextlib.suppress(OSError):
-            self._process.communicate()  # the end of its lines is the end of it
-        self._words.close()
+            self._process.communicate()  # it ends with its input
+        self._stderr.close()
 
     def step(self) -> float:
         """Seconds."""
@@ -63,8 +63,8 @@ class Contender:
         if answer := self._process.stdout.readline():
             return float(answer)
         code = self._process.wait()
-        self._words.seek(0)
-        reason = (self._words.read().strip().splitlines() or [f"exit code {code}"])[-1]
+        self._stderr.seek(0)
+        reason = (self._stderr.read().strip().splitlines() or [f"exit code {code}"])[-1]
         raise RunError(f"the process that was measured ({self.who}) failed: {reason}")
 
 
@@ -73,7 +73,7 @@ class Contender:
 
 def answer(task: dict[str, Any]) -> None:
     """Train as TASK says, a step for each line."""
-    with tempfile.TemporaryDirectory(prefix="contender-", dir=task["scratch"]) as scratch:
+    with tempfile.TemporaryDirectory(prefix="worker-", dir=task["scratch"]) as scratch:
         step = _training(task, Path(scratch))
         for line in sys.stdin:
             if line.strip() == "peak":
@@ -98,7 +98,6 @@ def _training(task: dict[str, Any], scratch: Path) -> Callable[[], object]:
         base_channels=task["base_channels"],
         pairs=Path(task["pairs"]),
         scratch=scratch,
-        tick=lambda done, total: None,
     )
     if task["who"] == "train":
         from pix2pix.training.train import train_with
@@ -108,10 +107,10 @@ def _training(task: dict[str, Any], scratch: Path) -> Callable[[], object]:
 
     source, target = conditions.batch(task["batch"])
     if task["who"] == "ours":
-        from benchmarks.ours import our_training
+        from benchmarks.ours import OurTraining
 
         config = conditions.config(batch_size=task["batch"], precision=task["precision"], order=task["order"])
-        ours = our_training(conditions, config, "steps")
+        ours = OurTraining(config, scratch / "steps")
         return lambda: ours.step(source, target)
 
     from benchmarks.reference import Reference
