@@ -49,11 +49,12 @@ def memory_rows(conditions: Conditions) -> Iterator[Row]:
     reference = shown(peaks["reference"] / 1e9, "GB")
     must, aim = conditions.targets(MEMORY_TARGETS)
     build = "without" if torch.version.cuda is None else "with"
-    for who, work in (("train", "peak memory, the whole train command, batch 1"), ("ours", "peak memory, steps alone")):
+    works: dict[Who, str] = {"train": "the whole train command, batch 1", "ours": "steps alone"}
+    for who, work in works.items():
         value = peaks[who] / 1e9
         yield Row(
             section="memory",
-            work=work,
+            work=f"peak memory, {work}",
             ours=shown(value, "GB"),
             reference=reference,
             value=value,

@@ -121,7 +121,7 @@ def _annotate(network: nn.Module, name: str) -> Iterator[Any]:
 
     def before(*_: Any) -> None:
         opened.append(record_function(name))
-        opened[-1].__enter__()
+        opened[-1].__enter__()  # type: ignore[no-untyped-call]
 
     def after(*_: Any) -> None:
         opened.pop().__exit__(None, None, None)
