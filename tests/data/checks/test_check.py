@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 
 from pix2pix.config import Data
-from pix2pix.data.checks import check as checking
-from pix2pix.data.checks import inspect as looks
+from pix2pix.data.checks import scan
 from pix2pix.data.checks.check import check
+from pix2pix.data.checks.inspect import list_colours
 from pix2pix.data.checks.report import CheckReport
-from pix2pix.data.io import file_facts as findings
-from pix2pix.data.io import images
+from pix2pix.data.io import file_facts, images
 from pix2pix.data.io.arrays import Pixels
 from pix2pix.errors import DataError
 
@@ -137,11 +136,11 @@ def test_nothing_readable(tmp_path: Path) -> None:
 @pytest.fixture
 def looked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Path], tuple[list[str], CheckReport]]:
     """A check of a folder, with a memory of its own -> the names of the files that were opened, and the report."""
-    monkeypatch.setattr(findings, "FRESH_SECONDS", 0)
+    monkeypatch.setattr(file_facts, "FRESH_SECONDS", 0)
     opened: list[str] = []
-    original = checking._look
+    original = scan.inspect_file
     monkeypatch.setattr(
-        checking, "_look", lambda file, *rest: (opened.append(Path(file).name), original(file, *rest))[1]
+        scan, "inspect_file", lambda file, *rest: (opened.append(Path(file).name), original(file, *rest))[1]
     )
 
     def look(folder: Path) -> tuple[list[str], CheckReport]:
@@ -217,7 +216,7 @@ def test_an_interrupted_look_keeps_what_it_has_seen(
 ) -> None:
     for number in range(60):
         images.write(tmp_path / f"data/train/{number}.png", noise(6, 16))
-    counting = checking._look
+    counting = scan.inspect_file
     seen: list[str] = []
 
     def interrupted(file: str, *rest: object) -> object:
@@ -227,7 +226,7 @@ def test_an_interrupted_look_keeps_what_it_has_seen(
         return counting(file, *rest)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(checking, "_look", interrupted)
+        patch.setattr(scan, "inspect_file", interrupted)
         with pytest.raises(KeyboardInterrupt):
             looked(tmp_path / "data")
     assert len(looked(tmp_path / "data")[0]) <= 60 - 39
@@ -254,9 +253,9 @@ def test_a_foreign_memory_is_made_anew(tmp_path: Path, looked: Callable[[Path], 
     _, first = looked(folder)
     (database,) = (tmp_path / "memory").glob("*.sqlite")
     for change in (
-        "UPDATE findings SET answer = '[7]'",
-        "DROP TABLE findings",
-        "ALTER TABLE findings DROP COLUMN answer",
+        "UPDATE facts SET answer = '[7]'",
+        "DROP TABLE facts",
+        "ALTER TABLE facts DROP COLUMN answer",
     ):
         connection = sqlite3.connect(database)
         with connection:
@@ -282,8 +281,8 @@ def test_without_a_place_to_remember_it_is_said_and_done(
 def test_a_file_changed_just_now_is_looked_at_again(tmp_path: Path) -> None:
     """Its times could stay the same if it changed once more."""
     images.write(tmp_path / "1.png", noise())
-    assert findings.stamp(str(tmp_path / "1.png")) is None
-    assert findings.stamp(str(tmp_path / "none.png")) is None
+    assert file_facts.file_stamp(str(tmp_path / "1.png")) is None
+    assert file_facts.file_stamp(str(tmp_path / "none.png")) is None
 
 
 # ---- what deserves a look ------------------------------------------------------------------------------------
@@ -394,12 +393,11 @@ def test_what_is_left_without_the_bad_pairs(folder: Path) -> None:
 # ---- large files, and how long it took -------------------------------------------------------------------------
 
 
-def test_colours_of_a_large_label_map_are_counted_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_colours_of_a_large_label_map_are_counted_in_parts() -> None:
     labels = np.random.default_rng(0).integers(0, 3, (41, 23, 1), dtype=np.uint8) * np.uint8(90)
     labels[40, 22] = 7  # in the last part alone
-    whole = looks._colours(labels)
-    monkeypatch.setattr(looks, "COUNTED", 50)
-    assert looks._colours(labels) == whole == ("00", "07", "5a", "b4")
+    whole = list_colours(labels)
+    assert list_colours(labels, block_pixels=50) == whole == ("00", "07", "5a", "b4")
 
 
 def test_the_report_says_how_long_it_took_and_draws_a_sheet(

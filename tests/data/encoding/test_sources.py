@@ -18,8 +18,7 @@ from pix2pix.config.io import make_config
 from pix2pix.data.checks.check import check
 from pix2pix.data.encoding import tensors
 from pix2pix.data.encoding.prepared import prepare_data
-from pix2pix.data.io import file_facts as findings
-from pix2pix.data.io import images
+from pix2pix.data.io import file_facts, images
 from pix2pix.data.io.arrays import to_pil
 from pix2pix.data.loading.dataset import PairDataset, make_dataset
 from pix2pix.data.pairing.pair import Pair
@@ -127,7 +126,7 @@ def test_label_maps_of_a_stack_stay_classes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("cache", ["none", "memory"])
 def test_a_changed_second_source_is_read_again(tmp_path: Path, cache: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(findings, "FRESH_SECONDS", 0)
+    monkeypatch.setattr(file_facts, "FRESH_SECONDS", 0)
     sources = {2: {"range": "-2,40"}, 3: {"kind": "labels"}}
     data = settings(make(tmp_path / "data"), cache=cache, cache_dir=str(tmp_path / "cache"), sources=sources)
     before = dataset(data)[0, 0][0]
@@ -178,10 +177,10 @@ def test_the_check_tells_of_each_source(tmp_path: Path) -> None:
         os.replace(tmp_path / f"{folder}/6.{suffix}", tmp_path / f"{folder}/five.{suffix}")
         (tmp_path / f"{folder}/six.{suffix}").write_bytes((tmp_path / f"{folder}/five.{suffix}").read_bytes())
     report = check(settings(tmp_path))
-    parts = report.to_json()["parts"]
-    assert [(part["channels"], part["type"]) for part in parts] == [(3, "uint8"), (1, "float32"), (3, "uint8")]
-    assert parts[1]["values"]["low"] == -1.5
-    assert parts[2]["values"]["colours"].keys() == {"000000", "ff0000", "0000ff"}
+    each_source = report.to_json()["each_source"]
+    assert [(one["channels"], one["type"]) for one in each_source] == [(3, "uint8"), (1, "float32"), (3, "uint8")]
+    assert each_source[1]["values"]["low"] == -1.5
+    assert each_source[2]["values"]["colours"].keys() == {"000000", "ff0000", "0000ff"}
     assert (report.source_channels, report.target_channels) == (7, 1)
     assert "source 1: 3, source 2: 1, source 3: 3, target: 1" in report.to_text()
     assert [str(reason) for _, reason in report.warnings] == ["the pair train/six is train/five again"]

@@ -21,8 +21,7 @@ from pix2pix.config import Data
 from pix2pix.config.io import make_config
 from pix2pix.data.encoding.prepared import prepare_data
 from pix2pix.data.encoding.ranges import RangeEncoding, type_bounds
-from pix2pix.data.io import file_facts as findings
-from pix2pix.data.io import images
+from pix2pix.data.io import file_facts, images
 from pix2pix.data.io.arrays import TYPES, ImageFacts
 from pix2pix.data.pairing.pair import ImageRef, Pair
 from pix2pix.errors import ConfigError, DataError
@@ -167,7 +166,7 @@ def source_bounds(data: Data, pairs: list[Pair]) -> Any:
 
 def test_ranges_are_measured_once_for_the_same_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Again after a change, for other files and by another measure; otherwise no file is opened."""
-    monkeypatch.setattr(findings, "FRESH_SECONDS", 0)
+    monkeypatch.setattr(file_facts, "FRESH_SECONDS", 0)
     rng, reads = np.random.default_rng(0), [0]
     pairs = pairs_of(tmp_path, [rng.normal(size=(9, 8, 2)).astype(np.float32) for _ in range(4)])
     original = images.read

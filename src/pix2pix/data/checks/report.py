@@ -1,4 +1,4 @@
-"""What a look at a data set has found, for programs and for readers."""
+"""Result of a check, and the same as JSON values and as text."""
 
 import re
 from collections.abc import Sequence
@@ -10,8 +10,8 @@ from pix2pix.data.pairing.pair import source_titles
 from pix2pix.data.pairing.pairs import PairSet
 from pix2pix.text import escape_unprintable, format_counts, format_examples
 
-SHOWN = 30
-"""Findings of one heading that a reader gets in full; of more, the first three of each kind."""
+MAX_LINES = 30
+"""Problems of one heading that the text lists in full; of more, the first three of each kind."""
 
 
 class Problem(NamedTuple):
@@ -22,8 +22,8 @@ class Problem(NamedTuple):
 
 
 @dataclass(frozen=True)
-class SideReport:
-    """What the readable images of one side hold together. Known only if decoded."""
+class ValueReport:
+    """Values of all readable images of one side. Known only if decoded."""
 
     low: float
     """The least value."""
@@ -34,20 +34,20 @@ class SideReport:
 
 
 @dataclass(frozen=True)
-class PartReport:
-    """What the files of one of several sources hold; None where none can be read."""
+class SourceReport:
+    """What the files of one source, or of the target, hold; None where none can be read."""
 
     channels: int | None
     """As set, or of most files."""
     type: str | None
     """Of the values of most files."""
-    values: SideReport | None
+    values: ValueReport | None
     """None unless decoded."""
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """How far targets lie off their sources, in pixels (down, right), by phase correlation of their edges."""
+    """Offset of targets from their sources in pixels (down, right), by phase correlation of their edges."""
 
     clear: int
     """Pairs whose edges agree well enough to tell."""
@@ -67,7 +67,7 @@ class CheckReport:
     """What a data set holds, and what is wrong with it."""
 
     pairs: PairSet
-    """The pairs that were looked at."""
+    """The pairs that were inspected."""
     layout: str
     """How the files lie, for humans."""
     counts: dict[str, int]
@@ -86,9 +86,9 @@ class CheckReport:
     """Type of the sources' values, of most files; None if none can be read, or if there are several sources."""
     target_type: str | None
     """The same for the targets."""
-    sources: SideReport | None
+    sources: ValueReport | None
     """What the sources hold; None unless decoded, or if there are several."""
-    targets: SideReport | None
+    targets: ValueReport | None
     """The same for the targets."""
     alignment: Alignment | None
     """How targets lie on their sources; None unless decoded."""
@@ -102,12 +102,12 @@ class CheckReport:
     """SHA-256 over names and byte sizes."""
     bad: frozenset[tuple[str, str]]
     """(split, name) of the pairs that have problems."""
-    parts: tuple[PartReport, ...] = ()
-    """Of several sources, each."""
+    each_source: tuple[SourceReport, ...] = ()
+    """Of several sources."""
     files: int = 0
-    """How many were looked at."""
+    """Number of files inspected."""
     seconds: float = field(default=0.0, compare=False)
-    """How long that took."""
+    """Duration of the check."""
 
     @property
     def ok(self) -> bool:
@@ -120,7 +120,7 @@ class CheckReport:
         return (*self.problems, *(Problem(path, reason) for path, reason in self.pairs.strays))
 
     def without_bad(self) -> "CheckReport":
-        """The same for the pairs that can be used, in the splits that they had."""
+        """Return the report for the pairs that can be used, in the splits that they had."""
         splits = {
             split: tuple(pair for pair in pairs if (split, pair.name) not in self.bad)
             for split, pairs in self.pairs.splits.items()
@@ -132,7 +132,7 @@ class CheckReport:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for `json.dumps`, under the names of the fields."""
+        """Return plain values for `json.dumps`, under the names of the fields."""
         alignment = self.alignment
         return {
             "ok": self.ok,
@@ -147,13 +147,15 @@ class CheckReport:
             "target_type": self.target_type,
             "sources": vars(self.sources) if self.sources else None,
             "targets": vars(self.targets) if self.targets else None,
-            "parts": [vars(part) | {"values": vars(part.values) if part.values else None} for part in self.parts],
+            "each_source": [
+                vars(one) | {"values": vars(one.values) if one.values else None} for one in self.each_source
+            ],
             "alignment": vars(alignment) | {"reliable": alignment.reliable} if alignment else None,
             "unusable_pairs": len(self.bad),
             "unmatched": [str(path) for path in self.unmatched],
-            "strays": _plain(self.pairs.strays),
-            "problems": _plain(self.problems),
-            "warnings": _plain(self.warnings),
+            "strays": _problems_to_json(self.pairs.strays),
+            "problems": _problems_to_json(self.problems),
+            "warnings": _problems_to_json(self.warnings),
             "passed_over": [str(path) for path in self.pairs.passed_over],
             "hint": self.pairs.hint,
             "fingerprint": self.fingerprint,
@@ -161,34 +163,36 @@ class CheckReport:
             "seconds": round(self.seconds, 3),
         }
 
-    def _sides(self) -> list[tuple[str, int | None, str | None, SideReport | None]]:
+    def _sides(self) -> list[tuple[str, int | None, str | None, ValueReport | None]]:
         """(name, channels, type, values) of the source, or of each with a colon, and of the target."""
-        parts = self.parts or (PartReport(self.source_channels, self.source_type, self.sources),)
-        names = ["source"] if len(parts) == 1 else [f"{title}:" for title in source_titles(len(parts))]
+        sources = self.each_source or (SourceReport(self.source_channels, self.source_type, self.sources),)
+        names = [title if len(sources) == 1 else f"{title}:" for title in source_titles(len(sources))]
         return [
-            *((name, part.channels, part.type, part.values) for name, part in zip(names, parts, strict=True)),
-            ("target" if len(parts) == 1 else "target:", self.target_channels, self.target_type, self.targets),
+            *((name, one.channels, one.type, one.values) for name, one in zip(names, sources, strict=True)),
+            ("target" if len(sources) == 1 else "target:", self.target_channels, self.target_type, self.targets),
         ]
 
     def to_text(self) -> str:
-        """The report for a reader: what is there, then what is wrong, the worst first; long lists are cut short."""
+        """Return the report for a reader: content, then problems, the worst first; long lists are cut short."""
         carved, unknown = f" ({' and '.join(self.carved)} carved from train)" if self.carved else "", "?"
+        values = ", ".join(f"{name} {_describe_values(kind, side)}" for name, _, kind, side in self._sides())
+        unusable = f", {_count_pairs(len(self.bad))} unusable" if self.problems else ""
         lines = [
             f"layout       {self.layout}",
             f"pairs        {format_counts(self.counts)}{carved}",
-            f"sizes        {_sizes(self.sizes)}",
+            f"sizes        {_describe_sizes(self.sizes)}",
             f"channels     {', '.join(f'{name} {channels or unknown}' for name, channels, _, _ in self._sides())}",
-            f"values       {', '.join(f'{name} {_values(kind, side)}' for name, _, kind, side in self._sides())}",
-            *_colours([(name.strip(":"), side) for name, _, _, side in self._sides()]),
-            *([f"alignment    {_alignment(self.alignment)}"] if self.alignment else []),
+            f"values       {values}",
+            *_colour_lines([(name.strip(":"), side) for name, _, _, side in self._sides()]),
+            *([f"alignment    {_describe_alignment(self.alignment)}"] if self.alignment else []),
             f"fingerprint  {self.fingerprint}",
             *([f"hint         {self.pairs.hint}"] if self.pairs.hint else []),
-            f"problems     {f'{len(self.problems)}, {_pairs(len(self.bad))} unusable' if self.problems else 'none'}",
-            *_cut(self.problems),
+            f"problems     {len(self.problems) or 'none'}{unusable}",
+            *_list_problems(self.problems),
             f"unmatched    {len(self.unmatched) or 'none'}",
-            *_cut(self.pairs.strays),
+            *_list_problems(self.pairs.strays),
             f"warnings     {len(self.warnings) or 'none'}",
-            *_cut(self.warnings),
+            *_list_problems(self.warnings),
         ]
         if self.pairs.passed_over:
             names = format_examples(map(escape_unprintable, self.pairs.passed_over))
@@ -201,16 +205,16 @@ class CheckReport:
 # ---- words -----------------------------------------------------------------------------------------------------
 
 
-def _pairs(count: int) -> str:
+def _count_pairs(count: int) -> str:
     return "1 pair is" if count == 1 else f"{count:,} pairs are"
 
 
-def _plain(findings: Sequence[tuple[Path, str]]) -> list[dict[str, str]]:
-    return [{"path": str(path), "reason": reason} for path, reason in findings]
+def _problems_to_json(problems: Sequence[tuple[Path, str]]) -> list[dict[str, str]]:
+    return [{"path": str(path), "reason": reason} for path, reason in problems]
 
 
-def _sizes(sizes: dict[str, int], most: int = 5) -> str:
-    """The most frequent sizes; of many, also the extremes."""
+def _describe_sizes(sizes: dict[str, int], most: int = 5) -> str:
+    """Return the most frequent sizes; of many, also the extremes."""
     shown = format_counts(dict(list(sizes.items())[:most]))
     if len(sizes) <= most:
         return shown or "?"
@@ -221,33 +225,33 @@ def _sizes(sizes: dict[str, int], most: int = 5) -> str:
     )
 
 
-def _values(kind: str | None, side: SideReport | None) -> str:
+def _describe_values(kind: str | None, side: ValueReport | None) -> str:
     return f"{kind or '?'}{f' from {side.low:g} to {side.high:g}' if side else ''}"
 
 
-def files_of(side: str) -> str:
-    """`sources`; `images of source 2`."""
+def name_images(side: str) -> str:
+    """Return `sources`, or `images of source 2`."""
     return f"images of {side}" if " " in side else f"{side}s"
 
 
-def _colours(sides: Sequence[tuple[str, SideReport | None]], most: int = 8) -> list[str]:
+def _colour_lines(sides: Sequence[tuple[str, ValueReport | None]], most: int = 8) -> list[str]:
     lines = []
     for name, side in sides:
         if side and side.colours:
             shown = format_examples(side.colours, most)
-            lines.append(f"colours      {files_of(name)} have {len(side.colours)} in all, as label maps do: {shown}")
+            lines.append(f"colours      {name_images(name)} have {len(side.colours)} in all, as label maps do: {shown}")
     return lines
 
 
-def _alignment(alignment: Alignment) -> str:
+def _describe_alignment(alignment: Alignment) -> str:
     base = f"edges agree clearly in {alignment.clear:,} of {alignment.of:,} pairs"
     if not alignment.reliable:
         return f"{base}, too few to tell whether targets lie on their sources"
-    return f"{base}; most targets lie {offset_in_words(alignment.median)} their sources"
+    return f"{base}; most targets lie {describe_offset(alignment.median)} their sources"
 
 
-def offset_in_words(offset: tuple[int, int]) -> str:
-    """`3 px below and 1 px left of`; `on`."""
+def describe_offset(offset: tuple[int, int]) -> str:
+    """Return `3 px below and 1 px left of`, or `on`."""
     down, right = offset
     words = [
         f"{abs(amount)} px {after if amount > 0 else before}"
@@ -257,12 +261,12 @@ def offset_in_words(offset: tuple[int, int]) -> str:
     return " and ".join(words) or "on"
 
 
-def _cut(findings: Sequence[tuple[Path, str]], each: int = 3, kinds: int = 12) -> list[str]:
-    """One line for each, or, where they are many, the first few of each kind with the number of the others."""
-    if len(findings) <= SHOWN:
-        return [f"  {escape_unprintable(path)}: {escape_unprintable(reason)}" for path, reason in findings]
+def _list_problems(problems: Sequence[tuple[Path, str]], each: int = 3, kinds: int = 12) -> list[str]:
+    """Return one line for each; where they are many, the first few of each kind and the number of the others."""
+    if len(problems) <= MAX_LINES:
+        return [f"  {escape_unprintable(path)}: {escape_unprintable(reason)}" for path, reason in problems]
     groups: dict[str, list[tuple[Path, str]]] = {}
-    for path, reason in findings:
+    for path, reason in problems:
         groups.setdefault(re.sub(r"/\S+|\S*\d\S*", "", reason)[:60], []).append((path, reason))
     ordered = sorted(groups.values(), key=len, reverse=True)
     lines = []

@@ -13,7 +13,7 @@ from pix2pix.data.encoding.labels import LabelEncoding, class_name, unique_colou
 from pix2pix.data.encoding.ranges import RangeEncoding, refuse_non_finite, type_bounds, unknown_values
 from pix2pix.data.io import images
 from pix2pix.data.io.arrays import with_channels
-from pix2pix.data.io.file_facts import remembered
+from pix2pix.data.io.file_facts import recall
 from pix2pix.data.pairing.pair import ImageRef
 from pix2pix.errors import ConfigError, DataError
 
@@ -61,7 +61,7 @@ def measure_range(
     question = (
         f"{asked} range, {refs[0].half}, {settings.channels} channels, mask {mask_value}, at most {MAX_SAMPLES} values"
     )
-    bounds = remembered(memory, [ref.file for ref in refs], question, measure)
+    bounds = recall(memory, [ref.file for ref in refs], question, measure)
     return RangeEncoding(dtype, tuple((float(low), float(high)) for low, high in bounds))
 
 

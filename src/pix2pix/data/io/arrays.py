@@ -35,6 +35,10 @@ class ImageFacts:
     channels: int
     dtype: str = "uint8"
 
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.height, self.width
+
 
 # ---- errors of all formats ---------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""What has been found out of files, remembered between runs in one SQLite file; a file that changed is asked again."""
+"""What has been found out about files, remembered between runs in one SQLite file until a file changes."""
 
 import contextlib
 import hashlib
@@ -13,12 +13,12 @@ from typing import Any
 
 from pix2pix.config import Data
 
-FORMAT = 4
-"""To be raised when a question of old gets another answer, so that no old answer is believed."""
-MOST = 1_000_000
-"""Answers that are kept, the newest; about 200 bytes each."""
+FORMAT = 5
+"""Raised whenever a question gets other answers than before, so that no old answer is used."""
+MAX_ANSWERS = 1_000_000
+"""The newest are kept; about 200 bytes each."""
 FLUSH_SECONDS = 1.0
-"""What a killed process has found out since the last flush is lost."""
+"""A killed process loses the answers since the last flush."""
 FRESH_SECONDS = 0.1
 """A file changed this recently may change again without its times showing it: clocks tick every few milliseconds."""
 
@@ -26,42 +26,58 @@ _log = logging.getLogger(__name__)
 
 
 def cache_folder(data: Data) -> Path | None:
-    """Where things are kept that can be made again: as set, or in the user's cache; None if there is no such place."""
+    """Folder for what can be made again: as set, or in the user's cache; None if there is no such place."""
     if data.cache_dir is not None:
         return Path(data.cache_dir)
     base = os.environ.get("XDG_CACHE_HOME", "")
     try:
         return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "pix2pix"
-    except RuntimeError:  # a user without a home
+    except RuntimeError:  # a user without a home folder
         return None
 
 
-def stamp(file: str) -> str | None:
-    """What changes whenever a file does: size, times, inode. None where it cannot be told, or not yet."""
+def file_stamp(file: str) -> str | None:
+    """Size, times and inode of a file, which change whenever it does; None where they do not tell, or not yet."""
     try:
-        found = os.stat(file)
+        status = os.stat(file)
     except (OSError, ValueError):
         return None
-    now, times = time.time_ns(), (found.st_mtime_ns, found.st_ctime_ns)
+    now, times = time.time_ns(), (status.st_mtime_ns, status.st_ctime_ns)
     if any(abs(now - changed) < FRESH_SECONDS * 1e9 for changed in times):
         return None
-    return f"{found.st_size}:{times[0]}:{times[1]}:{found.st_ino}"
+    return f"{status.st_size}:{times[0]}:{times[1]}:{status.st_ino}"
 
 
-class Findings:
-    """(file, question) -> answer, for as long as the file's stamp is the same; any number of processes at once.
+def recall(folder: Path | None, files: Sequence[str], question: str, find_out: Callable[[], Any]) -> Any:
+    """Return what `find_out` finds about all these files (plain values); it is called only if one has changed."""
+    stamps = [file_stamp(file) for file in files]
+    if folder is None or None in stamps:
+        return find_out()
+    digest = hashlib.sha256()
+    for file, stamp in zip(files, stamps, strict=True):
+        digest.update(_key(file) + f"\0{stamp}\n".encode())
+    with FileFacts(folder) as facts:
+        answer = facts.get(files[0], question, digest.hexdigest())
+        if answer is None:
+            answer = find_out()
+            facts.put(files[0], question, digest.hexdigest(), answer)
+    return answer
 
-    Whatever goes wrong with the memory, it only forgets: a broken or foreign file is replaced, and without a folder
-    that can be written to everything is found out anew, which is said once.
+
+class FileFacts:
+    """Answers by (file, question), valid while the file has the same stamp; any number of processes at once.
+
+    An error only loses answers: a damaged or foreign database is replaced, and where none can be written, everything
+    is found out anew, with one warning.
     """
 
     def __init__(self, folder: Path | None) -> None:
         self._new: list[tuple[bytes, str, str, str]] = []
         self._flushed = time.monotonic()
-        self._path = None if folder is None else folder / f"findings-{FORMAT}.sqlite"
-        self._database = self._opened()
+        self._path = None if folder is None else folder / f"file_facts-{FORMAT}.sqlite"
+        self._database = self._open()
 
-    def __enter__(self) -> "Findings":
+    def __enter__(self) -> "FileFacts":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -69,14 +85,13 @@ class Findings:
         if self._database is not None:
             self._database.close()
 
-    def get(self, file: str, question: str, stamped: str | None) -> Any:
-        """The answer as `put` got it; None if there is none for the file as it is now."""
-        if self._database is None or stamped is None:
+    def get(self, file: str, question: str, stamp: str | None) -> Any:
+        """Return the answer that `put` stored; None if there is none for the file as it is now."""
+        if self._database is None or stamp is None:
             return None
         try:
             row = self._database.execute(
-                "SELECT answer FROM findings WHERE file = ? AND question = ? AND stamp = ?",
-                (_key(file), question, stamped),
+                "SELECT answer FROM facts WHERE file = ? AND question = ? AND stamp = ?", (_key(file), question, stamp)
             ).fetchone()
             return None if row is None else json.loads(row[0])
         except ValueError:
@@ -85,105 +100,86 @@ class Findings:
             self._recover(error)
             return None
 
-    def put(self, file: str, question: str, stamped: str | None, answer: Any) -> None:
-        """Remember an answer (plain values) that was found after the stamp was taken."""
-        if self._database is None or stamped is None:
+    def put(self, file: str, question: str, stamp: str | None, answer: Any) -> None:
+        """Store an answer (plain values) that was found after the stamp was taken."""
+        if self._database is None or stamp is None:
             return
-        self._new.append((_key(file), question, stamped, json.dumps(answer)))
+        self._new.append((_key(file), question, stamp, json.dumps(answer)))
         if time.monotonic() - self._flushed > FLUSH_SECONDS:
             self.flush()
 
     def flush(self) -> None:
-        """Put on disk what is new."""
+        """Write new answers to the disk."""
         self._flushed = time.monotonic()
         if self._database is None or not self._new:
             return
         new, self._new = self._new, []
         try:
             with self._database:
-                self._database.executemany("INSERT OR REPLACE INTO findings VALUES (?, ?, ?, ?)", new)
+                self._database.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?, ?, ?)", new)
                 self._database.execute(
-                    "DELETE FROM findings WHERE rowid <= (SELECT max(rowid) FROM findings) - ?", (MOST,)
+                    "DELETE FROM facts WHERE rowid <= (SELECT max(rowid) FROM facts) - ?", (MAX_ANSWERS,)
                 )
         except sqlite3.Error as error:
             self._recover(error)
 
-    def _opened(self) -> sqlite3.Connection | None:
-        """The database, made or made anew where necessary; None, said once, where that is not possible."""
+    def _open(self) -> sqlite3.Connection | None:
+        """Open the database, replacing a damaged one; None, with a warning, where that is not possible."""
         if self._path is None:
             return None
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             try:
-                return _connected(self._path)
+                return _connect(self._path)
             except sqlite3.Error as error:
-                if not _is_broken(error):
+                if not _is_damaged(error):
                     raise
                 _remove(self._path)
-                return _connected(self._path)
+                return _connect(self._path)
         except (OSError, sqlite3.Error) as error:
-            self._say(error)
+            self._warn(error)
             return None
 
     def _recover(self, error: sqlite3.Error) -> None:
-        """After an error in use: a broken file is replaced, once; with a file that cannot be written, do without."""
+        """Replace a database that proved damaged in use; without one that can be written, go on without."""
         assert self._database is not None
         if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
-            return  # another process is writing for long: what was found is found again another time
+            return  # another process takes long to write: these answers are found out again another time
         self._database.close()
         self._database = None
-        if _is_broken(error) and self._path is not None:
+        if _is_damaged(error) and self._path is not None:
             with contextlib.suppress(OSError):
                 _remove(self._path)
-            self._database = self._opened()
+            self._database = self._open()
         else:
-            self._say(error)
+            self._warn(error)
 
-    def _say(self, error: Exception) -> None:
-        reason = getattr(error, "strerror", None) or error
+    def _warn(self, error: Exception) -> None:
         _log.warning(
-            "%s: cannot be used (%s), so the next start looks at all files again; --cache-dir names another place",
+            "%s: cannot be used (%s), so the next start reads all files again; --cache-dir names another folder",
             self._path and self._path.parent,
-            reason,
+            getattr(error, "strerror", None) or error,
         )
 
 
-def remembered(folder: Path | None, files: Sequence[str], question: str, answer: Callable[[], Any]) -> Any:
-    """What `answer` finds out of all these files together (plain values), asked again only once one has changed."""
-    if folder is None:
-        return answer()
-    stamps = [stamp(file) for file in files]
-    if None in stamps:
-        return answer()
-    digest = hashlib.sha256()
-    for file, stamped in zip(files, stamps, strict=True):
-        digest.update(_key(file) + f"\0{stamped}\n".encode())
-    with Findings(folder) as findings:
-        known = findings.get(files[0], question, digest.hexdigest())
-        if known is None:
-            known = answer()
-            findings.put(files[0], question, digest.hexdigest(), known)
-    return known
-
-
-def _connected(path: Path) -> sqlite3.Connection:
-    """A database with our table in it. Raises sqlite3.Error."""
+def _connect(path: Path) -> sqlite3.Connection:
+    """Open a database with our table in it. Raises sqlite3.Error."""
     database = sqlite3.connect(path, timeout=10)
     try:
         with database:
             database.execute(
-                "CREATE TABLE IF NOT EXISTS findings"
+                "CREATE TABLE IF NOT EXISTS facts"
                 " (file BLOB, question TEXT, stamp TEXT, answer TEXT, PRIMARY KEY (file, question))"
             )
-        database.execute("SELECT file, question, stamp, answer FROM findings LIMIT 1").fetchone()
+        database.execute("SELECT file, question, stamp, answer FROM facts LIMIT 1").fetchone()
     except BaseException:
         database.close()
         raise
     return database
 
 
-def _is_broken(error: sqlite3.Error) -> bool:
-    """Whether the file is damaged or not ours, rather than busy or out of reach."""
+def _is_damaged(error: sqlite3.Error) -> bool:
+    """Whether the file is damaged or another program's, rather than busy or out of reach."""
     return not isinstance(error, sqlite3.OperationalError) or str(error).startswith("no such")
 
 

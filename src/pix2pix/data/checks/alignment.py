@@ -1,0 +1,54 @@
+"""Source and target -> how far the target lies off its source, by phase correlation of their edges."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pix2pix.data.io.arrays import Array
+
+EdgeMap = NDArray[np.float32]
+"""(h, w) strength of edges in cells of `cell_size` pixels, from 0 to 1."""
+
+MAX_CELLS = 128
+"""Cells of the longer side."""
+MIN_CORRELATION = 0.25
+"""An offset counts if the two edge maps, laid over each other by it, correlate at least so much; unrelated images stay
+below 0.12."""
+
+
+def edge_map(values: Array) -> EdgeMap:
+    """(H, W, C) -> edge map of at most MAX_CELLS a side."""
+    cell = cell_size(*values.shape[:2])
+    step = max(1, cell // 4)  # of a large image not every pixel is needed
+    sampled = values[::step, ::step].astype(np.float64)
+    gray = np.nan_to_num(sampled, copy=False, posinf=0, neginf=0).mean(axis=2)
+    block = cell // step
+    height, width = gray.shape[0] // block, gray.shape[1] // block
+    if min(height, width) < 2:
+        return np.zeros((1, 1), np.float32)
+    cells = gray[: height * block, : width * block].reshape(height, block, width, block).mean(axis=(1, 3))
+    edges = np.hypot(*np.gradient(cells))
+    return (edges / max(float(edges.max()), 1e-300)).astype(np.float32)
+
+
+def cell_size(height: int, width: int) -> int:
+    """Side of a cell in pixels; from 8 on a multiple of 4."""
+    cell = max(1, math.ceil(max(height, width) / MAX_CELLS))
+    return cell if cell < 8 else math.ceil(cell / 4) * 4
+
+
+def find_offset(source: EdgeMap, target: EdgeMap) -> tuple[int, int] | None:
+    """Cells (down, right) by which the target lies off the source; None where the edges do not agree clearly."""
+    if source.shape != target.shape or min(source.shape) < 16:
+        return None
+    window = np.outer(np.hanning(source.shape[0]), np.hanning(source.shape[1]))
+    fixed, moving = ((side - side.mean()) * window for side in (target, source))
+    if min(fixed.std(), moving.std()) < 1e-6:
+        return None
+    from skimage.registration import phase_cross_correlation
+
+    shift, _, _ = phase_cross_correlation(fixed, moving, normalization="phase")
+    down, right = (int(cells) for cells in shift)
+    correlation = np.corrcoef(np.roll(moving, (down, right), (0, 1)).ravel(), fixed.ravel())[0, 1]
+    return (down, right) if correlation >= MIN_CORRELATION else None

@@ -1,0 +1,111 @@
+"""All pairs of a data set -> what is in their files and how targets lie on sources, remembered between runs."""
+
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+from pix2pix.config import Data
+from pix2pix.data.checks.alignment import cell_size, find_offset
+from pix2pix.data.checks.inspect import EdgeMaps, FileInspection, inspect_file
+from pix2pix.data.io.file_facts import FileFacts, file_stamp
+from pix2pix.data.pairing.pair import Pair
+from pix2pix.system.hardware import usable_cores
+
+THREADS = min(4, usable_cores())
+MAX_WAITING = 8 * THREADS
+"""Pairs inspected ahead of the one returned next: memory stays bounded, and an interruption loses little."""
+
+Inspections = dict[str, FileInspection]
+"""By file."""
+Offset = tuple[int, int] | None
+"""Pixels (down, right) by which a target lies off its source; None where the edges do not tell."""
+
+
+@dataclass
+class _Query:
+    """Keys of what is remembered of a pair: (question, stamp) of each file and of the pair's offset."""
+
+    files: dict[str, tuple[str, str | None]]
+    offset: tuple[str, str | None]
+
+    @classmethod
+    def of(cls, pair: Pair, question: str) -> "_Query":
+        files = {ref.file: (f"{question}, halves" if ref.half else question, file_stamp(ref.file)) for ref in pair.refs}
+        stamps = [stamp for _, stamp in files.values()]
+        joined = None if None in stamps else " ".join(map(str, stamps))
+        return cls(files, (f"offset of {os.path.abspath(pair.target.file)} {pair.target.half}", joined))
+
+
+@dataclass
+class _Waiting:
+    pair: Pair
+    query: _Query
+    known: Inspections
+    offset: Offset
+    future: Future[tuple[Inspections, Offset]] | None
+    """None if everything is known."""
+
+
+def scan_pairs(
+    pairs: Sequence[Pair], data: Data, facts: FileFacts, *, decode: bool
+) -> Iterator[tuple[Pair, Inspections, Offset]]:
+    """Inspect the files of each pair, in order, in threads: decoders leave the interpreter to others."""
+    counts = {data.source_channels, data.target_channels, *(one.channels for one in data.sources.values())}
+    alpha = counts & {2, 4} != set()  # then it is a channel like any other
+    question = f"{'pixels' if decode else 'header'} by Pillow {version('pillow')}{', alpha' if alpha else ''}"
+    waiting: deque[_Waiting] = deque()
+    pool = ThreadPoolExecutor(THREADS)
+    try:
+        for pair in pairs:
+            query = _Query.of(pair, question)
+            remembered = {file: FileInspection.from_json(facts.get(file, *key)) for file, key in query.files.items()}
+            known = {file: inspection for file, inspection in remembered.items() if inspection is not None}
+            offset = facts.get(pair.source.file, *query.offset) if decode else []
+            complete = len(known) == len(query.files) and _is_offset(offset)
+            future = None if complete else pool.submit(_inspect_pair, pair, known, decode, alpha)
+            waiting.append(_Waiting(pair, query, known, tuple(offset) or None if complete else None, future))
+            if len(waiting) > MAX_WAITING:
+                yield _finish(waiting.popleft(), facts, decode)
+        while waiting:
+            yield _finish(waiting.popleft(), facts, decode)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _finish(one: _Waiting, facts: FileFacts, decode: bool) -> tuple[Pair, Inspections, Offset]:
+    """Wait for a pair, and remember what is new."""
+    if one.future is None:
+        return one.pair, one.known, one.offset
+    new, offset = one.future.result()
+    for file, inspection in new.items():
+        facts.put(file, *one.query.files[file], inspection.to_json())
+    if decode:
+        facts.put(one.pair.source.file, *one.query.offset, list(offset) if offset else [])
+    return one.pair, one.known | new, offset
+
+
+def _is_offset(answer: Any) -> bool:
+    return isinstance(answer, list) and len(answer) in (0, 2) and all(isinstance(part, int) for part in answer)
+
+
+def _inspect_pair(pair: Pair, known: Inspections, decode: bool, alpha: bool) -> tuple[Inspections, Offset]:
+    """Inspect the files of a pair: those that are known too, for their edge maps, unless they cannot be read."""
+    new: Inspections = {}
+    edges: dict[str, EdgeMaps] = {}
+    for file, halved in {ref.file: ref.half is not None for ref in pair.refs}.items():
+        if file not in known or known[file].facts is not None:
+            new[file], edges[file] = inspect_file(file, halved, decode, alpha)
+    return new, _measure_offset(pair, known | new, edges) if decode else None
+
+
+def _measure_offset(pair: Pair, inspections: Inspections, edges: dict[str, EdgeMaps]) -> Offset:
+    maps = [edges.get(ref.file, {}).get(ref.half) for ref in (pair.source, pair.target)]
+    source, target = (inspections[ref.file].facts for ref in (pair.source, pair.target))
+    if maps[0] is None or maps[1] is None or source is None or target is None or source.size != target.size:
+        return None
+    cells, cell = find_offset(maps[0], maps[1]), cell_size(*source.size)
+    return cells and (cells[0] * cell, cells[1] * cell)
