@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pix2pix.config import Config, Data
 from pix2pix.config.fields import UpdateOrder
-from pix2pix.config.presets import chosen_settings
+from pix2pix.config.presets import choose_settings
 from pix2pix.data.pairing.pairs import find_pairs
 from pix2pix.errors import DataError
 from pix2pix.synthetic.facades import facade
@@ -56,7 +56,7 @@ class Conditions:
         image_size: int | None = None,
     ) -> Config:
         """The paper's settings at these sizes, in the default update order or another."""
-        return chosen_settings(
+        return choose_settings(
             self.pairs,
             None,
             None,

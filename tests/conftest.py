@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-from pix2pix.config.presets import chosen_settings
+from pix2pix.config.presets import choose_settings
 from pix2pix.synthetic.facades import make_facades
 from pix2pix.training.train import train_with
 
@@ -58,5 +58,5 @@ def facades(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(facades: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run on the facades; tests only read it."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
-    train_with(chosen_settings(facades, None, None, TINY), folder)
+    train_with(choose_settings(facades, None, None, TINY), folder)
     return folder

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pix2pix.config.presets import chosen_settings
+from pix2pix.config.presets import choose_settings
 from pix2pix.evaluation.evaluate import Evaluation, evaluate
 from pix2pix.synthetic.facades import make_facades
 from pix2pix.system.progress import ProgressBar
@@ -29,6 +29,6 @@ def demo(run: str | Path = Path("runs/demo"), *, overwrite: bool = False) -> Eva
     if not data.exists():
         display.say(f"making {TRAIN + VAL + TEST} procedural facades in {data}")
         make_facades(data, train=TRAIN, val=VAL, test=TEST, size=128)
-    train_with(chosen_settings(data, None, None, SETTINGS), run, overwrite=overwrite)
+    train_with(choose_settings(data, None, None, SETTINGS), run, overwrite=overwrite)
     display.say("measuring the kept model on the test split")
     return evaluate(run, data, split="test")

@@ -21,7 +21,7 @@ from benchmarks.scaling import BESIDE, growth_row
 from benchmarks.timing import Timing, faster, interleaved
 from benchmarks.worker import Who, Worker
 from pix2pix.config import Config, Generator, Loss, Optimizer, resolved_depth
-from pix2pix.config.presets import chosen_settings
+from pix2pix.config.presets import choose_settings
 from pix2pix.errors import RunError
 from pix2pix.model import build_networks
 from pix2pix.system.hardware import has_bf16
@@ -44,7 +44,7 @@ def _brief(monkeypatch: pytest.MonkeyPatch) -> None:
 def settings(size: int = 256, batch: int = 1, base: int = 64, order: str = "two-pass", **sections: Any) -> Config:
     channels = {"source_channels": 3, "target_channels": 3}
     width = {"base_channels": base}
-    return chosen_settings(
+    return choose_settings(
         None,
         None,
         None,

@@ -8,7 +8,7 @@ import pytest
 
 import pix2pix
 from pix2pix.config.config import Config, Settings
-from pix2pix.config.io import make_config, placed
+from pix2pix.config.io import make_config, nest_settings
 from pix2pix.config.legacy import REMOVED, RENAMED, VALUES, upgrade_settings
 from pix2pix.errors import ConfigError
 
@@ -61,13 +61,13 @@ def test_what_is_no_setting_of_0_1_stays_as_it_is(values: object) -> None:
 )
 def test_python_gets_the_suggestions_of_the_command_line(fields: dict[str, object], said: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(said)):
-        make_config(placed(fields))
+        make_config(nest_settings(fields))
     with pytest.raises(ConfigError, match=re.escape(said)):
         pix2pix.train("nowhere", **fields)
 
 
 def test_a_setting_without_its_section_is_found() -> None:
-    config = make_config(placed({"epochs": 3, "base_channels": 8, "flip": False}))
+    config = make_config(nest_settings({"epochs": 3, "base_channels": 8, "flip": False}))
     assert isinstance(config, Config)
     assert (config.training.epochs, config.augment.flip) == (3, False)
     assert (config.generator.base_channels, config.discriminator.base_channels) == (8, 8)

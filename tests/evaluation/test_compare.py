@@ -14,8 +14,8 @@ from html_page import Page
 
 import pix2pix
 from pix2pix.cli import main
-from pix2pix.config.io import merged
-from pix2pix.config.presets import chosen_settings
+from pix2pix.config.io import merge_settings
+from pix2pix.config.presets import choose_settings
 from pix2pix.errors import ConfigError, ModelError
 from pix2pix.evaluation.evaluate import evaluate
 from pix2pix.reports.advice import compared_in_words
@@ -28,8 +28,8 @@ def two(run: Path, facades: Path, tmp_path_factory: pytest.TempPathFactory) -> t
     """A run of the usual loss and one without D, both evaluated; tests only read them."""
     folder = tmp_path_factory.mktemp("two")
     shutil.copytree(run, folder / "usual")
-    settings = merged(TINY, {"loss": {"adversarial_weight": 0}})
-    train_with(chosen_settings(facades, None, None, settings), folder / "plain")
+    settings = merge_settings(TINY, {"loss": {"adversarial_weight": 0}})
+    train_with(choose_settings(facades, None, None, settings), folder / "plain")
     for name in ("usual", "plain"):
         evaluate(folder / name, facades, device="cpu")
     return folder / "usual", folder / "plain"

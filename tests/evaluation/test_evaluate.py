@@ -15,8 +15,8 @@ from conftest import TINY
 from numpy.typing import NDArray
 from PIL import Image
 
-from pix2pix.config.io import make_config, merged
-from pix2pix.config.presets import chosen_settings
+from pix2pix.config.io import make_config, merge_settings
+from pix2pix.config.presets import choose_settings
 from pix2pix.data.io import images
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.evaluation.evaluate import evaluate, to_json
@@ -42,7 +42,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def save_model(folder: Path, data: Any = None, channels: int = 3, **loss: Any) -> Path:
     counts = {"source_channels": channels, "target_channels": channels}
     size = {"data": {"image_size": SIZE, **counts}, "generator": {"depth": 3}}
-    config = make_config(merged(TINY, size, {"loss": loss, "data": data or {}}))
+    config = make_config(merge_settings(TINY, size, {"loss": loss, "data": data or {}}))
     torch.manual_seed(0)
     generator, discriminator = build_networks(config)
     with torch.no_grad():
@@ -218,7 +218,7 @@ def test_a_carved_split_is_the_trainings(facades: Path, tmp_path: Path) -> None:
     data = tmp_path / "flat"
     shutil.copytree(facades / "train", data)
     own = {"data": {"split_seed": 3, "val_fraction": 0.3, "test_fraction": 0.2}, "training": {"epochs": 1}}
-    run = train_with(chosen_settings(data, None, None, merged(TINY, own)), tmp_path / "run")
+    run = train_with(choose_settings(data, None, None, merge_settings(TINY, own)), tmp_path / "run")
     metrics = evaluate(run.path, data, split="val", output=tmp_path / "val", device="cpu").metrics
     assert (metrics["notes"], metrics["images"]) == (
         ["there is no folder for val: it was carved from train by seed 3"],
@@ -248,9 +248,9 @@ def test_nothing_that_is_chosen_has_seen_the_test_split(facades: Path, tmp_path:
     shutil.copytree(facades, other)
     for path in (other / "test").iterdir():
         images.write(path, 255 - images.read(path))
-    settings = merged(TINY, {"training": {"epochs": 4, "best_by": "psnr", "patience": 2, "samples": 0}})
+    settings = merge_settings(TINY, {"training": {"epochs": 4, "best_by": "psnr", "patience": 2, "samples": 0}})
     runs = [
-        train_with(chosen_settings(data, None, None, settings), tmp_path / f"run-{data.name}")
+        train_with(choose_settings(data, None, None, settings), tmp_path / f"run-{data.name}")
         for data in (facades, other)
     ]
     first, second = (
@@ -409,8 +409,8 @@ def test_patterns_of_the_training_are_of_its_folders(tmp_path: Path) -> None:
     lines = [f"told/test/{name}_in.png,told/test/{name}_out.png,test" for name in pairs if int(name) > 4]
     (tmp_path / "list.csv").write_text("source,target,split\n" + "\n".join(lines) + "\n")
     naming = {"direction": "AtoB", "source_pattern": "{id}_in.png", "target_pattern": "{id}_out.png"}
-    settings = merged(TINY, {"data": naming, "training": {"epochs": 1, "samples": 0}})
-    trained = train_with(chosen_settings(tmp_path / "told", None, None, settings), tmp_path / "run").path
+    settings = merge_settings(TINY, {"data": naming, "training": {"epochs": 1, "samples": 0}})
+    trained = train_with(choose_settings(tmp_path / "told", None, None, settings), tmp_path / "run").path
     expected = evaluate(trained, tmp_path / "told").metrics
     for place, choices in (
         ("list.csv", {}),

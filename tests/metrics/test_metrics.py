@@ -22,8 +22,8 @@ from torchmetrics.image.kid import KernelInceptionDistance
 
 from pix2pix.cli import main
 from pix2pix.config.fields import BestBy
-from pix2pix.config.io import merged
-from pix2pix.config.presets import chosen_settings
+from pix2pix.config.io import merge_settings
+from pix2pix.config.presets import choose_settings
 from pix2pix.errors import ConfigError, ModelError
 from pix2pix.evaluation.evaluate import evaluate
 from pix2pix.metrics import perceptual as features
@@ -316,8 +316,8 @@ def test_training_keeps_the_best_by_any_metric(
 ) -> None:
     alexnet(cache / features.ALEXNET.file)
     monkeypatch.setattr(features, "_inception", lambda given, channels: (Colours(), None))
-    settings = merged(TINY, {"training": {"epochs": 3, "best_by": best_by, "samples": 0}})
-    run = train_with(chosen_settings(facades, None, None, settings), tmp_path / "run")
+    settings = merge_settings(TINY, {"training": {"epochs": 3, "best_by": best_by, "samples": 0}})
+    run = train_with(choose_settings(facades, None, None, settings), tmp_path / "run")
     lines = (run.path / "metrics.csv").read_text().splitlines()
     column = lines[0].split(",").index(best_by)
     values = {int(line.split(",")[1]): float(line.split(",")[column]) for line in lines if ",val," in line}
@@ -329,7 +329,7 @@ def test_training_keeps_the_best_by_any_metric(
 def test_a_metric_that_cannot_be_measured_picks_nothing(
     facades: Path, cache: Path, tmp_path: Path, best_by: str
 ) -> None:
-    settings = chosen_settings(facades, None, None, merged(TINY, {"training": {"best_by": best_by}}))
+    settings = choose_settings(facades, None, None, merge_settings(TINY, {"training": {"best_by": best_by}}))
     for call in (plan_only, train_with):
         with pytest.raises(ConfigError, match=rf"best_by {best_by} cannot be measured: .*; or choose another"):
             call(settings, tmp_path / "run")

@@ -12,8 +12,8 @@ from PIL import Image
 
 from pix2pix.cli import main
 from pix2pix.config import Data
-from pix2pix.config.io import merged
-from pix2pix.config.presets import chosen_settings
+from pix2pix.config.io import merge_settings
+from pix2pix.config.presets import choose_settings
 from pix2pix.data.io import images
 from pix2pix.data.io.arrays import Pixels
 from pix2pix.data.pairing.pair import Pair
@@ -135,8 +135,8 @@ def test_an_interrupted_teaching_goes_on(
 
 
 def test_a_training_may_be_judged_by_its_labels(facades: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = merged(TINY, {"training": {"epochs": 3, "best_by": "label_accuracy", "samples": 0}})
-    run = train_with(chosen_settings(facades, None, None, settings), tmp_path / "run").path
+    settings = merge_settings(TINY, {"training": {"epochs": 3, "best_by": "label_accuracy", "samples": 0}})
+    run = train_with(choose_settings(facades, None, None, settings), tmp_path / "run").path
     val = {row.epoch: row.values["label_accuracy"] for row in read_metrics(run / "metrics.csv") if row.split == "val"}
     card = load_model(run).config
     assert len(val) == 3
@@ -145,7 +145,7 @@ def test_a_training_may_be_judged_by_its_labels(facades: Path, tmp_path: Path, m
     metrics = evaluate(run, facades, split="val", segmenter=True, device="cpu").metrics
     assert metrics["label_accuracy"] == pytest.approx(card.validation["label_accuracy"])
     assert metrics["label_accuracy"] == pytest.approx(metrics["labels"]["pixel_accuracy"])
-    other = chosen_settings(facades, None, None, merged(settings, {"data": {"direction": "AtoB"}}))
+    other = choose_settings(facades, None, None, merge_settings(settings, {"data": {"direction": "AtoB"}}))
     with pytest.raises(ConfigError, match=r"best_by label_accuracy cannot be measured: .* no label maps .*; choose"):
         train_with(other, tmp_path / "other")
     assert not (tmp_path / "other").exists()

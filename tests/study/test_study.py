@@ -15,7 +15,7 @@ from conftest import TINY
 from html_page import Page
 from PIL import Image
 
-from pix2pix.config.io import merged
+from pix2pix.config.io import merge_settings
 from pix2pix.errors import ConfigError, RunError
 from pix2pix.metrics import segmentation as segmenter
 from pix2pix.model import load_model
@@ -130,7 +130,7 @@ def test_what_is_done_is_not_done_again(
 def test_another_budget_needs_another_folder(generators: tuple[Path, Study], facades: Path) -> None:
     folder, _ = generators
     with pytest.raises(ConfigError, match=r"holds a run with other settings \(.* was .*another --run"):
-        study("generators", facades, merged(SMALL, {"data": {"image_size": 64}}), run=folder)
+        study("generators", facades, merge_settings(SMALL, {"data": {"image_size": 64}}), run=folder)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_another_budget_needs_another_folder(generators: tuple[Path, Study], fac
 )
 def test_misuse(facades: Path, tmp_path: Path, change: Any, choices: Any, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        study("losses", facades, merged(SMALL, change), run=tmp_path / "study", **choices)
+        study("losses", facades, merge_settings(SMALL, change), run=tmp_path / "study", **choices)
     assert not (tmp_path / "study").exists()
 
 
@@ -184,7 +184,7 @@ def test_killed_and_gone_on_with(facades: Path, tmp_path: Path) -> None:
     saved = {name: json.loads((folder / "runs" / name / "checkpoints/state.json").read_text()) for name in names}
     assert all(progress["epoch"] >= 2 for progress in saved.values())
     last = max(progress["epoch"] for progress in saved.values()) + 1
-    longer = merged(SMALL, {"training": {"epochs": last}})
+    longer = merge_settings(SMALL, {"training": {"epochs": last}})
     plan = plan_study("generators", facades, longer, run=folder, segmenter=False)
     jobs.carry_out(plan.jobs[:1], 1, None)
     assert plan.jobs[0].done

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from test_training import NO_STOP, rows, same, state, stop_after, trainer
 
 from pix2pix.config import Augment, Data
-from pix2pix.config.io import make_config, merged
-from pix2pix.config.presets import chosen_settings
+from pix2pix.config.io import make_config, merge_settings
+from pix2pix.config.presets import choose_settings
 from pix2pix.data.encoding import tensors
 from pix2pix.data.encoding.prepared import prepare_data
 from pix2pix.data.io import images
@@ -59,10 +59,10 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def native_run(mixed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return train_with(chosen_settings(mixed, None, None, NATIVE), tmp_path_factory.mktemp("runs") / "native").path
+    return train_with(choose_settings(mixed, None, None, NATIVE), tmp_path_factory.mktemp("runs") / "native").path
 
 
-NATIVE = merged(TINY, {"data": {"direction": "AtoB"}, "augment": {"load_size": "native"}})
+NATIVE = merge_settings(TINY, {"data": {"direction": "AtoB"}, "augment": {"load_size": "native"}})
 
 
 # ---- crops -----------------------------------------------------------------------------------------------------
@@ -197,7 +197,7 @@ def test_a_model_of_one_size_is_measured_at_full_size_if_asked(run: Path, facade
 
 def refused(folder: Path, **settings: Any) -> str:
     with pytest.raises((ConfigError, DataError)) as error:
-        train_with(chosen_settings(folder, None, None, merged(NATIVE, settings)), folder.parent / "run")
+        train_with(choose_settings(folder, None, None, merge_settings(NATIVE, settings)), folder.parent / "run")
     return str(error.value)
 
 
@@ -207,6 +207,6 @@ def test_what_cannot_be_is_said_before_training(mixed: Path, places: Path, nativ
     assert "A/9.png: is 15x40 (HxW), and --load-size native validates pictures whole" in refused(places)
     assert "takes 24 pixels a side" in refused(places, discriminator={"patch_size": 70})
     with pytest.raises(ConfigError, match="--no-jitter turns off"):
-        make_config(merged(NATIVE, {"augment": {"jitter": False}}))
+        make_config(merge_settings(NATIVE, {"augment": {"jitter": False}}))
     with pytest.raises(ConfigError, match="--segmenter reads labels from pictures of one size"):
         evaluate(native_run, mixed, segmenter=True)

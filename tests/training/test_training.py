@@ -16,8 +16,8 @@ import yaml
 from conftest import TINY
 
 from pix2pix.config import Training
-from pix2pix.config.io import merged
-from pix2pix.config.presets import chosen_settings
+from pix2pix.config.io import merge_settings
+from pix2pix.config.presets import choose_settings
 from pix2pix.errors import ConfigError, Interrupted, RunError
 from pix2pix.model import load_model
 from pix2pix.networks.convolution import Conv, ConvTranspose
@@ -34,7 +34,7 @@ NO_STOP: Callable[[], int | None] = lambda: None  # noqa: E731
 def trainer(pairs_in: Path, folder: Path, /, **settings: Any) -> Trainer:
     """A training that is about to begin, or to go on, in `folder`."""
     with ProgressBar() as display:
-        plan, pairs, _ = look(chosen_settings(pairs_in, None, None, merged(TINY, settings)), display)
+        plan, pairs, _ = look(choose_settings(pairs_in, None, None, merge_settings(TINY, settings)), display)
         begin_run(open_run(folder, "x", plan.config, overwrite=False), plan.config, overwrite=False)
         return Trainer(plan, pairs.splits, folder, display)
 
@@ -167,7 +167,7 @@ def test_resumed_is_uninterrupted(
     facades: Path, whole: Path, tmp_path: Path, cuts: tuple[int, ...], workers: int
 ) -> None:
     folder = tmp_path / "run"
-    settings = merged(HARD, {"data": {"workers": workers}})
+    settings = merge_settings(HARD, {"data": {"workers": workers}})
     for cut in cuts:
         with pytest.raises(Interrupted, match="interrupted and saved"):
             trainer(facades, folder, **settings).fit(stop_after(cut))
@@ -191,7 +191,7 @@ WIDE: dict[str, Any] = {
 @pytest.mark.parametrize("order", ["two-pass", "one-pass"])
 def test_resumed_is_uninterrupted_with_every_algorithm(facades: Path, tmp_path: Path, order: str) -> None:
     """Nothing that only a process knows has a part in the result."""
-    settings = merged(WIDE, {"training": {"update_order": order}})
+    settings = merge_settings(WIDE, {"training": {"update_order": order}})
     used = set[str]()
     with pytest.MonkeyPatch.context() as patch:
         for kind in (Conv, ConvTranspose):
@@ -208,7 +208,7 @@ def test_resumed_is_uninterrupted_with_every_algorithm(facades: Path, tmp_path: 
 
 def test_another_seed_is_another_run(facades: Path, whole: Path, tmp_path: Path) -> None:
     """The control: equality above is no accident."""
-    trainer(facades, tmp_path / "run", **merged(HARD, {"training": {"seed": 1}})).fit(NO_STOP)
+    trainer(facades, tmp_path / "run", **merge_settings(HARD, {"training": {"seed": 1}})).fit(NO_STOP)
     assert not same(state(tmp_path / "run")["generator"], state(whole)["generator"])
 
 
@@ -249,8 +249,8 @@ def test_runs_are_numbered_and_never_overwritten(
     facades: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    config = chosen_settings(facades, None, None, merged(TINY, {"training": {"epochs": 1}}))
-    other = chosen_settings(facades, None, None, merged(TINY, {"training": {"epochs": 1, "seed": 1}}))
+    config = choose_settings(facades, None, None, merge_settings(TINY, {"training": {"epochs": 1}}))
+    other = choose_settings(facades, None, None, merge_settings(TINY, {"training": {"epochs": 1, "seed": 1}}))
     assert [str(train_with(settings).path) for settings in (config, config, other)] == [
         "runs/facades",
         "runs/facades-2",
@@ -265,7 +265,7 @@ def test_a_changed_setting_is_named(facades: Path, run: Path) -> None:
         ({"generator": {"depth": 4}}, "generator.depth was 5, now 4"),
     ):
         with pytest.raises(ConfigError, match=named):
-            train_with(chosen_settings(facades, None, None, merged(TINY, change)), run)
+            train_with(choose_settings(facades, None, None, merge_settings(TINY, change)), run)
     assert (run / "config.yaml").read_text() == before
 
 
@@ -275,7 +275,7 @@ def test_changed_data_are_named(facades: Path, run: Path, tmp_path: Path) -> Non
     for path in sorted((facades / "train").iterdir()):
         (data / "train" / path.name).write_bytes(path.read_bytes())
     with pytest.raises(ConfigError, match="the data have changed"):
-        train_with(chosen_settings(data, None, None, TINY), run)
+        train_with(choose_settings(data, None, None, TINY), run)
 
 
 def test_a_broken_checkpoint_is_named(facades: Path, tmp_path: Path) -> None:
@@ -335,4 +335,4 @@ def test_numbers_that_are_not_finite_are_never_saved(facades: Path, tmp_path: Pa
 def test_bottleneck_norm_refuses_a_last_batch_of_one(facades: Path) -> None:
     settings = {"generator": {"bottleneck_norm": True}, "training": {"batch_size": 3}}
     with ProgressBar() as display, pytest.raises(ConfigError, match="bottleneck_norm"):
-        look(chosen_settings(facades, None, None, merged(TINY, settings)), display)
+        look(choose_settings(facades, None, None, merge_settings(TINY, settings)), display)

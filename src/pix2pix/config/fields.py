@@ -1,4 +1,4 @@
-"""The kinds of single settings: how each is written as a flag's word or in a file, and what it may be."""
+"""Types of settings: what a value may be, and how it is read from a flag's word or a file and written to a file."""
 
 import math
 import re
@@ -7,11 +7,37 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer
 
+# ---- numbers and choices ---------------------------------------------------------------------------------------
 
-def _size(value: Any) -> Any:
-    """`256`, `"256"`, `"256x512"` (H x W) or a pair of numbers -> (H, W)."""
-    if isinstance(value, list | tuple) and len(value) == 1:
-        value = value[0]  # a flag's one word
+
+def _parse_number(value: Any) -> Any:
+    """Read a flag's word as a number, for choices of numbers."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
+Count = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+BestBy = Literal["l1", "l2", "psnr", "ssim", "ms_ssim", "lpips", "fid", "kid", "label_accuracy", "last"]
+Cache = Literal["auto", "memory", "none"]
+Channels = Annotated[Literal[1, 3], BeforeValidator(_parse_number)]
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Direction = Literal["AtoB", "BtoA"]
+Native = Literal["native"]
+"""Each image keeps its own size."""
+Norm = Literal["batch", "instance", "group", "none"]
+PatchSize = Annotated[Literal[1, 16, 34, 70, 142, 286], BeforeValidator(_parse_number)]
+UpdateOrder = Literal["one-pass", "two-pass"]
+ValueType = Literal["uint8", "int8", "uint16", "int16", "float32"]
+
+
+# ---- sizes -----------------------------------------------------------------------------------------------------
+
+
+def _parse_size(value: Any) -> Any:
+    """Read `256`, `"256"`, `"256x512"` (height x width) or two numbers as (height, width)."""
+    value = _single(value)
     if isinstance(value, str):
         sides = value.lower().split("x")
         if not all(side.isdecimal() for side in sides) or len(sides) > 2:
@@ -21,59 +47,39 @@ def _size(value: Any) -> Any:
     return (value, value) if isinstance(value, int) else value
 
 
-def _size_text(size: tuple[int, int] | str) -> int | str:
+def _parse_load_size(value: Any) -> Any:
+    word = _single(value)
+    return word if word == "native" else _parse_size(value)
+
+
+def _write_size(size: tuple[int, int] | str) -> int | str:
     if isinstance(size, str):
         return size
     return size[0] if size[0] == size[1] else f"{size[0]}x{size[1]}"
 
 
-Size = Annotated[
-    tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]],
-    BeforeValidator(_size),
-    PlainSerializer(_size_text),
-]
+def _single(value: Any) -> Any:
+    """Unpack a list of one value, as which the command line gives a flag's word."""
+    return value[0] if isinstance(value, list | tuple) and len(value) == 1 else value
+
+
+_Sides = tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
+Size = Annotated[_Sides, BeforeValidator(_parse_size), PlainSerializer(_write_size)]
 """(height, width) in pixels, written `256` or `256x512`."""
-
-
-Native = Literal["native"]
-"""Of each picture its own size."""
-
-
-def _load_size(value: Any) -> Any:
-    """A size, or the word `native`."""
-    word = value[0] if isinstance(value, list | tuple) and len(value) == 1 else value
-    return word if word == "native" else _size(value)
-
-
-def _number(value: Any) -> Any:
-    """A flag's word where numbers are to choose from."""
-    return int(value) if isinstance(value, str) and value.isdecimal() else value
-
-
-LoadSize = Annotated[
-    Native | tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]],
-    BeforeValidator(_load_size),
-    PlainSerializer(_size_text),
-]
+LoadSize = Annotated[Native | _Sides, BeforeValidator(_parse_load_size), PlainSerializer(_write_size)]
 """The same, or `native`."""
 
 
-def _range(value: Any) -> Any:
-    """`type`, `measured`, `percentile`, or bounds: `-1000,3000`, two numbers, or two for each channel."""
-    if isinstance(value, list | tuple) and len(value) == 1 and isinstance(value[0], str):
-        value = value[0]  # a flag's one word
+# ---- values of images ------------------------------------------------------------------------------------------
+
+
+def _parse_range(value: Any) -> Any:
+    """Read `type`, `measured`, `percentile`, or bounds: `-1000,3000`, two numbers, or two for each channel."""
+    if isinstance(_single(value), str):
+        value = _single(value)
     if isinstance(value, str) and value not in ("type", "measured", "percentile"):
-        try:
-            value = [float(word) for word in value.split(",")]
-        except ValueError:
-            value = []
-        if len(value) != 2:
-            raise ValueError("expected type, measured, percentile or LOW,HIGH, such as =-1000,3000")
-    if (
-        isinstance(value, list | tuple)
-        and len(value) == 2
-        and not any(isinstance(part, list | tuple) for part in value)
-    ):
+        value = _parse_bounds(value)
+    if isinstance(value, list | tuple) and len(value) == 2 and not any(isinstance(end, list | tuple) for end in value):
         value = (tuple(value),)
     if not isinstance(value, str | None):
         for low, high in value:
@@ -82,39 +88,18 @@ def _range(value: Any) -> Any:
     return value
 
 
-def _words(value: Any) -> Any:
-    """One word, or one for each source of a pair."""
-    return (value,) if isinstance(value, str) else value
+def _parse_bounds(text: str) -> list[float]:
+    try:
+        low, high = (float(word) for word in text.split(","))
+    except ValueError:
+        raise ValueError("expected type, measured, percentile or LOW,HIGH, such as =-1000,3000") from None
+    return [low, high]
 
 
-def _word_or_words(words: tuple[str, ...] | None) -> Any:
-    return words[0] if words is not None and len(words) == 1 else words
-
-
-def _pattern(value: Any) -> Any:
-    """A pattern of file names has one place for the pair's name."""
-    for pattern in (value,) if isinstance(value, str) else value or ():
-        if isinstance(pattern, str) and pattern.count("{id}") != 1:
-            raise ValueError(
-                f"{pattern!r} is no pattern; write {{id}} once where the pair's name stands, as in {{id}}_mask.png"
-            )
-    return value
-
-
-def _numbered(value: Any) -> Any:
-    """Settings by the number of a source, which YAML reads as a number and a flag as text."""
-    if not isinstance(value, Mapping):
-        return value
-    for number in value:
-        if not re.fullmatch("[1-9][0-9]*", str(number)):
-            raise ValueError(f"{number!r} is no number of a source: they are counted from 1")
-    return {str(number): settings for number, settings in sorted(value.items(), key=lambda item: int(item[0]))}
-
-
-def _labels(value: Any) -> Any:
-    """`#0000aa,#ff0000` or `0,1,7`, or a list of such names -> classes of a label map."""
-    if isinstance(value, list | tuple) and len(value) == 1 and isinstance(value[0], str):
-        value = value[0]  # a flag's one word
+def _parse_labels(value: Any) -> Any:
+    """Read `#0000aa,#ff0000` or `0,1,7`, or a list of such names, as the classes of a label map."""
+    if isinstance(_single(value), str):
+        value = _single(value)
     if isinstance(value, str | int):
         value = str(value).split(",")
     if not isinstance(value, list | tuple):
@@ -128,52 +113,56 @@ def _labels(value: Any) -> Any:
     return names
 
 
-def _mask(value: Any) -> Any:
-    """A flag's one word, or a number; not a number by its name, so that it is equal to itself."""
-    if isinstance(value, list | tuple) and len(value) == 1:
-        value = value[0]
+def _parse_mask_value(value: Any) -> Any:
+    """Read a number; nan stays the word `nan`, so that it equals itself."""
     try:
-        number = float(value)
+        number = float(_single(value))
     except (TypeError, ValueError):
-        return value
+        return _single(value)
     return "nan" if math.isnan(number) else number
 
 
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-Probability = Annotated[float, Field(ge=0, le=1)]
-Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
-Norm = Literal["batch", "instance", "group", "none"]
-Direction = Literal["AtoB", "BtoA"]
-Device = Literal["auto", "cpu", "cuda", "mps"]
-Channels = Annotated[Literal[1, 3], BeforeValidator(_number)]
 Bounds = tuple[tuple[float, float], ...]
-"""What becomes -1 and 1: of each channel, or once for all."""
-ValueRange = Annotated[
-    Literal["type", "measured", "percentile"] | Bounds,
-    BeforeValidator(_range),
-]
-MaskValue = Annotated[
-    Literal["nan"] | Annotated[float, Field(allow_inf_nan=False)],
-    BeforeValidator(_mask),
-]
-LabelNames = Annotated[
-    tuple[str, ...],
-    BeforeValidator(_labels),
-]
-Words = Annotated[
-    tuple[str, ...],
-    Field(min_length=1),
-    BeforeValidator(_words),
-    PlainSerializer(_word_or_words),
-]
-"""One word, or as many as a pair has sources; a flag is repeated."""
-ValueType = Literal["uint8", "int8", "uint16", "int16", "float32"]
-PatchSize = Annotated[Literal[1, 16, 34, 70, 142, 286], BeforeValidator(_number)]
-UpdateOrder = Literal["one-pass", "two-pass"]
-BestBy = Literal["l1", "l2", "psnr", "ssim", "ms_ssim", "lpips", "fid", "kid", "label_accuracy", "last"]
-Cache = Literal["auto", "memory", "none"]
-IsPattern = BeforeValidator(_pattern)
-"""For names of files with one place, `{id}`, for the pair's."""
-ByNumber = BeforeValidator(_numbered)
-"""For settings of each of several sources."""
+"""Values that become -1 and 1: of each channel, or one pair for all channels."""
+ValueRange = Annotated[Literal["type", "measured", "percentile"] | Bounds, BeforeValidator(_parse_range)]
+LabelNames = Annotated[tuple[str, ...], BeforeValidator(_parse_labels)]
+MaskValue = Annotated[Literal["nan"] | Annotated[float, Field(allow_inf_nan=False)], BeforeValidator(_parse_mask_value)]
+
+
+# ---- names of files, and several sources -----------------------------------------------------------------------
+
+
+def _as_tuple(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+def _write_words(words: tuple[str, ...] | None) -> Any:
+    return words[0] if words is not None and len(words) == 1 else words
+
+
+def _check_pattern(value: Any) -> Any:
+    """Raise ValueError for a pattern of file names without exactly one {id}."""
+    for pattern in _as_tuple(value) or ():
+        if isinstance(pattern, str) and pattern.count("{id}") != 1:
+            raise ValueError(
+                f"{pattern!r} is no pattern; write {{id}} once where the pair's name stands, as in {{id}}_mask.png"
+            )
+    return value
+
+
+def _check_numbers(value: Any) -> Any:
+    """Return settings by the number of a source as text, in order; YAML reads the number as an integer."""
+    if not isinstance(value, Mapping):
+        return value
+    for number in value:
+        if not re.fullmatch("[1-9][0-9]*", str(number)):
+            raise ValueError(f"{number!r} is no number of a source: they are counted from 1")
+    return {str(number): settings for number, settings in sorted(value.items(), key=lambda item: int(item[0]))}
+
+
+Words = Annotated[tuple[str, ...], Field(min_length=1), BeforeValidator(_as_tuple), PlainSerializer(_write_words)]
+"""One word, or one for each of several sources."""
+IsPattern = BeforeValidator(_check_pattern)
+"""Names of files with {id} where the name of the pair stands."""
+ByNumber = BeforeValidator(_check_numbers)
+"""Settings by the number of a source."""

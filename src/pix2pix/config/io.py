@@ -1,4 +1,4 @@
-"""Plain values in, checked settings out, and back: layers, YAML, flat names, and what is wrong in one sentence."""
+"""Plain values -> checked settings, and back: layers, YAML, flat names, errors in one sentence."""
 
 import difflib
 from collections.abc import Mapping
@@ -14,21 +14,21 @@ from pix2pix.config.sections import SourceSettings
 from pix2pix.errors import ConfigError
 
 
-def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested mappings laid over each other; a later layer wins."""
+def merge_settings(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge nested mappings; a later layer overrides an earlier one."""
     result: dict[str, Any] = {}
     for layer in layers:
         for name, value in layer.items():
             key = str(name)  # YAML reads the number of a source as a number
             below = result.get(key)
             if isinstance(value, Mapping) and isinstance(below, Mapping):
-                value = merged(below, value)
+                value = merge_settings(below, value)
             result[key] = value
     return result
 
 
 def make_config(values: Mapping[str, Any], origin: str = "the settings") -> Config:
-    """Nested plain values -> checked Config. Raises ConfigError with one sentence for the first thing wrong."""
+    """Check nested plain values. Raises ConfigError with one sentence on the first error."""
     try:
         return Config.model_validate(dict(values))
     except ValidationError as error:
@@ -36,7 +36,7 @@ def make_config(values: Mapping[str, Any], origin: str = "the settings") -> Conf
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """A YAML file of settings, of this version or 0.1 -> nested plain values. Raises ConfigError naming the file."""
+    """Read a YAML file of settings, of this version or 0.1. Raises ConfigError naming the file."""
     try:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -52,12 +52,12 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 
 def to_yaml(config: Config) -> str:
-    """Config -> YAML that `read_yaml` and `make_config` take back unchanged."""
+    """Write settings as YAML that `read_yaml` and `make_config` read back unchanged."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
 def explain(error: ValidationError, root: type[BaseModel] = Settings) -> str:
-    """The first thing wrong as one sentence that names the field, what was expected, and the nearest right name.
+    """Put the first error into one sentence: the field, what was expected, and the nearest known name.
 
     `root` is the model that was validated.
     """
@@ -90,18 +90,18 @@ def _suggestion(location: tuple[int | str, ...], model: type[BaseModel]) -> str:
     return f"; did you mean `{'.'.join([*section, near[0]])}`?" if near else f"; known: {', '.join(model.model_fields)}"
 
 
-def placed(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings by their flat names (`epochs`, `base_channels`) or sections -> nested settings. Raises ConfigError.
+def nest_settings(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Put settings with flat names (`epochs`, `base_channels`) into their sections. Raises ConfigError.
 
-    `base_channels` sets the width of both networks; other names that both have are given by section.
+    `base_channels` is set in both networks; other fields that both have are given by section.
     """
     nested: dict[str, Any] = {}
     for name, value in fields.items():
         if name in Settings.model_fields:
-            nested = merged(nested, {name: value})
+            nested = merge_settings(nested, {name: value})
         else:
             for section in _sections_with(name):
-                nested = merged(nested, {section: {name: value}})
+                nested = merge_settings(nested, {section: {name: value}})
     return nested
 
 

@@ -1,4 +1,4 @@
-"""Published recipes, one aligned line each; a preset is a layer of settings under the file's and the flags'."""
+"""Presets: published recipes, one line each. A settings file overrides a preset, flags override both."""
 
 import difflib
 from collections.abc import Mapping
@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pix2pix.config.config import Config
-from pix2pix.config.io import make_config, merged, read_yaml
+from pix2pix.config.io import make_config, merge_settings, read_yaml
 from pix2pix.errors import ConfigError
 
 
 class Preset(NamedTuple):
-    """What a recipe fixes; everything else keeps its default."""
+    """The settings that a recipe fixes; all others keep their defaults."""
 
     batch_size: int
     epochs: int
@@ -24,7 +24,7 @@ class Preset(NamedTuple):
 
 # fmt: off
 PRESETS = {
-    #                  batch  epochs  D alone  rate        flip   dropout    from
+    #                  batch  epochs  warm-up  rate        flip   dropout    from
     "slides":   Preset(4,     300,    50,      "constant", False, (1, 2, 3), "the lecture: facades, its own figures"),
     "paper":    Preset(1,     200,    0,       "constant", True,  (1, 2, 3), "Isola et al. 2017, 6.2: facades, maps"),
     "junyanz":  Preset(1,     200,    0,       "linear",   True,  (2, 3, 4), "the public PyTorch code's defaults"),
@@ -34,7 +34,7 @@ DEFAULT_PRESET = "paper"
 
 
 def preset_values(name: str) -> dict[str, Any]:
-    """A preset's name -> nested settings. Raises ConfigError with a suggestion for an unknown one."""
+    """Return the nested settings of a preset. Raises ConfigError, with a suggestion, for an unknown name."""
     if name not in PRESETS:
         near = difflib.get_close_matches(name, PRESETS, n=1)
         hint = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(PRESETS)}"
@@ -52,18 +52,20 @@ def preset_values(name: str) -> dict[str, Any]:
     }
 
 
-def chosen_settings(
+def choose_settings(
     data: str | Path | None, preset: str | None, file: str | Path | None, overrides: Mapping[str, Any]
 ) -> Config:
-    """Preset, then YAML file, then overrides -> checked settings. Raises ConfigError.
+    """Merge preset, YAML file and overrides, and check the result. Raises ConfigError.
 
-    Without a preset by name, a file is taken as it is; with neither, the paper's settings are.
+    Without a named preset, a file is taken as it is; with neither, the paper's settings are taken.
     """
     values = {} if file is None else read_yaml(file)
     name = preset or (DEFAULT_PRESET if file is None else None)
-    place: dict[str, Any] = {}
+    pairs: dict[str, Any] = {}
     if data is not None:
-        place = {"data": {"path": str(data), "source": None, "target": None}}
+        pairs = {"data": {"path": str(data), "source": None, "target": None}}
     elif overrides.get("data", {}).get("source"):
-        place = {"data": {"path": None}}
-    return make_config(merged(preset_values(name) if name else {}, values, place, overrides), str(file or "settings"))
+        pairs = {"data": {"path": None}}
+    return make_config(
+        merge_settings(preset_values(name) if name else {}, values, pairs, overrides), str(file or "settings")
+    )

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from pix2pix.config import Config, Data
-from pix2pix.config.io import make_config, merged
-from pix2pix.config.presets import chosen_settings
+from pix2pix.config.io import make_config, merge_settings
+from pix2pix.config.presets import choose_settings
 from pix2pix.data.checks.check import check
 from pix2pix.data.checks.report import CheckReport
 from pix2pix.data.encoding.prepared import PreparedData
@@ -124,7 +124,7 @@ def plan_study(
     overrides = overrides or {}
     _refuse_varied(overrides)
     # The paper keeps the newest epoch; keeping another would give each variant a budget of its own.
-    shared = chosen_settings(data, preset, config, merged({"training": {"best_by": "last"}}, overrides))
+    shared = choose_settings(data, preset, config, merge_settings({"training": {"best_by": "last"}}, overrides))
     report = check(shared.data)
     _refuse_unusable(report, shared, split)
     variants, notes = variants_of(kind, shared.data.image_size)
@@ -145,7 +145,9 @@ def plan_study(
         Job(
             variant,
             seed,
-            make_config(merged(shared.model_dump(), variant.settings, {"training": {"seed": seed}}), variant.title),
+            make_config(
+                merge_settings(shared.model_dump(), variant.settings, {"training": {"seed": seed}}), variant.title
+            ),
             place,
             Path(run),
             report.fingerprint,

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from pix2pix.config import Config
-from pix2pix.config.io import placed
-from pix2pix.config.presets import chosen_settings
+from pix2pix.config.io import nest_settings
+from pix2pix.config.presets import choose_settings
 from pix2pix.data.checks.check import check
 from pix2pix.data.checks.report import Problem
 from pix2pix.data.loading.dataset import planned_cache
@@ -53,7 +53,7 @@ def train(
     `devices=N` by itself, it starts them. Raises ConfigError, DataError, RunError or OSError with one sentence, and
     Interrupted, a KeyboardInterrupt, when a signal ended it.
     """
-    chosen = chosen_settings(data, preset, config, placed(fields))
+    chosen = choose_settings(data, preset, config, nest_settings(fields))
     return train_with(chosen, None if run is None else Path(run), overwrite=overwrite)
 
 

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pix2pix.config import Config, Data
-from pix2pix.config.presets import chosen_settings
+from pix2pix.config.presets import choose_settings
 from pix2pix.data.checks.contact_sheet import GAP, title_height
 from pix2pix.data.checks.preview import preview
 from pix2pix.data.encoding import tensors
@@ -88,7 +88,7 @@ def test_every_layout(layout: str, direction: str, tmp_path: Path) -> None:
 def test_draws_are_those_of_training(tmp_path: Path) -> None:
     data = side_by_side(tmp_path / "data")
     values = {"data": {"image_size": SIDE}, "augment": {"load_size": SIDE + 20}}
-    config = chosen_settings(data.path, None, None, values)
+    config = choose_settings(data.path, None, None, values)
     drawn = preview(config, tmp_path / "sheet.png", split="train", augmented=True, seed=3)
     sheet = images.read(drawn.path)
     pairs = find_pairs(config.data).splits["train"]

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from pix2pix.cli.console import aligned, say
 from pix2pix.cli.flags import Json, with_flags
 from pix2pix.config import Augment, Data, Make
-from pix2pix.config.presets import chosen_settings
+from pix2pix.config.presets import choose_settings
 from pix2pix.errors import DataError
 from pix2pix.system.progress import ProgressBar
 from pix2pix.text import format_counts, format_examples
@@ -38,7 +38,7 @@ def check(
     from pix2pix.data.checks.check import check as look
 
     overrides = {"data": settings.model_dump(exclude_unset=True) if settings is not None else {}}
-    chosen = chosen_settings(data, None, None, overrides)
+    chosen = choose_settings(data, None, None, overrides)
     if preview is not None:
         from pix2pix.data.checks.preview import preview as draw
         from pix2pix.data.checks.preview import refuse_output
@@ -134,7 +134,7 @@ def preview(
 
     sections = {"data": settings, "augment": augment}
     overrides = {name: section.model_dump(exclude_unset=True) for name, section in sections.items() if section}
-    chosen = chosen_settings(data, preset, config, overrides)
+    chosen = choose_settings(data, preset, config, overrides)
     choices: dict[str, Any] = {"count": count, "split": split, "seed": seed, "augmented": augmented}
     with ProgressBar("reading") as bar:
         drawn = draw(chosen, output, progress=bar.update, **choices)

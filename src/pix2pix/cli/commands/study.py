@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from pix2pix.cli.flags import Json, with_flags
 from pix2pix.config import Settings
-from pix2pix.config.io import merged
+from pix2pix.config.io import merge_settings
 from pix2pix.system.progress import ProgressBar
 
 
@@ -69,7 +69,7 @@ def study(
     overrides = settings.model_dump(exclude_unset=True) if settings is not None else {}
     if base_channels is not None:
         widths = {section: {"base_channels": base_channels} for section in ("generator", "discriminator")}
-        overrides = merged(widths, overrides)
+        overrides = merge_settings(widths, overrides)
     choices: dict[str, Any] = {"run": run, "seeds": seeds, "split": split, "preset": preset, "config": config}
     choices |= {"segmenter": segmenter, "palette": palette}
     if dry_run:

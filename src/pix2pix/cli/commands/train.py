@@ -4,8 +4,8 @@ from pathlib import Path
 
 from pix2pix.cli.flags import with_flags
 from pix2pix.config import Settings
-from pix2pix.config.io import merged, to_yaml
-from pix2pix.config.presets import chosen_settings
+from pix2pix.config.io import merge_settings, to_yaml
+from pix2pix.config.presets import choose_settings
 
 
 @with_flags
@@ -46,9 +46,9 @@ def train(
     overrides = settings.model_dump(exclude_unset=True) if settings is not None else {}
     if base_channels is not None:
         widths = {section: {"base_channels": base_channels} for section in ("generator", "discriminator")}
-        overrides = merged(widths, overrides)
+        overrides = merge_settings(widths, overrides)
 
-    chosen = chosen_settings(data, preset, config, overrides)
+    chosen = choose_settings(data, preset, config, overrides)
     if print_config:
         print(to_yaml(chosen), end="")
         return
