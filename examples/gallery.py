@@ -34,8 +34,9 @@ class Task(NamedTuple):
 TASKS = {
     "labels": Task("labels to photo", "label map"),
     "edges": Task("edges to photo", "edges", ("--kind", "edges", "--sigma", "1")),
-    "holes": Task("inpainting", "photo with holes", ("--kind", "mask")),
     "gray": Task("gray to colour", "gray photo", ("--kind", "gray")),
+    "lowres": Task("low to high resolution", "4x smaller", ("--kind", "lowres")),
+    "holes": Task("inpainting", "photo with holes", ("--kind", "mask")),
 }
 
 
@@ -43,7 +44,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, metavar="FILE.png")
     parser.add_argument("--work", type=Path, default=Path("runs/gallery"), help="folder of the data and the runs")
-    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=["labels", "edges", "gray", "lowres"])
     parser.add_argument("--pairs", type=int, default=400, help="pairs that each task trains on")
     parser.add_argument("--held-out", type=int, default=24, help="pairs of the test split, and as many for validation")
     parser.add_argument("--epochs", type=int, default=20)
@@ -134,15 +135,14 @@ def block(task: Task, rows: list[tuple[Image.Image, ...]], scale: float) -> Imag
 
 
 def arrange(blocks: list[Image.Image]) -> Image.Image:
-    """Lay blocks out in two columns on white."""
+    """Lay blocks out on white: up to three side by side, four in two lines."""
     margin = 4 * GAP
     width, height = blocks[0].size
-    lines = -(-len(blocks) // 2)
-    columns = min(2, len(blocks))
-    size = (margin + columns * (width + margin), margin + lines * (height + margin))
-    canvas = Image.new("RGB", size, "white")
+    columns = 2 if len(blocks) == 4 else min(3, len(blocks))
+    lines = -(-len(blocks) // columns)
+    canvas = Image.new("RGB", (margin + columns * (width + margin), margin + lines * (height + margin)), "white")
     for number, image in enumerate(blocks):
-        line, column = divmod(number, 2)
+        line, column = divmod(number, columns)
         canvas.paste(image, (margin + column * (width + margin), margin + line * (height + margin)))
     return canvas
 
