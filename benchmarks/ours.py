@@ -13,10 +13,10 @@ from pix2pix.inference.translator import Translator
 from pix2pix.model import Model, build_networks, choose_statistics, make_model_config
 from pix2pix.networks.blocks import Statistics
 from pix2pix.system.progress import ProgressBar
+from pix2pix.training.inspection import inspect_and_plan
 from pix2pix.training.run_folder import begin_run
-from pix2pix.training.step import update
-from pix2pix.training.train import look
-from pix2pix.training.trainer import Trainer
+from pix2pix.training.setup import make_trainer
+from pix2pix.training.step import train_step
 
 
 class OurTraining:
@@ -24,10 +24,10 @@ class OurTraining:
 
     def __init__(self, config: Config, folder: Path, display: ProgressBar | None = None) -> None:
         display = display or ProgressBar(silent=True)
-        plan, pairs, _ = look(config, display)
+        plan, pairs, _ = inspect_and_plan(config, display)
         begin_run(folder, plan.config, overwrite=False)
         self.plan, self.folder = plan, folder
-        self.trainer = Trainer(plan, pairs.splits, folder, display)
+        self.trainer = make_trainer(plan, pairs.splits, folder, display)
         self.trainer.state.generator.train()
         self.trainer.state.discriminator.train()
 
@@ -35,7 +35,7 @@ class OurTraining:
         """Update D and G once on (N, C, H, W) in [-1, 1]."""
         config = self.plan.config
         order = config.training.update_order
-        return update(self.trainer.state, source, target, config.loss, backward=torch.autograd.backward, order=order)
+        return train_step(self.trainer.state, source, target, config.loss, order=order)
 
 
 def save_model(conditions: Conditions, folder: Path, statistics: Statistics) -> ReferenceUNet:

@@ -9,9 +9,8 @@ from benchmarks.ours import OurTraining
 from benchmarks.rows import Row, milliseconds
 from benchmarks.timing import Timing
 from pix2pix.config import Training
-from pix2pix.reports.pages import write_run_report
 from pix2pix.system.progress import ProgressBar
-from pix2pix.training.trainer import seconds_between_saves
+from pix2pix.training.checkpoint import seconds_between_saves
 
 FULL_EPOCH = 320  # pairs of the facades that are trained on, of 400
 VALIDATED = 40
@@ -73,22 +72,21 @@ def run_rows(conditions: Conditions) -> Iterator[Row]:
     clock.bare = lambda: training.step(source, target)
     training.trainer.fit(lambda: None)
     ended = time.perf_counter()
-    training.trainer.draw_curves()
-    write_run_report(training.folder)
+    training.trainer.writer.write_report()
     after = time.perf_counter() - ended
 
     bare, inside = (
         Timing(tuple(clock.bare_seconds)),
         Timing(tuple(seconds for epoch in clock.updates for seconds in epoch)),
     )
-    validating, saving = max(0.0, clock.between[-1] - inside.median), training.trainer.save_took
+    validating, saving = max(0.0, clock.between[-1] - inside.median), training.trainer.checkpoints.save_seconds
     updates, validations = EPOCHS * FULL_EPOCH, 1 + EPOCHS // Training(epochs=EPOCHS).validation_epochs
     apart = math.ceil(seconds_between_saves(saving) / (FULL_EPOCH * inside.median))  # epochs, for a save is at an end
     saves = 1 + EPOCHS // max(1, apart)
     once = (clock.first_update or 0.0) + after
     beside = validations * validating + saves * saving + once
     whole = updates * bare.median / (updates * inside.median + beside)
-    validated = len(training.trainer.val_loader.dataset) if training.trainer.val_loader else 0
+    validated = len(training.trainer.validation.loader.dataset) if training.trainer.validation else 0
     raw = {"ours": inside.seconds, "reference": bare.seconds}
     yield Row(
         section="run",

@@ -26,7 +26,7 @@ from pix2pix.errors import RunError
 from pix2pix.model import build_networks
 from pix2pix.system.hardware import has_bf16
 from pix2pix.training.optimizers import make_adam
-from pix2pix.training.step import State, update
+from pix2pix.training.step import TrainState, train_step
 
 TINY = ("--quick", "--image-size", "32", "--base-channels", "4", "--threads", "1")
 
@@ -109,12 +109,12 @@ def test_reference_trains_by_the_method() -> None:
     for theirs, ours in ((reference.generator, generator), (reference.discriminator, discriminator)):
         copy_weights(theirs.double(), ours)
     adams = [make_adam(network, Optimizer()) for network in (generator, discriminator)]
-    state = State(generator, discriminator, *adams)
+    state = TrainState(generator, discriminator, *adams)
 
     for _ in range(5):
         source, target = torch.rand(2, 2, 3, 64, 64, dtype=torch.float64).mul(2).sub(1)
         usual = reference.step(source, target)
-        terms = update(state, source, target, Loss(), backward=torch.Tensor.backward)
+        terms = train_step(state, source, target, Loss(), backward=torch.Tensor.backward)
         for name, value in usual.items():
             assert terms[name].item() == pytest.approx(value.item(), rel=1e-7)
     for theirs, ours in ((reference.generator, generator), (reference.discriminator, discriminator)):

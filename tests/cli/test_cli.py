@@ -492,7 +492,7 @@ def test_a_run_is_finished_resumed_refused_and_replaced(cli: Cli, facades: Path,
 
     longer = cli(*command, *tiny("--epochs 2"))
     assert longer.code == 0
-    assert "going on from epoch 1" in longer.err
+    assert "resuming from epoch 1" in longer.err
     assert json.loads((run / "checkpoints/state.json").read_text("utf-8"))["epoch"] == 2
 
     before = files_in(run)

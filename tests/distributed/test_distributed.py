@@ -52,21 +52,21 @@ def clean_environment(**own: object) -> dict[str, str]:
 SPY = """
 import sys, torch
 from pix2pix.cli import main
-from pix2pix.training import train
-from pix2pix.training import trainer as loop
+from pix2pix.training import setup
+from pix2pix.training.checkpoint import stateful_parts
 output, updates, words = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
 
-class Trainer(loop.Trainer):
+class Trainer(setup.Trainer):
     def fit(self, stop):
         calls = iter(range(1, 10**6))
         asked_of_the_last = lambda: 2 if self.group.rank and next(calls) >= updates else None
         try:
             return super().fit(asked_of_the_last)
         finally:
-            state = {name: part.state_dict() for name, part in self._stateful().items()}
+            state = {name: part.state_dict() for name, part in stateful_parts(self.state).items()}
             torch.save(state, f"{output}.{self.group.rank}")
 
-train.Trainer = Trainer
+setup.Trainer = Trainer
 main(words)
 """
 """The command line, which Ctrl-C reaches in the last rank only, after some updates; every rank leaves its state."""

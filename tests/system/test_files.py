@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pix2pix.system.files import begin_to_write, write_atomically
-from pix2pix.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from pix2pix.training.checkpoint import TrainingProgress, load_checkpoint, save_checkpoint
 
 CPU = torch.device("cpu")
 
@@ -52,7 +52,7 @@ def test_a_checkpoint_holds_what_was_given_and_clears_what_a_killed_process_left
     leftover = tmp_path / ".state.pt.1.partial"
     leftover.write_bytes(b"of a process that was killed")
     weights = torch.ones(3)
-    progress = Progress(epoch=1)
+    progress = TrainingProgress(epoch=1)
     finish = save_checkpoint(tmp_path, {"generator": {"weight": weights}}, progress)
     weights += 1
     progress.epoch = 2

@@ -15,9 +15,10 @@ from pix2pix.model import build_networks
 from pix2pix.networks import set_fast_convolutions
 from pix2pix.networks.convolution import Conv, ConvTranspose
 from pix2pix.networks.cpu.fused_adam import AdamInBackward
+from pix2pix.training.ema import update_ema
 from pix2pix.training.optimizers import make_adam
-from pix2pix.training.step import State, update, update_ema
-from pix2pix.training.trainer import learning_rate
+from pix2pix.training.schedule import learning_rate
+from pix2pix.training.step import TrainState, train_step
 
 
 def tiny(**loss: object) -> Config:
@@ -33,7 +34,7 @@ def tiny(**loss: object) -> Config:
 
 def state_of(
     config: Config, *, in_backward: bool = True, fast: bool = False, dtype: torch.dtype = torch.float32
-) -> State:
+) -> TrainState:
     torch.manual_seed(0)
     networks = [network.to(dtype) for network in build_networks(config)]
     for network in networks:
@@ -43,7 +44,7 @@ def state_of(
         make_adam(generator, config.optimizer, in_backward=in_backward, used_once=True),
         make_adam(discriminator, config.optimizer, in_backward=in_backward),
     )
-    return State(generator, discriminator, *adams)
+    return TrainState(generator, discriminator, *adams)
 
 
 def pair(step: int) -> tuple[Tensor, Tensor]:
@@ -105,7 +106,7 @@ def test_update_against_a_plain_reimplementation(
     for step in (1, 2, 3):
         source, target = (image.double() for image in pair(step))
         torch.manual_seed(step)
-        terms = update(ours, source, target, config.loss, backward=backward, order=order)
+        terms = train_step(ours, source, target, config.loss, backward=backward, order=order)
 
         torch.manual_seed(step)
         output = generator(source)
@@ -140,7 +141,7 @@ def test_head_start_moves_the_discriminator_alone() -> None:
     config = tiny()
     state = state_of(config)
     before = copy.deepcopy((state.generator.state_dict(), state.discriminator.state_dict()))
-    terms = update(state, *pair(0), config.loss, backward=backward, generator_learns=False)
+    terms = train_step(state, *pair(0), config.loss, backward=backward, generator_learns=False)
     assert {"g_adversarial", "g_l1", "d_real", "d_fake"} <= terms.keys()
     weights = dict(state.generator.named_parameters())
     assert all(torch.equal(before[0][name], weights[name]) for name in weights)
@@ -151,7 +152,7 @@ def test_without_an_adversarial_term_the_discriminator_rests() -> None:
     config = tiny(adversarial_weight=0)
     state = state_of(config)
     before = copy.deepcopy(state.discriminator.state_dict())
-    terms = update(state, *pair(0), config.loss, backward=backward)
+    terms = train_step(state, *pair(0), config.loss, backward=backward)
     assert terms.keys() == {"g_l1", "g_l2"}
     assert all(torch.equal(weights, before[name]) for name, weights in state.discriminator.state_dict().items())
 
@@ -161,7 +162,7 @@ def test_moving_average_follows_slowly() -> None:
     state = state_of(config)
     average = copy.deepcopy(state.generator)
     old = [weights.clone() for weights in average.parameters()]
-    update(state, *pair(0), config.loss, backward=backward)
+    train_step(state, *pair(0), config.loss, backward=backward)
     update_ema(average, state.generator, 0.9)
     for slow, fast, start in zip(average.parameters(), state.generator.parameters(), old, strict=True):
         torch.testing.assert_close(slow, 0.9 * start + 0.1 * fast, atol=1e-6, rtol=1e-5)
@@ -187,7 +188,7 @@ def golden_curve(**changes: dict[str, object]) -> dict[int, dict[str, float]]:
     for step in range(30):
         torch.manual_seed(step)
         source, _ = pair(step % 4)
-        terms = update(state, source, -source.roll(3, dims=-1), config.loss, backward=backward)
+        terms = train_step(state, source, -source.roll(3, dims=-1), config.loss, backward=backward)
         curve[step] = {name: round(terms[name].item(), 5) for name in GOLDEN[0] if name in terms}
     return curve
 

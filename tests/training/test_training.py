@@ -23,20 +23,23 @@ from pix2pix.model import load_model
 from pix2pix.networks.convolution import Conv, ConvTranspose
 from pix2pix.networks.cpu.choice import Algorithm
 from pix2pix.system.progress import ProgressBar
-from pix2pix.training import trainer as loop
+from pix2pix.training import checkpoint
+from pix2pix.training.checkpoint import SAVE_SHARE
+from pix2pix.training.inspection import inspect_and_plan
 from pix2pix.training.run_folder import begin_run, open_run
-from pix2pix.training.train import look, train_with
+from pix2pix.training.setup import make_trainer
+from pix2pix.training.train import train_with
 from pix2pix.training.trainer import Trainer
 
 NO_STOP: Callable[[], int | None] = lambda: None  # noqa: E731
 
 
-def trainer(pairs_in: Path, folder: Path, /, **settings: Any) -> Trainer:
-    """A training that is about to begin, or to go on, in `folder`."""
-    with ProgressBar() as display:
-        plan, pairs, _ = look(choose_settings(pairs_in, None, None, merge_settings(TINY, settings)), display)
+def trainer(pairs_in: Path, folder: Path, /, *, save_share: float = SAVE_SHARE, **settings: Any) -> Trainer:
+    """A training that is about to begin, or to be resumed, in `folder`."""
+    with ProgressBar() as bar:
+        plan, pairs, _ = inspect_and_plan(choose_settings(pairs_in, None, None, merge_settings(TINY, settings)), bar)
         begin_run(open_run(folder, "x", plan.config, overwrite=False), plan.config, overwrite=False)
-        return Trainer(plan, pairs.splits, folder, display)
+        return make_trainer(plan, pairs.splits, folder, bar, save_share=save_share)
 
 
 def stop_after(updates: int) -> Callable[[], int | None]:
@@ -161,7 +164,15 @@ def whole(facades: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("cuts", "workers"),
     [((1,), 0), ((4,), 0), ((6,), 0), ((1, 1), 0), ((8, 2), 0), ((11,), 0), ((5,), 2)],
-    ids=["step 1", "end of D's head start", "mid-epoch", "twice in one epoch", "epoch end", "last batch", "workers"],
+    ids=[
+        "step 1",
+        "end of warm-up",
+        "mid-epoch",
+        "twice in one epoch",
+        "epoch end",
+        "last batch",
+        "workers",
+    ],
 )
 def test_resumed_is_uninterrupted(
     facades: Path, whole: Path, tmp_path: Path, cuts: tuple[int, ...], workers: int
@@ -238,7 +249,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(facades: Path, tmp_path: Path
     done = state(tmp_path / "run")["progress"]
     command[command.index("100000")] = str(done["epoch"] + 2)
     resumed = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert f"going on from epoch {done['epoch']}, step {done['step']}" in resumed.stderr
+    assert f"resuming from epoch {done['epoch']}, step {done['step']}" in resumed.stderr
     assert state(tmp_path / "run")["progress"]["epoch"] == done["epoch"] + 2
 
 
@@ -291,8 +302,7 @@ def test_a_disk_that_fails_ends_the_run_at_the_last_checkpoint(
     facades: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "run"
-    monkeypatch.setattr(loop, "SAVE_SHARE", math.inf)  # each epoch
-    going = trainer(facades, folder, training={"epochs": 3})
+    going = trainer(facades, folder, save_share=math.inf, training={"epochs": 3})  # saves after each epoch
     sync = os.fsync
 
     def full(file: int) -> None:
@@ -314,10 +324,9 @@ def test_short_epochs_are_not_all_saved(
 ) -> None:
     """But the first and the last are, whatever saving takes."""
     saved: list[int] = []
-    save = loop.save_checkpoint
-    monkeypatch.setattr(loop, "SAVE_SHARE", share)
-    monkeypatch.setattr(loop, "save_checkpoint", lambda *given: saved.append(given[2].epoch) or save(*given))
-    trainer(facades, tmp_path / "run", training={"epochs": 4}).fit(NO_STOP)
+    save = checkpoint.save_checkpoint
+    monkeypatch.setattr(checkpoint, "save_checkpoint", lambda *given: saved.append(given[2].epoch) or save(*given))
+    trainer(facades, tmp_path / "run", save_share=share, training={"epochs": 4}).fit(NO_STOP)
     assert saved == epochs
 
 
@@ -325,7 +334,7 @@ def test_numbers_that_are_not_finite_are_never_saved(facades: Path, tmp_path: Pa
     folder = tmp_path / "run"
     going = trainer(facades, folder)
     with torch.no_grad():
-        next(going.generator.parameters()).fill_(float("nan"))
+        next(going.state.generator.parameters()).fill_(float("nan"))
     with pytest.raises(RunError, match="became nan in epoch 1"):
         going.fit(NO_STOP)
     assert not (folder / "checkpoints").exists()
@@ -334,5 +343,5 @@ def test_numbers_that_are_not_finite_are_never_saved(facades: Path, tmp_path: Pa
 
 def test_bottleneck_norm_refuses_a_last_batch_of_one(facades: Path) -> None:
     settings = {"generator": {"bottleneck_norm": True}, "training": {"batch_size": 3}}
-    with ProgressBar() as display, pytest.raises(ConfigError, match="bottleneck_norm"):
-        look(choose_settings(facades, None, None, merge_settings(TINY, settings)), display)
+    with ProgressBar() as bar, pytest.raises(ConfigError, match="bottleneck_norm"):
+        inspect_and_plan(choose_settings(facades, None, None, merge_settings(TINY, settings)), bar)

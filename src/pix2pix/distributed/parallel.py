@@ -33,3 +33,10 @@ def data_parallel(network: nn.Module, group: ProcessGroup) -> nn.Module:
     # An update calls D several times, so no forward pass may overwrite buffers that a backward pass still needs;
     # the trainer averages the running statistics after each update.
     return nn.parallel.DistributedDataParallel(network, forward_sync_buffers=False, gradient_as_bucket_view=True)
+
+
+def unwrap(network: nn.Module) -> nn.Module:
+    """Return the network inside the wrappers of this module."""
+    while isinstance(network, Autocast | nn.parallel.DistributedDataParallel):
+        network = network.network if isinstance(network, Autocast) else network.module
+    return network

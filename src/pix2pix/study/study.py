@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from pix2pix.config import Config, Data
 from pix2pix.config.io import make_config, merge_settings
@@ -29,7 +28,7 @@ from pix2pix.system.hardware import choose_device
 from pix2pix.text import format_duration
 from pix2pix.training.optimizers import make_adam
 from pix2pix.training.plan import make_plan
-from pix2pix.training.step import State, update
+from pix2pix.training.step import TrainState, train_step
 
 VARIED = {
     "generator.kind": "the generators",
@@ -238,19 +237,19 @@ def seconds_per_update(config: Config, *, threads: int | None = None, updates: i
         generator, discriminator = build_networks(config.model_copy(update={"data": data}))
         for network in (generator, discriminator):
             set_fast_convolutions(network, config.training.convolutions != "native")
-        adams = (make_adam(network, config.optimizer) for network in (generator, discriminator))
-        state = State(generator, discriminator, *adams)
+        state = TrainState(
+            generator,
+            discriminator,
+            make_adam(generator, config.optimizer),
+            make_adam(discriminator, config.optimizer),
+        )
         size = (config.training.batch_size, 3, *config.data.image_size)
         taken = []
         for _ in range(updates + 1):
             source, target = (torch.rand(*size) * 2 - 1 for _ in range(2))
             began = time.perf_counter()
-            update(state, source, target, config.loss, backward=_backward, order=config.training.update_order)
+            train_step(state, source, target, config.loss, order=config.training.update_order)
             taken.append(time.perf_counter() - began)
         return sorted(taken[1:])[updates // 2]
     finally:
         torch.set_num_threads(before)
-
-
-def _backward(loss: Tensor) -> None:
-    loss.backward()  # type: ignore[no-untyped-call]

@@ -1,38 +1,118 @@
-"""All training state <-> two files: the newest checkpoint and its description, written whole or not at all."""
+"""The state of a training <-> the newest checkpoint and its description, written whole or not at all."""
 
 import json
+import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from pix2pix.distributed.parallel import unwrap
+from pix2pix.distributed.process_group import ProcessGroup
 from pix2pix.errors import RunError
 from pix2pix.system.files import begin_to_write, write_text
+from pix2pix.training.step import TrainState
 
 STATE, DESCRIPTION = "state.pt", "state.json"
+SAVE_SECONDS = 300.0  # the most that is lost if the process is killed; an epoch may take hours
+SAVE_SHARE = 0.005  # of the training time that saving may take, unless more than SAVE_SECONDS would be lost
 
 
 @dataclass
-class Progress:
-    """How far a training is; with the seed it determines all randomness of what follows."""
+class TrainingProgress:
+    """How far a training is. With the seed it determines all randomness of what follows."""
 
     epoch: int = 0  # whole epochs done
-    batch: int = 0  # batches done of the epoch under way
-    step: int = 0  # updates done
+    batch: int = 0  # batches done of the current epoch
+    step: int = 0  # steps done
     images_seen: int = 0
-    seconds: float = 0.0  # spent on updates, over all sittings
+    seconds: float = 0.0  # spent on steps, before and after interruptions
     best: float | None = None  # of the validation metric that picks the model
     best_epoch: int = 0
     finished: bool = False  # all epochs are done, or patience has run out
-    sums: dict[str, float] = field(default_factory=dict)  # of the terms in the epoch under way
+    sums: dict[str, float] = field(default_factory=dict)  # of the terms in the current epoch
 
 
-def save_checkpoint(folder: Path, tensors: Mapping[str, Any], progress: Progress) -> Callable[[], None]:
-    """Begin to write `state.pt`, and `state.json` for people; the old ones remain until what is returned is called.
+class Checkpoints:
+    """Say when a checkpoint is due, save it and restore it. Rank 0 reads and writes for all processes."""
 
-    The tensors may change meanwhile: all that is left is to wait for the disk. Both raise OSError naming the file.
+    def __init__(self, folder: Path, group: ProcessGroup, *, save_share: float = SAVE_SHARE) -> None:
+        self.folder, self.group, self.save_share = folder, group, save_share
+        self.save_seconds = 0.0  # that training waited for the newest checkpoint
+        self._saved_at = time.monotonic()
+        self._writer = ThreadPoolExecutor(1)
+        self._writing: Future[None] | None = None
+
+    def restore(self, state: TrainState, device: torch.device) -> TrainingProgress:
+        """Load the newest checkpoint into `state`; without one, nothing has been done yet."""
+        # For several processes on the CPU, since rank 0's GPU is not theirs.
+        place = device if self.group.size == 1 else torch.device("cpu")
+        saved = self.group.broadcast(lambda: load_checkpoint(self.folder, place))
+        if saved is None:
+            return TrainingProgress()
+        tensors, progress = saved
+        for name, part in stateful_parts(state).items():
+            part.load_state_dict(tensors[name])
+        return progress
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether to save in the middle of an epoch."""
+        return time.monotonic() - self._saved_at > SAVE_SECONDS
+
+    @property
+    def is_due(self) -> bool:
+        """Whether to save at the end of an epoch: not after every short one."""
+        return time.monotonic() - self._saved_at >= seconds_between_saves(self.save_seconds, self.save_share)
+
+    def save(self, state: TrainState, progress: TrainingProgress) -> None:
+        """Write a checkpoint, in the background in a training of one process. Raises OSError naming the file."""
+        began = time.monotonic()
+        self.wait()
+        tensors = {name: part.state_dict() for name, part in stateful_parts(state).items()}
+
+        def write() -> None:
+            finish = save_checkpoint(self.folder, tensors, progress)
+            if self.group.size == 1:
+                self._writing = self._writer.submit(finish)
+            else:
+                finish()  # before the other ranks go on, so that all hear of a failure
+
+        self.group.broadcast(write)
+        self._saved_at = time.monotonic()
+        self.save_seconds = self._saved_at - began
+
+    def wait(self) -> None:
+        """Wait until the newest checkpoint is on the disk. Raises OSError naming the file."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
+
+def stateful_parts(state: TrainState) -> dict[str, Any]:
+    """Return what a checkpoint holds, by name; each part has `state_dict` and `load_state_dict`."""
+    parts: dict[str, Any] = {
+        "generator": unwrap(state.generator),
+        "discriminator": unwrap(state.discriminator),
+        "generator_optimizer": state.generator_optimizer,
+        "discriminator_optimizer": state.discriminator_optimizer,
+    }
+    return parts | ({"average": state.average} if state.average is not None else {})
+
+
+def seconds_between_saves(save_seconds: float, save_share: float = SAVE_SHARE) -> float:
+    """Return how long to train before the next checkpoint, which takes `save_seconds`."""
+    return min(save_seconds / save_share, SAVE_SECONDS)
+
+
+def save_checkpoint(folder: Path, tensors: Mapping[str, Any], progress: TrainingProgress) -> Callable[[], None]:
+    """Begin to write `state.pt`, and `state.json` for people; call what is returned to finish.
+
+    Until then the old files stay. The tensors may change meanwhile: only the disk has to be waited for. Both calls
+    raise OSError naming the file.
     """
     for leftover in folder.glob(f".{STATE}.*.partial"):  # of a process that was killed while it wrote
         leftover.unlink(missing_ok=True)
@@ -46,15 +126,15 @@ def save_checkpoint(folder: Path, tensors: Mapping[str, Any], progress: Progress
     return finish_both
 
 
-def load_checkpoint(folder: Path, device: torch.device) -> tuple[dict[str, Any], Progress] | None:
-    """The newest checkpoint, or None where there is none. Raises RunError if it is broken."""
+def load_checkpoint(folder: Path, device: torch.device) -> tuple[dict[str, Any], TrainingProgress] | None:
+    """Read the newest checkpoint; None where there is none. Raises RunError if it is damaged."""
     path = folder / STATE
     if not path.exists():
         return None
     try:
         tensors = torch.load(path, map_location=device, weights_only=True)
-        return tensors, Progress(**tensors.pop("progress"))
-    except Exception as error:  # whatever a damaged archive makes torch raise
+        return tensors, TrainingProgress(**tensors.pop("progress"))
+    except Exception as error:  # a damaged archive makes torch raise many kinds
         raise RunError(
             f"{path}: the checkpoint is broken ({type(error).__name__}); start again with --overwrite"
         ) from None

@@ -160,11 +160,11 @@ def would_choose(config: Config, report: CheckReport) -> list[str]:
 
 
 def describe(plan: Plan) -> list[str]:
-    """The plan in a few lines for people."""
+    """Describe the plan in a few lines."""
     config = plan.config
     data, training, generator = config.data, config.training, config.generator
     pairs = ", ".join(f"{count} {split}" for split, count in plan.counts.items())
-    head_start = f", D alone for the first {training.discriminator_epochs}" if training.discriminator_epochs else ""
+    warm_up = f", {training.discriminator_epochs} of discriminator warm-up" if training.discriminator_epochs else ""
     rate = f"{config.optimizer.learning_rate:g} {config.optimizer.schedule}"
     batches = f"{training.batch_size}"
     if training.processes > 1:
@@ -172,27 +172,27 @@ def describe(plan: Plan) -> list[str]:
     return [
         f"pairs        {pairs}; {plan.prepared.in_channels} -> {plan.prepared.out_channels} channels, {data.direction}",
         f"values       {_describe_sources(plan.prepared)} -> {plan.prepared.target.values.describe()}",
-        f"pictures     {_pictures(plan)}, {_changes(config.augment)}",
+        f"images       {_image_sizes(plan)}, {_changes(config.augment)}",
         f"generator    {generator.kind}, depth {generator.depth}, {generator.base_channels} base channels",
         f"patches      {config.discriminator.patch_size}x{config.discriminator.patch_size}, {config.loss.adversarial}",
-        f"training     {training.epochs} epochs of batches of {batches}{head_start}; rate {rate}",
+        f"training     {training.epochs} epochs{warm_up}; batches of {batches}; learning rate {rate}",
         f"machine      {training.device}, {training.precision} arithmetic, {training.convolutions} convolutions"
         f"{_processes(training)}",
-        f"update       {training.update_order} discriminator, seed {training.seed}",
+        f"step         {training.update_order} discriminator, seed {training.seed}",
     ]
 
 
-def _pictures(plan: Plan) -> str:
+def _image_sizes(plan: Plan) -> str:
     """What becomes of the files' sizes."""
     config = plan.config
     height, width = config.data.image_size
     if config.load_size != "native":
         load = "x".join(map(str, config.load_size)) if config.augment.jitter else "none"
         mixed = "; all are resized to it, whatever their shape" if len(plan.sizes) > 1 else ""
-        return f"{height}x{width}{mixed}; jitter from {load}"
+        return f"{height}x{width}{mixed}; random jitter from {load}"
     small = sum(count for (h, w), count in plan.sizes.items() if h < height or w < width)
     total = sum(plan.sizes.values())
-    continued = f" ({small:,} of {total:,} pairs are smaller and continued by reflection)" if small else ""
+    continued = f" ({small:,} of {total:,} pairs are smaller and padded by reflection)" if small else ""
     return f"crops of {height}x{width} at their own size{continued}, validated whole"
 
 

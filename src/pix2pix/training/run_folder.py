@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from pix2pix.config import Config, Data
 from pix2pix.config.io import make_config, read_yaml, to_yaml
 from pix2pix.errors import ConfigError
 from pix2pix.system.files import write_text
+from pix2pix.text import escape_unprintable
 from pix2pix.training.checkpoint import DESCRIPTION
 
 # What may change between two sittings of one run, since it does not change what is learnt.
@@ -26,10 +27,12 @@ FREE = {
 }  # fmt: skip
 
 
+LEFT_OUT = "left_out.txt"
+"""What --skip-bad left out."""
 MARKER = ".pix2pix-run"
 """File by which a run folder is known. Runs of version 0.1 have none: they are known by the names in them."""
 WRITTEN = (
-    "config.yaml", "metrics.csv", "curves.png", "report.html", "left_out.txt",
+    "config.yaml", "metrics.csv", "curves.png", "report.html", LEFT_OUT,
     "samples", "tensorboard", "checkpoints", "model", "evaluation", "segmenter", MARKER,
 )  # fmt: skip
 """Everything that a run writes into its folder, by name: --overwrite removes this and nothing else."""
@@ -72,6 +75,16 @@ def begin_run(folder: Path, config: Config, *, overwrite: bool) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / MARKER, "This folder belongs to a training of pix2pix.\n")
     write_text(folder / "config.yaml", to_yaml(config))
+
+
+def write_left_out(folder: Path, left_out: Sequence[tuple[Path | str, str]]) -> None:
+    """List the files that --skip-bad left out, one a line; remove an older list."""
+    path = folder / LEFT_OUT
+    if left_out:
+        lines = (f"{escape_unprintable(bad)}: {escape_unprintable(reason)}\n" for bad, reason in left_out)
+        write_text(path, "".join(lines))
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _remove_run(folder: Path, data: Data) -> None:

@@ -1,7 +1,7 @@
-"""State and one update: the whole method on one screen."""
+"""One training step of the paper's method: D is updated, then G."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -21,87 +21,78 @@ from pix2pix.training.optimizers import AnyAdam
 
 
 @dataclass
-class State:
-    """What an update changes: both networks and both Adams."""
+class TrainState:
+    """Everything that training changes. The networks are as a step calls them: wrapped for precision and gradients."""
 
     generator: nn.Module
     discriminator: nn.Module
     generator_optimizer: AnyAdam
     discriminator_optimizer: AnyAdam
+    average: nn.Module | None = None
+    """Exponential moving average of the generator, not wrapped."""
+    local_statistics: list[Tensor] = field(default_factory=list)
+    """Running statistics that each process computes from its own part of a batch."""
 
 
 @reuse_transforms()
-def update(
-    state: State,
+def train_step(
+    state: TrainState,
     source: Tensor,
     target: Tensor,
     loss: Loss,
     *,
-    backward: Callable[[Tensor], None],
+    backward: Callable[[Tensor], None] = torch.autograd.backward,
     order: UpdateOrder = "two-pass",
     generator_learns: bool = True,
     mask: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """One discriminator update, then one generator update (paper, 3.3). Returns the detached, unweighted terms.
+    """Update D, then G (paper, 3.3). Returns the detached, unweighted terms.
 
-    source (N, in, H, W) and target (N, out, H, W) are in [-1, 1]. In the "two-pass" order D sees the output anew for
-    G, after its own update; in "one-pass" it sees it once, before, and both learn from that. While `generator_learns`
-    is false, in the discriminator's head start (slide "Training details"), G only shows what it makes. Where the
-    boolean `mask` (N, out, H, W) is false, nothing is known of the target: D sees the output there in both pictures.
+    source (N, in, H, W) and target (N, out, H, W) are in [-1, 1]. In the order "two-pass" D runs on the output again
+    for G, after its own update; in "one-pass" both updates use its only run. During discriminator warm-up (lecture,
+    "Training details") `generator_learns` is false. Where the boolean `mask` (N, out, H, W) is false the target is
+    unknown: D is given the output there, beside the real pixels as well.
     """
     with torch.set_grad_enabled(generator_learns):
-        output = state.generator(source)  # (N, out, H, W) in [-1, 1]
-    d_terms: dict[str, Tensor] = {}
-    d_accuracy: dict[str, Tensor] = {}
-    g_terms = reconstruction_terms(output, target, mask)
+        output = state.generator(source)  # G(x), (N, out, H, W) in [-1, 1]
+    g_terms = reconstruction_terms(output, target, mask)  # g_l1 is equation 3
     if mask is not None:
         target = torch.where(mask, target, output.detach())
-    to_minimise = g_terms
+    minimised, d_terms, d_accuracy = g_terms, dict[str, Tensor](), dict[str, Tensor]()
 
     if loss.adversarial_weight:
-        shown = output.detach().requires_grad_(generator_learns and order == "one-pass")
-        real_logits = state.discriminator(source, target)  # (N, 1, h, w)
-        fake_logits = state.discriminator(source, shown)
-        d_terms = discriminator_terms(real_logits, fake_logits, loss.adversarial)
+        image = output.detach().requires_grad_(generator_learns and order == "one-pass")
+        real_logits = state.discriminator(source, target)  # D(x, y), (N, 1, h, w)
+        fake_logits = state.discriminator(source, image)  # D(x, G(x))
+        d_terms = discriminator_terms(real_logits, fake_logits, loss.adversarial)  # equation 1
         d_accuracy = discriminator_accuracy(real_logits.detach(), fake_logits.detach(), loss.adversarial)
         if order == "one-pass":
-            judged = adversarial_term(fake_logits, loss.adversarial)
-            to_minimise = g_terms | {"g_adversarial": _with_gradient_of(judged["g_adversarial"], shown, output)}
+            adversarial = adversarial_term(fake_logits, loss.adversarial)
+            minimised = g_terms | {"g_adversarial": _with_gradient_of(adversarial["g_adversarial"], image, output)}
 
         state.discriminator_optimizer.zero_grad()
-        backward(discriminator_objective(d_terms, loss))
+        backward(discriminator_objective(d_terms, loss))  # halved (3.3)
         state.discriminator_optimizer.step()
 
         if order == "two-pass":
-            state.discriminator.requires_grad_(False)  # its turn is over: spare the gradients of its weights
-            judged = adversarial_term(state.discriminator(source, output), loss.adversarial)
+            state.discriminator.requires_grad_(False)  # G's update needs no gradients of D's weights
+            adversarial = adversarial_term(state.discriminator(source, output), loss.adversarial)
             state.discriminator.requires_grad_(True)
-            to_minimise = g_terms | judged
-        g_terms |= judged
+            minimised = g_terms | adversarial
+        g_terms |= adversarial
 
     if generator_learns:
         state.generator_optimizer.zero_grad()
-        backward(generator_objective(to_minimise, loss))
+        backward(generator_objective(minimised, loss))  # equation 4
         state.generator_optimizer.step()
     return {name: term.detach() for name, term in (g_terms | d_terms | d_accuracy).items()}
 
 
-def _with_gradient_of(term: Tensor, shown: Tensor, output: Tensor) -> Tensor:
-    """A scalar on `output` with the gradient that `term` has on `shown`, the same picture cut off from G.
+def _with_gradient_of(term: Tensor, image: Tensor, output: Tensor) -> Tensor:
+    """Return a scalar whose gradient for `output` is that of `term` for `image`, a detached copy of it.
 
-    So D can learn, and its graph be freed, before G does: the original code hands on this gradient too.
+    So D can be updated, and its graph freed, before G is, with the gradient of D as it was before its update.
     """
-    if not shown.requires_grad:
+    if not image.requires_grad:
         return term
-    return (output * input_gradient(term, shown)).sum()
-
-
-@torch.no_grad()
-def update_ema(average: nn.Module, network: nn.Module, decay: float) -> None:
-    """Exponential moving average of the weights and, since they belong to them, of the running statistics."""
-    current = network.state_dict()
-    for name, slow in average.state_dict().items():
-        if slow.is_floating_point():
-            slow.lerp_(current[name], 1 - decay)
-        else:
-            slow.copy_(current[name])  # a count of batches
+    return (output * input_gradient(term, image)).sum()

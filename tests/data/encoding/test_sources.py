@@ -256,7 +256,7 @@ def test_a_stack_is_trained_resumed_and_described(
     assert facts["source_3"] == "3 classes #000000, #0000ff, #ff0000"
     words = ["--run", run, *TINY, "--epochs", "2"]
     pix2pix("train", *places(data), "--sources.3.kind", "labels", *words)
-    assert "going on from epoch 1" in capsys.readouterr().err
+    assert "resuming from epoch 1" in capsys.readouterr().err
     said = failed(capsys, 2, "train", *places(data), "--sources.3.kind", "labels", "--sources.2.range", "0,9", *words)
     assert "other settings (data.sources.2.range was ((" in said
 

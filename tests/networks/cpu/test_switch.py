@@ -17,7 +17,7 @@ from pix2pix.networks.cpu import switch
 from pix2pix.networks.cpu.fused_adam import AdamInBackward
 from pix2pix.networks.cpu.packed import PackedConv
 from pix2pix.training.optimizers import make_adam
-from pix2pix.training.step import State, update
+from pix2pix.training.step import TrainState, train_step
 
 
 @pytest.fixture(autouse=True)
@@ -45,11 +45,11 @@ def train_and_translate(config: Config, dtype: torch.dtype = torch.float32) -> t
     adams = (
         make_adam(network, config.optimizer, used_once=network is generator) for network in (generator, discriminator)
     )
-    state = State(generator, discriminator, *adams)
+    state = TrainState(generator, discriminator, *adams)
     numbers = []
     for _ in range(3):
         source, target = (torch.rand(2, 3, 64, 64, dtype=dtype) * 2 - 1 for _ in range(2))
-        terms = update(state, source, target, config.loss, backward=torch.Tensor.backward, order="one-pass")
+        terms = train_step(state, source, target, config.loss, backward=torch.Tensor.backward, order="one-pass")
         numbers += [terms[name] for name in sorted(terms)]
     numbers += [value.clone() for value in generator.state_dict().values()]
     numbers += [value.clone() for value in discriminator.state_dict().values()]

@@ -1,0 +1,110 @@
+"""Settings in; the data inspected, refused or described, and the plan of a training out."""
+
+from collections.abc import Sequence
+
+import torch
+
+from pix2pix.config import Config
+from pix2pix.data.checks.check import check
+from pix2pix.data.checks.report import CheckReport, Problem
+from pix2pix.data.loading.dataset import planned_cache
+from pix2pix.data.pairing.pair import Pair
+from pix2pix.data.pairing.pairs import PairSet, describe_unmatched
+from pix2pix.errors import ConfigError, DataError
+from pix2pix.metrics.segmentation import find_palette
+from pix2pix.system.progress import ProgressBar
+from pix2pix.text import escape_unprintable, format_list
+from pix2pix.training.plan import Plan, describe, make_plan
+from pix2pix.training.run_folder import LEFT_OUT
+from pix2pix.training.validation import make_selection_metrics
+
+
+def inspect_and_plan(config: Config, bar: ProgressBar) -> tuple[Plan, PairSet, tuple[Problem, ...]]:
+    """Inspect all pairs and plan the training. Returns the plan, the pairs, and the files that --skip-bad left out.
+
+    Raises DataError or ConfigError naming what cannot be trained on.
+    """
+    report, left_out = inspect_pairs(config, bar)
+    for line in describe_data(report, left_out):
+        bar.say(line)
+    refuse_unusable_data(config, report)
+    plan = make_plan(config, report, lambda done, total: bar.update(done, total, "measuring ranges"))
+    refuse_unmeasurable(plan, report.pairs)
+    for line in describe_training(plan, report.pairs):
+        bar.say(line)
+    return plan, report.pairs, left_out
+
+
+def inspect_pairs(config: Config, bar: ProgressBar) -> tuple[CheckReport, tuple[Problem, ...]]:
+    """Read every file once. With --skip-bad, split the report in two: good pairs, and what is left out."""
+    report = check(config.data, progress=lambda done, total: bar.update(done, total, "inspecting the pairs"))
+    left_out = report.left_out if config.data.skip_bad else ()
+    return (report.without_bad() if left_out else report), left_out
+
+
+def describe_data(report: CheckReport, left_out: Sequence[Problem], most: int = 3) -> list[str]:
+    """Return a few lines on the layout, and on what is left out or suspicious."""
+    lines = [f"data         {report.pairs.layout}"]
+    if report.pairs.hint:
+        lines.append(f"hint         {report.pairs.hint}")
+    if left_out:
+        lines.append(f"left out     {len(left_out):,}, all of them in {LEFT_OUT}")
+    lines += [
+        f"             {escape_unprintable(path)}: {escape_unprintable(reason)}" for path, reason in left_out[:most]
+    ]
+    if report.warnings:
+        (path, reason), *others = report.warnings
+        more = f", and {len(others):,} more; `pix2pix data check` lists them" if others else ""
+        lines.append(f"warnings     {escape_unprintable(path)}: {escape_unprintable(reason)}{more}")
+    return lines
+
+
+def describe_training(plan: Plan, pairs: PairSet) -> list[str]:
+    """Return the plan in a few lines."""
+    lines = []
+    if pairs.carved:
+        seed = plan.config.data.split_seed
+        lines.append(f"             {format_list(pairs.carved)} carved from train by seed {seed}")
+    return [
+        *lines,
+        *describe(plan),
+        f"cache        {planned_cache(plan.prepared, plan.config, pairs.splits['train']).description}",
+    ]
+
+
+def refuse_unusable_data(config: Config, report: CheckReport) -> None:
+    """Raise DataError for missing, unmatched or bad pairs, ConfigError for settings that these splits cannot serve."""
+    pairs = report.pairs
+    if "train" not in pairs.splits:
+        only = f"only {', '.join(pairs.splits)}" if pairs.splits else "all of them are bad"
+        raise DataError(f"{config.data.path or config.data.target}: has no pairs to train on, {only}")
+    if pairs.unmatched:
+        raise DataError(
+            f"{describe_unmatched(pairs)}; add the missing halves or move these images away, or leave them out "
+            "with --skip-bad"
+        )
+    if report.problems:
+        (path, reason), *others = report.problems
+        more = f"; {len(others):,} more files have problems" if others else ""
+        raise DataError(f"{path}: {reason}{more} (`pix2pix data check` lists them all, --skip-bad leaves them out)")
+    if config.training.patience is not None and "val" not in pairs.splits:
+        raise ConfigError("training.patience waits for a better validation, and the data have no val split: drop it")
+
+
+def refuse_unmeasurable(plan: Plan, pairs: PairSet) -> None:
+    """Raise ConfigError if `best_by` cannot be measured on these pairs, on this machine."""
+    best_by = plan.config.training.best_by
+    if best_by in ("fid", "kid") and len(pairs.splits.get("val", ("", ""))) < 2:
+        raise ConfigError(f"training.best_by {best_by} compares sets, and the val split has one pair")
+    make_selection_metrics(plan.config, torch.device("cpu"), plan.smallest)
+    if best_by == "label_accuracy":
+        _refuse_without_labels(pairs.splits["train"])
+
+
+def _refuse_without_labels(pairs: Sequence[Pair]) -> None:
+    """Raise ConfigError where the sources are not label maps."""
+    try:
+        find_palette(pairs)
+    except DataError as error:
+        reason = str(error).partition(", which")[0]
+        raise ConfigError(f"training.best_by label_accuracy cannot be measured: {reason}; choose another") from None

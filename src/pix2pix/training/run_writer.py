@@ -1,0 +1,94 @@
+"""What a training shows in, files in its run folder out: metrics, samples, model, curves, report.
+
+All processes call these functions; rank 0 writes while the others wait.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, cast
+
+from pix2pix.data.checks.contact_sheet import draw_sheet
+from pix2pix.data.io import images
+from pix2pix.data.io.arrays import Pixels
+from pix2pix.data.pairing.pair import source_titles
+from pix2pix.distributed.parallel import unwrap
+from pix2pix.distributed.process_group import ProcessGroup
+from pix2pix.model import Model, make_model_config
+from pix2pix.networks import PatchGAN
+from pix2pix.reports.curves import draw_curves
+from pix2pix.reports.pages import write_run_report
+from pix2pix.training.checkpoint import TrainingProgress
+from pix2pix.training.metrics_log import MetricsLog
+from pix2pix.training.plan import Plan
+from pix2pix.training.step import TrainState
+
+
+class Speed(NamedTuple):
+    """How an epoch was trained, for its row of metrics."""
+
+    learning_rate: float
+    images_per_second: float
+    loading_share: float
+    """Share of the time that steps waited for pairs."""
+
+
+class RunWriter:
+    """Write into one run folder. Opened after an interruption, it drops rows that are newer than the checkpoint."""
+
+    def __init__(self, folder: Path, plan: Plan, group: ProcessGroup, progress: TrainingProgress) -> None:
+        self.folder, self.plan, self.group, self.progress = folder, plan, group, progress
+        self._log = MetricsLog(folder, progress.step) if group.is_first else None
+
+    def write_metrics(self, split: str, values: Mapping[str, float], speed: Speed) -> None:
+        """Append a row to `metrics.csv` and to the TensorBoard events."""
+        progress = self.progress
+        if self._log is not None:
+            row: dict[str, str | float] = {
+                "step": progress.step,
+                "epoch": progress.epoch,
+                "images_seen": progress.images_seen,
+                "split": split,
+                "seconds": progress.seconds,
+            }
+            self._log.write({**row, **speed._asdict(), **values})
+
+    def write_samples(self, epoch: int, draw: Callable[[], Sequence[Sequence[Pixels]]]) -> None:
+        """Write a sheet of rows of images: sources, output, target."""
+
+        def write() -> None:
+            rows = draw()
+            path = self.folder / "samples" / f"epoch_{epoch:04}.png"
+            path.parent.mkdir(exist_ok=True)
+            images.write(path, draw_sheet(rows, [*source_titles(len(rows[0]) - 2), "output", "target"]))
+
+        self.group.broadcast(write)
+
+    def write_model(self, state: TrainState, validation: Mapping[str, float]) -> None:
+        """Write the model folder: the generator, or its average if there is one, and the discriminator."""
+        plan = self.plan
+        config = make_model_config(
+            plan.config, plan.norm_statistics, plan.scale, plan.prepared.converts, self.progress.epoch, dict(validation)
+        )
+        generator = unwrap(state.generator) if state.average is None else state.average
+        model = Model(generator, cast(PatchGAN, unwrap(state.discriminator)), config)
+        self.group.broadcast(lambda: model.save(self.folder / "model"))
+
+    def write_report(self) -> Path:
+        """Draw the curves and write the report; returns the report's path."""
+        config = self.plan.config
+
+        def write() -> Path:
+            draw_curves(
+                self.folder / "metrics.csv",
+                self.folder / "curves.png",
+                discriminator_epochs=config.training.discriminator_epochs,
+                adversarial=config.loss.adversarial,
+            )
+            return write_run_report(self.folder)
+
+        return self.group.broadcast(write)
+
+    def close(self) -> None:
+        """Finish the TensorBoard events."""
+        if self._log is not None:
+            self._log.close()

@@ -1,0 +1,111 @@
+"""A plan, its pairs and a run folder in; a trainer with all its parts out, restored from the newest checkpoint."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pix2pix.config import Config
+from pix2pix.data.loading.dataset import PairDataset, make_dataset
+from pix2pix.data.loading.loader import PairLoader, make_loader
+from pix2pix.data.pairing.pair import Pair
+from pix2pix.distributed.environment import compute_device
+from pix2pix.distributed.process_group import SINGLE_PROCESS, ProcessGroup
+from pix2pix.metrics.segmentation import Segmenter, find_palette, get_segmenter
+from pix2pix.system.hardware import keep_memory
+from pix2pix.system.progress import ProgressBar
+from pix2pix.training.checkpoint import SAVE_SHARE, Checkpoints, TrainingProgress
+from pix2pix.training.plan import Plan
+from pix2pix.training.run_writer import RunWriter
+from pix2pix.training.state import build_state
+from pix2pix.training.trainer import Trainer
+from pix2pix.training.validation import Validation, make_selection_metrics
+
+VALIDATION_BATCH = 2  # images; four at once take more memory than a training step does
+
+
+def make_trainer(
+    plan: Plan,
+    splits: Mapping[str, Sequence[Pair]],
+    folder: Path,
+    bar: ProgressBar,
+    group: ProcessGroup = SINGLE_PROCESS,
+    *,
+    save_share: float = SAVE_SHARE,
+) -> Trainer:
+    """Build or restore everything that a training needs. Raises RunError for a damaged checkpoint."""
+    keep_memory()
+    config = plan.config
+    device = compute_device(config.training.device, group.info)
+    state = build_state(plan, device, group)
+    checkpoints = Checkpoints(folder / "checkpoints", group, save_share=save_share)
+    progress = checkpoints.restore(state, device)
+    if progress.step:
+        bar.say(_describe_restored(progress, config))
+    writer = RunWriter(folder, plan, group, progress)
+    validation = None
+    if "val" in splits:
+        by_labels = config.training.best_by == "label_accuracy"
+        validation = Validation(
+            config,
+            make_val_loader(plan, splits["val"], group),
+            state,
+            writer,
+            perceptual=make_selection_metrics(config, device, plan.smallest),
+            segmenter=train_segmenter(plan, splits["train"], folder, bar, group) if by_labels else None,
+            device=device,
+            group=group,
+        )
+    loader = make_train_loader(plan, splits["train"], group)
+    return Trainer(config, folder, device, group, state, progress, loader, validation, checkpoints, writer, bar)
+
+
+def make_train_loader(plan: Plan, pairs: Sequence[Pair], group: ProcessGroup) -> PairLoader:
+    """Return shuffled, augmented batches of this rank's pairs."""
+    config, training = plan.config, plan.config.training
+    return make_loader(
+        make_dataset(pairs, plan.prepared, config.data, config.augment, config.load_size, training.seed),
+        batch_size=training.batch_size,
+        workers=config.data.workers,
+        seed=training.seed,
+        shuffle=True,
+        pin_memory=training.device == "cuda",
+        **_ranks(group),
+    )
+
+
+def make_val_loader(plan: Plan, pairs: Sequence[Pair], group: ProcessGroup) -> PairLoader:
+    """Return this rank's pairs in order, not augmented; at their full size if the training is of native sizes."""
+    config = plan.config
+    dataset = make_dataset(pairs, plan.prepared, config.data, seed=config.training.seed, full_size=config.native)
+    batch = 1 if config.native else VALIDATION_BATCH
+    return make_loader(dataset, batch_size=batch, workers=0, shuffle=False, **_ranks(group))
+
+
+def _ranks(group: ProcessGroup) -> dict[str, Any]:
+    return {"rank": group.rank, "ranks": group.size, "neighbours": group.info.local_size}
+
+
+def train_segmenter(
+    plan: Plan, pairs: Sequence[Pair], folder: Path, bar: ProgressBar, group: ProcessGroup
+) -> Segmenter:
+    """Train the segmenter of `best_by label_accuracy` on the training pairs, or load it from the run folder."""
+    dataset = PairDataset(pairs, plan.prepared)
+    device = compute_device(plan.config.training.device, group.info)
+
+    def load_or_train() -> Segmenter:
+        return get_segmenter(
+            folder / "segmenter",
+            dataset,
+            find_palette(pairs),
+            device=device,
+            fingerprint=plan.config.provenance["data_fingerprint"],
+            progress=bar.update,
+        )
+
+    group.broadcast(lambda: bool(load_or_train()))  # rank 0 trains, then all load
+    return load_or_train()
+
+
+def _describe_restored(progress: TrainingProgress, config: Config) -> str:
+    done = progress.epoch >= config.training.epochs
+    return f"{'already trained to' if done else 'resuming from'} epoch {progress.epoch}, step {progress.step}"

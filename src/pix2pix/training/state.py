@@ -1,0 +1,46 @@
+"""A plan in, the networks and optimisers of its training out."""
+
+import copy
+
+import torch
+from torch import nn
+
+from pix2pix.distributed.parallel import data_parallel, with_precision
+from pix2pix.distributed.process_group import ProcessGroup
+from pix2pix.model import build_networks, choose_statistics
+from pix2pix.networks import set_fast_convolutions
+from pix2pix.networks.blocks import synchronise_norm
+from pix2pix.training.optimizers import make_adam
+from pix2pix.training.plan import Plan
+from pix2pix.training.step import TrainState
+
+
+def build_state(plan: Plan, device: torch.device, group: ProcessGroup) -> TrainState:
+    """Initialise networks, their average and their optimisers from the plan's seed, on a device."""
+    config, training = plan.config, plan.config.training
+    torch.manual_seed(training.seed)
+    generator, discriminator = build_networks(config)
+    for network in (generator, discriminator):
+        set_fast_convolutions(network, training.convolutions == "fast")
+    average = copy.deepcopy(generator).requires_grad_(False) if training.ema else None
+    for network in filter(None, (generator, average)):
+        choose_statistics(network, discriminator, plan.norm_statistics)
+    synchronised = group.size > 1 and training.sync_norm
+    if synchronised:
+        synchronise_norm(generator)
+        synchronise_norm(discriminator)
+    for network in filter(None, (generator, discriminator, average)):
+        network.to(device)  # before the optimisers are made, whose moments lie beside the weights
+    alone = group.size == 1  # otherwise gradients are averaged before they change a weight
+    return TrainState(
+        data_parallel(with_precision(generator, training.precision), group),
+        data_parallel(with_precision(discriminator, training.precision), group),
+        make_adam(generator, config.optimizer, in_backward=alone, used_once=True),
+        make_adam(discriminator, config.optimizer, in_backward=alone),
+        average,
+        [] if synchronised else [*_statistics(generator), *_statistics(discriminator)],
+    )
+
+
+def _statistics(network: nn.Module) -> list[torch.Tensor]:
+    return [buffer for buffer in network.buffers() if buffer.is_floating_point()]
