@@ -8,8 +8,10 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from pix2pix.synthetic.facades import CLASSES, facade, make_facades, paint, plan
-from pix2pix.synthetic.render import Box, render
+from pix2pix.synthetic.building import Box
+from pix2pix.synthetic.facades import CLASSES, facade, make_facades, paint
+from pix2pix.synthetic.plan import plan
+from pix2pix.synthetic.render import render
 
 PALETTE = {colour for _, colour in CLASSES}
 Image8 = npt.NDArray[np.uint8]

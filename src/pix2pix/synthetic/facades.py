@@ -1,22 +1,20 @@
-"""A seed and a size in; a procedural facade out: its photo and its label map in the twelve CMP classes.
+"""A seed and a size -> a procedural facade: its photo and its label map in the twelve CMP classes; and sets of them.
 
-The embedded default data: a random but plausible building is planned as boxes of classes, the boxes are the
-label map, and `facade_render` photographs them. The plan leaves little open to the renderer: the photo can be
-learned from the labels.
+The embedded default data. A random but plausible building is planned as boxes of classes, the boxes are the label map,
+and `render` draws the photo. Little of the photo is random, so that it can be learned from the labels.
 """
 
-import os
-import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from pix2pix.synthetic.render import Box, Building, render
+from pix2pix.synthetic.building import Building
+from pix2pix.synthetic.plan import plan
+from pix2pix.synthetic.render import render
+from pix2pix.system.files import write_folder_atomically
 
 CLASSES: tuple[tuple[str, tuple[int, int, int]], ...] = (
     # The CMP Facade Database's class order, in the colours of its label maps (steps of the jet colour map).
@@ -33,61 +31,26 @@ CLASSES: tuple[tuple[str, tuple[int, int, int]], ...] = (
     ("pillar", (255, 0, 0)),
     ("shop", (175, 0, 0)),
 )
-SMALLEST = 32  # pixels; below, a window has no room for a pane
+MIN_SIZE = 32  # pixels; below, a window has no room for a pane
 Image8 = npt.NDArray[np.uint8]  # (H, W, 3)
 PAIRS_PER_SEED = 1_000_000  # sets made with different seeds share no building
 
 
-@dataclass(frozen=True, kw_only=True)
-class Style:
-    """What tells one kind of building from another: ranges, and the chance of each part."""
-
-    floors: tuple[int, int]
-    bay: tuple[float, float]  # width of a bay / height of a storey
-    window: tuple[float, float]  # of a bay's width, of a storey's height
-    attic: float = 1.0  # height of the top storey / height of a storey
-    crown: float = 0.3  # height of the top band / height of a storey
-    roof: float = 0.0
-    bands: float = 0.0
-    heads: float = 0.0
-    sills: float = 0.0
-    pillars: float = 0.0
-    deco: float = 0.0
-    balconies: float = 0.0
-    shutters: float = 0.0
-    rollers: float = 0.0
-    shops: float = 0.0
-
-
-STYLES: dict[str, Style] = {
-    "tenement": Style(floors=(4, 6), bay=(0.75, 0.95), window=(0.42, 0.56), crown=0.34,
-                      heads=1.0, sills=1.0, balconies=0.6, shops=0.85, bands=0.25),
-    "palace": Style(floors=(3, 5), bay=(0.8, 1.05), window=(0.4, 0.58), attic=0.8, crown=0.3, roof=0.6,
-                    bands=1.0, heads=0.9, sills=0.7, pillars=0.5, deco=0.8, balconies=0.6, shops=0.35),
-    "bank": Style(floors=(3, 4), bay=(0.72, 0.9), window=(0.46, 0.66), attic=0.7, crown=0.42,
-                  bands=1.0, heads=0.4, sills=0.5, pillars=1.0, deco=0.7),
-    "block": Style(floors=(4, 7), bay=(1.2, 1.6), window=(0.62, 0.5), crown=0.14,
-                   balconies=0.75, rollers=1.0, shops=0.4, bands=0.3),
-    "villa": Style(floors=(2, 4), bay=(1.05, 1.3), window=(0.34, 0.5), crown=0.16,
-                   roof=1.0, sills=0.8, shutters=1.0, balconies=0.35),
-}  # fmt: skip
-
-
 def facade(seed: int, size: int | tuple[int, int] = 256) -> tuple[Image8, Image8]:
-    """A photo and its label map, both (H, W, 3) uint8; `size` is the side or (H, W).
+    """Return a photo and its label map, both (H, W, 3) uint8; `size` is the side or (H, W).
 
-    The labels hold exactly the colours of `CLASSES`. The same seed and size give the same bytes;
-    the same seed at another size of that shape gives nearly the same building, drawn anew.
+    The labels hold exactly the colours of CLASSES. The same seed and size give the same bytes; the same seed at another
+    size of that shape gives nearly the same building, drawn anew. Raises ValueError below MIN_SIZE.
     """
     height, width = (size, size) if isinstance(size, int) else size
-    if min(height, width) < SMALLEST:
-        raise ValueError(f"a facade of {height} x {width} pixels has no room for windows: use {SMALLEST} up")
+    if min(height, width) < MIN_SIZE:
+        raise ValueError(f"a facade of {height} x {width} pixels has no room for windows: use {MIN_SIZE} up")
     building = plan(seed, height, width)
     return render(building, seed), paint(building)
 
 
 def paint(building: Building) -> Image8:
-    """The label map, (H, W, 3) uint8: every box in its class's colour, later boxes over earlier."""
+    """Draw the label map, (H, W, 3) uint8: every box in its class's colour, later boxes over earlier ones."""
     index = {name: number for number, (name, _) in enumerate(CLASSES)}
     labels = np.zeros((building.height, building.width), np.uint8)  # background
     for box in building.boxes:
@@ -106,281 +69,20 @@ def make_facades(
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
 ) -> None:
-    """Writes folder/{train,val,test}/0001.png ...: the photo on the left (A), its labels on the right (B).
+    """Write folder/{train,val,test}/0001.png ...: the photo on the left (A), its labels on the right (B).
 
-    The folder appears whole or not at all. `progress` receives the number of pairs written so far.
+    The folder appears complete or not at all. `progress` receives the number of pairs written so far. Raises
+    FileExistsError for a folder that holds something.
     """
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise FileExistsError(f"{folder} already holds something: name a folder that is new or empty")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
-        staged = Path(scratch) / folder.name
-        written = 0
+    written = 0
+    with write_folder_atomically(folder) as new:
         for split, count in (("train", train), ("val", val), ("test", test)):
-            (staged / split).mkdir(parents=True)
+            (new / split).mkdir()
             for number in range(1, count + 1):
                 pair = np.hstack(facade(seed * PAIRS_PER_SEED + written, size))
-                Image.fromarray(pair).save(staged / split / f"{number:04d}.png")
+                Image.fromarray(pair).save(new / split / f"{number:04d}.png")
                 written += 1
                 if progress is not None:
                     progress(written)
-        if folder.exists():
-            folder.rmdir()  # empty, but not every system renames onto a folder
-        os.replace(staged, folder)
-
-
-@dataclass(frozen=True)
-class Design:
-    """What is decided once for a building. Rows count storeys from the top, columns bays from the left."""
-
-    style: Style
-    rows: tuple[int, ...]  # y of the storeys' edges, top to bottom; the last storey is the ground floor
-    columns: tuple[int, ...]  # x of the bays' edges
-    heads: bool
-    sills: bool
-    shutters: bool
-    panels: bool  # deco below the windows
-    paired: bool  # two windows in a bay
-    balconies: frozenset[tuple[int, int]]  # (row, column)
-    closed: frozenset[tuple[int, int]]  # rollers down
-    shops: bool
-    door: int  # column
-
-    @property
-    def ground(self) -> int:
-        return len(self.rows) - 2
-
-    @property
-    def bays(self) -> int:
-        return len(self.columns) - 1
-
-
-def plan(seed: int, height: int, width: int) -> Building:
-    """A random, plausible building as boxes of classes, back to front, in pixels of height x width."""
-    rng = np.random.default_rng([seed, 0])
-    name = list(STYLES)[rng.integers(len(STYLES))]
-    style = STYLES[name]
-    floors = int(rng.integers(style.floors[0], style.floors[1] + 1))
-    front = place_front(rng, height, width)
-    roof = float(rng.uniform(0.45, 0.7)) if rng.random() < style.roof else 0.0
-    storeys = [style.attic, *[1.0] * (floors - 2), 1.2]
-    eaves, crown, *rows = edges(front.top, front.bottom, [roof, style.crown, *storeys, 0.1])[1:]
-    rows = [crown, *rows[:-1]]
-    columns = bay_edges(rng, front, style, (rows[-1] - rows[0]) / sum(storeys))
-    design = decide(rng, style, rows, columns)
-    boxes = [
-        front,
-        *dormers(design, front.top, eaves),
-        *(box for row in range(floors) for box in storey(design, row)),
-        *columns_between_bays(rng, design),
-        *bands(rng, design, front, eaves),
-        *ornaments(rng, design, eaves),
-        *(balcony(design, row, column) for row, column in sorted(design.balconies)),
-    ]
-    order = {part: depth for depth, part in enumerate(BACK_TO_FRONT)}
-    visible = sorted((box for box in boxes if min(box.height, box.width) > 0), key=lambda box: order[box.name])
-    return Building(height, width, name, floors, front, eaves, rows[-2], tuple(visible))
-
-
-BACK_TO_FRONT = (
-    "facade", "window", "blind", "door", "shop", "deco", "pillar", "molding", "cornice", "sill", "balcony"
-)  # fmt: skip
-
-
-def place_front(rng: np.random.Generator, height: int, width: int) -> Box:
-    """Where the building stands: sky above, and perhaps a gap at either side and a pavement."""
-    left, right = rng.uniform(0.03, 0.13, 2) * (rng.random(2) < 0.7)
-    top = rng.uniform(0.05, 0.15)
-    pavement = rng.uniform(0.02, 0.05) * (rng.random() < 0.7)
-    return Box("facade", round(top * height), round(left * width), round((1 - pavement) * height),
-               round((1 - right) * width))  # fmt: skip
-
-
-def edges(start: int, stop: int, weights: list[float]) -> tuple[int, ...]:
-    """Pixel edges that divide start..stop in proportion to the weights; one more than there are weights."""
-    shares = np.cumsum([0.0, *weights]) / sum(weights)
-    return tuple(int(edge) for edge in np.rint(start + shares * (stop - start)))
-
-
-def bay_edges(rng: np.random.Generator, front: Box, style: Style, storey_height: float) -> tuple[int, ...]:
-    """As many bays as fit the style's proportions, equally wide, between margins of blank wall."""
-    bays = max(2, round(front.width * 0.94 / (rng.uniform(*style.bay) * storey_height)))
-    margin = rng.uniform(0.15, 0.35)
-    return edges(front.left, front.right, [margin, *[1.0] * bays, margin])[1:-1]
-
-
-def decide(rng: np.random.Generator, style: Style, rows: list[int], columns: tuple[int, ...]) -> Design:
-    """Rolls the dice for the parts that a building has or has not."""
-    ground, bays = len(rows) - 2, len(columns) - 1
-    heads, sills, shutters, panels, paired, shops = (
-        bool(roll < chance)
-        for roll, chance in zip(
-            rng.random(6),
-            (style.heads, style.sills, style.shutters, 0.5 * style.deco, style.rollers / 2, style.shops),
-            strict=True,
-        )
-    )
-    cells = [(row, column) for row in range(1, ground) for column in range(bays)]
-    lit = rng.random(len(cells)) < 0.35 * style.rollers
-    door = bays // 2 if rng.random() < 0.6 else int(rng.integers(bays))
-    top = 1 if style.attic < 1 and ground > 1 else int(rng.integers(min(2, ground)))
-    with_balcony = balcony_cells(rng, top, ground, bays) if rng.random() < style.balconies else frozenset()
-    return Design(
-        style, tuple(rows), columns, heads, sills, shutters, panels, paired, with_balcony,
-        frozenset(cell for cell, down in zip(cells, lit, strict=True) if down), shops, door,
-    )  # fmt: skip
-
-
-def balcony_cells(rng: np.random.Generator, top: int, ground: int, bays: int) -> frozenset[tuple[int, int]]:
-    """Balconies stand symmetrically: on the middle axis, the outer or every other bay, from row `top` on."""
-    middle = {bays // 2, (bays - 1) // 2}
-    outer = {0, bays - 1}
-    every_other = {column for column in range(bays) if min(column, bays - 1 - column) % 2}
-    chosen = (middle, outer, every_other or middle)[rng.integers(3)]
-    return frozenset((row, column) for row in range(top, ground) for column in chosen)
-
-
-def opening(design: Design, row: int, column: int) -> Box:
-    """The window of one cell of the grid: a row shares its tops, a building its width."""
-    top, bottom = design.rows[row], design.rows[row + 1]
-    left, right = design.columns[column], design.columns[column + 1]
-    wide, high = design.style.window
-    bay = (design.columns[-1] - design.columns[0]) / design.bays
-    width = max(2, round(bay * wide))
-    height = max(3, round((bottom - top) * (high + 0.12 * ((row, column) in design.balconies))))
-    start_x = (left + right - width) // 2
-    start_y = top + round((bottom - top) * 0.24)
-    return Box("window", start_y, start_x, start_y + height, start_x + width)
-
-
-def storey(design: Design, row: int) -> Iterator[Box]:
-    """Everything in one row of the grid; the ground floor has its door and its shops."""
-    for column in range(design.bays):
-        if row == design.ground and (column == design.door or design.shops):
-            yield from entrance(design, column)
-        else:
-            yield from window_with_trim(design, row, column)
-
-
-def window_with_trim(design: Design, row: int, column: int) -> Iterator[Box]:
-    """One cell of the grid without a door or shop: its opening, what shuts it and what dresses it."""
-    window = opening(design, row, column)
-    panes = list(split(window)) if design.paired else [window]
-    yield from panes
-    if (row, column) in design.closed:
-        drop = round(window.height * (0.4 if column % 2 else 0.95))
-        yield panes[0].named("blind").with_rows(window.top, window.top + drop)
-    if design.shutters:
-        leaf = max(2, round(window.width * 0.42))
-        yield window.named("blind").with_sides(window.left - leaf, window.left)
-        yield window.named("blind").with_sides(window.right, window.right + leaf)
-    yield from trim(design, row, column, window)
-
-
-def split(window: Box) -> Iterator[Box]:
-    """Two equal windows with a post between them."""
-    gap = max(1, round(window.width * 0.06))
-    half = max(1, (window.width - gap) // 2)
-    yield window.with_sides(window.left, window.left + half)
-    yield window.with_sides(window.right - half, window.right)
-
-
-def trim(design: Design, row: int, column: int, window: Box) -> Iterator[Box]:
-    """The head above a window, the sill and perhaps a panel below it."""
-    floor = design.rows[row + 1]
-    storey_height = floor - design.rows[row]
-    thick = max(1, round(storey_height * 0.07))
-    overhang = max(1, round(window.width * 0.14))
-    wide = window.with_sides(window.left - overhang, window.right + overhang)
-    upper = row < design.ground
-    if design.heads and upper:
-        tall = thick * 2 if row == 1 and design.style.deco else thick  # the noble storey has pediments
-        yield wide.named("cornice").with_rows(window.top - tall, window.top)
-    if design.sills and (row, column) not in design.balconies:
-        yield wide.named("sill").with_rows(window.bottom, window.bottom + thick)
-    if design.panels and upper and not design.balconies:
-        low = window.bottom + thick + max(1, thick // 2)
-        high = round(storey_height * 0.11)
-        yield window.named("deco").with_rows(low, min(low + high, floor))
-
-
-def entrance(design: Design, column: int) -> Iterator[Box]:
-    """A cell of the ground floor: the door, or a shop that fills its bay."""
-    top, bottom = design.rows[-2], design.rows[-1]
-    left, right = design.columns[column], design.columns[column + 1]
-    height, bay = bottom - top, right - left
-    if column == design.door:
-        half = max(1, round(min(0.27 * bay, 0.24 * height)))
-        middle = (left + right) // 2
-        lintel, step = top + round(0.26 * height), bottom + round(0.06 * height)
-        yield Box("door", lintel, middle - half, step, middle + half)
-    else:
-        inset = max(1, round(0.05 * bay))
-        yield Box("shop", top + round(0.14 * height), left + inset, bottom, right - inset)
-
-
-def dormers(design: Design, ridge: int, eaves: int) -> Iterator[Box]:
-    """Windows in the roof: over every other bay, or between two bays where they are even in number."""
-    height = eaves - ridge
-    if height < 4:
-        return
-    half = max(1, round(opening(design, 0, 0).width * 0.4))
-    for column in range(1, design.bays, 2):
-        left, right = design.columns[column], design.columns[column + design.bays % 2]
-        middle = (left + right) // 2
-        top, bottom = ridge + round(height * 0.38), eaves - round(height * 0.14)
-        yield Box("window", top, middle - half, bottom, middle + half)
-
-
-def columns_between_bays(rng: np.random.Generator, design: Design) -> Iterator[Box]:
-    """Pillars through the upper storeys: between all bays, or at the two ends only."""
-    if rng.random() >= design.style.pillars:
-        return
-    bay = (design.columns[-1] - design.columns[0]) / design.bays
-    half = max(1, round(bay * 0.085))
-    between_all = not design.style.roof or rng.random() < 0.3
-    last = design.bays
-    for place, x in enumerate(design.columns):
-        if between_all or place in (0, last):
-            first_row = 1 if design.style.attic < 1 else 0
-            yield Box("pillar", design.rows[first_row], x - half, design.rows[-2], x + half)
-
-
-def bands(rng: np.random.Generator, design: Design, front: Box, eaves: int) -> Iterator[Box]:
-    """The crown under the roof and, in richer houses, bands at the ground floor, the attic or every floor."""
-    yield Box("molding", eaves, front.left, design.rows[0], front.right)
-    if rng.random() >= design.style.bands:
-        return
-    thick = max(1, round((design.rows[-1] - design.rows[-2]) * 0.1))
-    every = bool(rng.random() < 0.4) and not design.panels
-    last = design.ground
-    for row in range(1, last + 1):
-        if every or row == last or (row == 1 and design.style.attic < 1):
-            y = design.rows[row]
-            yield Box("molding", y - thick // 2, front.left, y - thick // 2 + thick, front.right)
-
-
-def ornaments(rng: np.random.Generator, design: Design, eaves: int) -> Iterator[Box]:
-    """Deco on the crown over each bay, or above the door."""
-    if rng.random() >= design.style.deco:
-        return
-    crown = design.rows[0] - eaves
-    bay = design.columns[1] - design.columns[0]
-    if rng.random() < 0.5:
-        for left, right in pairwise(design.columns):
-            middle, half = (left + right) // 2, max(1, round(bay * 0.22))
-            yield Box("deco", design.rows[0] + max(1, crown // 8), middle - half,
-                      design.rows[0] + max(3, crown // 2), middle + half)  # fmt: skip
-    if not design.shops:
-        for door in entrance(design, design.door):
-            rise = max(2, round(door.height * 0.22))
-            yield Box("deco", door.top - rise, door.left - 1, door.top, door.right + 1)
-
-
-def balcony(design: Design, row: int, column: int) -> Box:
-    """The rail and slab before the lower part of a window, wider than it."""
-    window = opening(design, row, column)
-    side = max(1, round(window.width * 0.3))
-    rise = max(3, round((design.rows[row + 1] - design.rows[row]) * 0.3))
-    bottom = window.bottom + max(1, rise // 5)
-    return Box("balcony", bottom - rise, window.left - side, bottom, window.right + side)
