@@ -1,19 +1,27 @@
-"""What the verbs say: progress, notes and tables. Results go to stdout, talk to stderr."""
+"""What commands print: talk goes to stderr, results and tables to stdout."""
 
 import sys
 from typing import Any
 
+METRICS_FIRST = ["g_adversarial", "g_l1", "d_real", "d_fake", "l1", "psnr", "ssim"]
+"""Columns that every evaluation has, the lecture's four numbers first."""
+METRICS_MEASURED = ["ms_ssim", "lpips", "fid", "kid", "mae", "rmse"]
+"""Columns of metrics that not every evaluation can measure."""
+
 
 def say(line: str) -> None:
+    """Print a line of talk to stderr."""
     print(line, file=sys.stderr)
 
 
-def aligned(facts: dict[str, Any]) -> str:
+def align(facts: dict[str, Any]) -> str:
+    """Return one line for each fact, with the values in one column."""
     width = max(map(len, facts))
     return "\n".join(f"{name:{width}}  {value}" for name, value in facts.items())
 
 
 def print_labels(labels: dict[str, Any]) -> None:
+    """Print how well labels were read from the outputs and from the real targets."""
     print("labels read from         pixel accuracy  class accuracy             IoU")
     for what, values in (("outputs", labels), ("real targets", labels["ceiling"])):
         cells = (values[name] for name in ("pixel_accuracy", "class_accuracy", "iou"))
@@ -21,9 +29,9 @@ def print_labels(labels: dict[str, Any]) -> None:
 
 
 def print_metrics(metrics: dict[str, Any]) -> None:
+    """Print the metrics of an evaluation, those of its baselines, and confidence intervals."""
     rows = {f"{metrics['split']} ({metrics['images']} images)": metrics} | metrics["baselines"]
-    names = ["g_adversarial", "g_l1", "d_real", "d_fake", "l1", "psnr", "ssim"]  # the slides' four numbers first
-    names += [name for name in ("ms_ssim", "lpips", "fid", "kid", "mae", "rmse") if metrics.get(name) is not None]
+    names = METRICS_FIRST + [name for name in METRICS_MEASURED if metrics.get(name) is not None]
     print(" " * 22 + "".join(f"{name:>14}" for name in names))
     for row, values in rows.items():
         cells = (values.get(name) for name in names)

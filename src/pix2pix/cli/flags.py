@@ -1,7 +1,7 @@
-"""Sections of settings in, what cyclopts needs to make flags of them out.
+"""Sections of settings -> flags of the command line.
 
-A command takes sections as plain keyword arguments; `with_flags` replaces their types by models that carry, for each
-field, how its flag is written. A field that is in no table below is a flag of its own name and type.
+A command takes sections as keyword arguments. `with_flags` replaces their types by models that say, for each field, how
+its flag is written. Fields in none of the tables below become flags of the same name and type.
 """
 
 from collections.abc import Callable
@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 
 from pix2pix.config.config import Settings
 from pix2pix.config.fields import LabelNames, LoadSize, MaskValue, Size, ValueRange, Words
+from pix2pix.config.io import merge_settings, nest_settings
 from pix2pix.config.sections import Augment, Data, Make, Section, SourceSettings
 
 Json = Annotated[bool, Parameter(name="--json", negative=())]
@@ -82,6 +83,12 @@ def with_flags(command: Callable[..., None]) -> Callable[..., None]:
             parameter = Parameter(name="*", group=group) if group else Parameter(name="*")
             command.__annotations__[name] = Annotated[model if hint is section else model | None, parameter]
     return command
+
+
+def given(settings: Section | None, base_channels: int | None = None) -> dict[str, Any]:
+    """Return the settings that flags have set, nested; `--base-channels` is the width of both networks."""
+    both = {} if base_channels is None else nest_settings({"base_channels": base_channels})
+    return merge_settings(both, {} if settings is None else settings.model_dump(exclude_unset=True))
 
 
 @cache

@@ -1,4 +1,4 @@
-"""The verbs of `pix2pix data`: get a set of pairs, or make one; check it before training; look at it."""
+"""`pix2pix data`: check, preview, make or download pairs."""
 
 import json
 from pathlib import Path
@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from pix2pix.cli.console import aligned, say
-from pix2pix.cli.flags import Json, with_flags
+from pix2pix.cli.console import align, say
+from pix2pix.cli.flags import Json, given, with_flags
 from pix2pix.config import Augment, Data, Make
 from pix2pix.config.presets import choose_settings
 from pix2pix.errors import DataError
@@ -37,8 +37,7 @@ def check(
     """
     from pix2pix.data.checks.check import check as look
 
-    overrides = {"data": settings.model_dump(exclude_unset=True) if settings is not None else {}}
-    chosen = choose_settings(data, None, None, overrides)
+    chosen = choose_settings(data, None, None, {"data": given(settings)})
     if preview is not None:
         from pix2pix.data.checks.preview import preview as draw
         from pix2pix.data.checks.preview import refuse_output
@@ -88,7 +87,7 @@ def download(
     if not done.new:
         say(f"{done.path} is there already")
     facts = {name: format_counts(fact) if isinstance(fact, dict) else fact for name, fact in done.record.items()}
-    say(aligned(facts))
+    say(align(facts))
     if done.note:
         say(f"note: not yet pairs to train on: {done.note}")
     print(done.path)
@@ -132,9 +131,7 @@ def preview(
     """
     from pix2pix.data.checks.preview import preview as draw
 
-    sections = {"data": settings, "augment": augment}
-    overrides = {name: section.model_dump(exclude_unset=True) for name, section in sections.items() if section}
-    chosen = choose_settings(data, preset, config, overrides)
+    chosen = choose_settings(data, preset, config, {"data": given(settings), "augment": given(augment)})
     choices: dict[str, Any] = {"count": count, "split": split, "seed": seed, "augmented": augmented}
     with ProgressBar("reading") as bar:
         drawn = draw(chosen, output, progress=bar.update, **choices)

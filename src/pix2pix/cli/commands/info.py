@@ -2,7 +2,7 @@
 
 import json
 
-from pix2pix.cli.console import aligned
+from pix2pix.cli.console import align
 from pix2pix.cli.flags import Json
 
 
@@ -20,4 +20,4 @@ def info(model: str, /, *, json_: Json = False) -> None:
     from pix2pix.model import describe_model
 
     facts = describe_model(model) | {"engine": describe_engine()}
-    print(json.dumps(facts, indent=2) if json_ else aligned(facts))
+    print(json.dumps(facts, indent=2) if json_ else align(facts))

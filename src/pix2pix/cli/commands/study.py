@@ -6,9 +6,8 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from pix2pix.cli.flags import Json, with_flags
+from pix2pix.cli.flags import Json, given, with_flags
 from pix2pix.config import Settings
-from pix2pix.config.io import merge_settings
 from pix2pix.system.progress import ProgressBar
 
 
@@ -66,10 +65,7 @@ def study(
     from pix2pix.study.study import describe, plan_study
     from pix2pix.study.study import study as carry_out
 
-    overrides = settings.model_dump(exclude_unset=True) if settings is not None else {}
-    if base_channels is not None:
-        widths = {section: {"base_channels": base_channels} for section in ("generator", "discriminator")}
-        overrides = merge_settings(widths, overrides)
+    overrides = given(settings, base_channels)
     choices: dict[str, Any] = {"run": run, "seeds": seeds, "split": split, "preset": preset, "config": config}
     choices |= {"segmenter": segmenter, "palette": palette}
     if dry_run:

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from pix2pix.cli.flags import with_flags
+from pix2pix.cli.flags import given, with_flags
 from pix2pix.config import Settings
-from pix2pix.config.io import merge_settings, to_yaml
+from pix2pix.config.io import to_yaml
 from pix2pix.config.presets import choose_settings
 
 
@@ -43,12 +43,7 @@ def train(
     dry_run
         Check the data, print the plan and stop.
     """
-    overrides = settings.model_dump(exclude_unset=True) if settings is not None else {}
-    if base_channels is not None:
-        widths = {section: {"base_channels": base_channels} for section in ("generator", "discriminator")}
-        overrides = merge_settings(widths, overrides)
-
-    chosen = choose_settings(data, preset, config, overrides)
+    chosen = choose_settings(data, preset, config, given(settings, base_channels))
     if print_config:
         print(to_yaml(chosen), end="")
         return

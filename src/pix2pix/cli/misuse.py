@@ -1,0 +1,42 @@
+"""An error of the parser -> one sentence, with a suggestion for a word of version 0.1."""
+
+from cyclopts import CoercionError, CycloptsError, UnknownCommandError, UnknownOptionError, ValidationError
+from pydantic import ValidationError as SettingsError
+
+from pix2pix.config.io import explain
+from pix2pix.config.legacy import explain_removal, suggest_name
+
+OLD_COMMANDS = {"bench": "`make bench` in a clone of the repository measures the speed"}
+"""Commands of version 0.1 -> what to use today."""
+
+
+def explain_misuse(error: CycloptsError) -> str:
+    """Put an error of the parser into one sentence, and say where to read more."""
+    message = _suggest(error) or _describe(error)
+    return f"{message}{'' if message[-1] in '.?!' else '.'} See `pix2pix --help`."
+
+
+def _describe(error: CycloptsError) -> str:
+    if isinstance(error, ValidationError) and isinstance(error.__cause__, SettingsError):
+        return explain(error.__cause__)
+    message = " ".join(str(error).split())
+    if isinstance(error, CoercionError) and error.token is not None and error.token.keyword == "--seeds":
+        example = "as in `pix2pix study losses DATA --seeds 0 1`"
+        message += f"; if {error.token.value} is DATA, put it before --seeds, {example}"
+    return message
+
+
+def _suggest(error: CycloptsError) -> str | None:
+    """Return what to use in place of a command or flag of version 0.1; None if it is no such word."""
+    if isinstance(error, UnknownCommandError) and error.unused_tokens:
+        command = error.unused_tokens[0]
+        return f"There is no command `{command}` any more; {OLD_COMMANDS[command]}" if command in OLD_COMMANDS else None
+    if not isinstance(error, UnknownOptionError):
+        return None
+    flag = (error.token.keyword or error.token.value).partition("=")[0]
+    first, dot, rest = flag.removeprefix("--").partition(".")
+    setting = first.replace("-", "_")
+    if reason := explain_removal(setting):
+        return f"There is no option {flag} any more: {reason}"
+    new = suggest_name(setting)
+    return new and f"Unknown option: {flag}. Did you mean --{new.replace('_', '-')}{dot}{rest}?"
