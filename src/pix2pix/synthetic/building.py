@@ -37,7 +37,7 @@ class Building:
 
     height: int
     width: int
-    style: str  # a key of plan.STYLES and painters.LOOKS
+    style: str  # a key of plan.STYLES and painters.MATERIALS
     floors: int
     front: Box
     eaves: int  # y where the roof ends and the front begins

@@ -16,7 +16,7 @@ SCALE = 2  # canvas pixels per photo pixel: edges are smooth where a bar is thin
 
 
 @dataclass(frozen=True)
-class Look:
+class Materials:
     """Materials of one kind of building."""
 
     walls: tuple[Colour, ...]  # by the number of floors
@@ -31,20 +31,20 @@ class Look:
     rail: str = "bars"  # or "balusters", "panel"
 
 
-LOOKS = {
-    "tenement": Look(((0.56, 0.27, 0.2), (0.63, 0.36, 0.25), (0.47, 0.25, 0.21)), (0.4, 0.33, 0.29),
+MATERIALS = {
+    "tenement": Materials(((0.56, 0.27, 0.2), (0.63, 0.36, 0.25), (0.47, 0.25, 0.21)), (0.4, 0.33, 0.29),
                      (0.78, 0.71, 0.6), (0.9, 0.88, 0.82), (0.2, 0.3, 0.24), (0.16, 0.38, 0.3),
                      course=0.075, length=2.6, joint=1.3),
-    "palace": Look(((0.88, 0.76, 0.5), (0.85, 0.62, 0.52), (0.68, 0.76, 0.6)), (0.66, 0.6, 0.52),
+    "palace": Materials(((0.88, 0.76, 0.5), (0.85, 0.62, 0.52), (0.68, 0.76, 0.6)), (0.66, 0.6, 0.52),
                    (0.93, 0.9, 0.82), (0.95, 0.94, 0.9), (0.36, 0.22, 0.14), (0.5, 0.12, 0.14),
                    rail="balusters"),
-    "bank": Look(((0.62, 0.61, 0.58), (0.66, 0.62, 0.54)), (0.5, 0.49, 0.47),
+    "bank": Materials(((0.62, 0.61, 0.58), (0.66, 0.62, 0.54)), (0.5, 0.49, 0.47),
                  (0.72, 0.71, 0.67), (0.25, 0.24, 0.23), (0.24, 0.2, 0.16), (0.25, 0.27, 0.3),
                  course=0.2, length=2.2, joint=0.72),
-    "block": Look(((0.82, 0.82, 0.8), (0.76, 0.73, 0.66), (0.7, 0.75, 0.79), (0.84, 0.79, 0.68)),
+    "block": Materials(((0.82, 0.82, 0.8), (0.76, 0.73, 0.66), (0.7, 0.75, 0.79), (0.84, 0.79, 0.68)),
                   (0.5, 0.5, 0.5), (0.6, 0.6, 0.6), (0.3, 0.31, 0.33), (0.3, 0.34, 0.38), (0.8, 0.45, 0.12),
                   rail="panel"),
-    "villa": Look(((0.92, 0.89, 0.82), (0.93, 0.83, 0.62), (0.85, 0.82, 0.78)), None,
+    "villa": Materials(((0.92, 0.89, 0.82), (0.93, 0.83, 0.62), (0.85, 0.82, 0.78)), None,
                   (0.8, 0.76, 0.68), (0.94, 0.93, 0.9), (0.18, 0.4, 0.28), (0.7, 0.2, 0.16)),
 }  # fmt: skip
 
@@ -55,7 +55,7 @@ class Scene:
 
     canvas: Canvas
     building: Building
-    look: Look
+    materials: Materials
     wall: Colour
     rng: np.random.Generator
 

@@ -10,14 +10,14 @@ from pix2pix.synthetic.canvas import CREAM, Canvas, Scene, clouds, down, masonry
 
 def paint_facade(scene: Scene, box: Box) -> None:
     """Paint the wall, the ground floor of rougher material, and the roof above the eaves."""
-    building, look, rng = scene.building, scene.look, scene.rng
+    building, materials, rng = scene.building, scene.materials, scene.rng
     wall = scene.view(box)
     wall[:] = scene.wall
     ground = scene.view(box.with_rows(building.ground, box.bottom))
-    ground[:] = look.ground or scene.wall
+    ground[:] = materials.ground or scene.wall
     upper = scene.view(box.with_rows(building.eaves, building.ground))
-    if look.course:
-        upper *= masonry(rng, upper, max(3.0, look.course * scene.storey), look.length, look.joint)
+    if materials.course:
+        upper *= masonry(rng, upper, max(3.0, materials.course * scene.storey), materials.length, materials.joint)
     if building.style in ("palace", "bank", "tenement"):
         ground *= masonry(rng, ground, max(4.0, 0.17 * scene.storey), 2.4, 0.68)
     stains = 1 + 0.03 * clouds(rng, wall, (9, 9)) + 0.008 * clouds(rng, wall, (4, 60))
@@ -40,7 +40,7 @@ def paint_roof(scene: Scene, roof: Canvas) -> None:
 def paint_window(scene: Scene, box: Box) -> None:
     """Paint a frame with panes, set back in the wall: shadow at the top and left."""
     window = scene.view(box)
-    window[:] = scene.look.frame
+    window[:] = scene.materials.frame
     bar = max(1, round(0.022 * scene.storey))
     glass = window[bar:-bar, bar:-bar]
     if glass.size == 0:
@@ -49,10 +49,10 @@ def paint_window(scene: Scene, box: Box) -> None:
     lights = max(1, round(1.6 * box.width / box.height)) if scene.building.style == "block" else 2
     for light in range(1, lights):
         part_way = round(light * glass.shape[1] / lights)
-        glass[:, part_way - bar // 2 : part_way - bar // 2 + bar] = scene.look.frame
+        glass[:, part_way - bar // 2 : part_way - bar // 2 + bar] = scene.materials.frame
     if scene.building.style != "block":
         transom = round(0.32 * glass.shape[0])
-        glass[transom : transom + bar] = scene.look.frame
+        glass[transom : transom + bar] = scene.materials.frame
     deep = max(1, round(0.04 * scene.storey))
     window[:deep] *= 0.45
     window[:, : max(1, deep // 2)] *= 0.6
@@ -79,9 +79,9 @@ def paint_glass(scene: Scene, glass: Canvas) -> None:
 def paint_door(scene: Scene, box: Box) -> None:
     """Paint two leaves with raised panels below a glass pane, in a stone frame, on a step."""
     door = scene.view(box)
-    door[:] = rgb(scene.look.trim) * 0.95
+    door[:] = rgb(scene.materials.trim) * 0.95
     inner = part(door, 0.06, 0.1, 1, 0.9)
-    inner[:] = rgb(scene.look.wood) * down(inner, 0.75, 1.05)
+    inner[:] = rgb(scene.materials.wood) * down(inner, 0.75, 1.05)
     paint_glass(scene, part(inner, 0.03, 0.05, 0.22, 0.95))
     for left, right in ((0.06, 0.47), (0.53, 0.94)):
         for top, bottom in ((0.28, 0.56), (0.6, 0.92)):
@@ -98,9 +98,9 @@ def paint_door(scene: Scene, box: Box) -> None:
 def paint_shop(scene: Scene, box: Box) -> None:
     """Paint a sign with letters, a striped awning, and lit goods behind glass."""
     shop, rng = scene.view(box), scene.rng
-    shop[:] = rgb(scene.look.wood) * 0.8
+    shop[:] = rgb(scene.materials.wood) * 0.8
     sign = part(shop, 0, 0, 0.16, 1)
-    sign[:] = rgb(scene.look.awning) * 0.75
+    sign[:] = rgb(scene.materials.awning) * 0.75
     letters = part(sign, 0.3, 0.15, 0.75, 0.85)
     ink = np.repeat(rng.random(-(-letters.shape[1] // 3)) < 0.62, 3)[: letters.shape[1]]
     letters[:, ink] = (0.9, 0.86, 0.7)
@@ -109,10 +109,10 @@ def paint_shop(scene: Scene, box: Box) -> None:
     goods = part(display, 0.55, 0.04, 0.96, 0.96)
     heap = clouds(rng, goods, (3, 9))
     goods[:] = rgb((0.5, 0.42, 0.3)) * (1 + 0.3 * heap) * down(goods, 0.7, 1.1)
-    part(display, 0, 0.48, 1, 0.52)[:] = rgb(scene.look.frame) * 0.8
+    part(display, 0, 0.48, 1, 0.52)[:] = rgb(scene.materials.frame) * 0.8
     awning = part(shop, 0.17, 0, 0.36, 1)
     stripes = np.arange(awning.shape[1]) // max(2, round(0.07 * scene.storey)) % 2
-    cloth = np.where(stripes[:, None] == 1, rgb(scene.look.awning) * 1.15, rgb(CREAM))
+    cloth = np.where(stripes[:, None] == 1, rgb(scene.materials.awning) * 1.15, rgb(CREAM))
     awning[:] = cloth * down(awning, 1.08, 0.86)
     part(shop, 0.36, 0.05, 0.48, 0.95)[:] *= 0.5  # the awning's shadow on the glass
     part(shop, 0, 0, 0.02, 1)[:] *= 1.3
@@ -121,7 +121,7 @@ def paint_shop(scene: Scene, box: Box) -> None:
 def paint_blind(scene: Scene, box: Box) -> None:
     """Paint a louvred shutter on villas, otherwise the light slats of a roller."""
     blind = scene.view(box)
-    shutter = scene.look.wood if scene.building.style == "villa" else (0.74, 0.72, 0.66)
+    shutter = scene.materials.wood if scene.building.style == "villa" else (0.74, 0.72, 0.66)
     pitch = max(3, round(0.04 * scene.storey))
     slats = 1.12 - 0.4 * (np.arange(blind.shape[0], dtype=np.float32) % pitch) / pitch
     blind[:] = rgb(shutter) * slats[:, None, None]
@@ -140,10 +140,10 @@ def paint_pillar(scene: Scene, box: Box) -> None:
     x = ramp(pillar.shape[1], -0.95, 0.95)
     facing = np.clip(0.62 * np.sqrt(1 - x * x) - 0.5 * x, 0, 1)  # Lambert's law, light from the left
     shaft = 0.5 + 0.72 * facing + 0.04 * np.cos(x * 14)
-    pillar[:] = rgb(scene.look.trim) * shaft[:, None]
+    pillar[:] = rgb(scene.materials.trim) * shaft[:, None]
     end = max(1, round(0.14 * scene.storey))
     for slab, light in ((pillar[:end], 1.08), (pillar[-end:], 0.95)):
-        slab[:] = rgb(scene.look.trim) * down(slab, 1.1, 0.85) * light
+        slab[:] = rgb(scene.materials.trim) * down(slab, 1.1, 0.85) * light
         slab[-max(1, end // 4) :] *= 0.65
 
 
@@ -153,7 +153,7 @@ def paint_molding(scene: Scene, box: Box) -> None:
     height, width = molding.shape[:2]
     depths, lights = (0, 0.12, 0.2, 0.45, 0.5, 0.85, 1), (1.15, 1.2, 0.85, 1.0, 1.05, 0.85, 0.6)
     profile = np.interp(ramp(height, 0, 1), depths, lights).astype(np.float32)
-    molding[:] = rgb(scene.look.trim) * profile[:, None, None]
+    molding[:] = rgb(scene.materials.trim) * profile[:, None, None]
     pitch = round(0.11 * scene.storey)
     if height > 0.22 * scene.storey and pitch > 2:
         gaps = np.arange(width) % pitch < pitch * 0.4
@@ -164,7 +164,7 @@ def paint_cornice(scene: Scene, box: Box) -> None:
     """Paint the top of a window: a ledge, or a pediment where it is tall."""
     head = scene.view(box)
     height, width = head.shape[:2]
-    head[:] = rgb(scene.look.trim) * down(head, 1.12, 0.8)
+    head[:] = rgb(scene.materials.trim) * down(head, 1.12, 0.8)
     if height > 0.12 * scene.storey:
         slope = ramp(height, 1, 0)[:, None] + np.abs(ramp(width, -1, 1))  # below 1 inside the gable
         head[:] = np.where((slope < 1.15)[..., None], head, rgb(scene.wall) * 0.97)
@@ -175,27 +175,27 @@ def paint_cornice(scene: Scene, box: Box) -> None:
 def paint_sill(scene: Scene, box: Box) -> None:
     """Paint a ledge: a bright top, a darker face."""
     sill = scene.view(box)
-    sill[:] = rgb(scene.look.trim) * down(sill, 1.18, 0.72)
+    sill[:] = rgb(scene.materials.trim) * down(sill, 1.18, 0.72)
 
 
 def paint_balcony(scene: Scene, box: Box) -> None:
     """Paint a slab under a rail of iron bars, stone balusters or a panel; the wall shows between them."""
-    balcony, look = scene.view(box), scene.look
+    balcony, materials = scene.view(box), scene.materials
     rail = part(balcony, 0, 0, 0.82, 1)
-    pitch = max(3, round((0.1 if look.rail == "balusters" else 0.055) * scene.storey))
+    pitch = max(3, round((0.1 if materials.rail == "balusters" else 0.055) * scene.storey))
     across = np.arange(rail.shape[1]) % pitch
     rail *= 0.75
-    if look.rail == "panel":
+    if materials.rail == "panel":
         rail[:] = rgb(scene.wall) * rgb((0.8, 0.86, 0.92)) * down(rail, 1.02, 0.88)
-    elif look.rail == "balusters":
-        rail[:, across < pitch * 0.62] = rgb(look.trim) * 0.92
+    elif materials.rail == "balusters":
+        rail[:, across < pitch * 0.62] = rgb(materials.trim) * 0.92
         rail[:, across == 0] *= 1.08
     else:
         rail[:, across < max(1, pitch // 3)] = (0.13, 0.13, 0.14)
     handrail = part(balcony, 0, 0, 0.1, 1)
-    handrail[:] = (0.15, 0.15, 0.16) if look.rail == "bars" else rgb(look.trim) * 1.05
+    handrail[:] = (0.15, 0.15, 0.16) if materials.rail == "bars" else rgb(materials.trim) * 1.05
     slab = part(balcony, 0.82, 0, 1, 1)
-    slab[:] = rgb(look.trim) * down(slab, 1.1, 0.65)
+    slab[:] = rgb(materials.trim) * down(slab, 1.1, 0.65)
 
 
 def paint_deco(scene: Scene, box: Box) -> None:
@@ -206,7 +206,7 @@ def paint_deco(scene: Scene, box: Box) -> None:
     across = x - 2 * np.round(x / 2)  # one rosette per square
     radius = np.hypot(y, across)
     slope = -np.sin(radius * 5.5) * (y + across) / (radius + 0.2) + 0.35 * np.cos(6 * np.arctan2(y, across))
-    deco[:] = rgb(scene.look.trim) * (0.88 + 0.2 * slope)[..., None]
+    deco[:] = rgb(scene.materials.trim) * (0.88 + 0.2 * slope)[..., None]
     deco[: max(1, height // 12)] *= 1.15
     deco[-max(1, height // 12) :] *= 0.6
     deco[:, -max(1, height // 12) :] *= 0.75

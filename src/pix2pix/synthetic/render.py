@@ -9,18 +9,18 @@ import numpy as np
 import numpy.typing as npt
 
 from pix2pix.synthetic.building import Box, Building
-from pix2pix.synthetic.canvas import LOOKS, SCALE, Canvas, Scene, clouds, down, part, ramp, rgb
+from pix2pix.synthetic.canvas import MATERIALS, SCALE, Canvas, Scene, clouds, down, part, ramp, rgb
 from pix2pix.synthetic.painters import PAINTERS
 
 
 def render(building: Building, seed: int) -> npt.NDArray[np.uint8]:
     """Draw the photo, (H, W, 3) uint8. The seed decides curtains, clouds, stains and grain only."""
     rng = np.random.default_rng([seed, 1])
-    look = LOOKS[building.style]
+    materials = MATERIALS[building.style]
     tint = rng.normal(1, 0.02, 3)
-    red, green, blue = (float(c) for c in np.array(look.walls[building.floors % len(look.walls)]) * tint)
+    red, green, blue = (float(c) for c in np.array(materials.walls[building.floors % len(materials.walls)]) * tint)
     canvas = np.empty((SCALE * building.height, SCALE * building.width, 3), np.float32)
-    scene = Scene(canvas, building, look, (red, green, blue), rng)
+    scene = Scene(canvas, building, materials, (red, green, blue), rng)
     paint_surroundings(scene)
     for box in building.boxes:
         cast_shadow(scene, box)
