@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from pix2pix.config import Generator
-from pix2pix.inference.optimize import choose_engine, prepare
+from pix2pix.inference.optimize import choose_optimization, optimize_generator
 from pix2pix.networks import make_generator, set_norm_statistics
 from pix2pix.networks.blocks import BatchNorm, Statistics
 from pix2pix.networks.cpu.packed import PackedConv
@@ -45,7 +45,7 @@ def trained(statistics: Statistics = "running", **settings: Any) -> nn.Module:
 def test_prepared_is_the_same_function(settings: dict[str, Any], statistics: Statistics) -> None:
     plain = trained(statistics, **settings)
     before = copy.deepcopy(plain.state_dict())
-    ready = prepare(plain, CPU)
+    ready = optimize_generator(plain, CPU)
     for shape in ((1, 3, 64, 64), (3, 3, 64, 64), (2, 3, 128, 64)):
         source = torch.rand(shape) * 2 - 1
         torch.testing.assert_close(ready(source), plain(source), rtol=1e-4, atol=1e-5)
@@ -60,7 +60,7 @@ def test_large_pictures_are_translated_with_fewer_products(statistics: Statistic
     plain = trained(statistics)
     sources = [torch.rand(2, 3, size, size) * 2 - 1 for size in (64, 256)]
     for order, transformed in ((sources, 0), (sources[::-1], 2)):
-        ready = prepare(plain, CPU)
+        ready = optimize_generator(plain, CPU)
         for source in order:
             torch.testing.assert_close(ready(source), plain(source), rtol=1e-4, atol=1e-5)
         layers = [module for module in ready.modules() if isinstance(module, PackedConv)]
@@ -73,7 +73,7 @@ def test_norm_of_a_square_transposed_convolution_is_folded_along_its_outputs() -
     plain = trained()
     layers = [module for module in plain.modules() if isinstance(module, nn.ConvTranspose2d)]
     assert any(layer.in_channels == layer.out_channels for layer in layers)
-    ready = prepare(plain, CPU)
+    ready = optimize_generator(plain, CPU)
     assert not any(isinstance(module, BatchNorm) for module in ready.modules())
     source = torch.rand(1, 3, 64, 64) * 2 - 1
     torch.testing.assert_close(ready(source), plain(source), rtol=1e-4, atol=1e-5)
@@ -85,7 +85,7 @@ def test_threads_share_a_prepared_network() -> None:
     source = torch.rand(1, 3, 64, 64) * 2 - 1
     expected = plain(source)
     for _ in range(5):
-        ready = prepare(plain, CPU)
+        ready = optimize_generator(plain, CPU)
         with ThreadPoolExecutor(4) as pool:
             for output in pool.map(lambda _, ready=ready: ready(source), range(8)):  # type: ignore[misc]
                 torch.testing.assert_close(output, expected, rtol=1e-4, atol=1e-5)
@@ -94,12 +94,12 @@ def test_threads_share_a_prepared_network() -> None:
 def test_bf16_errs_by_little() -> None:
     plain = trained()
     source = torch.rand(1, 3, 64, 64) * 2 - 1
-    output = prepare(plain, CPU, precision="bf16")(source)
+    output = optimize_generator(plain, CPU, precision="bf16")(source)
     assert output.dtype == torch.float32
     error = (output - plain(source)).abs().mean()
     assert 0 < error < 0.01
 
 
 def test_a_processor_takes_packed_weights() -> None:
-    assert choose_engine(CPU) == ("packed" if torch.backends.mkldnn.is_available() else "folded")
-    assert choose_engine(torch.device("cuda")) == "folded"
+    assert choose_optimization(CPU) == ("packed" if torch.backends.mkldnn.is_available() else "folded")
+    assert choose_optimization(torch.device("cuda")) == "folded"

@@ -24,9 +24,8 @@ from pix2pix.data.loading.dataset import PairDataset
 from pix2pix.data.pairing.pairs import find_pairs
 from pix2pix.data.transforms.padding import pad_to_multiple
 from pix2pix.errors import ConfigError, DataError, ModelError
-from pix2pix.inference import pipeline as translate_module
-from pix2pix.inference import translator as translator_module
 from pix2pix.inference.jobs import Shard
+from pix2pix.inference.memory import needed_memory
 from pix2pix.inference.pipeline import translate_files
 from pix2pix.inference.translator import Translator
 from pix2pix.model import Model, build_networks, load_model, make_model_config
@@ -389,13 +388,11 @@ def test_large_pictures_go_alone_and_too_large_ones_are_refused(
 ) -> None:
     for number, side in enumerate((20, 20, 30, 30, 90)):
         images.write(tmp_path / f"in/{number}.png", np.full((side, side, 3), 9 * number, np.uint8))
-    monkeypatch.setattr(translate_module, "LARGE", 1000)
-    monkeypatch.setattr(translator_module, "LITTLE", 0)
-    monkeypatch.setattr(translator_module, "free_memory", lambda: translator.needed_memory((60, 60)))
     together: list[int] = []
     original = Translator.translate
     monkeypatch.setattr(Translator, "translate", lambda self, x: together.append(len(x)) or original(self, x))
-    result = translate_files(translator, [tmp_path / "in"], tmp_path / "out")
+    memory = needed_memory(translator.model, (60, 60))
+    result = translate_files(translator, [tmp_path / "in"], tmp_path / "out", batch_pixels=1000, memory=memory)
     assert together == [2, 1, 1]
     ((path, reason),) = result.failed
     assert path.name == "4.png"

@@ -190,7 +190,7 @@ def _measured(
     discriminator = model.discriminator if loss.adversarial_weight else None  # at weight 0 it has learnt nothing
     if dataset.full_size and not _at_scale(model.config):
         discriminator = None
-    generator = translator.of_any_size(translator.generator) if dataset.full_size else translator.generator
+    generator = translator.for_any_size(translator.generator) if dataset.full_size else translator.generator
     if discriminator is not None:
         discriminator.to(device)
     torch.manual_seed(model.config.settings.training.seed)  # of the dropout, if it is on

@@ -1,1 +1,1 @@
-"""Inference: a model and pictures in, translated pictures out."""
+"""Translation of pictures and files with a trained model."""

@@ -1,6 +1,6 @@
-"""A network for sides that are multiples of a number in, the same for pictures of any size out.
+"""A network whose sides must be multiples of a number -> a network for images of any size.
 
-The one rule of how a picture meets a generator, for translation, evaluation and the validation of a training.
+The one rule of how an image meets a generator: in translation, evaluation, and the validation of a training.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,56 +12,59 @@ from torch import Tensor, nn
 from pix2pix.data.transforms.padding import pad_to_multiple
 
 Size = tuple[int, int]
+"""(height, width) in pixels."""
 
 
-def as_it_is(size: Size) -> Size:
-    """A picture's own size."""
+def own_size(size: Size) -> Size:
+    """Return the size itself: present an image as it is."""
     return size
 
 
 class AnySize(nn.Module):
     """(N, in, H, W) in [-1, 1], any H and W -> (N, out, H, W) in [-1, 1].
 
-    The picture is brought to the size that `presented` gives for its own, padded by reflection to multiples of
-    `multiple`, put through `network`, cut back and brought to its own size. `sources` are the channels of each source,
-    and whether they are classes, which are resized by the nearest pixel; by default there are none.
+    Resize to `presented_size` of the image's size, pad by reflection to multiples of `multiple`, apply `network`, crop,
+    and resize back. `sources` holds (channels, whether they are label classes) of each source: classes are resized to
+    the nearest pixel. By default no channel is a class.
     """
 
     def __init__(
         self,
         network: nn.Module,
         multiple: int,
-        presented: Callable[[Size], Size] = as_it_is,
+        presented_size: Callable[[Size], Size] = own_size,
         sources: Sequence[tuple[int, bool]] = (),
     ) -> None:
         super().__init__()
         self.network, self.multiple = network, multiple
-        self.presented, self.sources = presented, sources
+        self.presented_size, self.sources = presented_size, sources
 
     def forward(self, source: Tensor) -> Tensor:
         size = (source.shape[-2], source.shape[-1])
-        height, width = self.presented(size)
-        x = self._brought(source, (height, width))
+        height, width = self.presented_size(size)
+        x = self._resize_sources(source, (height, width))
         output = self.network(pad_to_multiple(x, self.multiple))
-        return _resized(output[..., :height, :width], size)
+        return _resize(output[..., :height, :width], size)
 
-    def _brought(self, source: Tensor, size: Size) -> Tensor:
+    def _resize_sources(self, source: Tensor, size: Size) -> Tensor:
         """(N, in, H, W) -> (N, in, *size)."""
-        if not any(classes for _, classes in self.sources):
-            return _resized(source, size)
-        channels, classes = zip(*self.sources, strict=True)
-        ways = [_nearest if one else _resized for one in classes]
-        parts = torch.split(source, list(channels), dim=1)
-        return torch.cat([brought(part, size) for brought, part in zip(ways, parts, strict=True)], dim=1)
+        if not any(is_labels for _, is_labels in self.sources):
+            return _resize(source, size)
+        parts = torch.split(source, [channels for channels, _ in self.sources], dim=1)
+        resized = [
+            _resize_nearest(part, size) if is_labels else _resize(part, size)
+            for part, (_, is_labels) in zip(parts, self.sources, strict=True)
+        ]
+        return torch.cat(resized, dim=1)
 
 
-def _resized(x: Tensor, size: Size) -> Tensor:
-    """(N, C, H, W) -> (N, C, *size), bilinear; the same tensor if it fits already."""
+def _resize(x: Tensor, size: Size) -> Tensor:
+    """(N, C, H, W) -> (N, C, *size), bilinear; x itself if it has that size."""
     if tuple(x.shape[-2:]) == size:
         return x
     return F.interpolate(x, size, mode="bilinear", align_corners=False, antialias=True)
 
 
-def _nearest(x: Tensor, size: Size) -> Tensor:
-    """(N, C, H, W) -> (N, C, *size) of the nearest pixels, as the data set takes them of label maps."""
+def _resize_nearest(x: Tensor, size: Size) -> Tensor:
+    """(N, C, H, W) -> (N, C, *size) of the nearest pixels, as the data set resizes label maps."""
     return x if tuple(x.shape[-2:]) == size else F.interpolate(x, size, mode="nearest-exact")

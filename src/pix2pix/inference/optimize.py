@@ -1,8 +1,7 @@
-"""A generator in, the same function prepared for translation out: norm folded, weights laid out once.
+"""A trained generator -> the same function, faster: batch norm folded into convolutions, weights packed for the CPU.
 
-In training the library lays a convolution's weights out anew at every call, since they have changed; of a model that is
-only used, that is most of the time that its deep layers take. The prepared network has the numbers of the plain one up
-to rounding, and shares with it what it need not change.
+In training a convolution reorders its weights at every call, since they change. In a model that is only used, that is
+most of the time of its inner layers. The results are the same up to rounding.
 """
 
 import copy
@@ -19,55 +18,54 @@ from pix2pix.networks.cpu import switch
 from pix2pix.networks.cpu.packed import PackedConv
 from pix2pix.system.hardware import choose_device, has_bf16
 
-EngineName = Literal["packed", "folded"]
+Optimization = Literal["packed", "folded"]
 Precision = Literal["32", "bf16"]
 
-
-WORDS: dict[EngineName, str] = {
-    "packed": "packed (oneDNN, weights laid out once, running averages folded in, picture by picture)",
+DESCRIPTIONS: dict[Optimization, str] = {
+    "packed": "packed (oneDNN, weights reordered once, running averages folded in, one image at a time)",
     "folded": "folded (torch, running averages folded in)",
 }
 
 
-def choose_engine(device: torch.device, precision: Precision = "32") -> EngineName:
-    """The one that `pix2pix bench --only inference` found fastest on such a device."""
+def choose_optimization(device: torch.device, precision: Precision = "32") -> Optimization:
+    """Return the faster one on a device, as `make bench` measured."""
     can_pack = device.type == "cpu" and switch.available() and switch.has_onednn()
     return "packed" if can_pack and (precision == "32" or has_bf16()) else "folded"
 
 
-def describe_engine() -> str:
-    """What this machine translates with by default."""
+def describe_optimization() -> str:
+    """Name what this machine translates with by default."""
     device = choose_device("auto")
-    return f"{device}, {WORDS[choose_engine(torch.device(device))]}, fp32"
+    return f"{device}, {DESCRIPTIONS[choose_optimization(torch.device(device))]}, fp32"
 
 
-def prepare(generator: nn.Module, device: torch.device, *, precision: Precision = "32") -> nn.Module:
-    """A generator in eval mode -> (N, in, H, W) in [-1, 1] to (N, out, H, W) float32 on `device`.
+def optimize_generator(generator: nn.Module, device: torch.device, *, precision: Precision = "32") -> nn.Module:
+    """Return a faster copy of a generator in eval mode: (N, in, H, W) -> (N, out, H, W) float32 on `device`.
 
-    The generator itself stays as it is. bf16 is for processors and GPUs that have it, and errs by about a thousandth
-    of the range.
+    The generator does not change, and the copy shares its memory where it can. bf16, for processors and GPUs that have
+    it, errs by about a thousandth of the range.
     """
-    network = _around_the_same_numbers(generator).to(device)
+    network = _copy_modules(generator).to(device)
     set_fast_convolutions(network, False)
-    _fold(network)
-    packs = choose_engine(device, precision) == "packed"
+    _fold_norms(network)
+    packed = choose_optimization(device, precision) == "packed"
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    if packs:
-        _pack(network, dtype)
-    return _Casting(network.to(dtype), dtype, one_by_one=packs).eval()
+    if packed:
+        _pack_convolutions(network, dtype)
+    return _WithDtype(network.to(dtype), dtype, one_by_one=packed).eval()
 
 
-def _around_the_same_numbers(network: nn.Module) -> nn.Module:
-    """New modules and parameters, which may be replaced or moved, in memory that is the network's own."""
-    memo: dict[int, Any] = {id(one): nn.Parameter(one.detach(), False) for one in network.parameters()}
-    memo |= {id(one): one.detach() for one in network.buffers()}
+def _copy_modules(network: nn.Module) -> nn.Module:
+    """Copy the modules, and share the memory of their parameters and buffers."""
+    memo: dict[int, Any] = {id(weights): nn.Parameter(weights.detach(), False) for weights in network.parameters()}
+    memo |= {id(buffer): buffer.detach() for buffer in network.buffers()}
     return copy.deepcopy(network, memo)
 
 
-class _Casting(nn.Module):
-    """A network in another arithmetic; in and out are float32.
+class _WithDtype(nn.Module):
+    """A network that computes in `dtype`; its input and output are float32.
 
-    Weights are laid out for one picture, so on a processor several go through one by one, which is faster too.
+    Packed weights are laid out for one image, so with `one_by_one` the images of a batch go through one at a time.
     """
 
     def __init__(self, network: nn.Module, dtype: torch.dtype, *, one_by_one: bool) -> None:
@@ -80,30 +78,24 @@ class _Casting(nn.Module):
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
 
-# ---- folding ---------------------------------------------------------------------------------------------------
-
-
-def _fold(network: nn.Module) -> None:
-    """Batch norm with running averages is one factor and one summand a channel: they go into the layer before it."""
+def _fold_norms(network: nn.Module) -> None:
+    """Replace each convolution and the batch norm after it, if that uses running averages, by one convolution."""
     for parent in network.modules():
         layers = list(parent.named_children()) if isinstance(parent, nn.Sequential) else []
         for (name, layer), (after, norm) in pairwise(layers):
-            if (
-                isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)
-                and isinstance(norm, BatchNorm)
-                and norm.statistics == "running"
-            ):
-                setattr(parent, name, fuse_conv_bn_eval(layer, norm, isinstance(layer, nn.ConvTranspose2d)))
+            if not (isinstance(norm, BatchNorm) and norm.statistics == "running"):
+                continue
+            if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+                transposed = isinstance(layer, nn.ConvTranspose2d)
+                setattr(parent, name, fuse_conv_bn_eval(layer, norm, transposed))
                 setattr(parent, after, nn.Identity())
 
 
-# ---- packing ---------------------------------------------------------------------------------------------------
-
-
-def _pack(network: nn.Module, dtype: torch.dtype) -> None:
+def _pack_convolutions(network: nn.Module, dtype: torch.dtype) -> None:
+    """Replace convolutions by packed ones, except those of few channels, whose weights are quickly reordered."""
     for parent in network.modules():
         for name, layer in parent.named_children():
             if isinstance(layer, Conv | ConvTranspose):
                 layer.fast = True
-                few = min(layer.in_channels, layer.out_channels) < 8  # then there is little to lay out
-                setattr(parent, name, layer if few else PackedConv(layer, dtype))
+                if min(layer.in_channels, layer.out_channels) >= 8:
+                    setattr(parent, name, PackedConv(layer, dtype))

@@ -1,4 +1,4 @@
-"""A model, files and folders in; translated files out, each whole, under the inputs' names."""
+"""Files and folders -> translated files under the inputs' names, each written whole or not at all."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -13,17 +13,20 @@ from torch import Tensor
 from pix2pix.data.io import images
 from pix2pix.data.io.arrays import Array, ImageFacts
 from pix2pix.errors import ConfigError, DataError
+from pix2pix.inference.encode import read_sources
 from pix2pix.inference.jobs import Job, Shard, find_jobs, find_stacked_jobs
+from pix2pix.inference.memory import check_memory
 from pix2pix.inference.optimize import Precision
 from pix2pix.inference.translator import Translator
+from pix2pix.text import format_count
 
-LARGE = 2**24
-"""Pixels that go through the generator together, unless one picture has more; four times as many are read ahead."""
+BATCH_PIXELS = 2**24
+"""Pixels of a batch at most, unless one image has more; four times as many are read ahead."""
 
 
 @dataclass(frozen=True)
 class Translated:
-    """What a folder's translation came to: the files written, and the inputs that could not be, with the reason."""
+    """The files written, and the inputs that could not be translated, each with the reason."""
 
     written: tuple[Path, ...]
     failed: tuple[tuple[Path, str], ...]
@@ -38,29 +41,27 @@ def translate_files(
     shard: Shard = Shard(),  # noqa: B008  # a tuple
     patterns: Sequence[str] = (),
     progress: Callable[[int, int], None] | None = None,
+    batch_pixels: int = BATCH_PIXELS,
+    memory: int | None = None,
 ) -> Translated:
-    """Translate images and folders into `output`, under the inputs' names, each file whole.
+    """Translate images and folders into `output`, under the inputs' names.
 
-    For a model of several sources the inputs are one file, or one folder, of each, matched by name or `patterns`.
-    Neighbours of one size go through the generator together. An image that cannot be read or does not fit the model
-    does not stop the others. Calls progress(done, total). Raises DataError where there is nothing to translate.
+    A model of several sources takes one file, or one folder, of each, matched by name or by `patterns`. Consecutive
+    images of one size form batches. An image that cannot be read, does not fit the model or takes more than `memory`
+    bytes (by default those that are free) is left out and reported. Calls progress(done, total). Raises DataError where
+    there is nothing to translate.
     """
-    model = translator.model
-    kind = (model.target_values.dtype, model.out_channels)
-    if len(model.sources) == 1:
-        if patterns:
-            raise ConfigError("--source-pattern matches the folders of several sources, and the model has one")
-        jobs = shard.of(find_jobs(inputs, output, kind))
-    else:
-        if len(inputs) != len(model.sources):
-            given = "1 input" if len(inputs) == 1 else f"{len(inputs)} inputs"
-            raise ConfigError(f"got {given}, but {translator.needs()}; give one file or one folder of each")
-        jobs = shard.of(find_stacked_jobs(inputs, output, kind, patterns))
+    jobs = shard.select(_list_jobs(translator, inputs, output, patterns))
     written: list[Path] = []
     failed: list[tuple[Path, str]] = []
     writing: list[tuple[Path, Future[Future[None]]]] = []
 
-    def finish() -> None:
+    def read(job: Job, facts: ImageFacts) -> Tensor:
+        if translator.device.type == "cpu":
+            check_memory(job.sources[0], facts, translator.model, memory)
+        return read_sources(job.sources, translator.model)
+
+    def finish_writing() -> None:
         while writing:
             path, begun = writing.pop(0)
             begun.result().result()
@@ -68,24 +69,37 @@ def translate_files(
         if progress is not None and (written or failed):
             progress(len(written) + len(failed), len(jobs))
 
-    with _Helpers(2) as helpers, ThreadPoolExecutor(2) as disk:
-        for batch in _batches(jobs, batch_size, translator, failed, helpers):
+    with _FileThreads(2) as threads, ThreadPoolExecutor(2) as disk:
+        readings = _read_ahead(jobs, read, threads, batch_size, 4 * batch_pixels)
+        for batch in _form_batches(readings, batch_size, batch_pixels, failed):
             if translator.device.type == "cpu":
-                helpers.rest()
+                threads.wait_until_idle()
             outputs = translator.translate(torch.stack([source for _, source in batch]))
-            finish()
-            for (job, _), one in zip(batch, model.target_values.to_arrays(outputs), strict=True):
+            finish_writing()
+            for (job, _), array in zip(batch, translator.model.target_values.to_arrays(outputs), strict=True):
                 path = output / job.name
-                writing.append((path, helpers.submit(_begin_to_write, path, one, disk)))
-        finish()
+                writing.append((path, threads.submit(_begin_to_write, path, array, disk)))
+        finish_writing()
     return Translated(tuple(written), tuple(failed))
 
 
-class _Helpers(ThreadPoolExecutor):
-    """Threads that decode files ahead of the generator and encode them behind it.
+def _list_jobs(translator: Translator, inputs: Sequence[Path], output: Path, patterns: Sequence[str]) -> list[Job]:
+    model = translator.model
+    file_type = (model.target_values.dtype, model.out_channels)
+    if len(model.sources) == 1:
+        if patterns:
+            raise ConfigError("--source-pattern matches the folders of several sources, and the model has one")
+        return find_jobs(inputs, output, file_type)
+    if len(inputs) != len(model.sources):
+        given, needed = format_count(len(inputs), "input"), translator.describe_sources()
+        raise ConfigError(f"got {given}, but {needed}; give one file or one folder of each")
+    return find_stacked_jobs(inputs, output, file_type, patterns)
 
-    On a processor they rest while the generator computes, which needs all cores, and each of whose threads waits for
-    the others; only the disk is waited for meanwhile.
+
+class _FileThreads(ThreadPoolExecutor):
+    """Threads that decode files before the generator and encode them after it.
+
+    On a CPU they are idle while the generator computes, which needs all cores; then only the disk is waited for.
     """
 
     def __init__(self, threads: int) -> None:
@@ -97,35 +111,33 @@ class _Helpers(ThreadPoolExecutor):
         self._busy.append(super().submit(work, *args, **kwargs))
         return self._busy[-1]
 
-    def rest(self) -> None:
+    def wait_until_idle(self) -> None:
         """Wait until all that was submitted is done."""
         wait(self._busy)
 
 
-def _begin_to_write(path: Path, translated: Array, disk: Executor) -> Future[None]:
-    """Encode a picture; what is returned waits for the disk. Raises DataError, here or there."""
+def _begin_to_write(path: Path, array: Array, disk: Executor) -> Future[None]:
+    """Encode an image; the returned future waits for the disk. Both raise DataError."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    return disk.submit(images.begin_to_write(path, translated))
+    return disk.submit(images.begin_to_write(path, array))
 
 
-def _batches(
-    jobs: Sequence[Job], batch_size: int, translator: Translator, failed: list[tuple[Path, str]], pool: Executor
+def _form_batches(
+    readings: Iterator[tuple[Job, Future[Tensor]]],
+    batch_size: int,
+    batch_pixels: int,
+    failed: list[tuple[Path, str]],
 ) -> Iterator[list[tuple[Job, Tensor]]]:
-    """Read the jobs' images and group neighbours of one size; what cannot be used is added to `failed`."""
+    """Group consecutive images of one size; what cannot be translated is added to `failed`."""
     batch: list[tuple[Job, Tensor]] = []
-
-    def read(job: Job, facts: ImageFacts) -> Tensor:
-        translator.refuse_too_large(job.input, facts)
-        return translator.read(job.input, *job.more)
-
-    for job, reading in _ahead(jobs, read, pool, batch_size):
+    for job, reading in readings:
         try:
             source = reading.result()
         except DataError as error:
-            failed.append((job.input, str(error)))
+            failed.append((job.sources[0], str(error)))
             continue
-        together = (len(batch) + 1) * source[0].numel()
-        if batch and (len(batch) == batch_size or batch[0][1].shape != source.shape or together > LARGE):
+        pixels = (len(batch) + 1) * source[0].numel()
+        if batch and (len(batch) == batch_size or batch[0][1].shape != source.shape or pixels > batch_pixels):
             yield batch
             batch = []
         batch.append((job, source))
@@ -133,10 +145,10 @@ def _batches(
         yield batch
 
 
-def _ahead(
-    jobs: Sequence[Job], read: Callable[[Job, ImageFacts], Tensor], pool: Executor, count: int
+def _read_ahead(
+    jobs: Sequence[Job], read: Callable[[Job, ImageFacts], Tensor], pool: Executor, count: int, most_pixels: int
 ) -> Iterator[tuple[Job, Future[Tensor]]]:
-    """The jobs in order, each with its reading under way, and that of `count` more, or of fewer large ones."""
+    """Yield the jobs in order, each being read, together with up to `count` more of at most `most_pixels` in all."""
     waiting: deque[tuple[Job, Future[Tensor], int]] = deque()
     for job in jobs:
         reading: Future[Tensor] = Future()
@@ -144,11 +156,11 @@ def _ahead(
         try:
             if job.problem:
                 raise DataError(job.problem)
-            facts = images.probe(job.input)
+            facts = images.probe(job.sources[0])
             pixels = facts.height * facts.width
         except DataError as error:
             reading.set_exception(error)
-        while waiting and (len(waiting) > count or pixels + sum(other for *_, other in waiting) > 4 * LARGE):
+        while waiting and (len(waiting) > count or pixels + sum(other for *_, other in waiting) > most_pixels):
             yield waiting.popleft()[:2]
         waiting.append((job, reading if reading.done() else pool.submit(read, job, facts), pixels))
     while waiting:
@@ -171,10 +183,10 @@ def translate(
 ) -> Translated:
     """Load a model and translate images and folders into `output`: `pix2pix translate` in Python.
 
-    `shard`, such as "2/8", takes the second of eight parts of the pictures; the others may run at the same time, into
+    `shard`, such as "2/8", takes the second of eight parts of the images; other processes can translate the others into
     the same folder. A model of several sources takes one file, or one folder, of each; `source_pattern`, one for all or
-    one for each, says how names in folders go together. `seed` repeats a picture made with `dropout`.
-    Raises ConfigError, ModelError or DataError with one sentence.
+    one for each, says how names in the folders match. `seed` repeats an image made with `dropout`.
+    Raises ConfigError, ModelError or DataError.
     """
     if batch_size < 1:
         raise ConfigError(f"--batch-size {batch_size}: expected 1 or more")
@@ -183,7 +195,7 @@ def translate(
         if not 0 <= seed < 2**63:
             raise ConfigError(f"--seed {seed}: expected a number from 0 to 2^63 - 1")
         torch.manual_seed(seed)
-    places = [Path(inputs)] if isinstance(inputs, str | Path) else [Path(entry) for entry in inputs]
+    entries = [Path(inputs)] if isinstance(inputs, str | Path) else [Path(entry) for entry in inputs]
     if precision not in ("32", "bf16"):
         raise ConfigError(f"--precision {precision}: expected 32 or bf16")
     translator = Translator.from_pretrained(model, device=device, dropout=dropout, precision=precision)
@@ -192,5 +204,5 @@ def translate(
         if pattern.count("{id}") != 1:
             raise ConfigError(f"--source-pattern {pattern}: write {{id}} once where the picture's name stands")
     return translate_files(
-        translator, places, Path(output), batch_size=batch_size, shard=part, patterns=patterns, progress=progress
+        translator, entries, Path(output), batch_size=batch_size, shard=part, patterns=patterns, progress=progress
     )

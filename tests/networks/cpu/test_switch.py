@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pix2pix.config import Config
-from pix2pix.inference.optimize import prepare
+from pix2pix.inference.optimize import optimize_generator
 from pix2pix.model import build_networks, choose_statistics
 from pix2pix.networks import set_fast_convolutions
 from pix2pix.networks.convolution import Conv, ConvTranspose
@@ -54,7 +54,7 @@ def train_and_translate(config: Config, dtype: torch.dtype = torch.float32) -> t
     numbers += [value.clone() for value in generator.state_dict().values()]
     numbers += [value.clone() for value in discriminator.state_dict().values()]
     choose_statistics(generator, discriminator, "running")
-    prepared = prepare(generator.float().eval(), torch.device("cpu"))
+    prepared = optimize_generator(generator.float().eval(), torch.device("cpu"))
     numbers.append(prepared(source.float()))
     return [generator, discriminator, prepared], numbers
 

@@ -16,8 +16,8 @@ def info(model: str, /, *, json_: Json = False) -> None:
     json_
         Print as JSON.
     """
-    from pix2pix.inference.optimize import describe_engine
+    from pix2pix.inference.optimize import describe_optimization
     from pix2pix.model import describe_model
 
-    facts = describe_model(model) | {"engine": describe_engine()}
+    facts = describe_model(model) | {"engine": describe_optimization()}
     print(json.dumps(facts, indent=2) if json_ else align(facts))
