@@ -14,7 +14,8 @@ from pix2pix.errors import ConfigError, DataError
 from pix2pix.metrics.segmentation import find_palette
 from pix2pix.system.progress import ProgressBar
 from pix2pix.text import escape_unprintable, format_list
-from pix2pix.training.plan import Plan, describe, make_plan
+from pix2pix.training.plan import Plan, make_plan
+from pix2pix.training.plan_text import describe_plan
 from pix2pix.training.run_folder import LEFT_OUT
 from pix2pix.training.validation import make_selection_metrics
 
@@ -67,7 +68,7 @@ def describe_training(plan: Plan, pairs: PairSet) -> list[str]:
         lines.append(f"             {format_list(pairs.carved)} carved from train by seed {seed}")
     return [
         *lines,
-        *describe(plan),
+        *describe_plan(plan),
         f"cache        {planned_cache(plan.prepared, plan.config, pairs.splits['train']).description}",
     ]
 

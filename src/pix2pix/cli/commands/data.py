@@ -48,9 +48,9 @@ def check(
     if json_:
         print(json.dumps(report.to_json(), indent=2))
     else:
-        from pix2pix.training.plan import would_choose
+        from pix2pix.training.plan_text import preview_plan
 
-        print("\n".join([report.to_text(), "", *would_choose(chosen, report)]))
+        print("\n".join([report.to_text(), "", *preview_plan(chosen, report)]))
     if preview is not None:
         say(f"preview      {draw(chosen, preview, found=report.without_bad().pairs).path}")
     elif not json_:

@@ -1,0 +1,76 @@
+"""A plan in, lines for people out."""
+
+from pix2pix.config import Augment, Config, Training
+from pix2pix.data.checks.report import CheckReport
+from pix2pix.data.encoding.prepared import PreparedData
+from pix2pix.errors import ConfigError, DataError
+from pix2pix.training.plan import Plan, make_plan
+
+
+def describe_plan(plan: Plan) -> list[str]:
+    """Describe the plan in a few lines."""
+    config = plan.config
+    data, training, generator = config.data, config.training, config.generator
+    pairs = ", ".join(f"{count} {split}" for split, count in plan.counts.items())
+    warm_up = f", {training.discriminator_epochs} of discriminator warm-up" if training.discriminator_epochs else ""
+    rate = f"{config.optimizer.learning_rate:g} {config.optimizer.schedule}"
+    batches = f"{training.batch_size}"
+    if training.processes > 1:
+        batches += f" x {training.processes} processes = {training.effective_batch}"
+    return [
+        f"pairs        {pairs}; {plan.prepared.in_channels} -> {plan.prepared.out_channels} channels, {data.direction}",
+        f"values       {_describe_sources(plan.prepared)} -> {plan.prepared.target.values.describe()}",
+        f"images       {_image_sizes(plan)}, {_augmentations(config.augment)}",
+        f"generator    {generator.kind}, depth {generator.depth}, {generator.base_channels} base channels",
+        f"patches      {config.discriminator.patch_size}x{config.discriminator.patch_size}, {config.loss.adversarial}",
+        f"training     {training.epochs} epochs{warm_up}; batches of {batches}; learning rate {rate}",
+        f"machine      {training.device}, {training.precision} arithmetic, {training.convolutions} convolutions"
+        f"{_processes(training)}",
+        f"step         {training.update_order} discriminator, seed {training.seed}",
+    ]
+
+
+def _image_sizes(plan: Plan) -> str:
+    """Say how images are resized or cropped."""
+    config = plan.config
+    height, width = config.data.image_size
+    if config.load_size != "native":
+        load = "x".join(map(str, config.load_size)) if config.augment.jitter else "none"
+        mixed = "; all are resized to it, whatever their shape" if len(plan.sizes) > 1 else ""
+        return f"{height}x{width}{mixed}; random jitter from {load}"
+    small = sum(count for (h, w), count in plan.sizes.items() if h < height or w < width)
+    total = sum(plan.sizes.values())
+    padded = f" ({small:,} of {total:,} pairs are smaller and padded by reflection)" if small else ""
+    return f"crops of {height}x{width} at their own size{padded}, validated whole"
+
+
+def _augmentations(augment: Augment) -> str:
+    rare = [name for name in ("vertical_flip", "rotate90", "affine", "photometric") if getattr(augment, name)]
+    return ", ".join(["mirrored" if augment.flip else "not mirrored", *rare])
+
+
+def _describe_sources(prepared: PreparedData) -> str:
+    if len(prepared.sources) == 1:
+        return prepared.sources[0].values.describe()
+    return " + ".join(source.describe() for source in prepared.sources)
+
+
+def _processes(training: Training) -> str:
+    if training.processes == 1:
+        return ""
+    norm = "over all processes" if training.sync_norm else "in each process apart"
+    machines = "one machine" if training.nodes == 1 else f"each of {training.nodes} machines"
+    return f"; {training.devices} processes on {machines}, batch norm {norm}"
+
+
+def preview_plan(config: Config, report: CheckReport) -> list[str]:
+    """Describe what `train` would do with checked data and these settings, or why it would refuse."""
+    usable = report.without_bad()
+    if "train" not in usable.counts or not (usable.source_channels and usable.target_channels):
+        return ["train        would refuse: there are no pairs to train on"]
+    try:
+        lines = describe_plan(make_plan(config, usable))
+    except (ConfigError, DataError) as error:
+        return [f"train        would refuse: {error}"]
+    condition = "" if report.ok else ", once the bad files are repaired, or with --skip-bad"
+    return [f"train would choose{condition}:", *(f"  {line}" for line in lines)]
