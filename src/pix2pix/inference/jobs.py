@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from pix2pix.data.io import images
 from pix2pix.data.pairing.pair import IMAGE_SUFFIXES
-from pix2pix.data.pairing.patterns import naming
+from pix2pix.data.pairing.patterns import compile_pattern
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.text import format_count
 
@@ -65,7 +65,7 @@ def _match_folders(
     each: Sequence[str | None] = patterns if len(patterns) == len(folders) else [*patterns, None][:1] * len(folders)
     found: dict[str, list[list[Job]]] = {}  # name -> the images of that name in each folder
     for index, (folder, pattern) in enumerate(zip(folders, each, strict=True)):
-        name_of = naming(pattern, IMAGE_SUFFIXES)
+        name_of = compile_pattern(pattern, IMAGE_SUFFIXES)
         for job in _find_images(folder, output, file_type):
             (path,) = job.sources
             name = name_of(os.fspath(path.relative_to(folder)))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pix2pix.config import Data
 from pix2pix.data.pairing.pair import ImageRef, Pair
-from pix2pix.data.pairing.pairs import PairSet, _carved, _natural, describe_unmatched, find_pairs
+from pix2pix.data.pairing.pairs import PairSet, carve_splits, describe_unmatched, find_pairs, natural_order
 from pix2pix.errors import ConfigError, DataError
 
 CARVE_NOTHING = {"val_fraction": 0, "test_fraction": 0}
@@ -95,7 +95,7 @@ def test_sides_in_splits_may_differ_in_names(tmp_path: Path) -> None:
     root = tree(tmp_path, "train/A/21.tif", "train/B/21_m.gif", "train/22.tif", "test/A/1.tif", "test/B/1_m.gif")
     pairs = found(root, target_pattern="{id}_m.gif")
     assert (names(pairs), names(pairs, "test")) == (["21"], ["1"])
-    assert pairs.strays == ((root / "train/22.tif", "lies beside A and B"),)
+    assert pairs.unmatched == ((root / "train/22.tif", "lies beside A and B"),)
 
 
 @pytest.mark.parametrize("prefix", ["", "train/"])
@@ -168,7 +168,7 @@ def test_manifests_as_spreadsheets_write_them(tmp_path: Path, ending: str) -> No
     pairs = found(tmp_path / "data")
     inside = f"{tmp_path}/out/f"[1:]
     assert sorted(names(pairs)) == sorted(["a", "b,c", "d\ne", "out/g", inside])
-    assert not pairs.strays
+    assert not pairs.unmatched
 
 
 # ---- several sources -----------------------------------------------------------------------------------------
@@ -211,7 +211,7 @@ def test_several_sources(tmp_path: Path, form: str) -> None:
         pairs = found(root)
         assert _stacked(pairs, root, "val") == [("1", "source_1/val/1.png", "source_2/val/1.png", "target/val/1.png")]
         wanted = [("1", "source_1/train/1.png", "source_2/train/1.png", "target/train/1.png")]
-    assert (_stacked(pairs, root), pairs.sources, pairs.strays) == (wanted, 2, ())
+    assert (_stacked(pairs, root), pairs.sources, pairs.unmatched) == (wanted, 2, ())
 
 
 def test_another_second_source_is_another_set(tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ def test_another_second_source_is_another_set(tmp_path: Path) -> None:
 
 def test_a_missing_part_is_named(tmp_path: Path) -> None:
     root = tree(tmp_path, *THREE, "source_1/3.png", "target/3.png")
-    assert [(str(path.relative_to(root)), reason) for path, reason in found(root).strays] == [
+    assert [(str(path.relative_to(root)), reason) for path, reason in found(root).unmatched] == [
         (f"{folder}/3.png", f"has no partner 3 in {root / 'source_2'}") for folder in ("source_1", "target")
     ]
 
@@ -288,7 +288,7 @@ def test_natural_order_and_depth(tmp_path: Path) -> None:
 def test_any_names_have_one_order(stems: list[str]) -> None:
     ref = ImageRef(Path("x"))
     pairs = [Pair(stem, ref, ref) for stem in stems]
-    assert sorted(pairs, key=_natural) == sorted(reversed(pairs), key=_natural)
+    assert sorted(pairs, key=natural_order) == sorted(reversed(pairs), key=natural_order)
 
 
 def test_composed_and_decomposed_names_match(tmp_path: Path) -> None:
@@ -303,7 +303,8 @@ def test_what_has_no_partner_is_listed(tmp_path: Path) -> None:
     root = tree(tmp_path, "A/1.png", "A/2.png", "A/x.png", "B/1.png", "B/3.png", "B/X.png")
     pairs = found(root)
     assert names(pairs) == ["1"]
-    assert pairs.unmatched == tuple(root / name for name in ("A/2.png", "A/x.png", "B/3.png", "B/X.png"))
+    unmatched = tuple(path for path, _ in pairs.unmatched)
+    assert unmatched == tuple(root / name for name in ("A/2.png", "A/x.png", "B/3.png", "B/X.png"))
     assert describe_unmatched(pairs).startswith(f"4 images belong to no pair: {root}/A/2.png")
     assert "and 1 more (the first has no partner 2 in" in describe_unmatched(pairs)
     assert describe_unmatched(found(tree(tmp_path / "whole", "1.png"))) == ""
@@ -381,7 +382,7 @@ PATTERNED: dict[str, tuple[list[str], dict[str, str], str, str]] = {
 def test_patterns(tmp_path: Path, layout: str) -> None:
     files, patterns, name, source = PATTERNED[layout]
     pairs = found(tree(tmp_path, *files), **patterns)
-    assert (names(pairs), pairs.strays) == ([name], ())
+    assert (names(pairs), pairs.unmatched) == ([name], ())
     assert pairs.splits["train"][0].source.path == tmp_path / source
 
 
@@ -397,7 +398,7 @@ def test_what_patterns_leave_is_listed_and_never_guessed(tmp_path: Path) -> None
     files = ("1_a.png", "1_b.png", "2_a.png", "3_b.png", "a_b.png", "_a.png", "4.png", "5_a.png", "5_a.PNG", "5_b.png")
     pairs = found(tree(tmp_path, *files), source_pattern="{id}_a.png", target_pattern="{id}_b.png")
     assert names(pairs) == ["1"]
-    reasons = {path.name: reason.split(" in ")[0].split(" with ")[0] for path, reason in pairs.strays}
+    reasons = {path.name: reason.split(" in ")[0].split(" with ")[0] for path, reason in pairs.unmatched}
     assert reasons == {
         "2_a.png": "has no partner 2",
         "3_b.png": "has no partner 3",
@@ -413,7 +414,7 @@ def test_what_patterns_leave_is_listed_and_never_guessed(tmp_path: Path) -> None
 def test_a_file_that_fits_both_patterns_is_in_no_pair(tmp_path: Path) -> None:
     pairs = found(tree(tmp_path, "1_x.png", "y1.png", "y2_x.png"), source_pattern="{id}_x.png", target_pattern="y{id}")
     assert names(pairs) == ["1"]
-    assert pairs.strays == ((tmp_path / "y2_x.png", "fits both patterns"),)
+    assert pairs.unmatched == ((tmp_path / "y2_x.png", "fits both patterns"),)
 
 
 def test_misused_patterns(tmp_path: Path) -> None:
@@ -530,7 +531,7 @@ def carved(count: int, seed: int = 0, **present: int) -> dict[str, set[str]]:
     ref = ImageRef(Path("x"))
     numbers = {"train": count, **present}
     splits = {split: [Pair(f"{split}{n}", ref, ref) for n in range(size)] for split, size in numbers.items()}
-    after, _ = _carved(splits, Data(split_seed=seed))
+    after, _ = carve_splits(splits, Data(split_seed=seed))
     return {split: {pair.name for pair in pairs} for split, pairs in after.items()}
 
 

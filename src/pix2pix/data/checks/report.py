@@ -117,7 +117,7 @@ class CheckReport:
     @property
     def left_out(self) -> tuple[Problem, ...]:
         """Everything that training on the rest leaves out, and why."""
-        return (*self.problems, *(Problem(path, reason) for path, reason in self.pairs.strays))
+        return (*self.problems, *(Problem(path, reason) for path, reason in self.pairs.unmatched))
 
     def without_bad(self) -> "CheckReport":
         """Return the report for the pairs that can be used, in the splits that they had."""
@@ -125,7 +125,7 @@ class CheckReport:
             split: tuple(pair for pair in pairs if (split, pair.name) not in self.bad)
             for split, pairs in self.pairs.splits.items()
         }
-        kept = replace(self.pairs, splits={split: pairs for split, pairs in splits.items() if pairs}, strays=())
+        kept = replace(self.pairs, splits={split: pairs for split, pairs in splits.items() if pairs}, unmatched=())
         counts = {split: len(pairs) for split, pairs in kept.splits.items()}
         return replace(
             self, pairs=kept, counts=counts, unmatched=(), problems=(), bad=frozenset(), fingerprint=kept.fingerprint()
@@ -153,10 +153,10 @@ class CheckReport:
             "alignment": vars(alignment) | {"reliable": alignment.reliable} if alignment else None,
             "unusable_pairs": len(self.bad),
             "unmatched": [str(path) for path in self.unmatched],
-            "strays": _problems_to_json(self.pairs.strays),
+            "strays": _problems_to_json(self.pairs.unmatched),
             "problems": _problems_to_json(self.problems),
             "warnings": _problems_to_json(self.warnings),
-            "passed_over": [str(path) for path in self.pairs.passed_over],
+            "passed_over": [str(path) for path in self.pairs.ignored],
             "hint": self.pairs.hint,
             "fingerprint": self.fingerprint,
             "files": self.files,
@@ -190,12 +190,12 @@ class CheckReport:
             f"problems     {len(self.problems) or 'none'}{unusable}",
             *_list_problems(self.problems),
             f"unmatched    {len(self.unmatched) or 'none'}",
-            *_list_problems(self.pairs.strays),
+            *_list_problems(self.pairs.unmatched),
             f"warnings     {len(self.warnings) or 'none'}",
             *_list_problems(self.warnings),
         ]
-        if self.pairs.passed_over:
-            names = format_examples(map(escape_unprintable, self.pairs.passed_over))
+        if self.pairs.ignored:
+            names = format_examples(map(escape_unprintable, self.pairs.ignored))
             lines.append(f"passed over  {names}: no images by their names")
         each = 1000 * self.seconds / max(1, self.files)
         lines.append(f"looked at    {self.files:,} files in {self.seconds:.1f} s, {each:.2g} s a thousand")

@@ -1,23 +1,17 @@
-"""A place as it is named in the settings in, the one layout that it has and its pairs by split out."""
+"""Settings of a data set -> its layout: where sources and targets lie, by the names of folders alone."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, TypeVar
 
 from pix2pix.config import Data
-from pix2pix.data.pairing.manifest import MANIFEST, read_manifest
-from pix2pix.data.pairing.matching import Matched, loose_images, match_folders, match_halves, match_within
-from pix2pix.data.pairing.pair import (
-    NUMBERED,
-    SPLITS,
-    Found,
-    Stray,
-    direction_is_said,
-    in_order,
-    patterns_of,
-)
+from pix2pix.data.pairing.image_files import image_names_in
+from pix2pix.data.pairing.manifest import MANIFEST
+from pix2pix.data.pairing.pair import NUMBERED, SPLITS, Half, Unmatched, order_sources
 from pix2pix.errors import ConfigError, DataError
-from pix2pix.text import format_examples, format_list
+from pix2pix.text import format_count, format_examples, format_list
 
 LAYOUTS = (
     "train|val|test/ with side-by-side images, A|B/train|val|test/, train|val|test/A|B/, trainA|trainB|valA|..., "
@@ -25,137 +19,129 @@ LAYOUTS = (
     f"{MANIFEST} with columns source,target[,split] or source_1,source_2,...,target[,split], or "
     "--source DIR [--source DIR ...] --target DIR"
 )
-"""The layouts that are understood, for error messages."""
+"""The layouts that are known, for error messages."""
 
-_NEAR_SPLITS = {
+_SIMILAR_SPLITS = {
     "training": "train",
     "valid": "val",
     "validation": "val",
     "testing": "test",
 } | {split: split for split in SPLITS}
-_NEAR_SOURCE = re.compile("(?i)sources?[ _-]?[0-9]*")
+_SIMILAR_SOURCE = re.compile("(?i)sources?[ _-]?[0-9]*")
+
+Side = TypeVar("Side")
 
 
-def found_in(data: Data) -> Found:
-    """All pairs of the place that `data` names. Raises DataError, ConfigError, or OSError for what cannot be opened."""
+@dataclass(frozen=True)
+class Layout:
+    """Where the images of each split are, and how sources are distinguished from targets."""
+
+    kind: Literal["halves", "folders", "patterns", "manifest"]
+    """Halves of each image, a folder for each side, patterns of names within one folder, or rows of a manifest."""
+    description: str
+    """The layout in words."""
+    splits: Mapping[str, tuple[Path, ...]]
+    """Folders of each split: of the sources and then of the target for `folders`, else one; none for a manifest."""
+    manifest: Path | None = None
+    patterns: tuple[str | None, ...] = ()
+    """Patterns of names for each source and then the target, for `folders` and `patterns`."""
+    halves: tuple[Half, Half] = ("left", "right")
+    """Halves of the source and of the target, for `halves`."""
+    recursive: bool = True
+    """Whether images in folders below count."""
+    unmatched: tuple[Unmatched, ...] = ()
+    """Images beside the folders of the sides or of the splits."""
+
+
+def find_layout(data: Data) -> Layout:
+    """Find the one layout of the place that `data` names. Raises DataError or ConfigError, or OSError."""
     if data.source is not None and data.target is not None:
-        direction_is_said(data, "--source and --target")
-        return _sources_and_target([Path(folder) for folder in data.source], Path(data.target), data)
+        return _named_folders([Path(folder) for folder in data.source], Path(data.target), data)
     if data.path is None:
         raise ConfigError("no data is named: give DATA, a folder of image pairs, or --source DIR --target DIR")
     root = Path(data.path)
     if not root.exists():
         raise DataError(f"{root}: no such folder or manifest; expected {LAYOUTS}")
-    if root.is_file():
-        return read_manifest(root, data)
-    return _folder(root, data)
+    return _manifest(root, data) if root.is_file() else _layout_of_folder(root, data)
 
 
-def _folder(root: Path, data: Data) -> Found:
-    """The one layout that a folder has; none or several are errors."""
+def _layout_of_folder(root: Path, data: Data) -> Layout:
+    """Find the one layout of a folder; none or several are errors."""
     folders = _folders_in(root)
-    _refuse_near_names(root, folders)
-    if any("/" in pattern for pattern in patterns_of(data)):
-        return _told_apart(root, folders, data)
-    finders: dict[str, Callable[[], Found]] = {
-        MANIFEST: lambda: read_manifest(root / MANIFEST, data),
-        "train, val and test": lambda: _in_splits(root, folders, data),
-        "A and B": lambda: _whole(root, folders, data),
-        "trainA and trainB": lambda: _split_a_and_b(root, folders, data),
-        "source_1, source_2, ... and target": lambda: _whole(root, folders, data),
+    _refuse_similar_names(root, folders)
+    patterns = _given_patterns(data)
+    if any("/" in pattern for pattern in patterns):
+        return _patterns(root, folders, data)
+    numbered = any(map(NUMBERED.fullmatch, folders))
+    candidates: dict[str, tuple[bool, Callable[[], Layout]]] = {
+        MANIFEST: ((root / MANIFEST).exists(), lambda: _manifest(root / MANIFEST, data)),
+        "train, val and test": (bool(folders.intersection(SPLITS)), lambda: _splits_first(root, folders, data)),
+        "A and B": (bool(folders & {"A", "B"}), lambda: _sides_first(root, folders, data)),
+        "trainA and trainB": (bool(_split_sides(folders)), lambda: _split_a_and_b(root, folders, data)),
+        "source_1, source_2, ... and target": (numbered, lambda: _sides_first(root, folders, data)),
     }
-    present = {
-        MANIFEST: (root / MANIFEST).exists(),
-        "train, val and test": bool(folders.intersection(SPLITS)),
-        "A and B": bool(folders & {"A", "B"}),
-        "trainA and trainB": any(split + side in folders for split in SPLITS for side in "AB"),
-        "source_1, source_2, ... and target": any(map(NUMBERED.fullmatch, folders)),
-    }
-    if not any(present.values()):  # a manifest may well lie beside them
-        present["source_1, source_2, ... and target"] = {"source", "target"} <= folders
-    layouts = [layout for layout in finders if present[layout]]
-    if len(layouts) > 1:
-        raise DataError(f"{root}: has several layouts at once ({', '.join(layouts)}); keep one of them")
-    if layouts:
-        return finders[layouts[0]]()
-    if patterns_of(data):
-        return _told_apart(root, folders, data)
-    if loose_images(root):
-        return _joined("side-by-side images in one folder", {"train": match_halves(root, data.direction, deep=False)})
+    present = [name for name, (is_present, _) in candidates.items() if is_present]
+    if len(present) > 1:
+        raise DataError(f"{root}: has several layouts at once ({', '.join(present)}); keep one of them")
+    if present:
+        return candidates[present[0]][1]()
+    if {"source", "target"} <= folders:  # last, as a manifest may well lie beside them
+        return _sides_first(root, folders, data)
+    if patterns:
+        return _patterns(root, folders, data)
+    if image_names_in(root):
+        return _halves("side-by-side images in one folder", {"train": root}, data, recursive=False)
     inside = f"it has the folders {format_examples(sorted(folders))}" if folders else "it has no images and no folders"
     raise DataError(f"{root}: no known layout of pairs, {inside}; expected {LAYOUTS}")
 
 
-def _in_splits(root: Path, folders: set[str], data: Data) -> Found:
-    """train, val and test, each with folders for the sides, with files told apart by name, or side by side."""
+# ---- each layout -----------------------------------------------------------------------------------------------
+
+
+def _manifest(path: Path, data: Data) -> Layout:
+    _refuse_direction(data, f"the columns of {path}")
+    if _given_patterns(data):
+        raise ConfigError(f"{path}: a manifest names each file; leave --source-pattern and --target-pattern out")
+    return Layout("manifest", f"manifest {path.name}", {}, manifest=path)
+
+
+def _splits_first(root: Path, folders: set[str], data: Data) -> Layout:
+    """train, val and test, each with folders for the sides, with patterns of names, or with side-by-side images."""
     present = [split for split in SPLITS if split in folders]
     sides = {split: _sides(root / split, _folders_in(root / split), data) for split in present}
     if not any(sides.values()):
-        return _told_apart(root, folders, data) if patterns_of(data) else _side_by_side(root, present, data)
+        if _given_patterns(data):
+            return _patterns(root, folders, data)
+        description = f"side-by-side images in {format_list(present)}"
+        return _halves(description, {split: root / split for split in present}, data)
     first = next(filter(None, sides.values()))
     for split, names in sides.items():
         if names != first:
             raise DataError(f"{root / split}: expected the folders {format_list(first)}, as the other splits have them")
-    matched = {split: match_folders([root / split / name for name in first], data) for split in present}
-    loose = [
-        Stray(path, f"lies beside {format_list(first)}") for split in present for path in loose_images(root / split)
-    ]
-    return _joined(f"folders {format_list(first)} in {format_list(present)}", matched, loose)
+    return _folders(
+        f"folders {format_list(first)} in {format_list(present)}",
+        {split: [root / split / name for name in first] for split in present},
+        data,
+        _loose_images([root / split for split in present], f"lies beside {format_list(first)}"),
+    )
 
 
-def _side_by_side(root: Path, present: list[str], data: Data) -> Found:
-    matched = {split: match_halves(root / split, data.direction) for split in present}
-    return _joined(f"side-by-side images in {format_list(present)}", matched)
-
-
-def _told_apart(root: Path, folders: set[str], data: Data) -> Found:
-    """Sources and targets in the same folders, which patterns tell apart."""
-    direction_is_said(data, "the patterns")
-    if data.source_pattern is None or data.target_pattern is None:
-        raise ConfigError("sources and targets lie in one folder: give both --source-pattern and --target-pattern")
-    present = [split for split in SPLITS if split in folders]
-    places = {split: root / split for split in present} or {"train": root}
-    matched = {split: match_within(place, data) for split, place in places.items()}
-    return _joined(f"files told apart by name{f' in {format_list(present)}' if present else ''}", matched)
-
-
-def _split_a_and_b(root: Path, folders: set[str], data: Data) -> Found:
-    present = [split for split in SPLITS if {split + "A", split + "B"} & folders]
-    matched = {split: match_folders([root / f"{split}A", root / f"{split}B"], data) for split in present}
-    return _joined(f"folders {format_list([f'{split}{side}' for split in present for side in 'AB'])}", matched)
-
-
-def _whole(root: Path, folders: set[str], data: Data) -> Found:
-    """Folders for the sides, with the splits inside or with all of `train`."""
+def _sides_first(root: Path, folders: set[str], data: Data) -> Layout:
+    """A and B, or sources and target, with the splits inside or with all of `train`."""
     names = _sides(root, folders, data)
-    return _whole_folders(f"folders {format_list(names)}", [root / name for name in names], data)
+    return _splits_inside(f"folders {format_list(names)}", [root / name for name in names], data)
 
 
-def _sides(place: Path, folders: set[str], data: Data) -> list[str]:
-    """The folders of a pair's images by their names: A and B, or the sources and the target; none where none is there.
-
-    Raises DataError for a side that is missing, ConfigError for a direction where the names say it.
-    """
-    if one := folders & {"A", "B"}:
-        if len(one) == 1:
-            raise DataError(f"{place}: has a folder {min(one)} but no {min({'A', 'B'} - one)}; a pair needs both")
-        return ["A", "B"]
-    numbered = [name for name in folders if NUMBERED.fullmatch(name)]
-    if not numbered and not {"source", "target"} <= folders:
-        return []
-    direction_is_said(data, "the folders' names")
-    sources = in_order(numbered, str(place)) or ["source"]
-    near = sorted(name for name in folders if _NEAR_SOURCE.fullmatch(name) and name not in sources)
-    if near:
-        rename = "rename it to source_N, counted from 1" if numbered else "keep one of the two"
-        raise DataError(f"{place / near[0]}: not a known name beside {sources[0]}; {rename}")
-    if "target" not in folders:
-        raise DataError(f"{place}: has a folder {sources[0]} but no target; a pair needs both")
-    return [*sources, "target"]
+def _split_a_and_b(root: Path, folders: set[str], data: Data) -> Layout:
+    present = [split for split in SPLITS if {split + "A", split + "B"} & folders]
+    names = [split + side for split in present for side in "AB"]
+    places = {split: [root / f"{split}A", root / f"{split}B"] for split in present}
+    return _folders(f"folders {format_list(names)}", places, data)
 
 
-def _sources_and_target(sources: list[Path], target: Path, data: Data) -> Found:
-    """Folders that are named one by one."""
+def _named_folders(sources: list[Path], target: Path, data: Data) -> Layout:
+    """Folders that are named one by one with --source and --target."""
+    _refuse_direction(data, "--source and --target")
     folders, known = [*sources, target], set()
     for folder in folders:
         if not folder.is_dir():
@@ -166,42 +152,132 @@ def _sources_and_target(sources: list[Path], target: Path, data: Data) -> Found:
                 "the folder as DATA with --source-pattern and --target-pattern"
             )
         known.add(folder.resolve())
-    return _whole_folders(f"folders {format_list([str(folder) for folder in folders])}", folders, data)
+    return _splits_inside(f"folders {format_list(folders)}", folders, data)
 
 
-def _whole_folders(layout: str, folders: Sequence[Path], data: Data) -> Found:
-    """Two folders or more with the splits inside, or with all images of `train`."""
+def _splits_inside(description: str, folders: Sequence[Path], data: Data) -> Layout:
+    """Folders for the sides with the splits inside, or with all images of `train`."""
     inside = {folder: _folders_in(folder) for folder in folders}
     for folder, names in inside.items():
-        _refuse_near_names(folder, names)
+        _refuse_similar_names(folder, names)
     present = [split for split in SPLITS if split in set().union(*inside.values())]
     if not present:
-        return _joined(layout, {"train": match_folders(folders, data)})
-    matched = {split: match_folders([folder / split for folder in folders], data) for split in present}
-    loose = [
-        Stray(path, "lies beside the folders of the splits") for folder in folders for path in loose_images(folder)
-    ]
-    return _joined(f"{layout} with {format_list(present)}", matched, loose)
-
-
-def _joined(layout: str, matched: dict[str, Matched], loose: Sequence[Stray] = ()) -> Found:
-    return Found(
-        layout,
-        {split: part.pairs for split, part in matched.items()},
-        [*loose, *(stray for part in matched.values() for stray in part.strays)],
-        [path for part in matched.values() for path in part.passed_over],
-        next((part.hint for part in matched.values() if part.hint), ""),
+        return _folders(description, {"train": folders}, data)
+    return _folders(
+        f"{description} with {format_list(present)}",
+        {split: [folder / split for folder in folders] for split in present},
+        data,
+        _loose_images(folders, "lies beside the folders of the splits"),
     )
 
 
-def _refuse_near_names(root: Path, folders: set[str]) -> None:
-    """A folder `valid` or `Train` would be passed over while a split is carved: better to ask."""
-    exact = {*SPLITS, *(split + side for split in SPLITS for side in "AB")}
-    for name in sorted(folders - exact):
+def _patterns(root: Path, folders: set[str], data: Data) -> Layout:
+    """Sources and targets in the same folders, which patterns of names distinguish."""
+    _refuse_direction(data, "the patterns")
+    if data.source_pattern is None or data.target_pattern is None:
+        raise ConfigError("sources and targets lie in one folder: give both --source-pattern and --target-pattern")
+    present = [split for split in SPLITS if split in folders]
+    places = {split: (root / split,) for split in present} or {"train": (root,)}
+    description = f"files matched by patterns{f' in {format_list(present)}' if present else ''}"
+    return Layout("patterns", description, places, patterns=(*data.source_pattern, data.target_pattern))
+
+
+def _folders(
+    description: str,
+    places: Mapping[str, Sequence[Path]],
+    data: Data,
+    unmatched: tuple[Unmatched, ...] = (),
+) -> Layout:
+    """A folder for each side in each split, A before B, or the sources before the target."""
+    for folders in places.values():
+        for folder in folders:
+            if not folder.is_dir():
+                other = next(path for path in folders if path != folder)
+                needed = "both" if len(folders) == 2 else f"all of its {len(folders)} images"
+                raise DataError(f"{other}: has no partner folder {folder}; a pair needs {needed}")
+    splits = {split: in_direction(folders, data) for split, folders in places.items()}
+    sources = len(next(iter(splits.values()))) - 1
+    patterns = (*_source_patterns(data, sources), data.target_pattern)
+    return Layout("folders", description, splits, patterns=patterns, unmatched=unmatched)
+
+
+def _halves(description: str, places: Mapping[str, Path], data: Data, *, recursive: bool = True) -> Layout:
+    """Side-by-side images: A is the left half."""
+    left_and_right: tuple[Half, Half] = ("left", "right")
+    source, target = in_direction(left_and_right, data)
+    splits = {split: (folder,) for split, folder in places.items()}
+    return Layout("halves", description, splits, halves=(source, target), recursive=recursive)
+
+
+# ---- rules ------------------------------------------------------------------------------------------------------
+
+
+def in_direction(a_and_b: Sequence[Side], data: Data) -> tuple[Side, ...]:
+    """Order A and B as source and target; nowhere else do A and B become source and target."""
+    return tuple(a_and_b) if data.direction == "AtoB" else tuple(a_and_b[::-1])
+
+
+def _refuse_direction(data: Data, where: str) -> None:
+    """Raise ConfigError for a direction where names of files, folders or columns already say it."""
+    if data.direction != "AtoB":
+        raise ConfigError(f"data.direction: {where} already say which side is the source; leave --direction out")
+
+
+def _given_patterns(data: Data) -> list[str]:
+    """Return the patterns of the sources and the target, as far as they are given."""
+    return [*(data.source_pattern or ()), *([] if data.target_pattern is None else [data.target_pattern])]
+
+
+def _source_patterns(data: Data, count: int) -> tuple[str | None, ...]:
+    """Return one pattern for each source of a pair. Raises ConfigError for another number of them."""
+    patterns = data.source_pattern or (None,)
+    if len(patterns) not in (1, count):
+        raise ConfigError(
+            f"--source-pattern is given {len(patterns)} times, and each pair has {format_count(count, 'source')}"
+        )
+    return patterns * (count if len(patterns) == 1 else 1)
+
+
+def _sides(place: Path, folders: set[str], data: Data) -> list[str]:
+    """Name the folders of a pair's images: A and B, or the sources and the target; none where there are none.
+
+    Raises DataError for a missing side, ConfigError for a direction where the names already say it.
+    """
+    if one := folders & {"A", "B"}:
+        if len(one) == 1:
+            raise DataError(f"{place}: has a folder {min(one)} but no {min({'A', 'B'} - one)}; a pair needs both")
+        return ["A", "B"]
+    numbered = [name for name in folders if NUMBERED.fullmatch(name)]
+    if not numbered and not {"source", "target"} <= folders:
+        return []
+    _refuse_direction(data, "the folders' names")
+    sources = order_sources(numbered, str(place)) or ["source"]
+    similar = sorted(name for name in folders if _SIMILAR_SOURCE.fullmatch(name) and name not in sources)
+    if similar:
+        rename = "rename it to source_N, counted from 1" if numbered else "keep one of the two"
+        raise DataError(f"{place / similar[0]}: not a known name beside {sources[0]}; {rename}")
+    if "target" not in folders:
+        raise DataError(f"{place}: has a folder {sources[0]} but no target; a pair needs both")
+    return [*sources, "target"]
+
+
+def _split_sides(folders: set[str]) -> set[str]:
+    """Return the folders named trainA, trainB, valA, ..."""
+    return folders & {split + side for split in SPLITS for side in "AB"}
+
+
+def _refuse_similar_names(root: Path, folders: set[str]) -> None:
+    """Raise DataError for a folder such as `valid` or `Train`, which would be ignored while a split is carved."""
+    for name in sorted(folders - set(SPLITS) - _split_sides(folders)):
         plain = re.sub(r"[^a-z]", "", name.lower())
         for stem, side in ((plain, ""), (plain[:-1], plain[-1:].upper())):
-            if stem in _NEAR_SPLITS and side in ("", "A", "B"):
-                raise DataError(f"{root / name}: not a known split; rename it to {_NEAR_SPLITS[stem]}{side}")
+            if stem in _SIMILAR_SPLITS and side in ("", "A", "B"):
+                raise DataError(f"{root / name}: not a known split; rename it to {_SIMILAR_SPLITS[stem]}{side}")
+
+
+def _loose_images(folders: Sequence[Path], reason: str) -> tuple[Unmatched, ...]:
+    """Return the images directly in some folders, which belong to no pair."""
+    return tuple(Unmatched(folder / name, reason) for folder in folders for name in image_names_in(folder))
 
 
 def _folders_in(folder: Path) -> set[str]:

@@ -1,57 +1,171 @@
-"""The folders of one split in, its pairs by name and what has no partner out; order never makes a pair."""
+"""Layout -> named pairs of image files and what is unmatched. Pairs are matched by name, never by order."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import NamedTuple
 
-from pix2pix.config import Data
-from pix2pix.config.fields import Direction
-from pix2pix.data.pairing.pair import IMAGE_SUFFIXES, ImageRef, Pair, Stray, patterns_of
-from pix2pix.data.pairing.patterns import ID, Naming, flags, naming, plain_name, suggested, suggested_within
-from pix2pix.errors import ConfigError, DataError
-from pix2pix.text import format_count, format_examples, format_list
+from pix2pix.data.pairing.image_files import list_images
+from pix2pix.data.pairing.layouts import Layout
+from pix2pix.data.pairing.manifest import read_manifest
+from pix2pix.data.pairing.pair import IMAGE_SUFFIXES, ImageRef, MatchedPairs, Pair, Unmatched
+from pix2pix.data.pairing.patterns import (
+    ID,
+    Naming,
+    compile_pattern,
+    pattern_flags,
+    plain_name,
+    suggest_patterns,
+    suggest_patterns_within,
+)
+from pix2pix.errors import DataError
+from pix2pix.text import format_examples, format_list
 
 
 @dataclass(frozen=True)
-class Matched:
-    """What one split's folders hold."""
+class _NamedImages:
+    """The images of one side by the name of their pair, and those without a name of their own."""
+
+    files: dict[str, str]
+    unmatched: list[Unmatched]
+
+
+class _MatchedSplit(NamedTuple):
+    """The pairs of one split, and what else its folders hold."""
 
     pairs: list[Pair]
-    strays: list[Stray]
-    passed_over: list[Path]
+    unmatched: list[Unmatched]
+    ignored: list[Path]
     hint: str = ""
 
 
-@dataclass(frozen=True)
-class _Names:
-    """The images of one folder by the name of their pair, and what has none of its own."""
+def match_layout(layout: Layout) -> MatchedPairs:
+    """Match the images of every split. Raises DataError where a split has no pairs, or OSError."""
+    if layout.manifest is not None:
+        return read_manifest(layout.manifest)
+    match = {"halves": _match_halves, "folders": _match_folders, "patterns": _match_patterns}[layout.kind]
+    matched = {split: match(layout, folders) for split, folders in layout.splits.items()}
+    return MatchedPairs(
+        {split: one.pairs for split, one in matched.items()},
+        [*layout.unmatched, *(unmatched for one in matched.values() for unmatched in one.unmatched)],
+        [path for one in matched.values() for path in one.ignored],
+        next((one.hint for one in matched.values() if one.hint), ""),
+    )
 
-    files: dict[str, str]
-    strays: list[Stray]
 
-
-def match_halves(folder: Path, direction: Direction, *, deep: bool = True) -> Matched:
-    """Side-by-side files below a folder, or in it alone: beside loose images there may be a run's pictures."""
-    passed: list[Path] = []
-    files = _all_images(folder, passed, deep=deep)
-    _refuse_twins(folder, files)
-    names, patterns = _named(folder, files, plain_name), suggested_within(files)
+def _match_halves(layout: Layout, folders: Sequence[Path]) -> _MatchedSplit:
+    """Match side-by-side images: each file is a pair."""
+    (folder,) = folders
+    files, ignored = list_images(folder, recursive=layout.recursive)
+    _refuse_folders_of_sides(folder, files)
+    named, patterns = _name_images(folder, files, plain_name), suggest_patterns_within(files)
     hint = (
-        f"taken as side-by-side images, but their names suggest pairs of files: {flags(patterns)}, or the other way "
-        "round, would make them so"
+        f"taken as side-by-side images, but their names suggest pairs of files: {pattern_flags(patterns)}, or the "
+        "other way round, would make them so"
         if patterns
         else ""
     )
-    pairs = [
-        _pair(name, [ImageRef(path, "left"), ImageRef(path, "right")], direction) for name, path in names.files.items()
+    pairs = [_make_pair(name, [ImageRef(file, half) for half in layout.halves]) for name, file in named.files.items()]
+    return _MatchedSplit(pairs, named.unmatched, ignored, hint)
+
+
+def _match_folders(layout: Layout, folders: Sequence[Path]) -> _MatchedSplit:
+    """Match equal names in the folders of the sources and the target."""
+    listed = [list_images(folder) for folder in folders]
+    named = [
+        _name_images(folder, files, compile_pattern(pattern, IMAGE_SUFFIXES), f"does not fit the pattern {pattern}")
+        for folder, (files, _), pattern in zip(folders, listed, layout.patterns, strict=True)
     ]
-    return Matched(pairs, names.strays, passed, hint)
+    if not _shared_names(named):
+        ambiguous = [unmatched for images in named for unmatched in images.unmatched]
+        if ambiguous and not any(layout.patterns):
+            raise DataError(f"{ambiguous[0].path}: {ambiguous[0].reason}")
+        raise DataError(_describe_nothing_shared(folders, [files for files, _ in listed], named))
+    pairs, unmatched = _match_names(named, list(map(str, folders)))
+    return _MatchedSplit(pairs, unmatched, [path for _, ignored in listed for path in ignored])
 
 
-def _refuse_twins(folder: Path, files: Sequence[str]) -> None:
-    """Two folders whose names go together are the sides of pairs, rather than full of side-by-side images."""
+def _match_patterns(layout: Layout, folders: Sequence[Path]) -> _MatchedSplit:
+    """Match the files of one folder, where each source and the target have a pattern of their own."""
+    (folder,) = folders
+    files, ignored = list_images(folder)
+    patterns = [pattern for pattern in layout.patterns if pattern is not None]
+    namings = [compile_pattern(pattern, IMAGE_SUFFIXES) for pattern in patterns]
+    fitting: dict[tuple[int, ...], list[str]] = {}
+    for file in files:
+        fitting.setdefault(tuple(n for n, name in enumerate(namings) if name(file) is not None), []).append(file)
+    several, none = ("both patterns", "neither pattern") if len(patterns) == 2 else ("several patterns", "no pattern")
+    ambiguous = [
+        Unmatched(folder / file, f"fits {several if fits else none}")
+        for fits, others in fitting.items()
+        if len(fits) != 1
+        for file in others
+    ]
+    named = [_name_images(folder, fitting.get((n,), []), naming) for n, naming in enumerate(namings)]
+    if not _shared_names(named):
+        hint = suggest_patterns_within(files) if len(patterns) == 2 else None
+        counts = ", ".join(
+            f"{len(images.files)} fit {pattern}" for images, pattern in zip(named, patterns, strict=True)
+        )
+        raise DataError(
+            f"{folder}: no files fit {' and '.join(patterns)} with one name in place of {{id}} "
+            f"({counts}, of {format_examples(files)})"
+            f"{f'; try {pattern_flags(hint)}, or the other way round' if hint else ''}"
+        )
+    pairs, unmatched = _match_names(named, patterns)
+    return _MatchedSplit(pairs, ambiguous + unmatched, ignored)
+
+
+# ---- by name -----------------------------------------------------------------------------------------------------
+
+
+def _name_images(folder: Path, files: Iterable[str], naming: Naming, unfit: str = "") -> _NamedImages:
+    """Name the files below `folder`; of several with one name none is taken, since any may be right."""
+    named: dict[str, list[str]] = {}
+    unmatched = []
+    for relative in files:
+        name = naming(relative)
+        if name is None:
+            unmatched.append(Unmatched(folder / relative, unfit))
+        else:
+            named.setdefault(name, []).append(os.path.join(folder, relative))
+    for name, same in named.items():
+        for file in same if len(same) > 1 else ():
+            others = ", ".join(other for other in same if other != file)
+            reason = f"has one name, {name}, with {others}; pairs go by name, so keep one"
+            unmatched.append(Unmatched(Path(file), reason))
+    return _NamedImages({name: same[0] for name, same in named.items() if len(same) == 1}, unmatched)
+
+
+def _shared_names(named: Sequence[_NamedImages]) -> set[str]:
+    return set.intersection(*(set(images.files) for images in named))
+
+
+def _match_names(named: Sequence[_NamedImages], places: Sequence[str]) -> tuple[list[Pair], list[Unmatched]]:
+    """Make pairs of equal names; what lacks a partner names the place where one is missing."""
+    shared = _shared_names(named)
+    pairs = [_make_pair(name, [ImageRef(images.files[name]) for images in named]) for name in shared]
+    unmatched = [one for images in named for one in images.unmatched]
+    for images in named:
+        for name, file in images.files.items():
+            if name not in shared:
+                missing = next(place for other, place in zip(named, places, strict=True) if name not in other.files)
+                unmatched.append(Unmatched(Path(file), f"has no partner {name} in {missing}"))
+    return pairs, unmatched
+
+
+def _make_pair(name: str, refs: Sequence[ImageRef]) -> Pair:
+    """Make a pair of its sources and, last, its target."""
+    first, *more, target = refs
+    return Pair(name, first, target, tuple(more))
+
+
+# ---- errors ------------------------------------------------------------------------------------------------------
+
+
+def _refuse_folders_of_sides(folder: Path, files: Sequence[str]) -> None:
+    """Raise DataError for two folders of side-by-side images whose names match: they are the sides of pairs."""
     inside: dict[str, list[str]] = {}
     for file in files:
         first, _, rest = file.replace(os.sep, "/").partition("/")
@@ -60,9 +174,9 @@ def _refuse_twins(folder: Path, files: Sequence[str]) -> None:
         return
     (one, ones), (other, others) = sorted(inside.items())
     alike = set(map(plain_name, ones)) == set(map(plain_name, others))
-    patterns = (ID, ID) if alike else suggested(ones, others)
+    patterns = (ID, ID) if alike else suggest_patterns(ones, others)
     if patterns is not None and (alike or patterns[0] != patterns[1]):  # two kinds may both be numbered
-        sides = flags((f"{one}/{patterns[0]}", f"{other}/{patterns[1]}"))
+        sides = pattern_flags((f"{one}/{patterns[0]}", f"{other}/{patterns[1]}"))
         rename = "rename the folders to source and target, or say " if alike else "say "
         raise DataError(
             f"{folder}: the files of its folders {one} and {other} go together by name, as the two sides of pairs do: "
@@ -70,160 +184,16 @@ def _refuse_twins(folder: Path, files: Sequence[str]) -> None:
         )
 
 
-def match_folders(folders: Sequence[Path], data: Data) -> Matched:
-    """Pairs of equal names in two folders or more, and the images without a partner; target last, or A and B."""
-    for folder in folders:
-        if not folder.is_dir():
-            other = next(path for path in folders if path != folder)
-            raise DataError(f"{other}: has no partner folder {folder}; a pair needs {_all_of(folders)}")
-    passed: list[Path] = []
-    patterns: list[str | None] = [*_source_patterns(data, len(folders) - 1), data.target_pattern]
-    patterns = patterns if data.direction == "AtoB" else patterns[::-1]
-    files = [_all_images(folder, passed) for folder in folders]
-    named = [
-        _named(folder, inside, naming(pattern, IMAGE_SUFFIXES), f"does not fit the pattern {pattern}")
-        for folder, inside, pattern in zip(folders, files, patterns, strict=True)
-    ]
-    if not set.intersection(*(set(names.files) for names in named)):
-        if not patterns_of(data) and (doubled := [stray for names in named for stray in names.strays]):
-            raise DataError(f"{doubled[0].path}: {doubled[0].reason}")
-        raise DataError(_nothing_in_common(folders, files, named, data))
-    pairs, strays = _partners(named, list(map(str, folders)), data.direction)
-    return Matched(pairs, strays, passed)
-
-
-def _nothing_in_common(folders: Sequence[Path], files: Sequence[list[str]], named: Sequence[_Names], data: Data) -> str:
-    """Of the first folder and one in which its names find no partner, or of all of them."""
-    lonely = (at for at in range(1, len(named)) if not named[0].files.keys() & named[at].files.keys())
-    at = next(lonely, None)
-    if at is None:
-        return f"{format_list([str(folder) for folder in folders])}: no name of an image is in all of them"
-    hint = suggested(*(files if data.direction == "AtoB" else files[::-1])) if len(folders) == 2 else None
-    try_it = f", or try {flags(hint)}" if hint else ", or a --source-pattern for each source" * (len(folders) > 2)
+def _describe_nothing_shared(folders: Sequence[Path], files: Sequence[list[str]], named: Sequence[_NamedImages]) -> str:
+    """Name the first folder and one with which it shares no name, or all folders."""
+    other = next((at for at in range(1, len(named)) if not _shared_names([named[0], named[at]])), None)
+    if other is None:
+        return f"{format_list(folders)}: no name of an image is in all of them"
+    two = len(folders) == 2
+    hint = suggest_patterns(*files) if two else None
+    try_it = f", or try {pattern_flags(hint)}" if hint else "" if two else ", or a --source-pattern for each source"
     return (
-        f"{folders[0]} and {folders[at]}: no image of one has the name of one of the other "
-        f"({format_examples(named[0].files or files[0])} against {format_examples(named[at].files or files[at])}); "
-        f"give the {'two ' if len(folders) == 2 else ''}images of a pair the same name{try_it}"
+        f"{folders[0]} and {folders[other]}: no image of one has the name of one of the other "
+        f"({format_examples(named[0].files or files[0])} against {format_examples(named[other].files or files[other])})"
+        f"; give the {'two ' if two else ''}images of a pair the same name{try_it}"
     )
-
-
-def match_within(folder: Path, data: Data) -> Matched:
-    """Pairs of equal names in one folder, where each source and the target have a pattern of their own."""
-    assert data.source_pattern is not None
-    assert data.target_pattern is not None
-    passed: list[Path] = []
-    files = _all_images(folder, passed)
-    patterns = [*data.source_pattern, data.target_pattern]
-    namings = [naming(pattern, IMAGE_SUFFIXES) for pattern in patterns]
-    sides: dict[tuple[int, ...], list[str]] = {}
-    for file in files:
-        sides.setdefault(tuple(n for n, name_of in enumerate(namings) if name_of(file) is not None), []).append(file)
-    several, none = ("both patterns", "neither pattern") if len(patterns) == 2 else ("several patterns", "no pattern")
-    strays = [
-        Stray(folder / file, f"fits {several if fits else none}")
-        for fits, strangers in sides.items()
-        if len(fits) != 1
-        for file in strangers
-    ]
-    named = [_named(folder, sides.get((n,), []), name_of) for n, name_of in enumerate(namings)]
-    if not set.intersection(*(set(names.files) for names in named)):
-        hint = suggested_within(files) if len(patterns) == 2 else None
-        counts = ", ".join(f"{len(names.files)} fit {pattern}" for names, pattern in zip(named, patterns, strict=True))
-        raise DataError(
-            f"{folder}: no files fit {' and '.join(patterns)} with one name in place of {{id}} "
-            f"({counts}, of {format_examples(files)})"
-            f"{f'; try {flags(hint)}, or the other way round' if hint else ''}"
-        )
-    pairs, lonely = _partners(named, patterns, "AtoB")
-    return Matched(pairs, strays + lonely, passed)
-
-
-def _partners(named: Sequence[_Names], places: Sequence[str], direction: Direction) -> tuple[list[Pair], list[Stray]]:
-    """Pairs of equal names, and what lacks a partner, which would be in another of the places."""
-    shared = set.intersection(*(set(names.files) for names in named))
-    pairs = [_pair(name, [ImageRef(names.files[name]) for names in named], direction) for name in shared]
-    lonely = [
-        Stray(Path(file), f"has no partner {name} in {where}")
-        for names in named
-        for name, file in names.files.items()
-        if name not in shared
-        for where in [next(place for other, place in zip(named, places, strict=True) if name not in other.files)]
-    ]
-    return pairs, [stray for names in named for stray in names.strays] + lonely
-
-
-def _pair(name: str, refs: Sequence[ImageRef], direction: Direction) -> Pair:
-    """The one place where A and B become source and target; of several sources the target is the last."""
-    first, *more, target = refs if direction == "AtoB" else refs[::-1]
-    return Pair(name, first, target, tuple(more))
-
-
-def _named(folder: Path, files: Iterable[str], name_of: Naming, unfit: str = "") -> _Names:
-    """Files below `folder` by the names of their pairs; of two with one name neither is taken: either may be right."""
-    named: dict[str, list[str]] = {}
-    strays = []
-    for relative in files:
-        name = name_of(relative)
-        if name is None:
-            strays.append(Stray(folder / relative, unfit))
-        else:
-            named.setdefault(name, []).append(os.path.join(folder, relative))
-    for name, same in named.items():
-        for file in same if len(same) > 1 else ():
-            others = ", ".join(other for other in same if other != file)
-            strays.append(Stray(Path(file), f"has one name, {name}, with {others}; pairs go by name, so keep one"))
-    return _Names({name: same[0] for name, same in named.items() if len(same) == 1}, strays)
-
-
-def _source_patterns(data: Data, count: int) -> list[str | None]:
-    """One for each source of a pair. Raises ConfigError for another number of them."""
-    patterns = data.source_pattern or (None,)
-    if len(patterns) not in (1, count):
-        raise ConfigError(
-            f"--source-pattern is given {len(patterns)} times, and each pair has {format_count(count, 'source')}"
-        )
-    return list(patterns) * (count if len(patterns) == 1 else 1)
-
-
-def _all_of(folders: Sequence[Path]) -> str:
-    return "both" if len(folders) == 2 else f"all of its {len(folders)} images"
-
-
-# ---- files by their names ----------------------------------------------------------------------------------------
-
-
-def _all_images(folder: Path, passed: list[Path], *, deep: bool = True) -> list[str]:
-    """Images below a folder by their names, relative to it; what else there is joins `passed`. Raises DataError."""
-    files = list(_images(folder, passed) if deep else _loose_names(folder))
-    if not files:
-        raise DataError(f"{folder}: no images; expected files ending in {', '.join(sorted(IMAGE_SUFFIXES))}")
-    return files
-
-
-def _images(folder: Path, passed: list[Path]) -> Iterator[str]:
-    """Whatever bears an image's name, at any depth; linked folders, which may lead in circles, stay shut."""
-    for place, folders, files in os.walk(folder, onerror=_raise):
-        posing = [name for name in folders if _is_image_name(name)]  # reported by name when it is read
-        shut = {name for name in folders if name.startswith(".") or os.path.islink(os.path.join(place, name))}
-        passed += (Path(place, name) for name in shut.difference(posing))
-        passed += (Path(place, name) for name in files if not _is_image_name(name))
-        folders[:] = [name for name in folders if name not in posing and not name.startswith(".")]
-        below = os.path.relpath(place, folder)
-        names = (name for name in sorted(files + posing) if _is_image_name(name))
-        yield from names if below == os.curdir else (os.path.join(below, name) for name in names)
-
-
-def loose_images(folder: Path) -> list[Path]:
-    return [folder / name for name in _loose_names(folder)]
-
-
-def _loose_names(folder: Path) -> list[str]:
-    return [name for name in os.listdir(folder) if _is_image_name(name)]
-
-
-def _is_image_name(name: str) -> bool:
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
-
-
-def _raise(error: OSError) -> NoReturn:
-    raise error

@@ -1,4 +1,4 @@
-"""One example, and what was found of many: the words that layouts, manifests and names share."""
+"""Pairs of image files, and what matching finds: the types that layouts, manifests and matching share."""
 
 import os
 import re
@@ -7,18 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from pix2pix.config import Data
-from pix2pix.errors import ConfigError, DataError
+from pix2pix.errors import DataError
 
 Half = Literal["left", "right"]
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".npy"})
-"""What counts as an image by its name, in lower case; its content decides how it is read."""
+"""Suffixes of image files, in lower case; the content of a file decides how it is read."""
 
 SPLITS = ("train", "val", "test")
 
 NUMBERED = re.compile("source_[1-9][0-9]*")
-"""A folder, or a column, of one of several sources."""
+"""Name of the folder or column of one of several sources."""
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -26,7 +25,7 @@ class ImageRef:
     """One image: a file, or one half of a side-by-side file."""
 
     file: str
-    """Its path as text, a tenth of what a `Path` takes: there may be millions of pairs."""
+    """Path as text, which takes a tenth of the memory of a `Path`: there may be millions of pairs."""
     half: Half | None
 
     def __init__(self, path: str | Path, half: Half | None = None) -> None:
@@ -47,7 +46,7 @@ class Pair:
     """The only one, or the first of several."""
     target: ImageRef
     more: tuple[ImageRef, ...] = ()
-    """The other sources, where there are several, in their order."""
+    """The other sources, where there are several, in order."""
 
     @property
     def sources(self) -> tuple[ImageRef, ...]:
@@ -59,7 +58,7 @@ class Pair:
         return (self.source, *self.more, self.target)
 
 
-class Stray(NamedTuple):
+class Unmatched(NamedTuple):
     """A file that belongs to no pair, or a manifest with a row that makes none, and why."""
 
     path: Path
@@ -67,39 +66,24 @@ class Stray(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a place holds, before a missing split is carved."""
+class MatchedPairs:
+    """The pairs of a data set by split, before a missing split is carved from `train`."""
 
-    layout: str
-    """How the files lie, for humans."""
     splits: dict[str, list[Pair]]
-    strays: list[Stray]
-    passed_over: list[Path]
+    unmatched: list[Unmatched]
+    ignored: list[Path]
     """Files among the images that are none by their names, and linked folders."""
     hint: str = ""
+    """What else the names suggest; it changes nothing."""
 
 
-# ---- rules that all layouts share ------------------------------------------------------------------------------
-
-
-def in_order(names: Iterable[str], where: str) -> list[str]:
-    """source_1, source_2, ... as far as they go. Raises DataError for a gap."""
+def order_sources(names: Iterable[str], where: str) -> list[str]:
+    """Sort source_1, source_2, ... by number. Raises DataError for a gap."""
     ordered = sorted(names, key=lambda name: int(name.removeprefix("source_")))
     for number, name in enumerate(ordered, start=1):
         if name != f"source_{number}":
             raise DataError(f"{where}: has {name} but no source_{number}; number the sources from 1, without gaps")
     return ordered
-
-
-def patterns_of(data: Data) -> list[str]:
-    """Those of the sources, then the target's, as far as they are given."""
-    return [*(data.source_pattern or ()), *([] if data.target_pattern is None else [data.target_pattern])]
-
-
-def direction_is_said(data: Data, where: str) -> None:
-    """Raises ConfigError for a direction where the names of files, folders or columns say it."""
-    if data.direction != "AtoB":
-        raise ConfigError(f"data.direction: {where} already say which side is the source; leave --direction out")
 
 
 def source_titles(count: int) -> list[str]:

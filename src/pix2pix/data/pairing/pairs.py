@@ -1,4 +1,4 @@
-"""A folder or manifest in any known layout in, named pairs of image files by split out; opens no image."""
+"""Folder or manifest in any known layout -> named pairs of image files by split; no image is opened."""
 
 import hashlib
 import os
@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pix2pix.config import Data
-from pix2pix.data.pairing.layouts import found_in
-from pix2pix.data.pairing.pair import SPLITS, Pair, Stray
+from pix2pix.data.pairing.layouts import find_layout
+from pix2pix.data.pairing.matching import match_layout
+from pix2pix.data.pairing.pair import SPLITS, Pair, Unmatched
 from pix2pix.errors import DataError
 from pix2pix.text import format_examples
 
@@ -23,25 +24,20 @@ class PairSet:
     """Splits that were taken out of `train`, as there was no folder of theirs."""
     layout: str
     """How the files lie, for humans."""
-    strays: tuple[Stray, ...] = ()
+    unmatched: tuple[Unmatched, ...] = ()
     """Images that belong to no pair, and rows of a manifest that make none."""
-    passed_over: tuple[Path, ...] = ()
+    ignored: tuple[Path, ...] = ()
     """Files among the images that are none by their names, and linked folders: never read."""
     hint: str = ""
     """What else the names suggest; it changes nothing."""
 
     @property
-    def unmatched(self) -> tuple[Path, ...]:
-        """The paths of the strays."""
-        return tuple(path for path, _ in self.strays)
-
-    @property
     def sources(self) -> int:
-        """How many each pair has."""
+        """Number of sources of each pair."""
         return next((len(pair.sources) for pairs in self.splits.values() for pair in pairs), 1)
 
     def fingerprint(self) -> str:
-        """SHA-256 over splits, names, file names and byte sizes: it changes when the data set does."""
+        """Hash splits, names, file names and sizes in bytes (SHA-256): it changes when the data set does."""
         digest = hashlib.sha256()
         for split, pairs in sorted(self.splits.items()):
             for pair in sorted(pairs, key=lambda pair: pair.name):
@@ -52,71 +48,80 @@ class PairSet:
 
 
 def find_pairs(data: Data) -> PairSet:
-    """The pairs that `data` names, missing splits carved from `train`. Raises DataError or ConfigError."""
+    """Find the pairs that `data` names, carving missing splits from `train`. Raises DataError or ConfigError."""
     try:
-        found = found_in(data)
+        layout = find_layout(data)
+        found = match_layout(layout)
     except OSError as error:
         raise DataError(f"{error.filename}: cannot be read ({error.strerror}); check the permissions") from None
-    splits, carved = _carved({split: pairs for split, pairs in found.splits.items() if pairs}, data)
-    ordered = {split: tuple(sorted(splits[split], key=_natural)) for split in SPLITS if split in splits}
-    if not any(found.splits.values()) and found.strays:
-        path, reason = sorted(found.strays)[0]
+    splits, carved = carve_splits({split: pairs for split, pairs in found.splits.items() if pairs}, data)
+    if not splits and found.unmatched:
+        path, reason = min(found.unmatched)
         raise DataError(f"{path}: {reason}; it leaves no pair at all")
     return PairSet(
-        ordered, carved, found.layout, tuple(sorted(found.strays)), tuple(sorted(found.passed_over)), found.hint
+        {split: tuple(sorted(splits[split], key=natural_order)) for split in SPLITS if split in splits},
+        carved,
+        layout.description,
+        tuple(sorted(found.unmatched)),
+        tuple(sorted(found.ignored)),
+        found.hint,
     )
 
 
 def describe_unmatched(pairs: PairSet) -> str:
-    """One sentence on what belongs to no pair, with the first reason; empty if there is nothing."""
-    count = len(pairs.strays)
+    """Say in one sentence what belongs to no pair, with the first reason; empty if there is nothing."""
+    count = len(pairs.unmatched)
     if not count:
         return ""
     subject = "1 image belongs" if count == 1 else f"{count} images belong"
-    return f"{subject} to no pair: {format_examples(pairs.unmatched)} (the first {pairs.strays[0].reason})"
+    paths = format_examples(path for path, _ in pairs.unmatched)
+    return f"{subject} to no pair: {paths} (the first {pairs.unmatched[0].reason})"
 
 
 # ---- splits ------------------------------------------------------------------------------------------------
 
 
-def _carved(splits: dict[str, list[Pair]], data: Data) -> tuple[dict[str, list[Pair]], tuple[str, ...]]:
-    """`test`, then `val`, out of `train` where missing; name and seed decide a pair's turn."""
+def carve_splits(splits: dict[str, list[Pair]], data: Data) -> tuple[dict[str, list[Pair]], tuple[str, ...]]:
+    """Take `test`, then `val`, out of `train` where they are missing; also return which were carved.
+
+    Name and seed alone decide the order in which pairs are taken.
+    """
     splits = dict(splits)
     count = len(splits.get("train", []))
     carved = []
     for split, fraction in (("test", data.test_fraction), ("val", data.val_fraction)):
-        taken = share(fraction, count)
+        taken = carved_count(fraction, count)
         if split in splits or not taken:
             continue
         if taken >= len(splits["train"]):
             raise DataError(f"{count} pairs of train are too few to carve {split} from: lower data.{split}_fraction")
-        turns = sorted(splits["train"], key=lambda pair: turn(pair.name, data.split_seed))
-        splits[split], splits["train"] = turns[:taken], turns[taken:]
+        ordered = sorted(splits["train"], key=lambda pair: carving_key(pair.name, data.split_seed))
+        splits[split], splits["train"] = ordered[:taken], ordered[taken:]
         carved.append(split)
     return splits, tuple(split for split in SPLITS if split in carved)
 
 
-def share(fraction: float, count: int) -> int:
-    """How many of `count` pairs a carved split takes: at least one where there are three."""
+def carved_count(fraction: float, count: int) -> int:
+    """Return how many of `count` pairs a carved split takes: at least one where there are three."""
     return max(round(fraction * count), 1 if fraction > 0 and count >= 3 else 0)
 
 
-def turn(name: str, seed: int) -> bytes:
-    """Pairs are carved in the order of this key."""
+def carving_key(name: str, seed: int) -> bytes:
+    """Return the key by which pairs are ordered before they are carved."""
     return hashlib.sha256(_bytes(f"{seed}:{name}")).digest()
 
 
 _NUMBERS = re.compile(r"([0-9]+)")
 
 
-def _natural(pair: Pair) -> tuple[list[str | int], str]:
-    """Text and numbers alternate, so that equal places compare alike: 2 before 10."""
-    parts = _NUMBERS.split(pair.name)
-    return [int(part) if odd % 2 else part for odd, part in enumerate(parts)], pair.name
+def natural_order(pair: Pair) -> tuple[list[str | int], str]:
+    """Return the sort key by which 2 comes before 10: text and numbers alternate."""
+    pieces = _NUMBERS.split(pair.name)
+    return [int(piece) if at % 2 else piece for at, piece in enumerate(pieces)], pair.name
 
 
 def _size(file: str) -> int:
-    """Bytes; -1 for what cannot be looked at, which whoever reads it will report."""
+    """Return the size in bytes; -1 for what cannot be accessed, which is reported when it is read."""
     try:
         return os.stat(file).st_size
     except OSError:

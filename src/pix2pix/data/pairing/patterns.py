@@ -1,4 +1,4 @@
-"""`{id}_training.tif` and the names of files in, the names of pairs out; and the patterns that names suggest."""
+"""Patterns of file names, such as `{id}_training.tif`: files to names of pairs, and patterns that names suggest."""
 
 import os
 import re
@@ -7,27 +7,27 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 ID = "{id}"
-SUGGEST_FROM = 5000
-"""Names of each side that a suggestion is drawn from, at most."""
-EVIDENT = 0.9
-"""Share of the shorter side that must find its partner before a pattern is suggested."""
+MAX_NAMES = 5000
+"""Most names of each side that a suggestion is derived from."""
+MIN_MATCHED = 0.9
+"""Share of the shorter side that must have a partner for a pattern to be suggested."""
 
 _LAST_WORD, _FIRST_WORD = re.compile(r"(.+?)([_\-. ]+[^_\-. ]+\.[^.]+)"), re.compile(r"([^_\-. ]+[_\-. ]+)(.+)")
 
 Naming = Callable[[str], str | None]
-"""Path of an image below its folder -> name of its pair; None where the pattern does not fit."""
+"""Path of an image below its folder -> name of its pair, or None where the pattern does not fit."""
 
 
 def plain_name(relative: str) -> str:
-    """The path below a folder without suffix, in NFC as systems differ."""
+    """Name a pair by the path below its folder without suffix, in Unicode's NFC since systems differ."""
     return unicodedata.normalize("NFC", os.path.splitext(relative)[0].replace(os.sep, "/"))
 
 
-def naming(pattern: str | None, suffixes: Iterable[str]) -> Naming:
-    """What a pattern makes of names. `{id}` stands for any text, but never for none.
+def compile_pattern(pattern: str | None, suffixes: Iterable[str]) -> Naming:
+    """Make the function that names pairs by a pattern, in which `{id}` stands for at least one character.
 
     A pattern with a folder in it is compared with the whole path below the split's folder, any other with the file's
-    name alone, its folder being a part of the pair's name. One that ends in no image's suffix leaves the suffix open.
+    name alone; the folder is then part of the pair's name. A pattern without an image suffix fits any of them.
     """
     if pattern is None:
         return plain_name
@@ -52,22 +52,22 @@ def naming(pattern: str | None, suffixes: Iterable[str]) -> Naming:
 # ---- suggestions -----------------------------------------------------------------------------------------------
 
 
-def suggested(source_files: Sequence[str], target_files: Sequence[str]) -> tuple[str, str] | None:
-    """The patterns under which most of two lists of files would be pairs; None if none is evident."""
-    a, b = _without_folders(source_files), _without_folders(target_files)
-    least = max(2, EVIDENT * min(len(a), len(b)))
-    for around_a in _surroundings(a):
-        for around_b in _surroundings(b):
-            ids_a, ids_b = Counter(_cut(a, around_a)), Counter(_cut(b, around_b))
+def suggest_patterns(source_files: Sequence[str], target_files: Sequence[str]) -> tuple[str, str] | None:
+    """Find patterns that would match most of two lists of files; None if there are no clear ones."""
+    a, b = _file_names(source_files), _file_names(target_files)
+    least = max(2, MIN_MATCHED * min(len(a), len(b)))
+    for around_a in _common_affixes(a):
+        for around_b in _common_affixes(b):
+            ids_a, ids_b = Counter(_strip_affixes(a, around_a)), Counter(_strip_affixes(b, around_b))
             if {*ids_a.values(), *ids_b.values()} == {1} and len(ids_a.keys() & ids_b.keys()) >= least:
                 return ID.join(around_a), ID.join(around_b)
     return None
 
 
-def suggested_within(files: Sequence[str]) -> tuple[str, str] | None:
-    """The same for the files of one folder: two endings, or two beginnings, that share out three names or more."""
-    names = _without_folders(files)
-    for pattern, word, place in ((_LAST_WORD, 2, "{id}%s"), (_FIRST_WORD, 1, "%s{id}")):
+def suggest_patterns_within(files: Sequence[str]) -> tuple[str, str] | None:
+    """Find patterns for the files of one folder: two endings, or two beginnings, of three names or more."""
+    names = _file_names(files)
+    for pattern, word, template in ((_LAST_WORD, 2, "{id}%s"), (_FIRST_WORD, 1, "%s{id}")):
         matches = [pattern.fullmatch(name) for name in names]
         words: dict[str, set[str]] = {}
         for match in filter(None, matches):
@@ -75,24 +75,25 @@ def suggested_within(files: Sequence[str]) -> tuple[str, str] | None:
         if len(words) != 2 or None in matches or len(matches) < 6:
             continue
         (one, ids), (other, others) = sorted(words.items())
-        if len(ids & others) >= EVIDENT * max(len(ids), len(others)):
-            return place.replace("%s", one), place.replace("%s", other)
+        if len(ids & others) >= MIN_MATCHED * max(len(ids), len(others)):
+            return template.replace("%s", one), template.replace("%s", other)
     return None
 
 
-def flags(patterns: tuple[str, str]) -> str:
+def pattern_flags(patterns: tuple[str, str]) -> str:
+    """Write patterns as they are typed."""
     return f'--source-pattern "{patterns[0]}" --target-pattern "{patterns[1]}"'
 
 
-def _without_folders(files: Sequence[str]) -> list[str]:
-    return [unicodedata.normalize("NFC", os.path.basename(file)) for file in files[:SUGGEST_FROM]]
+def _file_names(files: Sequence[str]) -> list[str]:
+    return [unicodedata.normalize("NFC", os.path.basename(file)) for file in files[:MAX_NAMES]]
 
 
-def _surroundings(names: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """What all names begin and end with, cut back to whole words, or to where digits begin; the longest first."""
+def _common_affixes(names: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield what all names begin and end with, cut back to whole words or to where digits begin, longest first."""
     if len(names) < 2:
         return
-    prefix, suffix = _beginning(names), _beginning([name[::-1] for name in names])[::-1]
+    prefix, suffix = _common_prefix(names), _common_prefix([name[::-1] for name in names])[::-1]
     prefixes = [re.sub(r"[^\W_]*$", "", prefix), re.sub(r"\d+$", "", prefix), ""]
     suffixes = [re.sub(r"^[^\W_]*", "", suffix), re.sub(r"^\d+", "", suffix)]
     for before in dict.fromkeys(prefixes):
@@ -100,13 +101,12 @@ def _surroundings(names: Sequence[str]) -> Iterator[tuple[str, str]]:
             yield before, after
 
 
-def _beginning(names: Sequence[str]) -> str:
-    """What all names begin with."""
+def _common_prefix(names: Sequence[str]) -> str:
     first, last = min(names), max(names)
-    length = next((place for place, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
+    length = next((at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
     return first[:length]
 
 
-def _cut(names: Iterable[str], around: tuple[str, str]) -> list[str]:
-    before, after = around
+def _strip_affixes(names: Iterable[str], affixes: tuple[str, str]) -> list[str]:
+    before, after = affixes
     return [name[len(before) : len(name) - len(after)] for name in names if len(name) > len(before) + len(after)]

@@ -9,7 +9,7 @@ from typing import Any
 
 from pix2pix.config import Make
 from pix2pix.data.pairing.pair import IMAGE_SUFFIXES
-from pix2pix.data.pairing.pairs import share, turn
+from pix2pix.data.pairing.pairs import carved_count, carving_key
 from pix2pix.errors import ConfigError, DataError
 
 SETTINGS_OF_KIND = {"edges": {"sigma", "low", "high"}, "gray": set[str](), "lowres": {"factor"}, "mask": {"holes"}}
@@ -49,8 +49,8 @@ def plan_pairs(photos: Path, settings: Make) -> Plan:
         suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
         raise DataError(f"{photos}: no photos; expected files ending in {suffixes}, at any depth")
     named = _name_photos(photos, found)
-    order = sorted(named, key=lambda name: turn(name, settings.seed))
-    test, val = (share(fraction, len(order)) for fraction in (settings.test_fraction, settings.val_fraction))
+    order = sorted(named, key=lambda name: carving_key(name, settings.seed))
+    test, val = (carved_count(fraction, len(order)) for fraction in (settings.test_fraction, settings.val_fraction))
     if test + val >= len(order):
         raise ConfigError(f"--val-fraction and --test-fraction leave none of the {len(order)} photos to train on")
     splits = dict(zip(order, ["test"] * test + ["val"] * val + ["train"] * (len(order) - test - val), strict=True))
