@@ -26,7 +26,6 @@ import pytest
 from pix2pix.cli import main
 from pix2pix.config import Data
 from pix2pix.data.checks.check import check
-from pix2pix.data.preparation import archive as archive_module
 from pix2pix.data.preparation import catalog, transfer
 from pix2pix.data.preparation.download import Downloaded, download
 from pix2pix.data.preparation.transfer import Patience
@@ -483,7 +482,7 @@ def test_misuse(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=words):
             download(name, **{"output": tmp_path / "set"} | changes)
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine/thesis.txt").write_text("dear")
+    (tmp_path / "mine/thesis.txt").write_text("mine")
     with pytest.raises(ConfigError, match="holds something else"):
         download("facades", tmp_path / "mine")
     assert sorted(contents(tmp_path)) == ["mine/thesis.txt"]
@@ -616,8 +615,10 @@ def with_bad_checksum(data: bytes) -> bytes:
 
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_hostile_archives(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive_module, "FREE_BYTES", 2**20)  # smaller, for bombs that are quick to build
-    monkeypatch.setattr(archive_module, "MAX_ZIP_DIRECTORY_BYTES", 2**20)
+    monkeypatch.setattr(
+        "pix2pix.data.preparation.archive.FREE_BYTES", 2**20
+    )  # smaller, for bombs that are quick to build
+    monkeypatch.setattr("pix2pix.data.preparation.archive.MAX_ZIP_DIRECTORY_BYTES", 2**20)
     build, words = HOSTILE[kind]
     (tmp_path / "set.zip").write_bytes(build())
     before = set(tmp_path.rglob("*"))
@@ -628,7 +629,7 @@ def test_hostile_archives(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_caps_on_members_and_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive_module, "MAX_MEMBERS", 50)
+    monkeypatch.setattr("pix2pix.data.preparation.archive.MAX_MEMBERS", 50)
     (tmp_path / "many.zip").write_bytes(tar_with(*(entry(f"{number}.png") for number in range(51))))
     with pytest.raises(DataError, match="more than 50 members"):
         download(None, tmp_path / "many", url=str(tmp_path / "many.zip"))

@@ -1,4 +1,4 @@
-"""Edges of known shapes; pairs that hold what they promise; and nothing lost, stale or half-written on the way."""
+"""Edges of known shapes; the pairs of each kind; interruptions and changes between two calls."""
 
 import json
 import os
@@ -281,7 +281,7 @@ def test_other_settings_or_photos_are_refused(photos: Path, tmp_path: Path) -> N
     assert all(source.shape[2] == 1 and (source > 0).any() for source, _ in pairs_of(made).values())
 
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine/thesis.txt").write_text("dear")
+    (tmp_path / "mine/thesis.txt").write_text("mine")
     for overwrite in (False, True):
         with pytest.raises(ConfigError, match="holds something else"):
             make(photos, tmp_path / "mine", Make(kind="gray"), overwrite=overwrite)

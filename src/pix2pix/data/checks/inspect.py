@@ -124,7 +124,7 @@ def list_colours(values: Array, block_pixels: int = BLOCK_PIXELS) -> tuple[str, 
     rows = max(1, block_pixels // values.shape[1])
     blocks = (values[top : top + rows] for top in range(0, len(values), rows))
     found: set[int] = set()
-    for block in chain([values[::step, ::step]], blocks):  # a few pixels are enough to tell a photo
+    for block in chain([values[::step, ::step]], blocks):  # a few pixels are enough to recognise a photo
         codes = block.astype(np.uint32) @ np.array([1] if channels == 1 else [1 << 16, 1 << 8, 1], np.uint32)
         found.update(np.unique(codes).tolist())
         if len(found) > most:

@@ -1,4 +1,4 @@
-"""A data set in, a contact sheet of random pairs out: as the files are, or as training would draw them."""
+"""A data set -> a contact sheet of random pairs, as the files are and as training would augment them."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -18,14 +18,14 @@ from pix2pix.data.pairing.pair import Pair, source_titles
 from pix2pix.data.pairing.pairs import PairSet, find_pairs
 from pix2pix.errors import ConfigError, DataError
 
-MOST = 200  # pairs on one sheet
-CELL = 256  # pixels; a larger picture is made smaller, its longer side to this
-DRAWS = 2  # of each pair, where they are asked for
+MAX_PAIRS = 200
+MAX_CELL = 256  # pixels; a larger image is resized to this longer side
+DRAWS = 2  # augmented versions of each pair
 
 
 @dataclass(frozen=True)
 class Preview:
-    """A sheet that was written, and the pairs on it in reading order, as `split/name`."""
+    """A sheet on disk, and the pairs on it in reading order, as `split/name`."""
 
     path: Path
     names: tuple[str, ...]
@@ -42,36 +42,35 @@ def preview(
     found: PairSet | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Preview:
-    """Write a PNG of `count` pairs that `seed` picks from `split`, or from all: its sources | target. `found` are the
-    pairs, if they are known.
+    """Write a PNG of `count` random pairs of `split`, or of all: sources | target. `found` are the pairs, if known.
 
-    With `augmented`, two draws of jitter and mirroring stand beside each pair, at image_size as training sees them.
-    Calls progress(done, total). Raises ConfigError or DataError, and then writes nothing.
+    With `augmented`, two augmented versions are beside each pair, at image_size as training sees them. Calls
+    progress(done, total). Raises ConfigError or DataError, and then writes nothing.
     """
     refuse_output(output, config.data)
-    if not 1 <= count <= MOST:
-        raise ConfigError(f"--count {count}: a sheet holds 1 to {MOST} pairs")
-    chosen = _chosen(found or find_pairs(config.data), split, count, seed)
-    draws = _draws([pair for _, pair in chosen], config, seed) if augmented else None
+    if not 1 <= count <= MAX_PAIRS:
+        raise ConfigError(f"--count {count}: a sheet holds 1 to {MAX_PAIRS} pairs")
+    chosen = _choose(found or find_pairs(config.data), split, count, seed)
+    augmentations = _augment([pair for _, pair in chosen], config, seed) if augmented else None
     cells = []
     for _, pair in chosen:
-        cells.append([*_pictures(pair, config.data), *(next(draws) if draws else [])])
+        cells.append([*_read_viewable(pair, config.data), *(next(augmentations) if augmentations else [])])
         if progress is not None:
             progress(len(cells), len(chosen))
     sides = [*source_titles(len(chosen[0][1].sources)), "target"]
     titles = [*sides, *[f"{side}, drawn" for side in sides] * (DRAWS if augmented else 0)]
-    images.write(output, _grid(cells, titles))
+    images.write(output, _arrange(cells, titles))
     return Preview(output, tuple(f"{split_name}/{pair.name}" for split_name, pair in chosen))
 
 
-def _pictures(pair: Pair, data: Data) -> list[Pixels]:
+def _read_viewable(pair: Pair, data: Data) -> list[Pixels]:
     asked = [*(part.channels for part in data.source_settings(len(pair.sources))), data.target_channels]
     alpha = [channels in (2, 4) for channels in asked]
     return [to_viewable(values) for values in read_pair(pair, alpha=alpha)]
 
 
 def refuse_output(output: Path, data: Data) -> None:
-    """A sheet among the images of a set could become one of them. Raises ConfigError."""
+    """Raise ConfigError for a sheet among the images of a set, which could be read as one of them."""
     if output.suffix.lower() != ".png":
         raise ConfigError(f"--output {output}: expected a name that ends in .png")
     for folder in filter(None, (data.path, *(data.source or ()), data.target)):
@@ -79,8 +78,8 @@ def refuse_output(output: Path, data: Data) -> None:
             raise ConfigError(f"--output {output} lies in the data, {folder}, and might be taken for an image of it")
 
 
-def _chosen(found: PairSet, split: str | None, count: int, seed: int) -> list[tuple[str, Pair]]:
-    """`count` pairs or as many as there are, with their splits, in the order of the set."""
+def _choose(found: PairSet, split: str | None, count: int, seed: int) -> list[tuple[str, Pair]]:
+    """Choose `count` pairs, or as many as there are, with their splits, in the order of the set. Raises DataError."""
     if split is not None and split not in found.splits:
         raise DataError(f"there is no split {split!r}; the data have {', '.join(found.splits)}")
     pairs = [(name, pair) for name, pairs in found.splits.items() if split in (None, name) for pair in pairs]
@@ -88,8 +87,8 @@ def _chosen(found: PairSet, split: str | None, count: int, seed: int) -> list[tu
     return [pairs[index] for index in sorted(picked)]
 
 
-def _draws(pairs: Sequence[Pair], config: Config, seed: int) -> Iterator[list[Pixels]]:
-    """For each pair, source and target in DRAWS epochs of training, (*image_size, C) uint8."""
+def _augment(pairs: Sequence[Pair], config: Config, seed: int) -> Iterator[list[Pixels]]:
+    """Yield for each pair its sources and target in DRAWS epochs of training, (*image_size, C) uint8."""
     prepared = prepare_data(config.data, pairs)
     dataset = PairDataset(pairs, prepared, augment=config.augment, load_size=config.load_size, seed=seed)
     for index in range(len(pairs)):
@@ -97,13 +96,13 @@ def _draws(pairs: Sequence[Pair], config: Config, seed: int) -> Iterator[list[Pi
         yield [cell for source, target, _ in drawn for cell in (*dataset.pictures(source), tensors.to_viewable(target))]
 
 
-def _grid(cells: Sequence[Sequence[Pixels]], titles: Sequence[str]) -> Pixels:
-    """Pairs in several columns where there are many, so that the sheet stays about square."""
+def _arrange(cells: Sequence[Sequence[Pixels]], titles: Sequence[str]) -> Pixels:
+    """Draw the sheet, with several pairs in a row where there are many, so that it is about square."""
     columns = max(1, round(math.sqrt(len(cells) / len(titles))))
     blank = [np.full((1, 1, 1), 255, np.uint8)] * len(titles)
     padded = [*cells, *[blank] * (-len(cells) % columns)]
     rows = [
-        [shrink_to_fit(picture, CELL) for pair in padded[start : start + columns] for picture in pair]
+        [shrink_to_fit(image, MAX_CELL) for pair in padded[start : start + columns] for image in pair]
         for start in range(0, len(padded), columns)
     ]
     return draw_sheet(rows, list(titles) * columns)

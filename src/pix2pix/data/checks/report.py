@@ -50,7 +50,7 @@ class Alignment:
     """Offset of targets from their sources in pixels (down, right), by phase correlation of their edges."""
 
     clear: int
-    """Pairs whose edges agree well enough to tell."""
+    """Pairs whose edges agree clearly."""
     of: int
     """Pairs that could be compared."""
     median: tuple[int, int]
@@ -97,7 +97,7 @@ class CheckReport:
     problems: tuple[Problem, ...]
     """Everything wrong with single files, in the order of the pairs."""
     warnings: tuple[Problem, ...]
-    """What can be trained on but deserves a look: flat images, duplicates, shifted pairs. Known only if decoded."""
+    """What can be trained on but may be a mistake: flat images, duplicates, shifted pairs. Known only if decoded."""
     fingerprint: str
     """SHA-256 over names and byte sizes."""
     bad: frozenset[tuple[str, str]]

@@ -22,7 +22,7 @@ MAX_WAITING = 8 * THREADS
 Inspections = dict[str, FileInspection]
 """By file."""
 Offset = tuple[int, int] | None
-"""Pixels (down, right) by which a target lies off its source; None where the edges do not tell."""
+"""Pixels (down, right) by which a target lies off its source; None where their edges do not agree clearly."""
 
 
 @dataclass

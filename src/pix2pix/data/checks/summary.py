@@ -121,7 +121,7 @@ class Summary:
             )
 
     def alignment(self) -> Alignment:
-        """How targets lie on their sources, as far as the edges tell."""
+        """Return the median offset of targets from their sources, where edges agree clearly."""
         down, right = zip(*self.offsets.values(), strict=True) if self.offsets else ((0,), (0,))
         median = round(statistics.median(down)), round(statistics.median(right))
         return Alignment(len(self.offsets), self.compared, median)

@@ -37,7 +37,7 @@ def cache_folder(data: Data) -> Path | None:
 
 
 def file_stamp(file: str) -> str | None:
-    """Size, times and inode of a file, which change whenever it does; None where they do not tell, or not yet."""
+    """Size, times and inode of a file, which change with its content; None where they are unknown, or too recent."""
     try:
         status = os.stat(file)
     except (OSError, ValueError):

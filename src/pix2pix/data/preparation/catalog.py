@@ -24,7 +24,7 @@ class PublishedSet(NamedTuple):
     pairs: str  # pairs to train on
     sides: str  # what lies left (A) and right (B)
     direction: Direction  # of the paper's experiment
-    origin: str  # whose pictures they are: cite, and ask for what you may do with them
+    origin: str  # whose images they are: cite them, and ask them what you may do with the images
     sha256: str | None = None  # of the archive
 
 
@@ -34,7 +34,7 @@ CATALOG = {
     "facades":        PublishedSet(30_168_306,  "30 MB",  "400",          "photo | labels",   "BtoA",
         "CMP Facade Database, Tylecek and Sara, GCPR 2013; no licence is stated"),
     "maps":           PublishedSet(250_242_400, "250 MB", "1,096",        "aerial | map",     "AtoB",
-        "pictures of Google Maps, under its terms; Isola et al., CVPR 2017"),
+        "images of Google Maps, under its terms; Isola et al., CVPR 2017"),
     "cityscapes":     PublishedSet(103_441_232, "103 MB", "2,975",        "photo | labels",   "BtoA",
         "Cityscapes, Cordts et al., CVPR 2016; non-commercial, see https://www.cityscapes-dataset.com/license"),
     "edges2shoes":    PublishedSet(None,        "2 GB",   "about 50,000", "edges | photo",    "AtoB",

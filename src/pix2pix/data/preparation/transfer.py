@@ -22,7 +22,7 @@ MIN_RATE = 100  # bytes a second
 
 @dataclass(frozen=True, kw_only=True)
 class Patience:
-    """When a transfer is taken up again, and when it is given up."""
+    """When a request is repeated, and when an address is given up."""
 
     stall: float = 30.0
     """Seconds without an answer, or with fewer than MIN_RATE bytes for each, before the connection is closed."""
