@@ -18,7 +18,7 @@ from pix2pix.config.io import merge_settings
 from pix2pix.config.presets import choose_settings
 from pix2pix.errors import ConfigError, ModelError
 from pix2pix.evaluation.evaluate import evaluate
-from pix2pix.reports.advice import compared_in_words
+from pix2pix.reports.advice import describe_comparison
 from pix2pix.reports.curves import read_metrics
 from pix2pix.training.train import train_with
 
@@ -224,4 +224,4 @@ def test_from_the_command_line(
 )
 def test_what_a_difference_may_be_laid_to(differences: Any, words: str) -> None:
     empty = {"runs": {}, "notes": [], "validation": {}, "evaluations": {}, "same_data": True}
-    assert words in " ".join(compared_in_words(empty | {"differences": differences}))
+    assert words in " ".join(describe_comparison(empty | {"differences": differences}))

@@ -19,7 +19,8 @@ from pix2pix.config.io import make_config, merge_settings
 from pix2pix.config.presets import choose_settings
 from pix2pix.data.io import images
 from pix2pix.errors import ConfigError, DataError
-from pix2pix.evaluation.evaluate import evaluate, to_json
+from pix2pix.evaluation.evaluate import evaluate
+from pix2pix.evaluation.write import to_json
 from pix2pix.metrics.pixel import ACCURACIES
 from pix2pix.model import Model, build_networks, load_model, make_model_config
 from pix2pix.reports.curves import read_metrics

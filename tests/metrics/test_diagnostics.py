@@ -1,7 +1,7 @@
 """Generators with one flaw each, and whether an examination finds that flaw and no other."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,15 @@ from torch import Tensor, nn
 
 from pix2pix.data.loading.dataset import Batch
 from pix2pix.evaluation.evaluate import evaluate
-from pix2pix.metrics.diagnostics import Health, chosen, examine, gradient_energy, radial_spectrum, thumbnails
+from pix2pix.metrics.diagnostics import (
+    Diagnostics,
+    TrainingTargets,
+    choose_evenly,
+    diagnose,
+    gradient_energy,
+    make_thumbnails,
+    radial_spectrum,
+)
 
 CPU = torch.device("cpu")
 SIZE, COUNT = 32, 12
@@ -39,21 +47,14 @@ def pictures(count: int, seed: int) -> Tensor:
 TARGETS, TRAINING = pictures(COUNT, 1), pictures(30, 2)
 
 
-def examined(function: Callable[[Tensor], Tensor], dropout: float = 0.0) -> Health:
-    """The source is the target, so that the identity is a perfect translator."""
+BATCH = Batch(TARGETS, TARGETS, torch.arange(COUNT))
+"""The source is the target, so that the identity is a perfect translator."""
 
-    def batches(indices: Sequence[int]) -> Iterator[Batch]:
-        yield Batch(TARGETS[list(indices)], TARGETS[list(indices)], torch.tensor(list(indices)))
 
-    return examine(
-        Generator(function, dropout).eval(),
-        batches,
-        COUNT,
-        CPU,
-        train=thumbnails(TRAINING),
-        training_image=lambda index: (f"training {index}", TRAINING[index]),
-        names=[f"image {n}" for n in range(COUNT)],
-    )
+def examined(function: Callable[[Tensor], Tensor], dropout: float = 0.0) -> Diagnostics:
+    training = TrainingTargets(make_thumbnails(TRAINING), lambda index: (f"training {index}", TRAINING[index]))
+    names = [f"image {n}" for n in range(COUNT)]
+    return diagnose(Generator(function, dropout).eval(), BATCH, CPU, names=names, training=training)
 
 
 def blurred(images: Tensor) -> Tensor:
@@ -66,11 +67,11 @@ def memory(images: Tensor) -> Tensor:
     return TRAINING[places]
 
 
-FLAWS = {"source": "ignored", "sharpness": "blurred", "memory": "giving back", "dropout": "gives a choice"}
+FLAWS = {"source": "ignored", "sharpness": "blurred", "memory": "may copy", "dropout": "several answers"}
 
 
 @pytest.mark.parametrize(
-    ("function", "dropout", "found"),
+    ("function", "dropout", "flaws"),
     [
         (lambda images: images, 0.0, set()),
         (lambda images: images, 0.5, {"dropout"}),
@@ -80,14 +81,14 @@ FLAWS = {"source": "ignored", "sharpness": "blurred", "memory": "giving back", "
     ],
     ids=["none", "noisy", "blurred", "constant", "memory"],
 )
-def test_each_flaw_is_found_and_no_other(function: Callable[[Tensor], Tensor], dropout: float, found: set[str]) -> None:
-    health = examined(function, dropout)
-    assert {name for name, words in FLAWS.items() if words in health.sentences[name]} == found
-    assert health.sentences.keys() == FLAWS.keys()
+def test_each_flaw_is_found_and_no_other(function: Callable[[Tensor], Tensor], dropout: float, flaws: set[str]) -> None:
+    found = examined(function, dropout)
+    assert {name for name, words in FLAWS.items() if words in found.sentences[name]} == flaws
+    assert found.sentences.keys() == FLAWS.keys()
 
 
 def test_numbers_against_their_definitions() -> None:
-    health = examined(lambda images: images / 2)
+    found = examined(lambda images: images / 2)
     apart = (TARGETS.roll(1, 0) - TARGETS).abs().mean().item() / 2
     expected = {
         "matched_l1": TARGETS.abs().mean().item() / 4,
@@ -96,8 +97,8 @@ def test_numbers_against_their_definitions() -> None:
         "gradient_ratio": 0.25,
         "fine_detail_ratio": 0.25,
     }
-    assert {name: health.numbers[name] for name in expected} == pytest.approx(expected, rel=1e-4)
-    assert health.numbers["dropout_movement"] is None
+    assert {name: found.numbers[name] for name in expected} == pytest.approx(expected, rel=1e-4)
+    assert found.numbers["dropout_movement"] is None
     assert apart > 0
     copies = examined(memory)
     assert (copies.numbers["nearest_ratio"], copies.numbers["remembered"]) == (0, 1)
@@ -108,8 +109,7 @@ def test_numbers_against_their_definitions() -> None:
 
 def test_noise_is_seeded_and_is_off_afterwards() -> None:
     network = Generator(lambda images: images, 0.5).eval()
-    batches = lambda indices: iter([Batch(TARGETS, TARGETS, torch.arange(COUNT))])  # noqa: E731
-    first, second = (examine(network, batches, COUNT, CPU).numbers["dropout_movement"] for _ in range(2))
+    first, second = (diagnose(network, BATCH, CPU).numbers["dropout_movement"] for _ in range(2))
     assert first == second
     assert first is not None
     assert first > 0.01
@@ -125,18 +125,20 @@ def test_spectrum_of_a_wave_is_a_peak() -> None:
     assert gradient_energy(wave).item() == pytest.approx(1.0, rel=0.02)  # mean (sin(x + pi/2) - sin x)^2
 
 
-def test_chosen_are_spread_evenly() -> None:
-    assert chosen(5, 8) == [0, 1, 2, 3, 4]
-    assert chosen(101, 5) == [0, 25, 50, 75, 100]
-    assert chosen(1, 5) == [0]
+def test_chosen_images_are_spread_evenly() -> None:
+    assert choose_evenly(5, 8) == [0, 1, 2, 3, 4]
+    assert choose_evenly(101, 5) == [0, 25, 50, 75, 100]
+    assert choose_evenly(1, 5) == [0]
 
 
 def test_an_evaluation_has_it_all(run: Path, facades: Path, tmp_path: Path) -> None:
     metrics = evaluate(run, facades, output=tmp_path / "test", device="cpu").metrics
-    assert metrics["health"].keys() >= {"dropout_movement", "source_dependence", "gradient_ratio", "nearest_ratio"}
+    assert metrics["diagnostics"].keys() >= {"dropout_movement", "source_dependence", "gradient_ratio", "nearest_ratio"}
     page = (tmp_path / "test" / "report.html").read_text("utf-8")
     assert "Is it sharp?" in page
     assert len(re.findall("nearest training target of", page)) == 3
-    assert all(sentence.split(" (")[0].split("'")[0] in page for sentence in metrics["health"]["sentences"].values())
+    assert all(
+        sentence.split(" (")[0].split("'")[0] in page for sentence in metrics["diagnostics"]["sentences"].values()
+    )
     on_train = evaluate(run, facades, split="train", output=tmp_path / "train", device="cpu").metrics
-    assert "nearest_ratio" not in on_train["health"], "every target would find itself"
+    assert "nearest_ratio" not in on_train["diagnostics"], "every target would find itself"

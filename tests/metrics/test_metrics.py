@@ -26,10 +26,17 @@ from pix2pix.config.io import merge_settings
 from pix2pix.config.presets import choose_settings
 from pix2pix.errors import ConfigError, ModelError
 from pix2pix.evaluation.evaluate import evaluate
-from pix2pix.metrics import perceptual as features
+from pix2pix.metrics import perceptual as perceptual_metrics
 from pix2pix.metrics.bootstrap import half_sample_interval, mean_intervals
-from pix2pix.metrics.perceptual import BEYOND, frechet_distance, kernel_distance, load_features, make_perceptual_metrics
+from pix2pix.metrics.perceptual import (
+    PERCEPTUAL,
+    frechet_distance,
+    kernel_distance,
+    load_features,
+    make_perceptual_metrics,
+)
 from pix2pix.metrics.pixel import HIGHER_IS_BETTER, image_metrics
+from pix2pix.metrics.weights import ALEXNET
 from pix2pix.model import load_model
 from pix2pix.training.train import plan_only, train_with
 
@@ -86,7 +93,7 @@ def test_own_units() -> None:
 
 def test_every_metric_can_pick_the_model() -> None:
     assert set(get_args(BestBy)) == {*HIGHER_IS_BETTER, "last"}
-    assert set(BEYOND) < set(HIGHER_IS_BETTER)
+    assert set(PERCEPTUAL) < set(HIGHER_IS_BETTER)
 
 
 # ---- intervals -------------------------------------------------------------------------------------------------
@@ -148,13 +155,13 @@ def test_fid_and_kid_are_torchmetrics_own(count: int) -> None:
     perceptual = make_perceptual_metrics(["fid", "kid"], image_size=(32, 32), channels=3, device=CPU, features=network)
     for start in range(0, count, 3):
         assert perceptual(output[start : start + 3], target[start : start + 3]) == {}
-    found = perceptual.of_the_set(perceptual.taken(), intervals=True)
+    found = perceptual.compare_sets(perceptual.take_features(), intervals=True)
     assert found["fid"][0] == pytest.approx(fid.compute().item(), rel=1e-3)
     assert found["kid"][0] == pytest.approx(kid.compute()[0].item(), rel=1e-3, abs=1e-6)
     for value, interval in found.values():
         assert (interval is None) == (count < 8)
         assert interval is None or interval[0] < value < interval[1]
-    assert perceptual.taken() == []
+    assert perceptual.take_features() == []
 
 
 def test_distance_of_a_set_from_itself_is_none() -> None:
@@ -196,7 +203,7 @@ def test_lpips_from_the_cache_and_from_a_file(cache: Path, tmp_path: Path, monke
 
     odd = alexnet(tmp_path / "mine.pth")
     from_file = measured(odd)
-    named = alexnet(cache / features.ALEXNET.file)
+    named = alexnet(cache / ALEXNET.file)
     assert measured() == measured(named) == measured(named.parent) == from_file
     network = torchvision.models.AlexNet()
     network.load_state_dict(torch.load(odd), strict=False)
@@ -216,20 +223,20 @@ def test_inception_from_a_file(cache: Path, tmp_path: Path) -> None:
         torch.save(FeatureExtractorInceptionV3("inception-v3-compat", ["2048"]).state_dict(), path)
     perceptual = make_perceptual_metrics(["fid", "kid"], image_size=(32, 32), channels=1, device=CPU, weights=[path])
     perceptual(pictures(2, channels=1, seed=1), pictures(2, channels=1, seed=2))
-    ((outputs, targets),) = perceptual.seen
+    ((outputs, targets),) = perceptual.take_features()
     assert outputs.shape == targets.shape == (2, 2048)
-    assert all(math.isfinite(value) for value, _ in perceptual.of_the_set(perceptual.taken()).values())
+    assert all(math.isfinite(value) for value, _ in perceptual.compare_sets(perceptual.take_features()).values())
 
 
 def test_what_is_not_at_hand_says_how_to_get_it(cache: Path) -> None:
-    perceptual = make_perceptual_metrics(BEYOND, image_size=(64, 64), channels=3, device=CPU)
-    assert perceptual.missing.keys() == set(BEYOND)
+    perceptual = make_perceptual_metrics(PERCEPTUAL, image_size=(64, 64), channels=3, device=CPU)
+    assert perceptual.missing.keys() == set(PERCEPTUAL)
     assert perceptual(pictures(), pictures()) == {}
     assert "176 pixels" in perceptual.missing["ms_ssim"]
     for name, words in (("lpips", ("alexnet-owt-7be5be79.pth", "torchvision")), ("fid", ("weights-inception",))):
         assert all(word in perceptual.missing[name] for word in (*words, str(cache), "--weights", "run `python -c"))
     assert "--features" in perceptual.missing["kid"]
-    many = make_perceptual_metrics(BEYOND, image_size=(256, 256), channels=7, device=CPU)
+    many = make_perceptual_metrics(PERCEPTUAL, image_size=(256, 256), channels=7, device=CPU)
     assert many.missing.keys() == {"lpips", "fid", "kid"}
     assert "7 channels" in many.missing["fid"]
     large = pictures(1, 176, 7)
@@ -314,8 +321,8 @@ def test_a_feature_network_that_gives_something_else(run: Path, facades: Path, c
 def test_training_keeps_the_best_by_any_metric(
     facades: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, best_by: Any
 ) -> None:
-    alexnet(cache / features.ALEXNET.file)
-    monkeypatch.setattr(features, "_inception", lambda given, channels: (Colours(), None))
+    alexnet(cache / ALEXNET.file)
+    monkeypatch.setattr(perceptual_metrics, "load_inception", lambda files, channels: Colours())
     settings = merge_settings(TINY, {"training": {"epochs": 3, "best_by": best_by, "samples": 0}})
     run = train_with(choose_settings(facades, None, None, settings), tmp_path / "run")
     lines = (run.path / "metrics.csv").read_text().splitlines()

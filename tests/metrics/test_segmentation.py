@@ -1,4 +1,4 @@
-"""Classes out of label maps, also lossy ones; a segmenter that is taught once; scores against their definitions."""
+"""Classes out of label maps, also lossy ones; a segmenter that is trained once; scores against their definitions."""
 
 import json
 from pathlib import Path
@@ -20,8 +20,9 @@ from pix2pix.data.pairing.pair import Pair
 from pix2pix.data.pairing.pairs import find_pairs
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.evaluation.evaluate import evaluate
-from pix2pix.metrics import segmentation as segmenter
-from pix2pix.metrics.segmentation import agreement, find_palette, labels_of, parse_palette
+from pix2pix.metrics import segmentation
+from pix2pix.metrics.label_score import score_labels
+from pix2pix.metrics.palette import find_palette, label_pixels, parse_palette
 from pix2pix.model import load_model
 from pix2pix.reports.curves import read_metrics
 from pix2pix.synthetic.facades import facade
@@ -32,7 +33,7 @@ COLOURS = [(0, 0, 255), (255, 85, 0), (0, 255, 255), (255, 255, 0)]
 
 @pytest.fixture(autouse=True)
 def _brief(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segmenter, "SAMPLES", 60)
+    monkeypatch.setattr(segmentation, "SAMPLES", 60)
 
 
 def sources(folder: Path, suffix: str, pictures: list[Pixels]) -> tuple[Pair, ...]:
@@ -59,7 +60,7 @@ def test_classes_are_found_also_in_lossy_maps(tmp_path: Path, suffix: str) -> No
     assert len(palette) == 4
     for colour in COLOURS:
         assert min(np.abs(np.subtract(colour, found)).max() for found in palette) <= (0 if suffix == ".png" else 8)
-    labels = labels_of(pairs[0], palette, (48, 48))
+    labels = label_pixels(pairs[0], palette, (48, 48))
     restored = np.array(palette)[labels.numpy()]
     assert (np.abs(restored - blocks(0)[::2, ::2]).max(axis=-1) <= 8).mean() > 0.97
 
@@ -83,7 +84,7 @@ def test_scores_by_hand() -> None:
     """Three classes, of which the last is not there but is read once."""
     counts = torch.tensor([[6, 1, 1], [2, 2, 0], [0, 0, 0]]).double()
     expected = {"pixel_accuracy": 8 / 12, "class_accuracy": (6 / 8 + 2 / 4) / 2, "iou": (6 / 10 + 2 / 5) / 2}
-    assert agreement(counts) == pytest.approx(expected)
+    assert score_labels(counts) == pytest.approx(expected)
 
 
 def test_evaluate_reads_labels_and_keeps_the_segmenter(
@@ -102,34 +103,34 @@ def test_evaluate_reads_labels_and_keeps_the_segmenter(
     assert sum(one["share"] for one in labels["classes"]) == pytest.approx(1)
     assert labels["ceiling"]["pixel_accuracy"] > labels["pixel_accuracy"], "the model is hardly trained"
     assert "Labels read from the outputs" in (tmp_path / "out" / "report.html").read_text("utf-8")
-    assert {path.name for path in place.iterdir()} == {segmenter.WEIGHTS, segmenter.CARD}
+    assert {path.name for path in place.iterdir()} == {segmentation.WEIGHTS, segmentation.DESCRIPTION}
 
-    def refuse(*_: object) -> None:
-        raise AssertionError("taught again")
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("trained again")
 
     with monkeypatch.context() as patch:
-        patch.setattr(segmenter, "_teach", refuse)
+        patch.setattr(segmentation, "train_segmenter", refuse)
         again = evaluate(run, facades, segmenter_folder=place, output=tmp_path / "again", device="cpu").metrics
     assert again["labels"]["iou"] == pytest.approx(labels["iou"])
-    (place / segmenter.WEIGHTS).write_bytes(b"torn")
+    (place / segmentation.WEIGHTS).write_bytes(b"torn")
     healed = evaluate(run, facades, segmenter_folder=place, output=tmp_path / "healed", device="cpu").metrics
     assert healed["labels"]["iou"] == pytest.approx(labels["iou"], rel=1e-3), "seeded"
 
 
-def test_an_interrupted_teaching_goes_on(
+def test_an_interrupted_segmenter_training_goes_on(
     run: Path, facades: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(segmenter, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(segmentation, "SAVE_SECONDS", 0.0)
     whole = evaluate(run, facades, segmenter_folder=tmp_path / "whole", output=tmp_path / "1", device="cpu").metrics
 
     def stop(done: int, total: int, what: str) -> None:
-        if "teaching" in what and done > total // 2:
+        if "training the segmenter" in what and done > total // 2:
             raise KeyboardInterrupt
 
     place = tmp_path / "cut"
     with pytest.raises(KeyboardInterrupt):
         evaluate(run, facades, segmenter_folder=place, output=tmp_path / "2", device="cpu", progress=stop)
-    assert (place / segmenter.STATE).exists()
+    assert (place / segmentation.STATE).exists()
     cut = evaluate(run, facades, segmenter_folder=place, output=tmp_path / "2", device="cpu").metrics
     assert cut["labels"] == whole["labels"]
 
@@ -141,7 +142,7 @@ def test_a_training_may_be_judged_by_its_labels(facades: Path, tmp_path: Path, m
     card = load_model(run).config
     assert len(val) == 3
     assert val[card.epoch] == max(val.values())
-    monkeypatch.setattr(segmenter, "_teach", None)  # it is there
+    monkeypatch.setattr(segmentation, "train_segmenter", None)  # it is there
     metrics = evaluate(run, facades, split="val", segmenter=True, device="cpu").metrics
     assert metrics["label_accuracy"] == pytest.approx(card.validation["label_accuracy"])
     assert metrics["label_accuracy"] == pytest.approx(metrics["labels"]["pixel_accuracy"])

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from pix2pix.reports.advice import advice
+from pix2pix.reports.advice import advise
 from pix2pix.reports.curves import Row
 
 Curve = Callable[[int], float]
@@ -37,10 +37,10 @@ def falling(epoch: int) -> float:
     ],
 )
 def test_what_is_said(val: Curve, accuracy: Curve, said: list[str]) -> None:
-    found = advice(rows(falling, val, accuracy), "l1", 0)
+    found = advise(rows(falling, val, accuracy), "l1", 0)
     assert len(found) == len(said)
     assert all(words in sentence for words, sentence in zip(said, found, strict=True))
 
 
 def test_a_young_run_says_nothing() -> None:
-    assert advice(rows(falling, falling, lambda n: 1.0, epochs=2), "last", 0) == []
+    assert advise(rows(falling, falling, lambda n: 1.0, epochs=2), "last", 0) == []

@@ -18,7 +18,8 @@ from pix2pix.data.checks.contact_sheet import GAP, draw_sheet, title_height
 from pix2pix.data.io.arrays import Pixels
 from pix2pix.errors import ModelError
 from pix2pix.reports.curves import curve_svgs, draw_curves, read_metrics
-from pix2pix.reports.pages import Example, shown, write_evaluation_report, write_run_report
+from pix2pix.reports.pages import Example, write_evaluation_report, write_run_report
+from pix2pix.reports.render import format_number
 
 HEADER = "step,epoch,images_seen,split,seconds,learning_rate,images_per_second,"
 HEADER += "g_adversarial,g_l1,g_l2,d_real,d_fake,l1,psnr,ssim\n"
@@ -199,7 +200,7 @@ def test_large_pictures_are_jpeg_and_reduced(tmp_path: Path) -> None:
 
 def test_numbers_are_shown_for_people() -> None:
     cases = [(0.12345, ""), (21.352, "dB"), (-1.5, ""), (math.inf, "dB"), (math.nan, ""), (None, "")]
-    assert [shown(*case) for case in cases] == ["0.1235", "21.35 dB", "−1.5000", "∞ dB", "–", "–"]
+    assert [format_number(*case) for case in cases] == ["0.1235", "21.35 dB", "−1.5000", "∞ dB", "–", "–"]
 
 
 # ---- the page of a run ---------------------------------------------------------------------------------------
@@ -237,7 +238,7 @@ def test_run_page_is_complete(tmp_path: Path) -> None:
     assert "epoch_9" not in page.text
     for text in ("val, best epoch 3", "21.35 dB", "0.9085", "but not on ssim", "discriminator_epochs: 2"):
         assert text in page.text
-    assert f"pix2pix translate '{folder}' PICTURES" in page.text
+    assert f"pix2pix translate '{folder}' IMAGES" in page.text
     assert f"from_pretrained({json.dumps(str(folder))})" in page.text
     again = path.read_bytes()
     assert write_run_report(folder).read_bytes() == again

@@ -17,11 +17,12 @@ from PIL import Image
 
 from pix2pix.config.io import merge_settings
 from pix2pix.errors import ConfigError, RunError
-from pix2pix.metrics import segmentation as segmenter
+from pix2pix.metrics import segmentation
 from pix2pix.model import load_model
 from pix2pix.study import jobs
-from pix2pix.study.study import Study, describe, plan_study, study
-from pix2pix.study.variants import VARIANTS, variants_of
+from pix2pix.study.estimate import describe_plan
+from pix2pix.study.study import Study, plan_study, study
+from pix2pix.study.variants import VARIANTS, choose_variants
 from pix2pix.system.files import lock_folder
 
 SMALL: dict[str, Any] = {
@@ -35,7 +36,7 @@ SMALL: dict[str, Any] = {
 @pytest.fixture(scope="module", autouse=True)
 def _brief() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(segmenter, "SAMPLES", 20)
+        patch.setattr(segmentation, "SAMPLES", 20)
         yield
 
 
@@ -72,16 +73,16 @@ def test_every_variant_is_what_its_name_says(facades: Path, tmp_path: Path) -> N
     common = names[0].keys() & names[1].keys()
     assert common == {"unet-l1-seed0", "unet-l1+cgan-70-seed0"}
     assert all(names[0][name] == names[1][name] for name in common), "one training serves both studies"
-    assert "12 trainings" in "\n".join(describe(plan, 2))
+    assert "12 trainings" in "\n".join(describe_plan(plan, 2))
     assert not (tmp_path / "study").exists()
 
 
 def test_patches_that_do_not_fit() -> None:
-    assert [variant.patch_size for variant in variants_of("patches", (256, 256))[0]] == [1, 16, 70, 286]
-    smaller, notes = variants_of("patches", (64, 64))
+    assert [variant.patch_size for variant in choose_variants("patches", (256, 256))[0]] == [1, 16, 70, 286]
+    smaller, notes = choose_variants("patches", (64, 64))
     assert [variant.patch_size for variant in smaller] == [1, 16, 70, 142]
-    assert "142 stand in for 286" in notes[0]
-    smallest, notes = variants_of("patches", (32, 64))
+    assert "142 replace 286" in notes[0]
+    smallest, notes = choose_variants("patches", (32, 64))
     assert [variant.patch_size for variant in smallest] == [1, 16, 70]
     assert "286x286 is left out" in notes[0]
 
@@ -92,7 +93,7 @@ def test_page_table_and_figure(generators: tuple[Path, Study]) -> None:
     assert done.page == folder / "generators.html"
     page = Page(done.page)
     page.check_self_contained()
-    assert all(text in page.text for text in (*titles, "0.55", "pairs of variants stand as in the paper"))
+    assert all(text in page.text for text in (*titles, "0.55", "pairs of variants are ordered as in the paper"))
     assert sum(link.startswith("data:image/") for link in page.links) == 3 * (2 + 4)
     with Image.open(folder / "generators.png") as figure:
         assert figure.width > 6 * 128
@@ -186,7 +187,7 @@ def test_killed_and_gone_on_with(facades: Path, tmp_path: Path) -> None:
     last = max(progress["epoch"] for progress in saved.values()) + 1
     longer = merge_settings(SMALL, {"training": {"epochs": last}})
     plan = plan_study("generators", facades, longer, run=folder, segmenter=False)
-    jobs.carry_out(plan.jobs[:1], 1, None)
+    jobs.run_jobs(plan.jobs[:1], 1, None)
     assert plan.jobs[0].done
     resumed = (folder / "runs" / names[0] / "metrics.csv").read_text().splitlines()
     assert [int(line.split(",")[1]) for line in resumed[1:] if ",train," in line] == list(range(1, last + 1))
@@ -198,5 +199,5 @@ def test_a_training_that_fails_is_named(facades: Path, tmp_path: Path) -> None:
     plan.jobs[1].run.mkdir(parents=True)
     (plan.jobs[1].run / "something.txt").write_text("of somebody else")
     with pytest.raises(RunError, match=rf"{plan.jobs[1].name.replace('+', '.')} failed: .*not a run folder.*log.txt"):
-        jobs.carry_out(plan.jobs[:2], 2, None)
+        jobs.run_jobs(plan.jobs[:2], 2, None)
     assert plan.jobs[0].done, "the others go on"

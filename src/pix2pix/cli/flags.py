@@ -13,6 +13,7 @@ from pydantic import Field, create_model
 from pydantic.fields import FieldInfo
 
 from pix2pix.config.config import Settings
+from pix2pix.config.evaluation import EvaluateOptions
 from pix2pix.config.fields import LabelNames, LoadSize, MaskValue, Size, ValueRange, Words
 from pix2pix.config.io import merge_settings, nest_settings
 from pix2pix.config.sections import Augment, Data, Make, Section, SourceSettings
@@ -54,6 +55,9 @@ BY_FIELD = {
     "Generator.dropout_layers": Parameter(consume_multiple=True, negative=()),
     "Optimizer.betas": Parameter(negative=()),
     "Settings.provenance": _HIDDEN,
+    "EvaluateOptions.full_size": Parameter(negative=()),
+    "EvaluateOptions.segmenter": Parameter(negative=()),
+    "EvaluateOptions.weights": Parameter(negative=(), show_default=False),
 }
 """Single fields -> how their flags are written."""
 
@@ -69,7 +73,13 @@ GROUPS = {
 """Sections of the settings -> the heading of their flags."""
 PREFIXED = {"generator", "discriminator"}
 """Sections whose flags carry their name: `--generator.depth`."""
-ALONE = {Data: Group("Data"), Augment: Group("Augmentation"), Make: Group("Pairs"), Settings: None}
+ALONE = {
+    Data: Group("Data"),
+    Augment: Group("Augmentation"),
+    Make: Group("Pairs"),
+    EvaluateOptions: Group("Evaluation"),
+    Settings: None,
+}
 """What a command may take by itself -> the heading of its flags."""
 
 

@@ -1,4 +1,4 @@
-"""The folder of a run or of an evaluation in; what its files say of it out."""
+"""The folder of a run or of an evaluation in, what its files hold out."""
 
 import csv
 import json
@@ -31,7 +31,7 @@ COLUMNS = {  # of tables of evaluations: name -> (title, higher is better; None 
     "fine_detail_ratio": ("fine_detail_ratio", None),
     "source_dependence": ("source_dependence", None),
 }
-OF_THE_SET = (
+SET_METRICS = (
     "label_class_accuracy",
     "label_iou",
     "fid",
@@ -40,7 +40,7 @@ OF_THE_SET = (
     "fine_detail_ratio",
     "source_dependence",
 )
-"""Columns that no single image has."""
+"""Columns that are numbers of a whole set, not of single images."""
 LABELS = {"label_accuracy": "pixel_accuracy", "label_class_accuracy": "class_accuracy", "label_iou": "iou"}
 
 
@@ -48,20 +48,24 @@ LABELS = {"label_accuracy": "pixel_accuracy", "label_class_accuracy": "class_acc
 
 
 @dataclass(frozen=True)
-class Measured:
-    """An evaluation: its `metrics.json`, and the rows of its `per_image.csv`."""
+class EvaluationRecord:
+    """An evaluation: its `metrics.json` and the rows of its `per_image.csv`."""
 
     folder: Path
     metrics: Mapping[str, Any]
     names: tuple[str, ...]  # of the images, in order
     values: Mapping[str, Array]  # metric -> of each image, (n,)
 
+    @property
+    def diagnostics(self) -> Mapping[str, Any]:
+        """The diagnostics, which version 0.1 called health; empty where there are none."""
+        return self.metrics.get("diagnostics") or self.metrics.get("health") or {}
+
     @cached_property
     def numbers(self) -> dict[str, Any]:
-        """Name -> number, those of labels and health among them; None for what was not measured."""
+        """Name -> number, with those of labels and diagnostics; None for what was not measured."""
         labels = self.metrics.get("labels") or {}
-        flat = {**self.metrics, **(self.metrics.get("health") or {})}
-        return flat | {name: labels.get(inner) for name, inner in LABELS.items()}
+        return {**self.metrics, **self.diagnostics, **{name: labels.get(inner) for name, inner in LABELS.items()}}
 
     @cached_property
     def intervals(self) -> dict[str, Any]:
@@ -70,72 +74,73 @@ class Measured:
         return {**(self.metrics.get("intervals") or {}), **{name: labels.get(inner) for name, inner in LABELS.items()}}
 
 
-def read_evaluation(folder: Path) -> Measured:
-    """Raises ModelError naming a file that is broken, OSError for one that is not there."""
+def read_evaluation(folder: Path) -> EvaluationRecord:
+    """Read an evaluation. Raises ModelError naming a broken file, OSError for one that is absent."""
     path = folder / "metrics.json"
     try:
         metrics = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(metrics, dict):
-            raise ValueError("no object")
+            raise ValueError("not a JSON object")
         path = folder / "per_image.csv"
         with path.open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
         names = tuple(row.pop("name") for row in rows)
         values = {name: np.array([float(row[name]) for row in rows]) for name in (rows[0] if rows else {})}
     except (ValueError, KeyError, TypeError, csv.Error) as error:
-        raise ModelError(f"{path}: not of an evaluation, or broken ({error!r}); evaluate again") from None
-    return Measured(folder, metrics, names, values)
+        raise ModelError(f"{path}: not a file of an evaluation, or broken ({error!r}); evaluate again") from None
+    return EvaluationRecord(folder, metrics, names, values)
 
 
 # ---- a run -----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Record:
-    """A run: its settings, its epochs so far, and its evaluations by their names."""
+class RunRecord:
+    """A run: its settings, its epochs so far, and its evaluations by name."""
 
     path: Path
     name: str
     config: Config
     rows: list[Row]
     state: State
-    kept: int | None  # epoch of its model; None before there is one
-    evaluations: dict[str, Measured]
+    kept_epoch: int | None  # epoch of its model; None before there is one
+    evaluations: dict[str, EvaluationRecord]
 
     @property
-    def head_start(self) -> int:
-        """Epochs in which only D learns."""
+    def warmup(self) -> int:
+        """Epochs in which only the discriminator is trained."""
         return self.config.training.discriminator_epochs
 
     @property
     def fingerprint(self) -> str | None:
-        """Of its data."""
+        """Fingerprint of its data."""
         return self.config.provenance.get("data_fingerprint")
 
     @cached_property
     def parameters(self) -> tuple[int, int]:
-        """Of generator and discriminator."""
+        """Numbers of weights of generator and discriminator."""
         with torch.device("meta"):
             networks = build_networks(self.config)
         generator, discriminator = (sum(weights.numel() for weights in one.parameters()) for one in networks)
         return generator, discriminator
 
 
-def read_run(folder: Path, name: str) -> Record:
-    """What a run says of itself, finished or not. Raises ModelError or ConfigError naming what is missing or broken."""
+def read_run(folder: Path, name: str) -> RunRecord:
+    """Read a run, finished or not. Raises ModelError or ConfigError naming what is absent or broken."""
     if not (folder / "config.yaml").exists():
-        raise ModelError(f"{folder}: {_what_else(folder)}")
+        raise ModelError(f"{folder}: {_explain_missing_run(folder)}")
     config = make_config(read_yaml(folder / "config.yaml"), str(folder / "config.yaml"))
     rows = read_metrics(folder / "metrics.csv")
     if not rows:
         raise ModelError(f"{folder}: no epoch has been finished yet; wait for the first, or leave this run out")
     evaluations = {path.parent.name: read_evaluation(path.parent) for path in folder.glob("evaluation/*/metrics.json")}
-    kept = _said(folder / "model" / "config.json", "epoch")
-    return Record(folder, name, config, rows, _state(folder, config, rows), kept, dict(sorted(evaluations.items())))
+    kept = _read_value(folder / "model" / "config.json", "epoch")
+    return RunRecord(
+        folder, name, config, rows, _find_state(folder, config, rows), kept, dict(sorted(evaluations.items()))
+    )
 
 
-def _what_else(folder: Path) -> str:
-    """Why a path is no run."""
+def _explain_missing_run(folder: Path) -> str:
     if not folder.exists():
         return "no such run folder"
     if (folder / "generator.safetensors").exists():
@@ -145,14 +150,14 @@ def _what_else(folder: Path) -> str:
     return "not a run folder, as it has no config.yaml; give folders that `pix2pix train` made"
 
 
-def _state(folder: Path, config: Config, rows: list[Row]) -> State:
+def _find_state(folder: Path, config: Config, rows: list[Row]) -> State:
     if rows[-1].epoch >= config.training.epochs:
         return "finished"
-    return "stopped early" if _said(folder / "checkpoints" / "state.json", "finished") else "unfinished"
+    return "stopped early" if _read_value(folder / "checkpoints" / "state.json", "finished") else "unfinished"
 
 
-def _said(path: Path, name: str) -> Any:
-    """One value of a JSON file; None where there is no such file or value. Raises ModelError if it is broken."""
+def _read_value(path: Path, name: str) -> Any:
+    """Read one value of a JSON file; None where there is no such file or value. Raises ModelError if it is broken."""
     if not path.exists():
         return None
     try:

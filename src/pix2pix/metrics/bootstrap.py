@@ -1,4 +1,4 @@
-"""The values of many images in, how sure their mean is out: seeded intervals of 95 %."""
+"""Values of many images in, seeded 95 % intervals of their mean, or of a statistic of the set, out."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,65 +9,65 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Interval = tuple[float, float]
 
-LEVEL = 0.95
+CONFIDENCE = 0.95
 RESAMPLES = 2000
-HALVES = 50  # half-samples of a set
-FEWEST = 8  # images; of fewer no half says anything
-CELLS = 4_000_000  # numbers in memory at a time
+HALF_SAMPLES = 50
+FEWEST_IMAGES = 8  # for half-samples
+BLOCK_NUMBERS = 4_000_000  # of resampling weights in memory at a time
 
 
 def mean_intervals(rows: Sequence[Mapping[str, float]], seed: int = 0) -> dict[str, Interval | None]:
-    """Metric -> the percentile bootstrap's interval of its mean over the images.
+    """Return the percentile bootstrap interval of every metric's mean over the images.
 
-    All metrics are resampled alike. None where a value is not finite, or for a single image.
+    All metrics use the same resamples. A metric with a value that is not finite has None, as has a single image.
     """
     names = list(rows[0]) if rows else []
-    values = np.array([[row.get(name, math.nan) for name in names] for row in rows], np.float64)
+    intervals: dict[str, Interval | None] = dict.fromkeys(names)
     if len(rows) < 2:
-        return dict.fromkeys(names)
-    able = np.isfinite(values).all(axis=0)
-    means = np.concatenate([weights @ values[:, able] for weights in resampled(len(rows), seed)])
-    lows, highs = percentiles(means)
-    found: dict[str, Interval | None] = dict.fromkeys(names)
-    for name, low, high in zip(np.array(names)[able], lows, highs, strict=True):
-        found[str(name)] = (float(low), float(high))
-    return found
+        return intervals
+    values = np.array([[row.get(name, math.nan) for name in names] for row in rows], np.float64)
+    finite = np.isfinite(values).all(axis=0)
+    means = np.concatenate([weights @ values[:, finite] for weights in resample_weights(len(rows), seed)])
+    for name, low, high in zip(np.array(names)[finite], *percentile_interval(means), strict=True):
+        intervals[str(name)] = (float(low), float(high))
+    return intervals
 
 
 def mean_interval(values: Array, seed: int = 0) -> Interval | None:
-    """The same for one metric (n,); of differences of two models on the same images, the paired bootstrap's."""
-    if len(values) < 2 or not np.isfinite(values).all():
-        return None
-    low, high = percentiles(np.concatenate([weights @ values for weights in resampled(len(values), seed)]))
-    return float(low), float(high)
+    """Return the interval of the mean of (n,) values. Of differences of two models per image: the paired bootstrap."""
+    return mean_intervals([{"value": value} for value in values.tolist()], seed).get("value")
 
 
-def resampled(count: int, seed: int = 0) -> Iterator[Array]:
-    """Blocks (R, count) of weights that add up to 1: how often each image was drawn, RESAMPLES rows in all."""
+def resample_weights(count: int, seed: int = 0) -> Iterator[Array]:
+    """Yield blocks (R, count) of weights with the sum 1 in each row, RESAMPLES rows in all.
+
+    A weight is how often an image was drawn with replacement, divided by `count`.
+    """
     rng = np.random.default_rng(seed)
-    block = max(1, min(RESAMPLES, CELLS // count))
+    block = max(1, min(RESAMPLES, BLOCK_NUMBERS // count))
     for start in range(0, RESAMPLES, block):
         size = min(block, RESAMPLES - start)
         yield rng.multinomial(count, np.full(count, 1 / count), size=size) / count
 
 
-def percentiles(values: Array) -> tuple[Array, Array]:
-    """(R, ...) -> the two ends of the middle 95 %, each (...)."""
-    low, high = np.percentile(values, [50 * (1 - LEVEL), 50 * (1 + LEVEL)], axis=0)
+def percentile_interval(values: Array) -> tuple[Array, Array]:
+    """Return the two ends (...) of the middle 95 % of (R, ...) resampled values."""
+    low, high = np.percentile(values, [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)], axis=0)
     return low, high
 
 
 def half_sample_interval(
     statistic: Callable[[NDArray[np.int64]], float], whole: float, count: int, seed: int = 0
 ) -> Interval | None:
-    """The interval of a number that is of a whole set, such as a distance of distributions.
+    """Return a normal interval for a statistic of a set of images, such as FID; `whole` is its value on all of them.
 
-    `statistic` takes the indices of some images. Drawing with replacement would make a set look less varied than it
-    is, so halves are drawn without: their spread is that of the whole (Politis and Romano 1994), and the interval is
-    normal. None for fewer than FEWEST images.
+    `statistic` takes indices of images. Drawing with replacement would make a set look less varied than it is. So
+    halves are drawn without replacement, whose spread is that of the whole (Politis and Romano 1994). None for fewer
+    than FEWEST_IMAGES images.
     """
-    if count < FEWEST or not math.isfinite(whole):
+    if count < FEWEST_IMAGES or not math.isfinite(whole):
         return None
     rng = np.random.default_rng(seed)
-    spread = float(np.std([statistic(rng.permutation(count)[: count // 2]) for _ in range(HALVES)], ddof=1))
-    return whole - 1.96 * spread, whole + 1.96 * spread
+    halves = [statistic(rng.permutation(count)[: count // 2]) for _ in range(HALF_SAMPLES)]
+    deviation = float(np.std(halves, ddof=1))
+    return whole - 1.96 * deviation, whole + 1.96 * deviation

@@ -1,11 +1,12 @@
-"""Outputs beside their sources, targets and the training set in; whether the model is alive, sharp and its own out.
+"""Outputs, sources, targets and training targets in, diagnostics for failures that pixel metrics miss out.
 
-Four questions that no distance to the target answers, each with numbers and the sentence that tells what they mean:
-does the output move under dropout, does it depend on the source, is it as sharp as the target, is it a training image.
+Four questions, each answered by numbers and a sentence: does the output vary with dropout, does it depend on the
+source, is it as sharp as the target, does it copy a training image.
 """
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,185 +20,209 @@ from pix2pix.data.io.arrays import Pixels
 from pix2pix.data.loading.dataset import Batch
 from pix2pix.text import format_share
 
-LOOKED_AT = 64  # images of the split, evenly spread
-NOISY = 16  # of them are translated with dropout
-DRAWS = 4  # times each
-THUMBNAIL = 16  # pixels a side; coarse enough that a blur is no nearer to everything
-SHOWN = 4  # nearest neighbours on the page
+IMAGES = 64  # of the split at most, evenly spread
+DROPOUT_IMAGES = 16  # of these are translated with dropout
+DROPOUT_DRAWS = 4  # times each
+THUMBNAIL_SIDE = 16  # pixels; so coarse that a blurred output is no nearer to every image
+NEIGHBOURS = 4  # nearest training targets on the page
 BANDS = 24  # of the spectrum
 
-
-@dataclass
-class Health:
-    """What `examine` found: numbers for metrics.json, sentences for people, pictures for the page."""
-
-    numbers: dict[str, float | None]
-    sentences: dict[str, str]  # question -> what the numbers mean
-    spectrum: tuple[list[float], list[float], list[float]] | None = None  # cycles a pixel, power of outputs, of targets
-    neighbours: list["Neighbour"] = field(default_factory=list)
+Spectrum = tuple[list[float], list[float], list[float]]
+"""Cycles per pixel, power of the outputs, power of the targets."""
 
 
 @dataclass(frozen=True)
 class Neighbour:
-    """An output, its own target, and the training target that is nearest to it."""
+    """An output, its own target, and the training target nearest to the output."""
 
     name: str
     nearest: str
     output: Pixels
     target: Pixels
     training: Pixels
-    distance: float  # of the thumbnails, root mean square in [0, 1]
-    to_own: float
+    distance: float  # between thumbnails, root mean square in [0, 1]
+    distance_to_own: float
 
 
-def chosen(count: int, most: int = LOOKED_AT) -> list[int]:
-    """Which of `count` images are looked at: all, or `most` evenly spread ones."""
+@dataclass
+class Diagnostics:
+    """Numbers for metrics.json, sentences for people, and images for the page."""
+
+    numbers: dict[str, float | None]
+    sentences: dict[str, str]  # question -> what the numbers mean
+    spectrum: Spectrum | None = None
+    neighbours: list[Neighbour] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class TrainingTargets:
+    """The targets that the model was trained on."""
+
+    thumbnails: Tensor  # of all of them, see `make_thumbnails`
+    read: Callable[[int], tuple[str, Tensor]]  # index -> name and image (C, H, W)
+
+
+@dataclass(frozen=True)
+class _Images:
+    """The images to examine, on the CPU. Where `known` is false, the output is replaced by the target."""
+
+    source: Tensor  # (N, in, H, W)
+    output: Tensor  # (N, C, H, W), as are the others
+    target: Tensor
+    known: Tensor
+
+
+def choose_evenly(count: int, most: int = IMAGES) -> list[int]:
+    """Return the indices of `most` evenly spread images of `count`, or of all if there are fewer."""
     return sorted({round(float(place)) for place in np.linspace(0, count - 1, min(count, most))})
 
 
-def thumbnails(images: Tensor) -> Tensor:
-    """(N, C, H, W) in [-1, 1] -> (N, C * T * T) uint8: means over a grid of THUMBNAIL, for finding neighbours."""
-    small = F.interpolate(images.float(), (THUMBNAIL, THUMBNAIL), mode="area")
+def make_thumbnails(images: Tensor) -> Tensor:
+    """(N, C, H, W) in [-1, 1] -> (N, C * T * T) uint8: means over a grid of THUMBNAIL_SIDE x THUMBNAIL_SIDE."""
+    small = F.interpolate(images.float(), (THUMBNAIL_SIDE, THUMBNAIL_SIDE), mode="area")
     return small.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8).flatten(1)
 
 
-def examine(
+def diagnose(
     generator: nn.Module,
-    batches: Callable[[Sequence[int]], Iterator[Batch]],
-    count: int,
+    batch: Batch,
     device: torch.device,
     *,
-    train: Tensor | None = None,
-    training_image: Callable[[int], tuple[str, Tensor]] | None = None,
     names: Sequence[str] = (),
+    training: TrainingTargets | None = None,
     seed: int = 0,
-) -> Health:
-    """Look at a generator in eval mode on `count` pairs, of which `batches(indices)` gives some.
+) -> Diagnostics:
+    """Examine a generator in eval mode on a batch of pairs. Training images are looked for only if `training` is given.
 
-    `train` are the thumbnails of the training targets, of which `training_image` gives one's name and picture.
+    `names` are the names of the pairs.
     """
-    indices = chosen(count)
-    parts = list(batches(indices))
-    source = torch.cat([batch.source for batch in parts])
-    target = torch.cat([batch.target for batch in parts])
-    # What is known of the targets; in their holes the outputs show the target, so that nothing is said of them.
-    known = torch.cat(
-        [torch.ones_like(one.target, dtype=torch.bool) if one.mask is None else one.mask for one in parts]
-    )
-    output = torch.where(known, _translated(generator, source, device), target)
-    health = Health({}, {})
-    _under_dropout(health, generator, source, output, target, known, device, seed)
-    _on_the_source(health, output, target, known)
-    _sharpness(health, output, target, known)
-    if train is not None and training_image is not None:
-        _neighbours(health, output, target, train, training_image, [names[index] for index in indices])
-    return health
+    known = torch.ones_like(batch.target, dtype=torch.bool) if batch.mask is None else batch.mask
+    output = torch.where(known, _translate(generator, batch.source, device), batch.target)
+    images = _Images(batch.source, output, batch.target, known)
+    found = Diagnostics({}, {})
+    _examine_dropout(found, generator, images, device, seed)
+    _examine_source_dependence(found, images)
+    _examine_sharpness(found, images)
+    if training is not None:
+        _examine_memory(found, images, training, names)
+    return found
 
 
-def _translated(generator: nn.Module, source: Tensor, device: torch.device) -> Tensor:
-    """(N, in, H, W) -> (N, out, H, W) on the CPU, one by one, so that it does not matter which are looked at."""
+def _translate(generator: nn.Module, source: Tensor, device: torch.device) -> Tensor:
+    """Translate one by one, so that an output does not depend on the others; on the CPU."""
     with torch.inference_mode():
         return torch.cat([generator(one[None].to(device)).float().cpu() for one in source])
 
 
-# ---- does it move under dropout? -------------------------------------------------------------------------------
+def _difference(images: Tensor, others: Tensor, known: Tensor) -> float:
+    """(N, C, H, W), twice -> the mean absolute difference over what is known, as a share of the full range."""
+    return float((images - others).abs()[known].mean() / 2)
 
 
-def _under_dropout(
-    health: Health,
-    generator: nn.Module,
-    source: Tensor,
-    output: Tensor,
-    target: Tensor,
-    known: Tensor,
-    device: torch.device,
-    seed: int,
+# ---- does the output vary with dropout? ------------------------------------------------------------------------
+
+
+def _examine_dropout(
+    found: Diagnostics, generator: nn.Module, images: _Images, device: torch.device, seed: int
 ) -> None:
-    """`dropout_movement`: how far two outputs for one source are apart, on average, as a share of the full range."""
-    noise = [module for module in generator.modules() if isinstance(module, nn.Dropout) and module.p]
-    if not noise:
-        health.numbers["dropout_movement"] = None
-        health.sentences["dropout"] = "The generator has no dropout, so one source gives one output."
+    """`dropout_movement`: the mean difference between two outputs of one source, as a share of the full range."""
+    layers = [module for module in generator.modules() if isinstance(module, nn.Dropout) and module.p]
+    if not layers:
+        found.numbers["dropout_movement"] = None
+        found.sentences["dropout"] = "The generator has no dropout, so one source always gives the same output."
         return
-    were_on = [module.training for module in noise]
+    chosen = choose_evenly(len(images.source), DROPOUT_IMAGES)
     torch.manual_seed(seed)
-    for module in noise:
-        module.train()
-    some = chosen(len(source), NOISY)
-    draws = torch.stack([_translated(generator, source[some], device) for _ in range(DRAWS)])
-    for module, was_on in zip(noise, were_on, strict=True):
-        module.train(was_on)
-    apart = [_apart(draws[i], draws[j], known[some]) for i in range(DRAWS) for j in range(i)]
-    movement = sum(apart) / len(apart)
-    error = _apart(output, target, known)
-    health.numbers["dropout_movement"] = movement
+    with _training_mode(layers):
+        draws = [_translate(generator, images.source[chosen], device) for _ in range(DROPOUT_DRAWS)]
+    pairs = [(draws[i], draws[j]) for i in range(DROPOUT_DRAWS) for j in range(i)]
+    movement = sum(_difference(one, other, images.known[chosen]) for one, other in pairs) / len(pairs)
+    error = _difference(images.output, images.target, images.known)
     share = movement / error if error else math.inf
-    health.sentences["dropout"] = (
-        f"With dropout on, two outputs for one source differ by {format_share(movement)} of the full range, "
-        f"{format_share(share)} of their distance from the target. "
-        + (
-            "That is next to nothing, as the paper found too (section 3.1): the method gives one answer, not a choice."
-            if share < 0.1
-            else "The noise is used: `translate --dropout` gives a choice of answers."
-        )
+    found.numbers["dropout_movement"] = movement
+    found.sentences["dropout"] = (
+        f"With dropout on, two outputs of one source differ by {format_share(movement)} of the full range; "
+        f"that is {format_share(share)} of their difference from the target. "
+    ) + (
+        "This is almost nothing, as in the paper (section 3.1): the model gives one answer for each source."
+        if share < 0.1
+        else "Dropout changes the output: `translate --dropout` gives several answers for one source."
     )
 
 
-# ---- does it depend on the source? -----------------------------------------------------------------------------
+@contextmanager
+def _training_mode(layers: Sequence[nn.Module]) -> Iterator[None]:
+    before = [layer.training for layer in layers]
+    for layer in layers:
+        layer.train()
+    try:
+        yield
+    finally:
+        for layer, mode in zip(layers, before, strict=True):
+            layer.train(mode)
 
 
-def _on_the_source(health: Health, output: Tensor, target: Tensor, known: Tensor) -> None:
-    """Every output against its own target (`matched_l1`) and the next one's (`shuffled_l1`), and `source_dependence`:
-    how much the outputs of different sources differ, over how much their targets do."""
-    count = len(output)
-    if count < 2:
-        health.sentences["source"] = "One image does not tell whether the output depends on the source."
+# ---- does the output depend on the source? ---------------------------------------------------------------------
+
+
+def _examine_source_dependence(found: Diagnostics, images: _Images) -> None:
+    """Compare outputs with their own targets (`matched_l1`) and with the next image's (`shuffled_l1`).
+
+    `source_dependence` is the mean difference between outputs of different sources over that between their targets.
+    """
+    if len(images.output) < 2:
+        found.sentences["source"] = "One image does not show whether the output depends on the source."
         return
-    both = known & known.roll(1, 0)  # of an image and the next one
-    matched, shuffled = _apart(output, target, known), _apart(output.roll(1, 0), target, both)
-    apart, wanted = (_apart(images.roll(1, 0), images, both) for images in (output, target))
-    dependence = apart / wanted if wanted else math.nan
-    health.numbers |= {"matched_l1": matched, "shuffled_l1": shuffled, "source_dependence": dependence}
-    said = (
-        f"Outputs of different sources differ by {format_share(dependence)} of what their targets do; the l1 is "
-        f"{matched:.4f} with the right source and {shuffled:.4f} with another's. "
-    )
+    output, target, known = images.output, images.target, images.known
+    both = known & known.roll(1, 0)  # known in an image and in the next one
+    matched, shuffled = _difference(output, target, known), _difference(output.roll(1, 0), target, both)
+    between_outputs, between_targets = (_difference(one.roll(1, 0), one, both) for one in (output, target))
+    dependence = between_outputs / between_targets if between_targets else math.nan
+    found.numbers |= {"matched_l1": matched, "shuffled_l1": shuffled, "source_dependence": dependence}
     if not dependence >= 0.05:
-        said += "The source is ignored: nearly the same picture comes out whatever goes in."
+        conclusion = "The source is ignored: almost the same image comes out for every source."
     elif shuffled <= 1.02 * matched:
-        said += "The outputs vary, but the right source helps them no more than a wrong one."
+        conclusion = "The outputs vary, but they fit their own targets no better than those of other sources."
     else:
-        said += "The output follows its source."
-    health.sentences["source"] = said
-
-
-# ---- is it sharp? ----------------------------------------------------------------------------------------------
-
-
-def _sharpness(health: Health, output: Tensor, target: Tensor, known: Tensor) -> None:
-    """`gradient_ratio`: energy of the differences of neighbouring pixels, outputs over targets; `fine_detail_ratio`:
-    the same of the power above half of the highest frequency."""
-    energy = [float(gradient_energy(images, known).nansum()) for images in (output, target)]
-    gradient = energy[0] / energy[1] if energy[1] else math.nan
-    frequencies, *powers = _spectra(output, target)
-    fine = [sum(power for at, power in zip(frequencies, band, strict=True) if at > 0.25) for band in powers]
-    detail = fine[0] / fine[1] if fine[1] else math.nan
-    health.numbers |= {"gradient_ratio": gradient, "fine_detail_ratio": detail}
-    health.spectrum = (frequencies, powers[0], powers[1])
-    said = (
-        f"Edges carry {format_share(gradient)} of the targets' energy, and the finest detail {format_share(detail)}. "
+        conclusion = "The output follows its source."
+    found.sentences["source"] = (
+        f"Outputs of different sources differ by {format_share(dependence)} of what their targets do. "
+        f"The l1 is {matched:.4f} with the right source and {shuffled:.4f} with that of another image. {conclusion}"
     )
+
+
+# ---- is the output sharp? --------------------------------------------------------------------------------------
+
+
+def _examine_sharpness(found: Diagnostics, images: _Images) -> None:
+    """`gradient_ratio`: energy of the differences of neighbouring pixels, outputs over targets.
+
+    `fine_detail_ratio`: the same for the power above half of the highest frequency.
+    """
+    energy = [float(gradient_energy(one, images.known).nansum()) for one in (images.output, images.target)]
+    gradient = energy[0] / energy[1] if energy[1] else math.nan
+    frequencies, of_outputs = radial_spectrum(images.output)
+    _, of_targets = radial_spectrum(images.target)
+    fine = [float(power[frequencies > 0.25].sum()) for power in (of_outputs, of_targets)]
+    detail = fine[0] / fine[1] if fine[1] else math.nan
+    found.numbers |= {"gradient_ratio": gradient, "fine_detail_ratio": detail}
+    found.spectrum = frequencies.tolist(), of_outputs.tolist(), of_targets.tolist()
     if gradient < 0.5:
-        said += "The outputs are blurred, as an average over what the source does not tell is."
+        conclusion = "The outputs are blurred, as the average of several possible targets is."
     elif detail > 2:
-        said += "There is more fine detail than in the targets, which often is a grid or noise: look at plain areas."
+        conclusion = "There is more fine detail than in the targets, often a grid or noise: look at plain areas."
     elif gradient > 1.4:
-        said += "Edges are harsher, or more, than the targets' are: look for outlines and patterns that are not there."
+        conclusion = (
+            "Edges are stronger, or more, than in the targets: look for outlines and patterns that do not exist."
+        )
     elif gradient < 0.7 or detail < 0.5:
-        said += "The outputs are softer than the targets."
+        conclusion = "The outputs are softer than the targets."
     else:
-        said += "The outputs are about as sharp as the targets."
-    health.sentences["sharpness"] = said
+        conclusion = "The outputs are about as sharp as the targets."
+    found.sentences["sharpness"] = (
+        f"Edges in the outputs have {format_share(gradient)} of the energy of those in the targets, and the finest "
+        f"detail has {format_share(detail)}. {conclusion}"
+    )
 
 
 def gradient_energy(images: Tensor, known: Tensor | None = None) -> Tensor:
@@ -212,14 +237,14 @@ def gradient_energy(images: Tensor, known: Tensor | None = None) -> Tensor:
 
 
 def radial_spectrum(images: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(N, C, H, W) -> cycles a pixel of BANDS rings up to 1/2, and the mean power in each.
+    """(N, C, H, W) -> cycles per pixel of BANDS rings up to 1/2, and the mean power in each.
 
-    The mean is taken out and the borders are faded (Hann), or their jumps would count as detail.
+    The mean is subtracted and the borders are faded (Hann window), since their jumps would count as detail.
     """
     height, width = images.shape[-2:]
     window = torch.hann_window(height, periodic=False)[:, None] * torch.hann_window(width, periodic=False)
-    flat = (images - images.mean(dim=(-2, -1), keepdim=True)) * window
-    power = torch.fft.fft2(flat.double()).abs().square().mean(dim=(0, 1)) / (height * width)
+    faded = (images - images.mean(dim=(-2, -1), keepdim=True)) * window
+    power = torch.fft.fft2(faded.double()).abs().square().mean(dim=(0, 1)) / (height * width)
     radius = torch.hypot(torch.fft.fftfreq(height)[:, None], torch.fft.fftfreq(width))
     ring = (radius * 2 * BANDS).long().flatten()
     inside = ring < BANDS
@@ -228,75 +253,53 @@ def radial_spectrum(images: Tensor) -> tuple[NDArray[np.float64], NDArray[np.flo
     return (np.arange(BANDS) + 0.5) / (2 * BANDS), (total / members.clamp(min=1)).numpy()
 
 
-def _spectra(output: Tensor, target: Tensor) -> tuple[list[float], list[float], list[float]]:
-    frequencies, of_output = radial_spectrum(output)
-    _, of_target = radial_spectrum(target)
-    return frequencies.tolist(), of_output.tolist(), of_target.tolist()
+# ---- does the output copy a training image? --------------------------------------------------------------------
 
 
-# ---- is it a training image? -----------------------------------------------------------------------------------
+def _examine_memory(found: Diagnostics, images: _Images, training: TrainingTargets, names: Sequence[str]) -> None:
+    """`nearest_ratio`: distance of outputs to the nearest training target, over that of real targets; medians.
 
-
-def _neighbours(
-    health: Health,
-    output: Tensor,
-    target: Tensor,
-    train: Tensor,
-    training_image: Callable[[int], tuple[str, Tensor]],
-    names: Sequence[str],
-) -> None:
-    """`nearest_ratio`: how near outputs come to a training target, over how near real targets do; `remembered`: the
-    share of outputs that are nearer to a training target than to their own."""
-    nearest, place = _nearest(thumbnails(output), train)
-    of_targets, _ = _nearest(thumbnails(target), train)
-    own = _distance(thumbnails(output), thumbnails(target))
+    `remembered`: the share of outputs that are nearer to a training target than to their own.
+    """
+    outputs, targets = make_thumbnails(images.output), make_thumbnails(images.target)
+    nearest, indices = _find_nearest(outputs, training.thumbnails)
+    of_targets, _ = _find_nearest(targets, training.thumbnails)
+    own = (outputs.float() - targets.float()).square().mean(dim=1).sqrt() / 255
     typical = float(of_targets.median())
     ratio = float(nearest.median()) / typical if typical else math.nan
     remembered = float((nearest < own).double().mean())
-    health.numbers |= {"nearest_ratio": ratio, "remembered": remembered}
-    said = (
-        f"Seen coarsely, the training target nearest to an output is at {format_share(ratio)} of the distance that "
-        f"real targets have from theirs; {format_share(remembered)} of the outputs are nearer to it than to their own "
-        "target. "
-    )
-    said += (
-        "Look at the pairs below: the model may be giving back what it has seen."
+    found.numbers |= {"nearest_ratio": ratio, "remembered": remembered}
+    found.sentences["memory"] = (
+        f"On thumbnails, the distance from an output to the nearest training target is {format_share(ratio)} of the "
+        f"distance from a real target to its nearest. {format_share(remembered)} of the outputs are nearer to a "
+        "training target than to their own target. "
+    ) + (
+        "Look at the pairs below: the model may copy training images."
         if ratio < 0.5
-        else "The model does not give back training images."
+        else "The model does not copy training images."
     )
-    health.sentences["memory"] = said
-    for index in torch.argsort(nearest)[:SHOWN].tolist():
-        name, image = training_image(int(place[index]))
-        health.neighbours.append(
+    for index in torch.argsort(nearest)[:NEIGHBOURS].tolist():
+        name, image = training.read(int(indices[index]))
+        found.neighbours.append(
             Neighbour(
                 name=names[index],
                 nearest=name,
-                output=to_viewable(output[index]),
-                target=to_viewable(target[index]),
+                output=to_viewable(images.output[index]),
+                target=to_viewable(images.target[index]),
                 training=to_viewable(image),
                 distance=float(nearest[index]),
-                to_own=float(own[index]),
+                distance_to_own=float(own[index]),
             )
         )
 
 
-def _nearest(some: Tensor, train: Tensor) -> tuple[Tensor, Tensor]:
-    """Thumbnails (N, d) and (M, d) -> distance to the nearest of the second, and which it is, (N,) each."""
-    best = torch.full((len(some),), math.inf)
-    place = torch.zeros(len(some), dtype=torch.long)
-    for start in range(0, len(train), 4096):
-        apart = torch.cdist(some.float(), train[start : start + 4096].float()) / (255 * some.shape[1] ** 0.5)
-        values, found = apart.min(dim=1)
+def _find_nearest(images: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+    """Thumbnails (N, d) and (M, d) -> root mean square distance to the nearest of `others`, its index; (N,) each."""
+    best = torch.full((len(images),), math.inf)
+    indices = torch.zeros(len(images), dtype=torch.long)
+    for start in range(0, len(others), 4096):
+        distances = torch.cdist(images.float(), others[start : start + 4096].float()) / (255 * images.shape[1] ** 0.5)
+        values, found = distances.min(dim=1)
         nearer = values < best
-        best, place = torch.where(nearer, values, best), torch.where(nearer, found + start, place)
-    return best, place
-
-
-def _distance(some: Tensor, others: Tensor) -> Tensor:
-    """Thumbnails (N, d), twice -> (N,): root mean square in [0, 1]."""
-    return (some.float() - others.float()).square().mean(dim=1).sqrt() / 255
-
-
-def _apart(some: Tensor, others: Tensor, known: Tensor) -> float:
-    """(N, C, H, W), twice -> the mean difference as a share of the full range, over what is known."""
-    return float((some - others).abs()[known].mean() / 2)
+        best, indices = torch.where(nearer, values, best), torch.where(nearer, found + start, indices)
+    return best, indices

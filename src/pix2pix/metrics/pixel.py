@@ -1,9 +1,9 @@
-"""A generator, its discriminator and a split of pairs in; every metric for every image out."""
+"""A generator, its discriminator and pairs in, the metrics of every image out."""
 
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from pix2pix.config import Loss
 from pix2pix.data.loading.dataset import Batch
 from pix2pix.losses import adversarial_term, all_terms, discriminator_accuracy, discriminator_terms
+from pix2pix.metrics.perceptual import PerceptualMetrics
 from pix2pix.metrics.ssim import ssim_map
 
 
 class Measure(NamedTuple):
-    """How a metric of pictures is shown and read."""
+    """A metric of images: how it is shown and what it means."""
 
     name: str
     higher_is_better: bool
@@ -25,42 +26,33 @@ class Measure(NamedTuple):
 
 MEASURES = (
     Measure("l1", False, "", "mean absolute difference as a share of the full range: 0 is a perfect copy"),
-    Measure("l2", False, "", "mean squared difference of pictures in [0, 1]: 0 is a perfect copy"),
-    Measure("psnr", True, "dB", "peak signal-to-noise ratio: the squared difference on a logarithmic scale"),
-    Measure("ssim", True, "", "structural similarity: of local brightness, contrast and pattern, 1 at most"),
+    Measure("l2", False, "", "mean squared difference of images in [0, 1]: 0 is a perfect copy"),
+    Measure("psnr", True, "dB", "peak signal-to-noise ratio: the mean squared difference on a logarithmic scale"),
+    Measure("ssim", True, "", "structural similarity: of local brightness, contrast and structure, 1 at most"),
     Measure("ms_ssim", True, "", "structural similarity over five scales, from fine to coarse, 1 at most"),
-    Measure("lpips", False, "", "distance of what AlexNet sees in the two pictures: 0 is a perfect copy"),
-    Measure("fid", False, "", "Fréchet distance of the features of all outputs from those of all targets"),
-    Measure(
-        "kid", False, "", "kernel distance of the same features, without FID's bias for few images; 0 is no difference"
-    ),
-    Measure("label_accuracy", True, "", "share of the pixels whose label a segmenter reads rightly from the output"),
+    Measure("lpips", False, "", "perceptual distance: of AlexNet's features of the two images; 0 is a perfect copy"),
+    Measure("fid", False, "", "Fréchet distance between the features of all outputs and of all targets"),
+    Measure("kid", False, "", "kernel distance between the same features, without FID's bias for few images"),
+    Measure("label_accuracy", True, "", "share of the pixels whose label a segmenter reads correctly from the output"),
 )
-"""What a picture, or a set of them, is measured by."""
+"""Metrics of an image or of a set of images."""
 OWN_UNITS = (
     Measure("mae", False, "own", "mean absolute difference in the target's own units"),
     Measure("rmse", False, "own", "root of the mean squared difference in the target's own units"),
 )
-"""What an evaluation adds where the range of the target's values is known."""
+"""Metrics of an evaluation in the units of the target's files."""
 HIGHER_IS_BETTER = {measure.name: measure.higher_is_better for measure in MEASURES}
 ACCURACIES = ("d_real_accuracy", "d_fake_accuracy")
 METRICS = (*all_terms(), *HIGHER_IS_BETTER)
-"""The slides' four numbers, D's accuracy, then what a picture is measured by."""
+"""All metrics in the order of metrics.csv and metrics.json; the lecture's four numbers come first."""
 
 
 @dataclass(frozen=True)
 class ImageScore:
-    """The metrics of one image: its place in the split, and name -> value."""
+    """The metrics of one image: its index in the split, and name -> value."""
 
     index: int
     values: dict[str, float]
-
-
-class Judge(Protocol):
-    """Whoever measures more of a batch than `image_metrics` does."""
-
-    def __call__(self, output: Tensor, target: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
-        """Output and target (N, C, H, W) in [-1, 1] -> name -> (N,)."""
 
 
 def image_metrics(
@@ -68,20 +60,18 @@ def image_metrics(
 ) -> dict[str, Tensor]:
     """(N, C, H, W) in [-1, 1], twice -> `g_l1`, `g_l2`, `l1`, `l2`, `psnr` in dB and `ssim`, each (N,).
 
-    `g_l1` is mean |y - G(x)|, the training's term, and `g_l2` its square's; the others are of pictures in [0, 1], as
-    is usual (SSIM depends on where black is). Where the boolean `mask` (N, 1 or C, H, W) is false, nothing is counted:
-    an image without a counted pixel has NaN. SSIM then averages over the counted pixels, and sees the target in the
-    others. With `span`, what the range [-1, 1] is in the target's own units, a number or one for each channel (C,),
-    there are `mae` and `rmse` in those units.
+    `g_l1` is mean |y - G(x)|, the loss term, and `g_l2` is its square's mean. The others are of images in [0, 1], as
+    usual. Where the boolean `mask` (N, 1 or C, H, W) is false, nothing is counted; SSIM sees the target there and is
+    averaged over the counted pixels. An image without a counted pixel has NaN. `span` is the width of the range
+    [-1, 1] in the target's own units, a number or one for each channel (C,); it adds `mae` and `rmse` in these units.
     """
     counted = None if mask is None else mask.expand_as(target)
     if counted is not None:
         output = torch.where(counted, output, target)
     difference = output - target
-    picture, truth = (output + 1) / 2, (target + 1) / 2
     g_l1, g_l2 = _mean(difference.abs(), counted), _mean(difference.square(), counted)
     values = {"g_l1": g_l1, "g_l2": g_l2, "l1": g_l1 / 2, "l2": g_l2 / 4, "psnr": -10 * torch.log10(g_l2 / 4)}
-    values["ssim"] = _mean(ssim_map(picture, truth), counted)
+    values["ssim"] = _mean(ssim_map((output + 1) / 2, (target + 1) / 2), counted)
     if span is not None:
         own = difference * (torch.as_tensor(span, dtype=output.dtype, device=output.device).reshape(-1, 1, 1) / 2)
         values |= {"mae": _mean(own.abs(), counted), "rmse": _mean(own.square(), counted).sqrt()}
@@ -89,7 +79,7 @@ def image_metrics(
 
 
 def _mean(values: Tensor, counted: Tensor | None) -> Tensor:
-    """(N, C, H, W) -> (N,), over what is counted."""
+    """(N, C, H, W) -> the means (N,) over the counted pixels."""
     if counted is None:
         return values.mean(dim=(1, 2, 3))
     return torch.where(counted, values, 0).sum(dim=(1, 2, 3)) / counted.sum(dim=(1, 2, 3))
@@ -101,14 +91,14 @@ def score(
     batches: Iterable[Batch],
     loss: Loss,
     device: torch.device,
-    judge: Judge | None = None,
+    perceptual: PerceptualMetrics | None = None,
     span: Tensor | None = None,
 ) -> Iterator[tuple[ImageScore, Tensor]]:
-    """Batches of pairs -> one (ImageScore, output (C, H, W)) for each image, in order.
+    """Translate batches of pairs and yield one (ImageScore, output (C, H, W)) for each image, in order.
 
-    The networks must be in eval mode, so that an image's numbers do not depend on its neighbours. Without a
-    discriminator the adversarial terms are left out; `judge` adds what it measures, and `span` own units. In holes of
-    the target D is shown the output, in both pictures, as in training: its terms, and they alone, know what is there.
+    The networks must be in eval mode, so that an image's numbers do not depend on the rest of its batch. Without a
+    discriminator there are no adversarial terms. Where the target is masked, D sees the output in both images, as in
+    training. `span` is as in `image_metrics`.
     """
     names = (*METRICS, *(measure.name for measure in OWN_UNITS))
     for batch in batches:
@@ -117,8 +107,8 @@ def score(
             output = generator(source)
             mask = None if batch.mask is None else batch.mask.to(device)
             terms = image_metrics(output, target, mask, span)
-            if judge is not None:
-                terms |= judge(output, target, mask)
+            if perceptual is not None:
+                terms |= perceptual(output, target, mask)
             if mask is not None:
                 target = torch.where(mask, target, output)
             logits = None if discriminator is None else (discriminator(source, target), discriminator(source, output))
@@ -132,9 +122,9 @@ def score(
 
 
 def mean_scores(scores: Iterable[ImageScore]) -> dict[str, float]:
-    """The mean of every metric over the images; empty for no images.
+    """Return the mean of every metric over the images; an empty dict for no images.
 
-    An image whose target is one hole has NaN and is left out, unless all are such.
+    A NaN, of an image whose target is masked everywhere, is left out unless all are NaN.
     """
     rows = [score.values for score in scores]
     means: dict[str, float] = {}

@@ -1,7 +1,7 @@
-"""Pictures in [0, 1] in, the map of SSIM out: what every validation measures.
+"""Two images in [0, 1] in, the map of their structural similarity out.
 
-torchmetrics has it too, and a test holds them together; but its import brings in torchvision and torch's compiler, two
-seconds and 200 MB that a training would carry from its beginning to its end.
+torchmetrics has SSIM too, and a test holds the two together. This copy exists because every training validates SSIM,
+and importing torchmetrics takes 270 MB of memory and seconds of start-up (docs/log.md, 2026-11-28).
 """
 
 import math
@@ -14,22 +14,22 @@ SIGMA, RADIUS = 1.5, 5  # of the Gaussian window, in pixels: 11x11
 K1, K2 = 0.01, 0.03
 
 
-def ssim_map(picture: Tensor, truth: Tensor) -> Tensor:
+def ssim_map(image: Tensor, reference: Tensor) -> Tensor:
     """(N, C, H, W) in [0, 1], twice -> structural similarity around every pixel, of the same shape.
 
-    Wang et al. 2004: local means, variances and covariance under a Gaussian window, with the pictures mirrored beyond
-    their edges. Sides must be longer than the window's radius, 5.
+    Wang et al. 2004: local means, variances and covariance under a Gaussian window. The images are mirrored beyond
+    their borders. Sides must be longer than the window's radius, 5.
     """
-    products = torch.cat([picture, truth, picture * picture, truth * truth, picture * truth])
-    mean_x, mean_y, square_x, square_y, product = _blurred(products).chunk(5)
+    products = torch.cat([image, reference, image * image, reference * reference, image * reference])
+    mean_x, mean_y, square_x, square_y, product = _blur(products).chunk(5)
     variances = (square_x - mean_x.square()).clamp(min=0) + (square_y - mean_y.square()).clamp(min=0)
     covariance = product - mean_x * mean_y
     luminance = (2 * mean_x * mean_y + K1**2) / (mean_x.square() + mean_y.square() + K1**2)
     return luminance * (2 * covariance + K2**2) / (variances + K2**2)
 
 
-def _blurred(x: Tensor) -> Tensor:
-    """(N, C, H, W) -> the same under the Gaussian window, down and then across, as sums of shifted maps.
+def _blur(x: Tensor) -> Tensor:
+    """Blur (N, C, H, W) by the Gaussian window, along the rows and then the columns, as sums of shifted maps.
 
     Seven times as fast as convolutions of maps with one channel.
     """

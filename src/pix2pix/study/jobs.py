@@ -1,7 +1,7 @@
-"""Settings, variants and seeds in; one training and its evaluation for each, here or in processes of their own, out.
+"""One variant with one seed in; a trained and evaluated run out, in this process or in processes of their own.
 
-A job that is done says so in a file of its own that is written last; any other is begun, or goes on from its
-checkpoint. So a study may be killed at any moment, and the same command goes on.
+A finished job writes a file of its own last. Any other job starts, or resumes from its checkpoint. So a study may be
+killed at any moment and resumed by the same command.
 """
 
 import hashlib
@@ -12,39 +12,39 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
+from pydantic import BaseModel, ConfigDict
 
 from pix2pix.config import Config
-from pix2pix.config.io import make_config
-from pix2pix.errors import RunError
+from pix2pix.errors import ConfigError, DataError, Interrupted, ModelError, RunError
 from pix2pix.evaluation.evaluate import evaluate
 from pix2pix.study.variants import Variant
 from pix2pix.system.files import lock_folder, write_text
 from pix2pix.training.checkpoint import DESCRIPTION
 from pix2pix.training.train import train_with
 
-DONE = "study.json"  # in a run's folder, once it is trained and measured
-POLL = 1.0  # seconds
+DONE = "study.json"  # in a run folder, once it is trained and evaluated
+POLL_SECONDS = 1.0
 Progress = Callable[[int, int, str], None]
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(BaseModel):
     """One variant with one seed."""
+
+    model_config = ConfigDict(frozen=True)
 
     variant: Variant
     seed: int
     config: Config
-    place: dict[str, Any]  # of the pairs, as `evaluate` takes them
+    place: dict[str, Any]  # of the pairs, as keywords of `evaluate`
     study: Path
     fingerprint: str  # of the data
-    choices: dict[str, Any]  # of the evaluation
+    choices: dict[str, Any]  # further keywords of `evaluate`
 
     @property
     def name(self) -> str:
@@ -56,163 +56,139 @@ class Job:
 
     @property
     def logs(self) -> Path:
-        """Where it writes what it says, and what it holds against a second process."""
+        """Folder of its messages, and of the lock that keeps a second process out."""
         return self.study / "logs" / self.name
 
     @property
     def key(self) -> str:
-        """A hash of everything that the job's result depends on."""
+        """Return a hash of everything that the result depends on."""
         parts = [self.config.model_dump(mode="json"), self.fingerprint, self.choices]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     @property
     def done(self) -> bool:
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            return bool(json.loads((self.run / DONE).read_text(encoding="utf-8"))["key"] == self.key)
-        return False
+        return bool(_read_value(self.run / DONE, "key") == self.key)
 
     @property
     def epochs_done(self) -> int:
         """Whole epochs in its newest checkpoint."""
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            return int(json.loads((self.run / "checkpoints" / DESCRIPTION).read_text(encoding="utf-8"))["epoch"])
-        return 0
+        return int(_read_value(self.run / "checkpoints" / DESCRIPTION, "epoch") or 0)
 
-    def carry_out(self) -> None:
-        """Train, or go on, and measure. Raises as `train` and `evaluate` do; OSError if another process is at it."""
+    def run_here(self) -> None:
+        """Train, or resume, and evaluate. Raises as `train` and `evaluate` do; OSError if another process does it."""
         self.logs.mkdir(parents=True, exist_ok=True)
         with lock_folder(self.logs):
             train_with(self.config, self.run)
             evaluate(self.run, **self.place, **self.choices)
             write_text(self.run / DONE, json.dumps({"key": self.key}) + "\n")
 
-    def to_json(self) -> str:
-        """One line from which `from_json` makes the same job in another process."""
-        plain = {
-            "variant": [*self.variant[:-1], None],
-            "seed": self.seed,
-            "config": self.config.model_dump(mode="json"),
-            "place": self.place,
-            "study": str(self.study),
-            "fingerprint": self.fingerprint,
-            "choices": self.choices,
-        }
-        return json.dumps(plain)
 
-    @classmethod
-    def from_json(cls, line: str) -> "Job":
-        plain = json.loads(line)
-        return cls(
-            Variant(*plain["variant"]),
-            plain["seed"],
-            make_config(plain["config"]),
-            plain["place"],
-            Path(plain["study"]),
-            plain["fingerprint"],
-            plain["choices"],
-        )
+def _read_value(path: Path, name: str) -> Any:
+    """Return one value of a JSON file; None where the file is absent or broken."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        return json.loads(path.read_text(encoding="utf-8"))[name]
+    return None
 
 
-def carry_out(jobs: Sequence[Job], processes: int, progress: Progress | None) -> None:
-    """Do what is not done yet, `processes` at a time. Raises RunError naming the first that failed, at the end."""
+def run_jobs(jobs: Sequence[Job], processes: int, progress: Progress | None) -> None:
+    """Run the jobs that are not done, `processes` at a time. Raises RunError at the end, naming the first failure."""
     open_jobs = [job for job in jobs if not job.done]
-    if processes == 1:
-        for number, job in enumerate(open_jobs, start=1):
-            print(f"[{number}/{len(open_jobs)}] {job.name}", file=sys.stderr)
-            job.carry_out()
+    if processes > 1:
+        _run_in_processes(jobs, open_jobs, processes, progress)
         return
-    _in_processes(jobs, open_jobs, processes, progress)
+    for number, job in enumerate(open_jobs, start=1):
+        print(f"[{number}/{len(open_jobs)}] {job.name}", file=sys.stderr)
+        job.run_here()
 
 
-def _in_processes(jobs: Sequence[Job], waiting: list[Job], processes: int, progress: Progress | None) -> None:
-    running: dict[str, tuple[Job, subprocess.Popen[str]]] = {}
+def _run_in_processes(jobs: Sequence[Job], waiting: list[Job], processes: int, progress: Progress | None) -> None:
+    running: list[tuple[Job, subprocess.Popen[str]]] = []
     failed: list[Job] = []
     total = sum(job.config.training.epochs for job in jobs)
     try:
         while waiting or running:
             while waiting and len(running) < processes:
-                job = waiting.pop(0)
-                print(f"started {job.name}; it writes to {job.logs / 'log.txt'}", file=sys.stderr)
-                running[job.name] = job, _start(job)
-            time.sleep(POLL)
-            for job, process in list(running.values()):
-                if process.poll() is None:
-                    continue
-                _stop([process])
-                del running[job.name]
+                running.append((waiting[0], _start(waiting.pop(0))))
+            time.sleep(POLL_SECONDS)
+            for job, process in [one for one in running if one[1].poll() is not None]:
+                _stop(process)
+                running.remove((job, process))
                 print(f"{'done' if job.done else 'FAILED'}: {job.name}", file=sys.stderr)
-                if not job.done:
-                    failed.append(job)
+                failed += [] if job.done else [job]
             if progress is not None:
                 epochs = sum(job.config.training.epochs if job.done else job.epochs_done for job in jobs)
                 progress(epochs, total, f"{len(running)} trainings")
     finally:
-        _stop([process for _, process in running.values()])
+        _stop(*(process for _, process in running))
     if failed:
-        log = failed[0].logs / "log.txt"
-        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["it said nothing"]
-        more = f" ({len(failed) - 1} more failed)" if len(failed) > 1 else ""
-        raise RunError(f"{failed[0].name} failed{more}: {lines[-1]} (all of it in {log})")
+        raise RunError(_describe_failure(failed))
+
+
+def _describe_failure(failed: Sequence[Job]) -> str:
+    log = failed[0].logs / "log.txt"
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["it printed nothing"]
+    more = f" ({len(failed) - 1} more failed)" if len(failed) > 1 else ""
+    return f"{failed[0].name} failed{more}: {lines[-1]} (the whole output is in {log})"
+
+
+# ---- a process of its own --------------------------------------------------------------------------------------
 
 
 def _start(job: Job) -> "subprocess.Popen[str]":
-    """A process with one thread that does the job; it saves and ends when its standard input is closed, which also
-    happens when this process dies."""
+    """Start a process with one thread that runs the job.
+
+    It saves and ends when its standard input is closed, which also happens when this process dies.
+    """
     job.logs.mkdir(parents=True, exist_ok=True)
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    with (job.logs / "log.txt").open("w", encoding="utf-8") as log:
+    path = job.logs / "log.txt"
+    print(f"started {job.name}; it writes to {path}", file=sys.stderr)
+    with path.open("w", encoding="utf-8") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "pix2pix.study.jobs"],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
             text=True,
-            env=os.environ | threads,
-            start_new_session=True,  # Ctrl-C reaches this process only, which then tells its own
+            env=os.environ | dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
+            start_new_session=True,  # Ctrl-C reaches this process only, which then closes the input of the others
         )
-    assert process.stdin is not None
-    process.stdin.write(job.to_json() + "\n")
-    process.stdin.flush()
+    _input_of(process).write(job.model_dump_json() + "\n")
+    _input_of(process).flush()
     return process
 
 
-def _stop(running: Sequence["subprocess.Popen[str]"]) -> None:
-    for process in running:
-        if process.stdin is not None:
-            with suppress(BrokenPipeError):
-                process.stdin.close()
-    for process in running:
+def _input_of(process: "subprocess.Popen[str]") -> IO[str]:
+    assert process.stdin is not None
+    return process.stdin
+
+
+def _stop(*processes: "subprocess.Popen[str]") -> None:
+    """Ask the processes to save and end, and wait for them."""
+    for process in processes:
+        with suppress(BrokenPipeError):
+            _input_of(process).close()
+    for process in processes:
         process.wait()
 
 
-def _lifeline() -> Iterator[str]:
-    """The first line of standard input; once the rest of it ends, this process is asked to."""
-    yield sys.stdin.readline()
-
-    def watch() -> None:
-        os.read(sys.stdin.fileno(), 1)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=watch, daemon=True).start()
-    yield ""
-
-
 def main() -> None:
-    """One job from standard input, in this process; exits as the command line does."""
-    from pix2pix.errors import ConfigError, DataError, Interrupted, ModelError
-
-    lifeline = _lifeline()
-    job = Job.from_json(next(lifeline))
-    next(lifeline)
+    """Run the job on the first line of standard input; exit with the codes of the command line."""
+    job = Job.model_validate_json(sys.stdin.readline())
+    threading.Thread(target=_terminate_at_end_of_input, daemon=True).start()
     torch.set_num_threads(1)
     try:
-        job.carry_out()
+        job.run_here()
     except (ConfigError, DataError, ModelError, RunError, OSError) as error:
         print(error, file=sys.stderr)
         sys.exit(1)
     except Interrupted as interrupt:
         print(interrupt, file=sys.stderr)
         sys.exit(128 + interrupt.signal)
+
+
+def _terminate_at_end_of_input() -> None:
+    os.read(sys.stdin.fileno(), 1)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

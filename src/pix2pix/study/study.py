@@ -1,7 +1,6 @@
-"""`study`: a question of the paper and pairs in; its variants trained, measured, and one page that shows them out."""
+"""A question of the paper and pairs in; its variants trained, evaluated, and one page that shows them out."""
 
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,18 +16,14 @@ from pix2pix.data.encoding.prepared import PreparedData
 from pix2pix.data.loading.dataset import PairDataset
 from pix2pix.data.pairing.pairs import find_pairs
 from pix2pix.errors import ConfigError, DataError
-from pix2pix.metrics.segmentation import find_palette, get_segmenter, parse_palette
-from pix2pix.model import build_networks
-from pix2pix.networks import set_fast_convolutions
-from pix2pix.study.jobs import Job, Progress, carry_out
+from pix2pix.metrics.palette import find_palette, format_palette, parse_palette
+from pix2pix.metrics.segmentation import load_or_train_segmenter
+from pix2pix.study.jobs import Job, Progress, run_jobs
 from pix2pix.study.page import write_page
-from pix2pix.study.variants import KINDS, Variant, variants_of
+from pix2pix.study.variants import KINDS, Variant, choose_variants
 from pix2pix.system.files import lock_folder
 from pix2pix.system.hardware import choose_device
-from pix2pix.text import format_duration
-from pix2pix.training.optimizers import make_adam
 from pix2pix.training.plan import make_plan
-from pix2pix.training.step import TrainState, train_step
 
 VARIED = {
     "generator.kind": "the generators",
@@ -39,12 +34,12 @@ VARIED = {
     "loss.l2_weight": "the losses",
     "training.seed": "the seeds (--seeds)",
 }
-"""What a study sets itself."""
+"""Settings that a study sets itself."""
 
 
 @dataclass(frozen=True)
 class Study:
-    """Where its page is, and everything on it for programs."""
+    """The page of a study, and what is on it, for programs."""
 
     page: Path
     results: dict[str, Any]
@@ -52,13 +47,13 @@ class Study:
 
 @dataclass(frozen=True)
 class StudyPlan:
-    """Every job of a study, and what people should know before it starts."""
+    """All jobs of a study, and what people should know before it starts."""
 
     kind: str
     jobs: list[Job]
     notes: list[str]
     images_per_epoch: int
-    palette: str | None  # of the label maps, if labels are to be read
+    palette: str | None  # of the label maps, if labels are read
     data: Data  # with nothing left open
     prepared: PreparedData
 
@@ -74,31 +69,25 @@ def study(
     overrides: Mapping[str, Any] | None = None,
     *,
     run: str | Path = Path("runs/study"),
-    preset: str | None = None,
-    config: str | Path | None = None,
-    seeds: Sequence[int] = (0,),
     processes: int = 1,
-    split: str = "test",
-    segmenter: bool = True,
-    palette: str | None = None,
     progress: Progress | None = None,
+    **choices: Any,
 ) -> Study:
-    """Train and measure the variants of `losses`, `generators` or `patches`, as far as that is not done, and write the
-    page. `overrides` are nested settings that all variants share.
+    """Train and evaluate the variants of `losses`, `generators` or `patches` that are not done, and write the page.
 
-    Raises ConfigError, DataError, ModelError, RunError or OSError with one sentence; Interrupted when a signal came.
+    `overrides` are nested settings that all variants share; `choices` are the further keywords of `plan_study`. Raises
+    ConfigError, DataError, ModelError, RunError or OSError, and Interrupted after a signal.
     """
-    choices: dict[str, Any] = {"run": run, "preset": preset, "config": config, "seeds": seeds, "split": split}
-    plan = plan_study(kind, data, overrides, **choices, segmenter=segmenter, palette=palette)
+    plan = plan_study(kind, data, overrides, run=run, **choices)
     if processes < 1:
         raise ConfigError(f"--processes {processes}: expected 1 or more")
     folder = Path(run)
     folder.mkdir(parents=True, exist_ok=True)
     with lock_folder(folder):
         if plan.palette is not None:
-            _teach(plan, plan.palette, progress)
-        carry_out(plan.jobs, processes, progress)
-        results = write_page(folder, kind, plan.jobs, plan.notes, split)
+            _train_segmenter(plan, plan.palette, progress)
+        run_jobs(plan.jobs, processes, progress)
+        results = write_page(folder, kind, plan.jobs, plan.notes)
     return Study(folder / f"{kind}.html", results)
 
 
@@ -115,55 +104,58 @@ def plan_study(
     segmenter: bool = True,
     palette: str | None = None,
 ) -> StudyPlan:
-    """The jobs of a study; nothing is written. Raises as `study` does."""
+    """Plan the jobs of a study; nothing is written. Raises as `study` does."""
     if kind not in KINDS:
         raise ConfigError(f"there is no study `{kind}`; known: {', '.join(KINDS)}")
     if len(set(seeds)) != len(seeds) or not seeds:
         raise ConfigError("--seeds: expected different numbers, one training of each variant for each")
-    overrides = overrides or {}
-    _refuse_varied(overrides)
-    # The paper keeps the newest epoch; keeping another would give each variant a budget of its own.
-    shared = choose_settings(data, preset, config, merge_settings({"training": {"best_by": "last"}}, overrides))
+    _refuse_varied(overrides or {})
+    # The paper keeps the newest epoch. Keeping another would give each variant a budget of its own.
+    shared = choose_settings(data, preset, config, merge_settings({"training": {"best_by": "last"}}, overrides or {}))
     report = check(shared.data)
     _refuse_unusable(report, shared, split)
-    variants, notes = variants_of(kind, shared.data.image_size)
-    if shared.native:
-        notes.append("label accuracy is not measured, as pictures keep their own sizes")
-        palette = None
-    elif segmenter or palette is not None:
-        try:
-            found = (
-                parse_palette(palette) if palette is not None else find_palette(find_pairs(shared.data).splits["train"])
-            )
-            palette = ",".join("#" + bytes(colour).hex() for colour in found)
-        except DataError:
-            notes.append("label accuracy is not measured, as the sources are no label maps")
+    variants, notes = choose_variants(kind, shared.data.image_size)
+    palette, more = _choose_palette(shared, palette, segmenter)
     measured = {} if palette is None else {"palette": palette, "segmenter_folder": str(Path(run) / "segmenter")}
-    place = {"data": shared.data.path, "source": shared.data.source, "target": shared.data.target}
     jobs = [
         Job(
-            variant,
-            seed,
-            make_config(
+            variant=variant,
+            seed=seed,
+            config=make_config(
                 merge_settings(shared.model_dump(), variant.settings, {"training": {"seed": seed}}), variant.title
             ),
-            place,
-            Path(run),
-            report.fingerprint,
-            {"split": split, **measured},
+            place={"data": shared.data.path, "source": shared.data.source, "target": shared.data.target},
+            study=Path(run),
+            fingerprint=report.fingerprint,
+            choices={"split": split, **measured},
         )
         for variant in variants
         for seed in seeds
     ]
     training = make_plan(shared, report)
-    return StudyPlan(kind, jobs, notes, report.counts["train"], palette, training.config.data, training.prepared)
+    return StudyPlan(
+        kind, jobs, [*notes, *more], report.counts["train"], palette, training.config.data, training.prepared
+    )
 
 
-def _teach(plan: StudyPlan, palette: str, progress: Progress | None) -> None:
-    """The segmenter of all jobs, before any of them needs it; at once if it is there."""
-    job = plan.jobs[0]
-    pairs = find_pairs(plan.data)
-    get_segmenter(
+def _choose_palette(config: Config, palette: str | None, segmenter: bool) -> tuple[str | None, list[str]]:
+    """Return the colours of the label maps, None if labels are not to be read, and notes on why not."""
+    if config.native:
+        return None, ["label accuracy is not measured, as images keep their own sizes"]
+    if palette is not None:
+        return format_palette(parse_palette(palette)), []
+    if not segmenter:
+        return None, []
+    try:
+        return format_palette(find_palette(find_pairs(config.data).splits["train"])), []
+    except DataError:
+        return None, ["label accuracy is not measured, as the sources are no label maps"]
+
+
+def _train_segmenter(plan: StudyPlan, palette: str, progress: Progress | None) -> None:
+    """Train the segmenter that all jobs share, before any of them needs it."""
+    job, pairs = plan.jobs[0], find_pairs(plan.data)
+    load_or_train_segmenter(
         job.study / "segmenter",
         PairDataset(pairs.splits["train"], plan.prepared),
         parse_palette(palette),
@@ -190,66 +182,3 @@ def _refuse_unusable(report: CheckReport, config: Config, split: str) -> None:
     if not report.counts.get(split):
         known = ", ".join(report.counts)
         raise DataError(f"{where}: has no split `{split}`, only {known}; choose one with --split")
-
-
-# ---- the plan in words -----------------------------------------------------------------------------------------
-
-
-def describe(plan: StudyPlan, processes: int) -> Iterator[str]:
-    """The plan with an estimate of its time, from a few updates of every kind of training."""
-    first = plan.jobs[0].config
-    height, width = first.data.image_size
-    yield (
-        f"{plan.kind}: {len(plan.variants)} variants x {len(plan.jobs) // len(plan.variants)} seeds = "
-        f"{len(plan.jobs)} trainings of {first.training.epochs} epochs on {plan.images_per_epoch} pairs "
-        f"of {height}x{width}"
-    )
-    yield from (f"note: {note}" for note in plan.notes)
-    pace: dict[Variant, float] = {}
-    total = 0.0
-    for job in plan.jobs:
-        if job.done:
-            yield f"  {job.name:40} done"
-            continue
-        if job.variant not in pace:
-            pace[job.variant] = seconds_per_update(job.config, threads=1 if processes > 1 else None)
-        left = job.config.training.epochs - job.epochs_done
-        seconds = left * plan.images_per_epoch / job.config.training.batch_size * pace[job.variant]
-        total += seconds
-        gone = f", {job.epochs_done} epochs done" if job.epochs_done else ""
-        yield f"  {job.name:40} about {format_duration(seconds)}{gone}"
-    together = f" with {processes} processes" if processes > 1 else ""
-    yield f"in all about {format_duration(total / processes)}{together}, validation and measuring not counted"
-
-
-def seconds_per_update(config: Config, *, threads: int | None = None, updates: int = 3) -> float:
-    """The median of a few updates on random pictures, on this machine's processor."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads or before)
-    try:
-        data = config.data.model_copy(
-            update={
-                "source_channels": config.data.network_channels or 3,
-                "sources": {},
-                "target_channels": config.data.target_channels or 3,
-            }
-        )
-        generator, discriminator = build_networks(config.model_copy(update={"data": data}))
-        for network in (generator, discriminator):
-            set_fast_convolutions(network, config.training.convolutions != "native")
-        state = TrainState(
-            generator,
-            discriminator,
-            make_adam(generator, config.optimizer),
-            make_adam(discriminator, config.optimizer),
-        )
-        size = (config.training.batch_size, 3, *config.data.image_size)
-        taken = []
-        for _ in range(updates + 1):
-            source, target = (torch.rand(*size) * 2 - 1 for _ in range(2))
-            began = time.perf_counter()
-            train_step(state, source, target, config.loss, order=config.training.update_order)
-            taken.append(time.perf_counter() - began)
-        return sorted(taken[1:])[updates // 2]
-    finally:
-        torch.set_num_threads(before)

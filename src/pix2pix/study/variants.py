@@ -1,4 +1,4 @@
-"""The paper's variants and what it reports of them, one line each: Figures 4 to 7 and Tables 1 to 3 of Isola et al."""
+"""The variants of the paper's experiments and its numbers for them: Figures 4 to 7 and Tables 1 to 3 of Isola et al."""
 
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ class Scores(NamedTuple):
 
 
 class Variant(NamedTuple):
-    """One column of a figure. Variants of one name are one training, whichever study they are in."""
+    """One column of a figure. Variants with the same name are the same training in all studies."""
 
     title: str
     generator: str
@@ -26,13 +26,13 @@ class Variant(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Of its run's folder, without the seed; patches mean nothing to a training without D."""
+        """The name of its run folder, without the seed; without D the patch size does not matter."""
         patches = "" if LOSSES[self.loss]["loss"]["adversarial_weight"] == 0 else f"-{self.patch_size}"
         return f"{self.generator}-{self.loss}{patches}"
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What sets it apart."""
+        """The settings that it varies."""
         chosen = LOSSES[self.loss]
         return {
             "generator": {"kind": self.generator},
@@ -80,16 +80,16 @@ VARIANTS = {
 }
 # fmt: on
 QUESTIONS = {
-    "losses": "Which loss? (the paper's Figure 4 and Table 1)",
-    "generators": "With or without skips? (the paper's Figure 5 and Table 2)",
-    "patches": "How large a patch should D judge? (the paper's Figure 6 and Table 3)",
+    "losses": "Which loss? (Figure 4 and Table 1 of the paper)",
+    "generators": "With or without skip connections? (Figure 5 and Table 2 of the paper)",
+    "patches": "Which patch size of the discriminator? (Figure 6 and Table 3 of the paper)",
 }
 
 
-def variants_of(kind: str, image_size: tuple[int, int]) -> tuple[list[Variant], list[str]]:
-    """The columns of a study at a size, and notes on what had to be changed for it.
+def choose_variants(kind: str, image_size: tuple[int, int]) -> tuple[list[Variant], list[str]]:
+    """Return the columns of a study for an image size, and notes on changes.
 
-    A patch that does not fit into the pictures is replaced by the largest that does, if it sees them whole already.
+    A patch size that does not fit is replaced by the largest that does, if that covers the whole image.
     """
     side, notes, found = min(image_size), [], []
     for variant in VARIANTS[kind]:
@@ -102,8 +102,8 @@ def variants_of(kind: str, image_size: tuple[int, int]) -> tuple[list[Variant], 
         if largest >= side and all(other.patch_size != largest for other in VARIANTS[kind]):
             found.append(variant._replace(title=f"{largest}x{largest}", patch_size=largest))
             notes.append(
-                f"patches of {largest} stand in for {size}, which needs pictures of {smallest_discriminated(size)} "
-                f"pixels: they see all of a picture of {side}"
+                f"patches of {largest} replace {size}, which needs images of {smallest_discriminated(size)} pixels: "
+                f"they cover all of an image of {side}"
             )
         else:
             notes.append(f"{variant.title} is left out: patches of {size} need {smallest_discriminated(size)} pixels")

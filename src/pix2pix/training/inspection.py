@@ -11,7 +11,7 @@ from pix2pix.data.loading.dataset import planned_cache
 from pix2pix.data.pairing.pair import Pair
 from pix2pix.data.pairing.pairs import PairSet, describe_unmatched
 from pix2pix.errors import ConfigError, DataError
-from pix2pix.metrics.segmentation import find_palette
+from pix2pix.metrics.palette import find_palette
 from pix2pix.system.progress import ProgressBar
 from pix2pix.text import escape_unprintable, format_list
 from pix2pix.training.plan import Plan, make_plan

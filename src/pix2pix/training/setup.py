@@ -10,7 +10,8 @@ from pix2pix.data.loading.loader import PairLoader, make_loader
 from pix2pix.data.pairing.pair import Pair
 from pix2pix.distributed.environment import compute_device
 from pix2pix.distributed.process_group import SINGLE_PROCESS, ProcessGroup
-from pix2pix.metrics.segmentation import Segmenter, find_palette, get_segmenter
+from pix2pix.metrics.palette import find_palette
+from pix2pix.metrics.segmentation import Segmenter, load_or_train_segmenter
 from pix2pix.system.hardware import keep_memory
 from pix2pix.system.progress import ProgressBar
 from pix2pix.training.checkpoint import SAVE_SHARE, Checkpoints, TrainingProgress
@@ -93,7 +94,7 @@ def train_segmenter(
     device = compute_device(plan.config.training.device, group.info)
 
     def load_or_train() -> Segmenter:
-        return get_segmenter(
+        return load_or_train_segmenter(
             folder / "segmenter",
             dataset,
             find_palette(pairs),

@@ -12,9 +12,10 @@ from pix2pix.distributed.parallel import unwrap, with_precision
 from pix2pix.distributed.process_group import ProcessGroup
 from pix2pix.errors import ConfigError
 from pix2pix.inference.any_size import AnySize
+from pix2pix.metrics.label_score import LabelScore
 from pix2pix.metrics.perceptual import PerceptualMetrics, make_perceptual_metrics
 from pix2pix.metrics.pixel import ImageScore, mean_scores, score
-from pix2pix.metrics.segmentation import LabelScore, Segmenter
+from pix2pix.metrics.segmentation import Segmenter
 from pix2pix.training.run_writer import RunWriter
 from pix2pix.training.step import TrainState
 
@@ -52,11 +53,11 @@ class Validation:
         self.discriminator.eval()
         samples = self.config.training.samples if self._samples_are_due(epoch) else 0
         scores, outputs = self._score(samples)
-        parts = self.group.all_gather((scores, outputs, self.perceptual.taken()))
+        parts = self.group.all_gather((scores, outputs, self.perceptual.take_features()))
         # In the order of the pairs, so that any number of processes gives the same sums.
         means = mean_scores(sorted((one for part, *_ in parts for one in part), key=lambda one: one.index))
-        of_the_set = self.perceptual.of_the_set([pair for *_, seen in parts for pair in seen])
-        means |= {name: value for name, (value, _) in of_the_set.items()}
+        set_metrics = self.perceptual.compare_sets([pair for *_, features in parts for pair in features])
+        means |= {name: value for name, (value, _) in set_metrics.items()}
         if samples:
             shown = dict(sorted(item for _, part, _ in parts for item in part.items()))
             self.writer.write_samples(epoch, lambda: [self._sample(*item) for item in shown.items()])
@@ -81,7 +82,7 @@ class Validation:
     def _label_accuracy(self, labels: LabelScore, index: int, output: Tensor) -> float:
         dataset = self.loader.dataset
         one = dataset.one(index)
-        return labels.see(dataset.pairs[index], output, one.target[0], None if one.mask is None else one.mask[0])
+        return labels.add(dataset.pairs[index], output, one.target[0], None if one.mask is None else one.mask[0])
 
     def _samples_are_due(self, epoch: int) -> bool:
         training = self.config.training

@@ -1,7 +1,6 @@
 """Holes of a target are neither learnt nor measured, nor do they leak into what is around them."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +17,11 @@ from pix2pix.data.loading.dataset import Batch, make_dataset
 from pix2pix.data.pairing.pair import ImageRef, Pair
 from pix2pix.errors import DataError
 from pix2pix.losses import reconstruction_terms
-from pix2pix.metrics.diagnostics import examine, thumbnails
+from pix2pix.metrics.diagnostics import TrainingTargets, diagnose, make_thumbnails
+from pix2pix.metrics.label_score import LabelScore
 from pix2pix.metrics.perceptual import PerceptualMetrics
 from pix2pix.metrics.pixel import mean_scores, score
-from pix2pix.metrics.segmentation import LabelScore, Segmenter
+from pix2pix.metrics.segmentation import Segmenter
 
 
 def depth(folder: Path, mask: float, count: int = 6) -> list[Pair]:
@@ -88,32 +88,26 @@ class Difference(nn.Module):
 
 def all_numbers(output: torch.Tensor, target: torch.Tensor, mask: torch.Tensor | None) -> dict[str, object]:
     """Every number of an evaluation of these outputs but the discriminator's."""
-    perceptual = PerceptualMetrics(multiscale=True, lpips=Difference(), features=Colours(), of_features=("fid", "kid"))
+    perceptual = PerceptualMetrics(multiscale=True, lpips=Difference(), features=Colours(), set_metrics=("fid", "kid"))
     batch = Batch(output, target, torch.arange(len(output)), mask)
     span = torch.tensor([40.0])
     scored = [
         one.values for one, _ in score(nn.Identity(), None, [batch], Loss(), torch.device("cpu"), perceptual, span)
     ]
 
-    def some(chosen: Sequence[int]) -> list[Batch]:
-        known = None if mask is None else mask[chosen]
-        return [Batch(output[chosen], target[chosen], torch.tensor(chosen), known)]
-
-    train = thumbnails(target.flip(0).roll(1, 2))
-    health = examine(
-        Moving().eval(), some, len(output), torch.device("cpu"), train=train,
-        training_image=lambda index: ("x", target[0]), names=["x"] * len(output),
-    )  # fmt: skip
+    training = TrainingTargets(make_thumbnails(target.flip(0).roll(1, 2)), lambda index: ("x", target[0]))
+    names = ["x"] * len(output)
+    diagnostics = diagnose(Moving().eval(), batch, torch.device("cpu"), names=names, training=training)
     network = nn.Conv2d(3, 4, 3, padding=1)
     labels = LabelScore(Segmenter(network, ((0, 0, 0), (99, 0, 0), (0, 99, 0), (0, 0, 99)), torch.device("cpu")))
     pair = Pair("x", *[ImageRef(Path("labels.png"))] * 2)
-    read = [labels.see(pair, *each) for each in zip(output, target, [None] * 4 if mask is None else mask, strict=True)]
+    read = [labels.add(pair, *each) for each in zip(output, target, [None] * 4 if mask is None else mask, strict=True)]
     return {
         "images": scored,
-        "set": perceptual.of_the_set(perceptual.taken()),
-        "health": health.numbers,
-        "spectrum": health.spectrum,
-        "neighbours": [(one.distance, one.to_own) for one in health.neighbours],
+        "set": perceptual.compare_sets(perceptual.take_features()),
+        "diagnostics": diagnostics.numbers,
+        "spectrum": diagnostics.spectrum,
+        "neighbours": [(one.distance, one.distance_to_own) for one in diagnostics.neighbours],
         "labels": [read, labels.to_json()],
     }
 
@@ -150,10 +144,10 @@ def test_a_target_that_is_one_hole_counts_for_nothing() -> None:
     mask[1] = False
 
     def means(of: list[int]) -> dict[str, float]:
-        perceptual = PerceptualMetrics(multiscale=True, lpips=Difference(), features=Colours(), of_features=("kid",))
+        perceptual = PerceptualMetrics(multiscale=True, lpips=Difference(), features=Colours(), set_metrics=("kid",))
         batch = Batch(output[of], target[of], torch.tensor(of), mask[of])
         found = [one for one, _ in score(nn.Identity(), None, [batch], Loss(), torch.device("cpu"), perceptual)]
-        return mean_scores(found) | {"kid": perceptual.of_the_set(perceptual.taken())["kid"][0]}
+        return mean_scores(found) | {"kid": perceptual.compare_sets(perceptual.take_features())["kid"][0]}
 
     assert means([0, 1, 2]) == pytest.approx(means([0, 2]))
 

@@ -32,7 +32,7 @@ def compare(
         Print the comparison, without images, as JSON.
     """
     from pix2pix.evaluation.compare import compare as put_side_by_side
-    from pix2pix.evaluation.evaluate import to_json
+    from pix2pix.evaluation.write import to_json
 
     place = Path("runs/compare") if output is None and not json_ else output
     with ProgressBar("comparing") as bar:

@@ -61,15 +61,16 @@ def study(
     json_
         Print the table as JSON.
     """
-    from pix2pix.study.page import lines
-    from pix2pix.study.study import describe, plan_study
+    from pix2pix.study.estimate import describe_plan
+    from pix2pix.study.page import format_table
+    from pix2pix.study.study import plan_study
     from pix2pix.study.study import study as carry_out
 
     overrides = given(settings, base_channels)
     choices: dict[str, Any] = {"run": run, "seeds": seeds, "split": split, "preset": preset, "config": config}
     choices |= {"segmenter": segmenter, "palette": palette}
     if dry_run:
-        for line in describe(plan_study(kind, data, overrides, **choices), processes):
+        for line in describe_plan(plan_study(kind, data, overrides, **choices), processes):
             print(line)
         return
     if processes > 1:
@@ -80,5 +81,5 @@ def study(
     if json_:
         print(json.dumps(done.results, indent=2))
     else:
-        print("\n".join(lines(done.results)))
+        print("\n".join(format_table(done.results)))
         print(done.page)

@@ -1,0 +1,74 @@
+"""Training pairs and the pairs of a split in, the metrics of outputs that need no model out."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pix2pix.data.loading.dataset import Batch, PairDataset
+from pix2pix.data.loading.loader import make_loader
+from pix2pix.data.pairing.pair import Pair
+from pix2pix.evaluation.pairs import present_pairs
+from pix2pix.metrics.diagnostics import make_thumbnails
+from pix2pix.metrics.pixel import ImageScore, image_metrics, mean_scores
+from pix2pix.model import Model
+
+BATCH = 4
+
+
+@dataclass(frozen=True)
+class TrainingMean:
+    """Averages of the training targets, and thumbnails of all of them."""
+
+    mean: Tensor  # (C, H, W)
+    colour: Tensor  # (C, 1, 1)
+    thumbnails: Tensor
+
+
+def average_targets(train: Sequence[Pair], model: Model) -> TrainingMean | None:
+    """Read all training targets; None for no training pairs. Masked pixels do not count."""
+    if not train:
+        return None
+    total, count = torch.zeros(()), torch.zeros((), dtype=torch.long)
+    thumbnails = []
+    for batch in read_batches(present_pairs(train, model)):
+        known = torch.ones_like(batch.target, dtype=torch.bool) if batch.mask is None else batch.mask
+        total, count = total + batch.target.sum(dim=0), count + known.sum(dim=0)
+        thumbnails.append(make_thumbnails(batch.target))
+    colour = total.sum(dim=(1, 2), keepdim=True) / count.sum(dim=(1, 2), keepdim=True).clamp(min=1)
+    return TrainingMean(total / count.clamp(min=1), colour, torch.cat(thumbnails))
+
+
+def measure_baselines(training: TrainingMean | None, dataset: PairDataset, model: Model) -> dict[str, dict[str, float]]:
+    """Measure, as outputs, the mean training target, and the source itself where it has the target's channels.
+
+    At full size images may differ in size, so the mean colour of the training targets replaces their mean.
+    """
+    found: dict[str, dict[str, float]] = {}
+    if training is not None:
+        name, mean = ("mean_colour", training.colour) if dataset.full_size else ("mean_target", training.mean)
+        found[name] = _measure_baseline(dataset, lambda batch: mean.expand_as(batch.target), model)
+    if dataset.source_widths == (dataset.target_channels,):
+        found["source"] = _measure_baseline(dataset, lambda batch: batch.source, model)
+    return found
+
+
+def _measure_baseline(dataset: PairDataset, output: Callable[[Batch], Tensor], model: Model) -> dict[str, float]:
+    scores = []
+    for batch in read_batches(dataset):
+        terms = image_metrics(output(batch), batch.target, batch.mask, target_span(model))
+        scores += [
+            ImageScore(int(index), {name: term[n].item() for name, term in terms.items()})
+            for n, index in enumerate(batch.index)
+        ]
+    return mean_scores(scores)
+
+
+def read_batches(dataset: PairDataset) -> Iterator[Batch]:
+    return make_loader(dataset, batch_size=BATCH, workers=0, shuffle=False).epoch(0)
+
+
+def target_span(model: Model) -> Tensor:
+    """Return the width of the range [-1, 1] in the target's own units: (1,) or (C,)."""
+    return torch.tensor([high - low for low, high in model.target_values.bounds])

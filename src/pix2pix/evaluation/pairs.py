@@ -1,0 +1,171 @@
+"""A model and a place of pairs in, the pairs of one split as the model sees them out."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from pix2pix.config import SMALLEST_SIDE, Data, smallest_discriminated
+from pix2pix.config.evaluation import EvaluateOptions
+from pix2pix.config.fields import Native
+from pix2pix.config.io import explain
+from pix2pix.data.checks.check import check
+from pix2pix.data.encoding.prepared import refuse_other_count
+from pix2pix.data.loading.dataset import PairDataset
+from pix2pix.data.pairing.manifest import MANIFEST
+from pix2pix.data.pairing.pair import Pair
+from pix2pix.data.pairing.pairs import PairSet, describe_unmatched, find_pairs
+from pix2pix.errors import ConfigError, DataError
+from pix2pix.model import Model
+from pix2pix.text import format_count
+
+
+@dataclass(frozen=True)
+class EvaluationPairs:
+    """The pairs of one split, and all others of their set."""
+
+    pairs: PairSet
+    split: str
+    place: str  # for people
+    notes: tuple[str, ...]  # on how they were found
+
+    @property
+    def chosen(self) -> tuple[Pair, ...]:
+        return self.pairs.splits[self.split]
+
+    @property
+    def train(self) -> tuple[Pair, ...]:
+        """The training pairs; empty where there are none."""
+        return self.pairs.splits.get("train", ())
+
+
+def find_evaluation_pairs(model: Model, data: str | Path | None, options: EvaluateOptions) -> EvaluationPairs:
+    """Find the pairs in DATA, or in --source and --target, in any layout. Raises ConfigError or DataError.
+
+    A missing split is carved as for the training.
+    """
+    settings = model.config.settings.data
+    place = _locate(data, options)
+    given = {"source_pattern": options.source_pattern, "target_pattern": options.target_pattern}
+    own: dict[str, Any] = {name: getattr(settings, name) for name in given}
+    notes: tuple[str, ...] = ()
+    # The training's patterns are of its own folders: a manifest does not need them.
+    if any(given.values()) or not any(own.values()) or _is_manifest(place["path"]):
+        pairs = _find_in_either_direction(_validate(settings, place, given))
+    else:
+        asked = _validate(settings, place, own)
+        try:
+            pairs = _find_usable(asked)
+        except DataError:
+            other = _find_without_patterns(asked)
+            if other is None:
+                raise
+            pairs, notes = other, (f"no names fit the patterns of the training: taken as {other.layout}",)
+    if pairs.unmatched:
+        raise DataError(f"{describe_unmatched(pairs)}; add the missing halves or move these images away")
+    if options.split not in pairs.splits:
+        known = ", ".join(f"{name} ({format_count(len(of), 'pair')})" for name, of in pairs.splits.items())
+        raise DataError(f"the data have no split `{options.split}`, only {known}; choose one with --split")
+    named = place["path"] or " and ".join([*place["source"], place["target"]])
+    return EvaluationPairs(pairs, options.split, named, notes)
+
+
+def _locate(data: str | Path | None, options: EvaluateOptions) -> dict[str, Any]:
+    """Return the fields of Data that say where the pairs are.
+
+    The columns of a manifest and folders called source and target say which side is the source, so direction is AtoB.
+    """
+    if (options.source is None) != (options.target is None) or (data is not None and options.source is not None):
+        raise ConfigError("name the pairs in one way: DATA, or both of --source DIR and --target DIR")
+    place = {"path": None if data is None else str(data), "source": options.source, "target": options.target}
+    named = data is None or _is_manifest(str(data)) or (Path(data) / "source_1").exists()
+    return place | ({"direction": "AtoB"} if named else {})
+
+
+def _is_manifest(path: str | None) -> bool:
+    return path is not None and (Path(path).is_file() or (Path(path) / MANIFEST).exists())
+
+
+def _validate(settings: Data, *changes: dict[str, Any]) -> Data:
+    values = settings.model_dump()
+    for change in changes:
+        values |= change
+    try:
+        return Data.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(explain(error, Data)) from None
+
+
+def _find_in_either_direction(data: Data) -> PairSet:
+    """Find pairs; where the layout itself says which side is the source, the training's direction is dropped."""
+    try:
+        return _find_usable(data)
+    except ConfigError:
+        if data.direction == "AtoB":
+            raise
+    return _find_usable(data.model_copy(update={"direction": "AtoB"}))
+
+
+def _find_without_patterns(data: Data) -> PairSet | None:
+    """Try the other layouts; None where they do not fit, or where names suggest that another pattern is needed."""
+    try:
+        pairs = _find_usable(data.model_copy(update={"source_pattern": None, "target_pattern": None}))
+    except DataError:
+        return None
+    return None if pairs.hint or pairs.unmatched else pairs
+
+
+def _find_usable(data: Data) -> PairSet:
+    """Find all pairs, or only those without problems if the training left such out."""
+    pairs = find_pairs(data)
+    if not data.skip_bad:
+        return pairs
+    refuse_other_count(next(iter(pairs.splits.values())), max(1, len(data.sources)))  # a check would name settings
+    return check(data).without_bad().pairs
+
+
+def present_pairs(pairs: Sequence[Pair], model: Model, *, full_size: bool = False) -> PairDataset:
+    """Make the data set of some pairs as the model sees them.
+
+    Images are resized to image_size as in validation, or keep their sizes with `full_size`. For a training with native
+    sizes and without `full_size` they are cropped in the middle. Raises DataError for other channels than the model's.
+    """
+    model.prepared.refuse_other_files(pairs)
+    load_size: Native | None = "native" if model.config.settings.native else None
+    dataset = PairDataset(pairs, model.prepared, load_size=load_size, full_size=full_size)
+    if full_size and min(dataset.smallest) < _smallest_side(model):
+        height, width = dataset.smallest
+        raise DataError(
+            f"{pairs[0].source.path} and the others of its split: the least height and width are {height}x{width}, and "
+            f"measuring them at full size takes {_smallest_side(model)} pixels a side: remove the small pairs"
+        )
+    return dataset
+
+
+def _smallest_side(model: Model) -> int:
+    """Return the pixels a side that SSIM and, if it is measured, the discriminator need."""
+    if model.discriminator is None or not sees_file_pixels(model):
+        return SMALLEST_SIDE
+    return max(SMALLEST_SIDE, smallest_discriminated(model.config.settings.discriminator.patch_size))
+
+
+def sees_file_pixels(model: Model) -> bool:
+    """Return whether the training presented files pixel by pixel, not resized."""
+    return model.config.scale == (1.0, 1.0)
+
+
+def describe_pairs(found: EvaluationPairs, model: Model, *, full_size: bool) -> Iterator[str]:
+    """Yield what a reader must know about the pairs to trust the numbers."""
+    yield from found.notes
+    if full_size:
+        yield "images are measured at full size; the diagnostics are measured at image_size"
+        if not sees_file_pixels(model):
+            yield "the discriminator is not measured, as it was trained on images of another scale"
+    if found.split not in found.pairs.carved:
+        return
+    settings = model.config.settings
+    yield f"there is no folder for {found.split}: it was carved from train by seed {settings.data.split_seed}"
+    if found.pairs.fingerprint() != settings.provenance.get("data_fingerprint"):
+        yield "these are not the data of the training, so some of these pairs may have been trained on"

@@ -1,0 +1,107 @@
+"""The numbers and outputs of an evaluation in, the files of its folder out."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pix2pix.data.encoding.tensors import to_viewable
+from pix2pix.data.io import images
+from pix2pix.data.loading.dataset import PairDataset
+from pix2pix.data.pairing.pair import Pair
+from pix2pix.errors import ModelError
+from pix2pix.metrics.pixel import METRICS, OWN_UNITS, ImageScore
+from pix2pix.model import Model, locate
+from pix2pix.reports.pages import Example
+from pix2pix.system.files import write_text
+
+SHOWN = 4  # images of the best, the median and the worst each
+
+
+def choose_output(model: str | Path, name: str) -> Path:
+    """Return RUN/evaluation/NAME, or for a local model outside a run evaluation/NAME inside its folder.
+
+    Raises ModelError for a model of the hub.
+    """
+    folder = locate(model)
+    if (run := find_run(folder)) is not None:
+        return run / "evaluation" / name
+    if Path(model).exists():
+        return folder / "evaluation" / name
+    raise ModelError(f"{model}: comes from the hub; say where to write with --output DIR")
+
+
+def find_run(folder: Path) -> Path | None:
+    """Return the run that a model folder, or a folder of evaluations, lies in; None outside a run."""
+    run = folder.parent
+    return run if (run / "config.yaml").exists() and (run / "model").is_dir() else None
+
+
+def remove_numbers(folder: Path) -> None:
+    """Remove older numbers, so that they never stand beside newer outputs if this evaluation is interrupted."""
+    for name in ("metrics.json", "per_image.csv", "report.html"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def output_path(folder: Path, pair: Pair, model: Model) -> Path:
+    """Return where the output of a pair is kept."""
+    suffix = images.suffix_for(model.target_values.dtype, model.out_channels)
+    path = folder / "outputs" / f"{pair.name}{suffix}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def write_numbers(
+    folder: Path, metrics: Mapping[str, Any], scores: Sequence[ImageScore], pairs: Sequence[Pair]
+) -> None:
+    """Write `per_image.csv`, then `metrics.json`."""
+    names = [name for name in (*METRICS, *(own.name for own in OWN_UNITS)) if name in scores[0].values]
+    text = io.StringIO()
+    rows = csv.DictWriter(text, ["name", *names], lineterminator="\n")
+    rows.writeheader()
+    for score in scores:
+        rows.writerow({"name": pairs[score.index].name, **{name: f"{score.values[name]:.6g}" for name in names}})
+    write_text(folder / "per_image.csv", text.getvalue())
+    write_text(folder / "metrics.json", to_json(metrics))
+
+
+def to_json(metrics: Mapping[str, Any]) -> str:
+    """Return strict JSON. An infinite number, such as the PSNR of an exact copy, becomes null."""
+
+    def finite(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {name: finite(item) for name, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [finite(item) for item in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return json.dumps(finite(metrics), indent=2, allow_nan=False) + "\n"
+
+
+def read_examples(folder: Path, scores: Sequence[ImageScore], dataset: PairDataset, model: Model) -> Iterator[Example]:
+    """Read the best, the median and the worst images by l1 for the page: up to SHOWN each, no image twice."""
+    ranked = sorted(scores, key=lambda score: score.values["l1"])
+    size = min(SHOWN, max(1, len(ranked) // 3))
+    starts: dict[Literal["best", "median", "worst"], int] = {
+        "best": 0,
+        "worst": len(ranked) - size,
+        "median": (len(ranked) - size) // 2,
+    }
+    shown: set[int] = set()
+    for group, start in starts.items():
+        for score in ranked[max(0, start) : max(0, start) + size]:
+            if score.index not in shown:
+                shown.add(score.index)
+                yield _read_example(folder, score, dataset, model, group)
+
+
+def _read_example(
+    folder: Path, score: ImageScore, dataset: PairDataset, model: Model, group: Literal["best", "median", "worst"]
+) -> Example:
+    source, target, _ = dataset[0, score.index]
+    pair = dataset.pairs[score.index]
+    output = model.target_values.to_tensor(images.read(output_path(folder, pair, model), alpha=True))
+    return Example(pair.name, group, dataset.picture(source), to_viewable(output), to_viewable(target), score.values)

@@ -1,0 +1,81 @@
+"""The name of a template and its content in, one HTML page that needs nothing else out."""
+
+import base64
+import io
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import Image
+
+from pix2pix.data.io.arrays import Pixels
+from pix2pix.metrics.pixel import HIGHER_IS_BETTER, MEASURES, OWN_UNITS
+from pix2pix.text import format_duration
+
+JPEG_BYTES = 100_000  # a larger PNG goes into the page as JPEG
+ALWAYS_SHOWN = ("l1", "psnr", "ssim")
+BASELINES = {
+    "mean_target": "the mean training target, for every image",
+    "mean_colour": "the mean colour of the training targets, everywhere",
+    "source": "the source itself",
+}
+
+
+def render(page: str, **content: Any) -> str:
+    """Fill one of the templates `evaluation`, `run`, `compare` and `study`."""
+    environment = Environment(
+        loader=PackageLoader("pix2pix.reports", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        number=format_number, interval=format_interval, duration=format_duration, data_uri=data_uri
+    )
+    constants = {"measures": (*MEASURES, *OWN_UNITS), "baseline_names": BASELINES, "measured": _find_measured}
+    return environment.get_template(f"{page}.html.j2").render(page=page, **constants, **content).strip() + "\n"
+
+
+def format_number(value: float | None, unit: str = "") -> str:
+    """Return `0.1234`, `21.35 dB`, `∞ dB`, and `–` for what was not measured."""
+    if value is None or math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        text = "∞" if value > 0 else "−∞"
+    else:
+        text = f"{value:.2f}" if unit in ("dB", "psnr") else f"{value:.4g}" if unit == "own" else f"{value:.4f}"
+        text = text.replace("-", "−")
+    return f"{text} dB" if unit in ("dB", "psnr") else text
+
+
+def format_interval(ends: Sequence[float] | None, unit: str = "") -> str:
+    """Return `0.1200 to 0.1330`, and `–` for what has no interval."""
+    if ends is None:
+        return "–"
+    low, high = (format_number(end, unit).removesuffix(" dB") for end in ends)
+    return f"{low} to {high}"
+
+
+def data_uri(pixels: Pixels, widest: int) -> str:
+    """Encode (H, W, 1 or 3) as a data URI of a PNG, or of a JPEG where that is large; `widest` is in pixels."""
+    image = Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)
+    if image.width > widest:
+        image = image.resize((widest, max(1, round(widest * image.height / image.width))), Image.Resampling.LANCZOS)
+    kind, data = "png", _encode(image, format="PNG")
+    if len(data) > JPEG_BYTES:
+        kind, data = "jpeg", _encode(image, format="JPEG", quality=90, subsampling=0)
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def _encode(image: Image.Image, **options: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, **options)
+    return file.getvalue()
+
+
+def _find_measured(metrics: Mapping[str, Any]) -> list[str]:
+    """Return the image metrics that an evaluation has."""
+    names = (*HIGHER_IS_BETTER, *(measure.name for measure in OWN_UNITS))
+    return [name for name in names if name in ALWAYS_SHOWN or metrics.get(name) is not None]

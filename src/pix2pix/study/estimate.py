@@ -1,0 +1,66 @@
+"""The plan of a study in, the plan in words with an estimate of its time out."""
+
+import time
+from collections.abc import Iterator
+
+import torch
+
+from pix2pix.config import Config
+from pix2pix.model import build_networks
+from pix2pix.networks import set_fast_convolutions
+from pix2pix.study.study import StudyPlan
+from pix2pix.text import format_duration
+from pix2pix.training.optimizers import make_adam
+from pix2pix.training.step import TrainState, train_step
+
+
+def describe_plan(plan: StudyPlan, processes: int) -> Iterator[str]:
+    """Yield the plan line by line. The time is estimated from a few updates of every variant."""
+    first = plan.jobs[0].config
+    height, width = first.data.image_size
+    yield (
+        f"{plan.kind}: {len(plan.variants)} variants x {len(plan.jobs) // len(plan.variants)} seeds = "
+        f"{len(plan.jobs)} trainings of {first.training.epochs} epochs on {plan.images_per_epoch} pairs "
+        f"of {height}x{width}"
+    )
+    yield from (f"note: {note}" for note in plan.notes)
+    per_update: dict[str, float] = {}  # seconds by variant
+    total = 0.0
+    for job in plan.jobs:
+        if job.done:
+            yield f"  {job.name:40} done"
+            continue
+        if job.variant.name not in per_update:
+            per_update[job.variant.name] = time_update(job.config, threads=1 if processes > 1 else None)
+        updates = plan.images_per_epoch / job.config.training.batch_size
+        seconds = (job.config.training.epochs - job.epochs_done) * updates * per_update[job.variant.name]
+        total += seconds
+        done = f", {job.epochs_done} epochs done" if job.epochs_done else ""
+        yield f"  {job.name:40} about {format_duration(seconds)}{done}"
+    together = f" with {processes} processes" if processes > 1 else ""
+    yield f"in all about {format_duration(total / processes)}{together}, without validation and evaluation"
+
+
+def time_update(config: Config, *, threads: int | None = None, updates: int = 3) -> float:
+    """Return the median seconds of a few updates on random images, on this machine's processor."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        channels = config.data.network_channels or 3, config.data.target_channels or 3
+        known = {"source_channels": channels[0], "sources": {}, "target_channels": channels[1]}
+        data = config.data.model_copy(update=known)
+        networks = build_networks(config.model_copy(update={"data": data}))
+        for network in networks:
+            set_fast_convolutions(network, config.training.convolutions != "native")
+        adams = [make_adam(network, config.optimizer) for network in networks]
+        state = TrainState(*networks, adams[0], adams[1])
+        size = config.data.image_size
+        taken = []
+        for _ in range(updates + 1):
+            source, target = (torch.rand(config.training.batch_size, count, *size) * 2 - 1 for count in channels)
+            began = time.perf_counter()
+            train_step(state, source, target, config.loss, order=config.training.update_order)
+            taken.append(time.perf_counter() - began)
+        return sorted(taken[1:])[updates // 2]
+    finally:
+        torch.set_num_threads(before)
