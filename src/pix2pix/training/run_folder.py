@@ -1,4 +1,4 @@
-"""A name and settings in; a run folder that is new, resumed or refused out."""
+"""A name and settings in; a run folder that is new, resumed or refused out. Also what a run returns."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from pix2pix.system.files import write_text
 from pix2pix.text import escape_unprintable
 from pix2pix.training.checkpoint import DESCRIPTION
 
-# What may change between two sittings of one run, since it does not change what is learnt.
+# What may change when a run is resumed, since it does not change what is learned.
 FREE = {
     "data.path", "data.source", "data.target", "data.workers",
     "data.cache", "data.cache_dir",
@@ -30,22 +30,22 @@ FREE = {
 LEFT_OUT = "left_out.txt"
 """What --skip-bad left out."""
 MARKER = ".pix2pix-run"
-"""File by which a run folder is known. Runs of version 0.1 have none: they are known by the names in them."""
+"""File that marks a run folder. Version 0.1 wrote none: its runs are recognised by the names in them."""
 WRITTEN = (
     "config.yaml", "metrics.csv", "curves.png", "report.html", LEFT_OUT,
     "samples", "tensorboard", "checkpoints", "model", "evaluation", "segmenter", MARKER,
 )  # fmt: skip
-"""Everything that a run writes into its folder, by name: --overwrite removes this and nothing else."""
+"""Everything that a run writes into its folder: --overwrite removes these names and nothing else."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A training's folder and, once it has been validated, its newest metrics (`split` -> name -> value)."""
+    """The folder of a finished training and its newest metrics: split -> name -> value."""
 
     path: Path
     metrics: dict[str, dict[str, float]]
     first: bool = True
-    """Whether this process is the one that speaks, among those that torchrun or srun started."""
+    """Whether this process reports the result, among those that torchrun or srun started."""
 
     @property
     def model(self) -> Path:
@@ -54,22 +54,24 @@ class Run:
 
 
 def open_run(asked: Path | None, name: str, config: Config, *, overwrite: bool) -> Path:
-    """The folder to train in: `asked`, or else the first of runs/NAME, runs/NAME-2, ... that is free or unfinished
-    with the same settings. Nothing is written. Raises ConfigError if `asked` belongs to other settings.
+    """Choose the folder to train in; nothing is written.
+
+    It is `asked`, or the first of runs/NAME, runs/NAME-2, ... that is free or can be resumed. Raises ConfigError if
+    `asked` holds a run with other settings.
     """
     if asked is not None:
         if not overwrite and asked.exists():
             _refuse_other_settings(asked, config)
         return asked
     folder, number = Path("runs") / name, 1
-    while folder.exists() and not overwrite and not _goes_on(folder, config):
+    while folder.exists() and not overwrite and not _can_resume(folder, config):
         number += 1
         folder = Path("runs") / f"{name}-{number}"
     return folder
 
 
 def begin_run(folder: Path, config: Config, *, overwrite: bool) -> None:
-    """Make the folder and write `config.yaml`; with `overwrite`, remove what the run that stands there has written."""
+    """Make the folder and write `config.yaml`; with `overwrite`, first remove the run that is there."""
     if overwrite and folder.exists():
         _remove_run(folder, config.data)
     folder.mkdir(parents=True, exist_ok=True)
@@ -88,7 +90,7 @@ def write_left_out(folder: Path, left_out: Sequence[tuple[Path | str, str]]) -> 
 
 
 def _remove_run(folder: Path, data: Data) -> None:
-    """Remove the files of a run, by name. Raises ConfigError, with nothing removed, where the folder is not a run's."""
+    """Remove the files of a run by name. Raises ConfigError, and removes nothing, if it is not a run folder."""
     if any(folder.iterdir()) and not _is_run(folder):
         raise ConfigError(f"{folder}: not a run folder, so --overwrite does not remove it; choose another --run")
     for place in filter(None, (data.path, *(data.source or ()), data.target)):
@@ -105,26 +107,25 @@ def _remove_run(folder: Path, data: Data) -> None:
 
 
 def _is_run(folder: Path) -> bool:
-    """Whether a training made this folder. A file `config.yaml` alone does not say so: it may be anyone's."""
+    """Return whether a training made this folder. A `config.yaml` alone proves nothing: other programs write it too."""
     if (folder / MARKER).exists():
         return True
     try:
         provenance = read_yaml(folder / "config.yaml").get("provenance") or {}
     except ConfigError:
         return False
-    known = isinstance(provenance, dict) and "data_fingerprint" in provenance
-    ours = set(os.listdir(folder)) <= set(WRITTEN)  # version 0.1 wrote nothing else
-    return known and ours
+    has_fingerprint = isinstance(provenance, dict) and "data_fingerprint" in provenance
+    return has_fingerprint and set(os.listdir(folder)) <= set(WRITTEN)  # version 0.1 wrote nothing else
 
 
-def changed(folder: Path, config: Config) -> Iterator[tuple[str, Any, Any]]:
-    """The settings in which `config` differs from the run's own and may not: (field, saved, asked)."""
+def changed_settings(folder: Path, config: Config) -> Iterator[tuple[str, Any, Any]]:
+    """Yield the settings that forbid resuming: (field, saved, asked)."""
     path = folder / "config.yaml"
     saved = make_config(read_yaml(path), str(path))
     old, new = dict(_leaves(saved)), dict(_leaves(config))
     free = FREE if config.optimizer.schedule == "constant" else FREE - {"training.epochs"}
     if config.training.effective_batch == saved.training.effective_batch:
-        free = free | {"training.batch_size"}  # the same pairs in each update, divided otherwise
+        free = free | {"training.batch_size"}  # the same pairs in each step, divided among other processes
     for field in sorted(old.keys() | new.keys()):
         if field not in free and old.get(field) != new.get(field):
             yield field, old.get(field), new.get(field)
@@ -135,7 +136,7 @@ def _refuse_other_settings(folder: Path, config: Config) -> None:
         if any(folder.iterdir()):
             raise ConfigError(f"{folder}: exists and is not a run folder; choose another --run")
         return
-    for field, old, new in changed(folder, config):
+    for field, old, new in changed_settings(folder, config):
         what = "the data have changed" if field == "provenance.data_fingerprint" else f"{field} was {old}, now {new}"
         raise ConfigError(
             f"{folder}: holds a run with other settings ({what}); give those to resume it, "
@@ -143,12 +144,12 @@ def _refuse_other_settings(folder: Path, config: Config) -> None:
         )
 
 
-def _goes_on(folder: Path, config: Config) -> bool:
-    """Whether a folder holds an unfinished run with the same settings; one that cannot be read holds none."""
+def _can_resume(folder: Path, config: Config) -> bool:
+    """Return whether a folder holds an unfinished run with the same settings; an unreadable one does not."""
     description = folder / "checkpoints" / DESCRIPTION
     try:
         finished = description.exists() and json.loads(description.read_text(encoding="utf-8"))["finished"]
-        return not finished and not any(changed(folder, config))
+        return not finished and not any(changed_settings(folder, config))
     except (OSError, ValueError, KeyError, TypeError):  # ConfigError is a ValueError
         return False
 

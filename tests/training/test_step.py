@@ -1,14 +1,13 @@
 """The training step against a plain re-implementation, and a golden loss curve."""
 
 import copy
-import itertools
 from typing import get_args
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from pix2pix.config import Config, Discriminator, Generator, Optimizer
+from pix2pix.config import Config, Discriminator, Generator
 from pix2pix.config.fields import UpdateOrder
 from pix2pix.config.io import make_config
 from pix2pix.model import build_networks
@@ -17,7 +16,6 @@ from pix2pix.networks.convolution import Conv, ConvTranspose
 from pix2pix.networks.cpu.fused_adam import AdamInBackward
 from pix2pix.training.ema import update_ema
 from pix2pix.training.optimizers import make_adam
-from pix2pix.training.schedule import learning_rate
 from pix2pix.training.step import TrainState, train_step
 
 
@@ -56,21 +54,12 @@ def backward(loss: Tensor) -> None:
     loss.backward()
 
 
-def test_linear_rate_reaches_zero_after_the_last_epoch() -> None:
-    settings = Optimizer(schedule="linear")
-    rates = [learning_rate(settings, epoch, 200) for epoch in range(200)]
-    assert rates[:100] == [2e-4] * 100
-    assert all(earlier > later > 0 for earlier, later in itertools.pairwise(rates[99:]))
-    assert rates[199] == pytest.approx(2e-4 / 101)
-    assert {learning_rate(Optimizer(), epoch, 200) for epoch in range(200)} == {2e-4}
-
-
-# ---- one update ------------------------------------------------------------------------------------------------
+# ---- one step --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("algorithms", ["native", "chosen", "winograd"])
 @pytest.mark.parametrize("order", get_args(UpdateOrder))
-def test_update_against_a_plain_reimplementation(
+def test_step_against_a_plain_reimplementation(
     order: UpdateOrder, algorithms: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Three steps written out with cross-entropy on probabilities and hand-made Adam agree in every weight.
@@ -137,7 +126,7 @@ def test_update_against_a_plain_reimplementation(
             torch.testing.assert_close(weights, expected_weights, atol=1e-5, rtol=0, msg=name)
 
 
-def test_head_start_moves_the_discriminator_alone() -> None:
+def test_warm_up_moves_the_discriminator_alone() -> None:
     config = tiny()
     state = state_of(config)
     before = copy.deepcopy((state.generator.state_dict(), state.discriminator.state_dict()))
@@ -177,11 +166,11 @@ GOLDEN = {
 }
 """Step -> terms, printed by this test's own loop. They change with the method: a change here needs a reason."""
 GOLDEN_TOLERANCE = 6e-3
-"""Relative; rounding differs between processors and thread counts, and thirty updates spread that to 3e-3."""
+"""Relative; rounding differs between processors and thread counts, and thirty steps spread that to 3e-3."""
 
 
 def golden_curve(**changes: dict[str, object]) -> dict[int, dict[str, float]]:
-    """Thirty updates at ten times the rate, since Adam hides a wrong weight for longer at the usual one."""
+    """Thirty steps at ten times the rate, since Adam hides a wrong weight for longer at the usual one."""
     values = tiny().model_dump() | {"optimizer": {"learning_rate": 2e-3}}
     config = make_config({name: {**section, **changes.get(name, {})} for name, section in values.items()})
     state, curve = state_of(config), {}
