@@ -1,4 +1,4 @@
-"""Train four translators on procedural facades and draw held-out results as one picture: input, output, target.
+"""Train three translators on procedural facades and draw held-out results as one picture: input, output, target.
 
     python examples/gallery.py --output docs/gallery.png
 
@@ -44,14 +44,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, metavar="FILE.png")
     parser.add_argument("--work", type=Path, default=Path("runs/gallery"), help="folder of the data and the runs")
-    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=["labels", "edges", "gray", "lowres"])
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=["labels", "edges", "gray"])
     parser.add_argument("--pairs", type=int, default=400, help="pairs that each task trains on")
     parser.add_argument("--held-out", type=int, default=24, help="pairs of the test split, and as many for validation")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--image-size", type=int, default=128, help="side of the images in pixels")
     parser.add_argument("--base-channels", type=int, default=32)
     parser.add_argument("--rows", type=int, default=3, help="held-out pairs that are shown of each task")
-    parser.add_argument("--scale", type=float, default=1.5, help="pixels of the picture for each pixel of an image")
+    parser.add_argument("--scale", type=float, default=1.0, help="pixels of the picture for each pixel of an image")
     chosen = parser.parse_args(arguments)
 
     photos = chosen.work / "photos"
@@ -130,7 +130,9 @@ def block(task: Task, rows: list[tuple[Image.Image, ...]], scale: float) -> Imag
     for number, images in enumerate(rows):
         for column, image in enumerate(images):
             fitted = image.convert("RGB").resize((side, side), Image.Resampling.LANCZOS)
-            canvas.paste(fitted, (column * step, TITLE + LABEL + number * step))
+            corner = (column * step, TITLE + LABEL + number * step)
+            canvas.paste(fitted, corner)
+            draw.rectangle((*corner, corner[0] + side - 1, corner[1] + side - 1), outline="#d0d0d0")
     return canvas
 
 
