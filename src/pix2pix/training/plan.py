@@ -12,7 +12,7 @@ from pix2pix.config import SMALLEST_SIDE, Config, Data, Training, resolved_depth
 from pix2pix.data.checks.report import CheckReport
 from pix2pix.data.encoding.prepared import PreparedData, prepare_data
 from pix2pix.data.loading.dataset import native_sizes
-from pix2pix.data.loading.loader import part_of
+from pix2pix.data.loading.sampler import rank_slice
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.system.hardware import choose_device, choose_precision
 
@@ -134,7 +134,7 @@ def _refuse_single_pairs(training: Training, pairs: int) -> None:
     """Raise ConfigError if the last batch, or a process's part of it, is a single pair."""
     batch, processes = training.effective_batch, training.processes
     last, parts = pairs % batch, 1 if training.sync_norm else processes
-    if 1 in {len(range(last)[part_of(last, part, parts)]) for part in range(parts)}:
+    if 1 in {len(range(last)[rank_slice(last, part, parts)]) for part in range(parts)}:
         whole = "is" if parts == 1 else f"leaves one of {parts} processes"
         raise ConfigError(
             f"generator.bottleneck_norm: the last batch of {pairs} pairs in batches of {batch} {whole} a single "

@@ -83,7 +83,7 @@ def make_val_loader(plan: Plan, pairs: Sequence[Pair], group: ProcessGroup) -> P
 
 
 def _ranks(group: ProcessGroup) -> dict[str, Any]:
-    return {"rank": group.rank, "ranks": group.size, "neighbours": group.info.local_size}
+    return {"rank": group.rank, "ranks": group.size, "local_size": group.info.local_size}
 
 
 def train_segmenter(

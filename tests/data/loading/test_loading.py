@@ -26,7 +26,8 @@ from pix2pix.data.io.arrays import with_channels
 from pix2pix.data.loading import dataset as dataset_module
 from pix2pix.data.loading import loader as loading
 from pix2pix.data.loading.dataset import Batch, PairDataset, make_dataset
-from pix2pix.data.loading.loader import EpochSampler, PairLoader, make_loader
+from pix2pix.data.loading.loader import PairLoader, make_loader
+from pix2pix.data.loading.sampler import EpochSampler
 from pix2pix.data.pairing.pair import Pair
 from pix2pix.data.pairing.pairs import find_pairs
 from pix2pix.data.transforms.augment import apply_augmentation, draw_augmentation, resize
@@ -84,7 +85,7 @@ def test_ranks_share_an_epoch(count: int, batch_size: int, ranks: int, data: st.
     """Together they take the batches that one process would take, and go on alike after another number of ranks."""
     whole = list(EpochSampler(count, batch_size=batch_size * ranks, seed=1))
     samplers = [EpochSampler(count, batch_size=batch_size, seed=1, rank=rank, ranks=ranks) for rank in range(ranks)]
-    parts = [[*sampler, *([[]] if sampler.misses_the_last else [])] for sampler in samplers]
+    parts = [[*sampler, *([[]] if sampler.last_part_is_empty else [])] for sampler in samplers]
     assert [[key for part in step for key in part] for step in zip(*parts, strict=True)] == whole
     assert all(len(part) - len(one) <= 1 for step in zip(*parts, strict=True) for part in step for one in step)
     assert [len(sampler) for sampler in samplers] == [sum(map(bool, part)) for part in parts]
@@ -262,9 +263,9 @@ def test_a_cache_goes_to_a_process_that_is_not_forked(pairs: tuple[Pair, ...]) -
 def test_workers_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
     for cores, expected in [(1, 0), (2, 0), (3, 2), (64, 4)]:
         monkeypatch.setattr(loading, "usable_cores", lambda cores=cores: cores)
-        assert loading.resolved_workers("auto", in_memory=False) == expected
-        assert loading.resolved_workers("auto", in_memory=True) == 0
-        assert loading.resolved_workers(3, in_memory=True) == 3
+        assert loading.choose_workers("auto", in_memory=False) == expected
+        assert loading.choose_workers("auto", in_memory=True) == 0
+        assert loading.choose_workers(3, in_memory=True) == 3
 
 
 # ---- signals -------------------------------------------------------------------------------------------------

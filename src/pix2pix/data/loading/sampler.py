@@ -1,0 +1,60 @@
+"""(seed, epoch) -> the order of an epoch's pairs, in batches, shared by the ranks of a training."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+from torch.utils.data import Sampler
+
+from pix2pix.data.loading.dataset import Key
+
+
+class EpochSampler(Sampler[list[Key]]):
+    """Batches of (epoch, index): every pair once an epoch, in an order that (seed, epoch) decides.
+
+    All ranks share that order. Each global batch, of ranks x batch_size pairs, is cut into consecutive parts, one for
+    each rank. The last batch of an epoch may be smaller; its parts differ by one pair at most, and a rank whose part
+    is empty yields none. `epoch` and `start`, the pair that a resumed epoch begins at, are set before each pass.
+    """
+
+    def __init__(
+        self, count: int, *, batch_size: int, seed: int, shuffle: bool = True, rank: int = 0, ranks: int = 1
+    ) -> None:
+        self.count, self.seed, self.shuffle = count, seed, shuffle
+        self.batch_size, self.rank, self.ranks = batch_size, rank, ranks
+        self.epoch = 0
+        self.start = 0
+
+    @property
+    def global_batch_size(self) -> int:
+        """Pairs in a batch of all ranks together."""
+        return self.batch_size * self.ranks
+
+    @property
+    def last_part_is_empty(self) -> bool:
+        """Whether the last batch has no pair for this rank."""
+        last = max(0, self.count - self.start) % self.global_batch_size
+        part = rank_slice(last, self.rank, self.ranks)
+        return last > 0 and part.start == part.stop
+
+    def __len__(self) -> int:
+        return math.ceil(max(0, self.count - self.start) / self.global_batch_size) - self.last_part_is_empty
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        epoch, order = self.epoch, self._order()
+        for start in range(self.start, self.count, self.global_batch_size):
+            batch = order[start : start + self.global_batch_size]
+            if part := batch[rank_slice(len(batch), self.rank, self.ranks)]:
+                yield [(epoch, index) for index in part]
+
+    def _order(self) -> list[int]:
+        if not self.shuffle:
+            return list(range(self.count))
+        # `count` is no index of a pair, so these random numbers are not those of an augmentation.
+        rng = np.random.default_rng([self.seed, self.epoch, self.count])
+        return [int(index) for index in rng.permutation(self.count)]
+
+
+def rank_slice(count: int, rank: int, ranks: int) -> slice:
+    """Return the part of `count` items that one of several ranks takes; parts are consecutive and differ by one."""
+    return slice(count * rank // ranks, count * (rank + 1) // ranks)
