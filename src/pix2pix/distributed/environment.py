@@ -29,17 +29,6 @@ class RankInfo:
         """Machines."""
         return self.size // self.local_size
 
-    def variables(self) -> dict[str, str]:
-        """Return the same as the environment variables that torchrun sets."""
-        return {
-            "RANK": str(self.rank),
-            "WORLD_SIZE": str(self.size),
-            "LOCAL_RANK": str(self.local_rank),
-            "LOCAL_WORLD_SIZE": str(self.local_size),
-            "MASTER_ADDR": self.address,
-            "MASTER_PORT": str(self.port),
-        }
-
 
 def find_rank_info(environment: Mapping[str, str]) -> RankInfo | None:
     """Read what torchrun, srun or our own launcher has set; None if none of them started this process.

@@ -7,10 +7,10 @@ SINGLE_PROCESS, whose collectives return what they are given.
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -24,29 +24,22 @@ T = TypeVar("T")
 
 RESUME_HINT = "the last checkpoint is whole: the same command goes on from it"
 NO_TIMEOUT = timedelta(days=365)
-END_SECONDS = 3.0  # within which the end of a process on this machine is seen by its neighbours
 
 
 class LostRankError(RunError):
     """Another rank has ended or does not answer."""
 
 
-class Member(NamedTuple):
-    """A rank as the others know it."""
-
-    host: str
-    process: int
-
-
 class ProcessGroup:
     """All processes of a training, as one of them sees them.
 
-    `decisions` is a group of torch whose collectives wait without a limit, for what takes rank 0 long.
+    `hosts` are the names of their machines, by rank. `patient` is a group of torch whose collectives wait without a
+    limit, for what takes rank 0 long.
     """
 
-    def __init__(self, info: RankInfo, members: tuple[Member, ...] = (), decisions: Any = None) -> None:
+    def __init__(self, info: RankInfo, hosts: Sequence[str] = (), patient: Any = None) -> None:
         self.info, self.rank, self.size = info, info.rank, info.size
-        self._members, self._decisions = members, decisions
+        self._hosts, self._patient = hosts, patient
 
     @property
     def is_first(self) -> bool:
@@ -77,7 +70,7 @@ class ProcessGroup:
 
     def _wait_for_first(self) -> None:
         """Wait until rank 0 calls this too. Asks again and again, so that a signal comes through."""
-        waiting = dist.broadcast(torch.zeros(1), src=0, group=self._decisions, async_op=True)
+        waiting = dist.broadcast(torch.zeros(1), src=0, group=self._patient, async_op=True)
         assert waiting is not None  # as it is for processes outside of a group
         while not waiting.is_completed():
             time.sleep(0.02)
@@ -119,21 +112,18 @@ class ProcessGroup:
             part.copy_(mean.view_as(part))
 
     def lost(self) -> Exception:
-        """Return what to raise once other ranks do not answer: on each machine one rank names them, the rest exit."""
-        here = self._members[self.rank].host
-        neighbours = {rank: member.process for rank, member in enumerate(self._members) if member.host == here}
-        ended = _ended_processes(neighbours)
-        if self.rank != min(neighbours.keys() - ended):
+        """Return what to raise once other ranks do not answer: LostRankError on the first rank of each machine.
+
+        The others exit; a launcher reports itself which of its ranks has ended, and how.
+        """
+        if self.info.local_rank:
             return SystemExit(1)  # type: ignore[return-value]
-        if ended:
-            what = f"{_ranks(ended)} on {here} {'has' if len(ended) == 1 else 'have'} ended"
-        else:
-            others = [rank for rank in range(self.size) if rank not in neighbours]
-            others = others or [rank for rank in neighbours if rank != self.rank]
-            hosts = dict.fromkeys(self._members[rank].host for rank in others)
-            which = _ranks(others) if len(others) == 1 else f"one of {_ranks(others)}"
-            what = f"{which} on {', '.join(hosts)} does not answer"
-        return LostRankError(f"{what}, so the training cannot go on; {RESUME_HINT}")
+        others = [rank for rank in range(self.size) if rank != self.rank]
+        which = f"rank {others[0]}" if len(others) == 1 else f"one of the {len(others)} other ranks"
+        hosts = ", ".join(dict.fromkeys(self._hosts[rank] for rank in others))
+        return LostRankError(
+            f"{which} on {hosts} has ended or does not answer, so the training cannot go on; {RESUME_HINT}"
+        )
 
 
 SINGLE_PROCESS = ProcessGroup(RankInfo())
@@ -167,7 +157,6 @@ def process_group(info: RankInfo, device: str, timeout: float) -> Iterator[Proce
 
 
 def _connect(info: RankInfo, device: str, timeout: float) -> ProcessGroup:
-    os.environ.update(info.variables())
     _share_cores(info)
     if (interface := find_interface(info.address)) and "GLOO_SOCKET_IFNAME" not in os.environ:
         os.environ["GLOO_SOCKET_IFNAME"] = interface  # the default, the host's name, often leads to the loopback
@@ -175,8 +164,14 @@ def _connect(info: RankInfo, device: str, timeout: float) -> ProcessGroup:
         if device == "cuda":
             torch.cuda.set_device(compute_device(device, info))
         backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
-        dist.init_process_group(backend, timeout=timedelta(seconds=timeout))
-        decisions = dist.new_group(backend="gloo", timeout=NO_TIMEOUT)
+        dist.init_process_group(
+            backend,
+            f"tcp://{info.address}:{info.port}",
+            rank=info.rank,
+            world_size=info.size,
+            timeout=timedelta(seconds=timeout),
+        )
+        patient = dist.new_group(backend="gloo", timeout=NO_TIMEOUT)
     except RuntimeError as error:
         if not _is_of_connections(error):
             raise
@@ -186,8 +181,7 @@ def _connect(info: RankInfo, device: str, timeout: float) -> ProcessGroup:
             f"{info.port} within {timeout:g} seconds ({reason}); start all of them, and check MASTER_ADDR and "
             "MASTER_PORT"
         ) from None
-    members = ProcessGroup(info).all_gather(Member(socket.gethostname(), os.getpid()))
-    return ProcessGroup(info, tuple(members), decisions)
+    return ProcessGroup(info, ProcessGroup(info).all_gather(socket.gethostname()), patient)
 
 
 def _is_of_connections(error: RuntimeError) -> bool:
@@ -216,27 +210,3 @@ def find_interface(address: str) -> str | None:
                 if fcntl.ioctl(probe.fileno(), 0x8915, name.encode().ljust(256, b"\0"))[20:24] == own:  # SIOCGIFADDR
                     return name
     return None
-
-
-def _ended_processes(processes: Mapping[int, int]) -> list[int]:
-    """Return the ranks whose processes, given by their ids, have ended; waits a few seconds for the first."""
-    deadline = time.monotonic() + END_SECONDS
-    while not (ended := [rank for rank, process in processes.items() if not _runs(process)]):
-        if time.monotonic() > deadline:
-            break
-        time.sleep(0.05)
-    return ended
-
-
-def _runs(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # another user's
-        pass
-    return True
-
-
-def _ranks(numbers: list[int]) -> str:
-    return f"rank{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
