@@ -1,5 +1,7 @@
 """Trainings of several processes over gloo: the same curve as one process, and a clear end whatever happens to one."""
 
+import functools
+import itertools
 import os
 import signal
 import socket
@@ -8,15 +10,17 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import pytest
 import torch
 from torch import Tensor
 
 from pix2pix.cli import main
+from pix2pix.distributed.launcher import launch
 from pix2pix.reports.curves import read_metrics
 from pix2pix.synthetic.facades import make_facades
+from pix2pix.training.train import train
 
 LINUX = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
 
@@ -59,9 +63,9 @@ output, updates, words = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
 class Trainer(setup.Trainer):
     def fit(self, stop):
         calls = iter(range(1, 10**6))
-        asked_of_the_last = lambda: 2 if self.group.rank and next(calls) >= updates else None
+        last = self.group.rank == self.group.size - 1
         try:
-            return super().fit(asked_of_the_last)
+            return super().fit(lambda: 2 if last and next(calls) >= updates else None)
         finally:
             state = {name: part.state_dict() for name, part in stateful_parts(self.state).items()}
             torch.save(state, f"{output}.{self.group.rank}")
@@ -90,30 +94,33 @@ def curve(run: Path) -> dict[tuple[int, str], dict[str, float]]:
 
 
 def test_two_processes_are_one_with_twice_the_batch(nine: Path, one_process: Path, tmp_path: Path) -> None:
-    """Cut by Ctrl-C in the second epoch, and finished by one process: the same curve to 1e-5."""
+    """Begun by one process, gone on by two under SLURM, finished by one: the same curve to 1e-5."""
     run, port = tmp_path / "run", free_port()
-    words = ["train", str(nine), "--run", str(run), *TINY, *SAME, "--batch-size", "2", "--sync-norm"]
+    words = ["train", str(nine), "--run", str(run), *TINY, *SAME, "--sync-norm"]
+    one, two = [*words, "--batch-size", "4"], [*words, "--batch-size", "2"]
+    command = [sys.executable, "-c", SPY, str(tmp_path / "state")]
+    first = subprocess.run([*command, "2", *one], env=clean_environment(), capture_output=True, text=True)
+    assert first.returncode == 130, first.stderr
+
     step = {"SLURM_STEP_NUM_TASKS": 2, "SLURM_STEP_TASKS_PER_NODE": "2", "SLURM_STEP_NODELIST": "localhost"}
-    command = [sys.executable, "-c", SPY, str(tmp_path / "state"), "5", *words]
     ranks = [
         subprocess.Popen(
-            command,
+            [*command, "4", *two],
             env=clean_environment(**step, MASTER_PORT=port, SLURM_PROCID=rank, SLURM_LOCALID=rank),
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )
         for rank in (0, 1)
     ]  # fmt: skip
-    (_, err), silent = [rank.communicate(timeout=120) for rank in ranks]
+    (_, err), silent = [rank.communicate(timeout=300) for rank in ranks]
     assert [rank.returncode for rank in ranks] == [130, 130], err + "".join(silent)
     assert "batches of 2 x 2 processes = 4" in err
     assert f"interrupted and saved in {run}" in err
     assert silent == ("", "")
+    states = [torch.load(tmp_path / f"state.{rank}", weights_only=True) for rank in (0, 1)]
+    assert states[0].keys() >= {"generator", "discriminator", "average", "generator_optimizer"}
+    same_tensors(*states)
 
-    first, second = (torch.load(tmp_path / f"state.{rank}", weights_only=True) for rank in (0, 1))
-    assert first.keys() >= {"generator", "discriminator", "average", "generator_optimizer"}
-    same_tensors(first, second)
-
-    main([*words[:-3], "--sync-norm", "--batch-size", "4"])
+    main(one)
     found, expected = curve(run), curve(one_process)
     assert found.keys() == expected.keys() == {(s, split) for s in (3, 6, 9) for split in ("train", "val")}
     for row, values in expected.items():
@@ -129,17 +136,43 @@ def same_tensors(first: Any, second: Any) -> None:
         assert torch.equal(first, second)
 
 
-@pytest.mark.parametrize("order", ["two-pass", "one-pass"])
-@pytest.mark.parametrize("norm", ["--sync-norm", "--no-sync-norm"])
-def test_two_processes_train_by_the_defaults(nine: Path, tmp_path: Path, order: str, norm: str) -> None:
-    """In bf16 where the machine has it; the last batch of an epoch has no pair for one process."""
+ORDERS: tuple[Literal["one-pass", "two-pass"], ...] = ("one-pass", "two-pass")
+
+
+def test_two_processes_train_by_the_defaults(
+    nine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """In bf16 where the machine has it, in both orders of updates, each norm; the last batch leaves one rank empty."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    launch(functools.partial(train_all, nine, tmp_path), 2, timeout=300, environment={})
+    assert "Error" not in capfd.readouterr().err
+    for order, synchronised in itertools.product(ORDERS, (True, False)):
+        run = tmp_path / f"{order}-{synchronised}"
+        found = curve(run)
+        assert found.keys() == {(step, split) for step in (3, 6, 9) for split in ("train", "val")}
+        assert found[9, "val"]["g_l1"] != found[3, "val"]["g_l1"], "the generator learns after the warm-up"
+        assert (run / "model" / "generator.safetensors").exists()
+
+
+def train_all(data: Path, runs: Path) -> None:
+    """Train once for each way of updating, one after the other in this rank."""
+    networks = {"generator": {"base_channels": 4}, "discriminator": {"base_channels": 4, "patch_size": 16}}
+    training = {"epochs": 3, "batch_size": 2, "discriminator_epochs": 1, "ema": 0.9, "device": "cpu", "samples": 2}
+    for order, synchronised in itertools.product(ORDERS, (True, False)):
+        training |= {"update_order": order, "sync_norm": synchronised}
+        train(data, run=runs / f"{order}-{synchronised}", image_size=32, training=training, **networks)
+
+
+def test_torchrun_starts_the_ranks(nine: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    words = ["--devices", "2", "--batch-size", "2", "--epochs", "3", "--discriminator-epochs", "1", norm]
-    main(["train", str(nine), "--run", str(run), *TINY, *words, "--update-order", order])
-    found = curve(run)
-    assert found.keys() == {(step, split) for step in (3, 6, 9) for split in ("train", "val")}
-    assert found[9, "val"]["g_l1"] != found[3, "val"]["g_l1"], "the generator learns after the warm-up"
-    assert (run / "model" / "generator.safetensors").exists()
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "--"]
+    words = ["pix2pix", "train", str(nine), "--run", str(run), *TINY, "--epochs", "1", "--batch-size", "2"]
+    done = subprocess.run([*torchrun, *words], env=clean_environment(), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [str(run)], "rank 0 alone prints"
+    assert done.stderr.count("kept epoch 1 of 1") == 1
+    assert curve(run).keys() == {(3, "train"), (3, "val")}
 
 
 # ---- processes that we start -----------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ Rank 0 inspects the data, decides, writes and prints; the other ranks compute. A
 SINGLE_PROCESS, whose collectives return what they are given.
 """
 
+import itertools
 import os
 import socket
 import time
@@ -15,6 +16,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
 
 from pix2pix.distributed.environment import RankInfo, compute_device
 from pix2pix.errors import ConfigError, DataError, Interrupted, ModelError, RunError
@@ -24,6 +26,7 @@ T = TypeVar("T")
 
 RESUME_HINT = "the last checkpoint is whole: the same command goes on from it"
 NO_TIMEOUT = timedelta(days=365)
+_counter = itertools.count()  # of the groups that this process has been in
 
 
 class LostRankError(RunError):
@@ -164,13 +167,12 @@ def _connect(info: RankInfo, device: str, timeout: float) -> ProcessGroup:
         if device == "cuda":
             torch.cuda.set_device(compute_device(device, info))
         backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
-        dist.init_process_group(
-            backend,
-            f"tcp://{info.address}:{info.port}",
-            rank=info.rank,
-            world_size=info.size,
-            timeout=timedelta(seconds=timeout),
-        )
+        limit = timedelta(seconds=timeout)
+        url = f"tcp://{info.address}:{info.port}"
+        store, _, _ = next(rendezvous(url, info.rank, info.size, timeout=limit))
+        # The store of torchrun outlives a group: keys of an earlier training in these processes must not be found.
+        store = dist.PrefixStore(f"pix2pix/{next(_counter)}", store)  # type: ignore[attr-defined]
+        dist.init_process_group(backend, store=store, rank=info.rank, world_size=info.size, timeout=limit)
         patient = dist.new_group(backend="gloo", timeout=NO_TIMEOUT)
     except RuntimeError as error:
         if not _is_of_connections(error):
