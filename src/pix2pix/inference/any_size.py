@@ -10,9 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pix2pix.data.transforms.padding import pad_to_multiple
-
-Size = tuple[int, int]
-"""(height, width) in pixels."""
+from pix2pix.model.model_config import Size
 
 
 def own_size(size: Size) -> Size:

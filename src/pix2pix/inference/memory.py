@@ -5,8 +5,8 @@ from pathlib import Path
 
 from pix2pix.data.io.arrays import ImageFacts
 from pix2pix.errors import DataError
-from pix2pix.inference.any_size import Size
 from pix2pix.model import Model
+from pix2pix.model.model_config import Size
 from pix2pix.system.hardware import GIGABYTE, free_memory
 
 SMALL = 2**28

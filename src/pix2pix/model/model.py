@@ -14,9 +14,10 @@ from pix2pix.data.encoding.prepared import ImageEncoding, PreparedData
 from pix2pix.data.encoding.ranges import RangeEncoding
 from pix2pix.model.card import write_card
 from pix2pix.model.hub import locate
-from pix2pix.model.model_config import CONFIG, ModelConfig, Statistics, read_model_config
+from pix2pix.model.model_config import CONFIG, ModelConfig, read_model_config
 from pix2pix.model.weights import DISCRIMINATOR, GENERATOR, load_weights, save_weights
 from pix2pix.networks import PatchGAN, make_generator, set_norm_statistics
+from pix2pix.networks.blocks import Statistics
 from pix2pix.system.files import write_folder_atomically, write_text
 
 

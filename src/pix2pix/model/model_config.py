@@ -12,13 +12,13 @@ from pix2pix.config.io import explain
 from pix2pix.config.legacy import upgrade_settings
 from pix2pix.data.encoding.prepared import PreparedData
 from pix2pix.errors import ConfigError, ModelError
+from pix2pix.networks.blocks import Statistics
 
 CONFIG = "config.json"
 
 Factor = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Size = tuple[int, int]
 """(height, width) in pixels."""
-Statistics = Literal["image", "running"]
 
 
 class ModelConfig(Section):

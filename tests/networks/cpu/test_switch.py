@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from pix2pix.config import Config
-from pix2pix.inference.optimize import optimize_generator
-from pix2pix.model import build_networks, choose_statistics
+from pix2pix.inference.translator import Translator
+from pix2pix.model import Model, build_networks, choose_statistics, make_model_config
 from pix2pix.networks import set_fast_convolutions
 from pix2pix.networks.convolution import Conv, ConvTranspose
 from pix2pix.networks.cpu import switch
@@ -54,9 +54,10 @@ def train_and_translate(config: Config, dtype: torch.dtype = torch.float32) -> t
     numbers += [value.clone() for value in generator.state_dict().values()]
     numbers += [value.clone() for value in discriminator.state_dict().values()]
     choose_statistics(generator, discriminator, "running")
-    prepared = optimize_generator(generator.float().eval(), torch.device("cpu"))
-    numbers.append(prepared(source.float()))
-    return [generator, discriminator, prepared], numbers
+    trained = make_model_config(config, "running", (1.0, 1.0), converts=False, epoch=1, validation={})
+    translator = Translator(Model(generator.float(), None, trained))
+    numbers.append(translator.translate(source.float()))
+    return [generator, discriminator, translator.optimized], numbers
 
 
 @pytest.fixture
