@@ -1,4 +1,4 @@
-"""Nothing in; a set of procedural facades, a small translator trained on it, its evaluation and report out."""
+"""Draw procedural facades, train a small translator on them and evaluate it, in one command."""
 
 from pathlib import Path
 
@@ -19,9 +19,9 @@ SETTINGS = {
 
 
 def demo(run: str | Path = Path("runs/demo"), *, overwrite: bool = False) -> Evaluation:
-    """Make the data, train for about two minutes on two CPU cores, measure the test split; RUN/report.html has it all.
+    """Draw the pairs, train for about two minutes on two CPU cores, evaluate the test split; see RUN/report.html.
 
-    The data lie beside the run, as NAME-data, and are made once.
+    The pairs lie beside the run, in NAME-data, and are drawn once.
     """
     run = Path(run)
     display = ProgressBar()
