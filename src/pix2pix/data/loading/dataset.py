@@ -112,8 +112,9 @@ class PairDataset(Dataset[Example]):
     def _decoded_format(self, load_size: Size | Native | None) -> DecodedFormat:
         channels, dtype = self.prepared.decoded_slices[-1].stop, self.prepared.decoded_type
         if self._native_sizes is None:
-            jittered = isinstance(load_size, tuple) and self.augment is not None and self.augment.jitter
-            return DecodedFormat((channels, *(load_size if jittered else self.image_size)), dtype)  # type: ignore[misc]
+            jitters = self.augment is not None and self.augment.jitter
+            size = load_size if isinstance(load_size, tuple) and jitters else self.image_size
+            return DecodedFormat((channels, *size), dtype)
         sizes = self._native_sizes if self.full_size else np.maximum(self._native_sizes, self.image_size)
         height, width = sizes[sizes.prod(axis=1).argmax()].tolist()
         return DecodedFormat((channels, height, width), dtype, sizes)
