@@ -1,1 +1,1 @@
-"""The processes of one training."""
+"""Distributed training: the rank of a process, collectives, data parallel networks, and a launcher."""

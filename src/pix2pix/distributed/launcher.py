@@ -1,7 +1,7 @@
-"""A function and a number of processes -> its result, computed by that many processes on this machine.
+"""A function and a number of processes -> what it returns in the first of them.
 
 torch's elastic agent starts the processes, passes SIGINT and SIGTERM on to them, and ends all once one has failed. Each
-runs `worker.py`, so that a script or a notebook may launch without a guard around its main part.
+runs `worker.py` and not the caller's script, so that a script needs no `if __name__ == "__main__"` around its call.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""A folder with a call of a function -> the call made in this rank; its result or its error left in the folder."""
+"""A folder with a pickled function -> its call in this rank; the result or the error is left in the folder."""
 
 import os
 import pickle
@@ -28,7 +28,7 @@ def main(folder: Path) -> None:
             time.sleep(0.05)
         raise
     except (Exception, KeyboardInterrupt) as error:
-        if not isinstance(error, REPORTED) and "out of memory" not in str(error):
+        if not (isinstance(error, REPORTED) or "out of memory" in str(error) or "DefaultCPUAllocator" in str(error)):
             raise
         text = pickle.dumps(error)
         write_atomically(folder / f"{int(os.environ['RANK']):06}.error", lambda file: file.write(text))
