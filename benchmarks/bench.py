@@ -79,7 +79,7 @@ class Benchmark:
         }
 
     def to_text(self) -> str:
-        """The machine, its limits, and the table of all rows."""
+        """Return the machine, its limits, and the table of all rows."""
         parts = ["\n".join(self._head())]
         parts += [table(self.rows)] if self.rows else []
         parts += [self.profile.to_text()] if self.profile is not None else []
@@ -179,7 +179,7 @@ def _say(line: str) -> None:
 
 
 def _choose_sections(only: Sequence[str], profile: bool) -> tuple[str, ...]:
-    """The sections that were named, in the order of the table."""
+    """Return the sections that were named, in the order of the table."""
     if unknown := [name for name in only if name not in SECTIONS]:
         raise ConfigError(f"--only {unknown[0]}: no section of that name; known: {', '.join(SECTIONS)}")
     if profile and only:

@@ -37,7 +37,7 @@ class Conditions:
     scratch: Path  # a folder for whatever is written
 
     def targets(self, given: tuple[float, float] | None) -> tuple[float | None, float | None]:
-        """What must be reached and what is aimed at, where they hold for these sizes."""
+        """Return what must be reached and what is aimed at, where they hold for these sizes."""
         holds = (self.image_size, self.base_channels) == TARGET_SIZES
         return given if given is not None and holds else (None, None)
 
@@ -55,7 +55,7 @@ class Conditions:
         validate_every: int | None = None,
         image_size: int | None = None,
     ) -> Config:
-        """The paper's settings at these sizes, in the default update order or another."""
+        """Return the paper's settings at these sizes, in the default update order or another."""
         return choose_settings(
             self.pairs,
             None,
@@ -80,7 +80,7 @@ class Conditions:
         )
 
     def task(self, *, batch: int = 1, precision: str = "auto", order: UpdateOrder = "one-pass") -> dict[str, Any]:
-        """The same as JSON values, for `benchmarks.worker`."""
+        """Return the same as JSON values, for `benchmarks.worker`."""
         return {
             "image_size": self.image_size,
             "base_channels": self.base_channels,
@@ -102,7 +102,7 @@ class Conditions:
 
 
 def _halves(path: Path, size: int) -> tuple[Tensor, Tensor]:
-    """The left and the right half of a file, (3, size, size) in [-1, 1]."""
+    """Read the left and the right half of a file, (3, size, size) in [-1, 1]."""
     with Image.open(path) as image:
         both = image.convert("RGB").resize((2 * size, size), Image.Resampling.BICUBIC)
     pixels = torch.from_numpy(np.array(both)).permute(2, 0, 1) / 127.5 - 1

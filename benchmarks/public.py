@@ -33,7 +33,7 @@ PUBLIC_OPTIONS = {  # the public code's defaults for pix2pix, on the processor
 
 
 def public_step(checkout: Path) -> Callable[[Tensor, Tensor], Any]:
-    """A checkout -> its training step on (N, 3, H, W) in [-1, 1]."""
+    """Return the training step of a checkout, on (N, 3, H, W) in [-1, 1]."""
     if not (checkout / "models" / "pix2pix_model.py").is_file():
         sys.exit(f"{checkout}: no models/pix2pix_model.py in it; expected a checkout of the public code")
     sys.path.insert(0, str(checkout))
@@ -50,6 +50,7 @@ def public_step(checkout: Path) -> Callable[[Tensor, Tensor], Any]:
 
 
 def main() -> None:
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--public", type=Path, metavar="DIR", help="checkout of the public code, run in turns")
     parser.add_argument("--batch-size", type=int, nargs="+", default=[1, 4], metavar="N")

@@ -24,7 +24,7 @@ COLUMNS = 4  # newest benchmarks that the table shows
 
 
 def entry_of(bench: Any, commit: str) -> dict[str, Any]:
-    """What is kept of a benchmark. Raises ValueError for what is none, or not a whole one."""
+    """Return what is kept of a benchmark. Raises ValueError for what is none, or not a whole one."""
     if not isinstance(bench, dict) or bench.get("format") != 1:
         raise ValueError("not the JSON of `python -m benchmarks --json`")
     if not bench["complete"] or not bench["settings"]["judged"]:
@@ -61,7 +61,7 @@ def _sizes(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def table_of(history: list[dict[str, Any]]) -> str:
-    """The newest benchmarks side by side, in Markdown: a row for each work, its value, and whether that is enough."""
+    """Put the newest benchmarks side by side, in Markdown: a row for each work, its value, whether it is enough."""
     newest = history[-COLUMNS:]
     heads = [f"{entry['date'][:10]} `{entry['commit']}`" for entry in newest]
     machines = [f"{entry['machine']['processor']}, {entry['machine']['threads']} threads" for entry in newest]
@@ -93,7 +93,7 @@ def _cell(row: dict[str, Any] | None) -> str:
 
 
 def replaced(page: str, table: str) -> str:
-    """A page with the table between its two marks. Raises ValueError if they are not there once each."""
+    """Put the table between the two marks of a page. Raises ValueError if they are not there once each."""
     if page.count(BEGIN) != 1 or page.count(END) != 1:
         raise ValueError(f"has no place for the history; expected the lines {BEGIN} and {END}")
     before, rest = page.split(BEGIN)
@@ -101,6 +101,7 @@ def replaced(page: str, table: str) -> str:
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bench", type=Path, nargs="+", help="output of `python -m benchmarks --json`")
     parser.add_argument("--commit", help="what was measured; by default the commit that is checked out")

@@ -103,7 +103,7 @@ def _must(row: Row) -> str:
 
 
 def shown(value: float | None, unit: Unit) -> str:
-    """A value with its unit."""
+    """Write a value with its unit."""
     if value is None:
         return "-"
     match unit:

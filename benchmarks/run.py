@@ -57,7 +57,7 @@ class _Clock(ProgressBar):
 
 
 def run_rows(conditions: Conditions) -> Iterator[Row]:
-    """What `train` adds to its updates: loading, logs, validation, checkpoints; batch 1, default settings.
+    """Measure what `train` adds to its updates: loading, logs, validation, checkpoints; batch 1, default settings.
 
     Three epochs are trained, and every few updates the same step is run bare on a batch at hand. What the second
     validation, the checkpoint and the run cost beside their updates is then laid on the facades' 320 pairs and 200

@@ -47,7 +47,7 @@ def scaling_rows(conditions: Conditions) -> Iterator[Row]:
 
 
 def growth_row(raw: dict[str, tuple[float, ...]], conditions: Conditions) -> Row:
-    """Timings by shape -> the largest cost per pixel of all larger shapes, in that of one image of the usual size."""
+    """Return the largest cost per pixel of all larger shapes, relative to one image of the usual size."""
     side, cost = conditions.image_size, costs(raw)
     per_pixel = {shape: cost[shape] * side**2 / pixels(shape) for shape in cost}
     larger = [shape for shape in cost if pixels(shape) > side**2] or list(cost)
@@ -66,7 +66,7 @@ def growth_row(raw: dict[str, tuple[float, ...]], conditions: Conditions) -> Row
 
 
 def costs(raw: dict[str, tuple[float, ...]]) -> dict[Shape, float]:
-    """Timings by shape -> a step, in steps of one image that were taken in turns with it."""
+    """Return the cost of a step by shape, in steps of one image that were taken in turns with it."""
     found = {}
     for name in raw:
         if not name.endswith(BESIDE):
@@ -82,7 +82,7 @@ def pixels(shape: Shape) -> int:
 
 
 def _exponent(cost: dict[Shape, float]) -> float:
-    """The slope of a line through the logarithms of pixels and cost."""
+    """Return the slope of a line through the logarithms of pixels and cost."""
     points = [(math.log(pixels(shape)), math.log(cost[shape])) for shape in cost]
     x, y = (sum(values) / len(points) for values in zip(*points, strict=True))
     return sum((a - x) * (b - y) for a, b in points) / sum((a - x) ** 2 for a, _ in points)

@@ -52,7 +52,7 @@ def interleaved(tasks: Mapping[str, Callable[[], object]], rounds: int, *, in_a_
 
 
 def faster(ours: Timing, reference: Timing) -> Ratio:
-    """The ratio of speeds of two tasks that were measured in turn."""
+    """Return the ratio of speeds of two tasks that were measured in turn."""
     each = [there / here for here, there in zip(ours.seconds, reference.seconds, strict=True)]
     low, _, high = statistics.quantiles(each, n=4, method="inclusive") if len(each) > 1 else each * 3
     return Ratio(reference.median / ours.median, low, high)

@@ -122,7 +122,7 @@ def _training(task: dict[str, Any], scratch: Path) -> Callable[[], object]:
 
 
 def peak_bytes() -> int:
-    """The most memory that this process had resident at once."""
+    """Return the most memory that this process had resident at once."""
     try:
         lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))

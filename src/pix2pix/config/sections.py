@@ -138,7 +138,7 @@ class Data(Section):
         return None if None in counts else sum(filter(None, counts))
 
     def source_settings(self, count: int) -> tuple[SourceSettings, ...]:
-        """The settings of each of a pair's `count` sources. Raises ConfigError for such as fit another count."""
+        """Return the settings of each of `count` sources. Raises ConfigError for settings of another count."""
         if count == 1 and not self.sources:
             single = {name: getattr(self, f"source_{name}") for name in ("channels", "range", "kind", "labels", "type")}
             return (SourceSettings.model_construct(**single, label_tolerance=self.label_tolerance),)
@@ -157,7 +157,7 @@ class Data(Section):
 
 
 def source_prefix(number: int, count: int) -> str:
-    """What the settings of one of `count` sources begin with, below `data.` and as flags."""
+    """Return how the names of settings of one of `count` sources begin, after `data.` and as flags."""
     return "source_" if count == 1 else f"sources.{number}."
 
 

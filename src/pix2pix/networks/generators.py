@@ -141,7 +141,7 @@ def _norm_relu(norm: Norm, channels: int) -> tuple[nn.Module, nn.Module]:
 
 
 def _residual(channels: int, norm: Norm, dropout: float) -> nn.Sequential:
-    """The layers of a residual block, R256: (N, C, H, W) -> (N, C, H, W)."""
+    """Return the layers of a residual block, R256: (N, C, H, W) -> (N, C, H, W)."""
     bias = has_bias(norm)
     return nn.Sequential(
         nn.Conv2d(channels, channels, 3, padding=1, padding_mode="reflect", bias=bias),

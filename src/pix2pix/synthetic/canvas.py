@@ -65,7 +65,7 @@ class Scene:
         return SCALE * self.building.storey
 
     def view(self, box: Box) -> Canvas:
-        """The part of the canvas that a box covers."""
+        """Return the part of the canvas that a box covers."""
         return self.canvas[SCALE * box.top : SCALE * box.bottom, SCALE * box.left : SCALE * box.right]
 
 
@@ -85,7 +85,7 @@ def down(canvas: Canvas, start: float, stop: float) -> Field:
 
 
 def part(canvas: Canvas, top: float, left: float, bottom: float, right: float) -> Canvas:
-    """The view of a part given in shares of height and width; never empty where the canvas is not."""
+    """Return the view of a part given in shares of height and width; never empty where the canvas is not."""
     height, width = canvas.shape[:2]
     y, x = min(round(top * height), height - 1), min(round(left * width), width - 1)
     return canvas[y : max(y + 1, round(bottom * height)), x : max(x + 1, round(right * width))]

@@ -1,0 +1,1 @@
+"""Training: plan, updates, validation, checkpoints, run folders."""

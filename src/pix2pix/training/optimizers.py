@@ -43,7 +43,7 @@ def _fit_state_to_weights(adam: Any) -> None:
 
 
 def _step(value: Tensor, weights: Tensor) -> Tensor:
-    """The fused kernel counts on the device; the plain one on the CPU."""
+    """Put a count where it is kept: on the device for the fused kernel, else on the CPU."""
     return value.to(weights.device if weights.is_cuda else "cpu", torch.float32)
 
 

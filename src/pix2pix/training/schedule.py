@@ -1,5 +1,7 @@
-"""The learning rate of an epoch, and the random seed of a step: functions of the progress, so that a resumed run
-is the run that was never interrupted."""
+"""The learning rate of an epoch, and the random seed of a step.
+
+Both are functions of the progress, so that a resumed run equals one that was never interrupted.
+"""
 
 import numpy as np
 import torch

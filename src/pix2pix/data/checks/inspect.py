@@ -80,13 +80,13 @@ def inspect_file(file: str, halved: bool, decode: bool, alpha: bool) -> tuple[Fi
 
 
 def _inspect_header(path: Path, halved: bool) -> FileInspection:
-    """Raises DataError."""
+    """Read the facts about an image. Raises DataError."""
     facts = images.probe(path)
     return FileInspection(replace(facts, width=half_width(facts.width, path)) if halved else facts, None)
 
 
 def _inspect_pixels(path: Path, halved: bool, alpha: bool) -> tuple[FileInspection, EdgeMaps]:
-    """Raises DataError."""
+    """Measure an image, or a half of it. Raises DataError."""
     whole = images.read(path, alpha=alpha)
     halves: tuple[Half, ...] = ("left", "right")
     parts: dict[Half | None, Array] = (

@@ -40,7 +40,7 @@ class SideSummary:
             self.colours = self.colours if len(self.colours) <= MAX_COLOURS else None
 
     def values(self) -> ValueReport | None:
-        """The values of all decoded images together; None if there are none."""
+        """Return the values of all decoded images together; None if there are none."""
         if not self.count:
             return None
         return ValueReport(self.low, self.high, None if self.colours is None else dict(self.colours.most_common()))

@@ -50,6 +50,7 @@ def refuse_too_large(path: Path, height: int, width: int, pixel_bytes: int = 1) 
 
 
 def too_large(path: Path) -> DataError:
+    """Return the error for an image with too many pixels."""
     return DataError(f"{path}: more than {MAX_PIXELS:,} pixels, the limit for one image: cut it into parts")
 
 

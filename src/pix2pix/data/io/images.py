@@ -102,7 +102,7 @@ def can_hold(suffix: str, dtype: str, channels: int) -> bool:
 
 
 def suffix_for(dtype: str, channels: int) -> str:
-    """The suffix for such values where nothing else decides: .png if it can hold them, else .tif."""
+    """Return the suffix for such values where nothing else decides: .png if it can hold them, else .tif."""
     return ".png" if can_hold(".png", dtype, channels) else ".tif"
 
 

@@ -141,7 +141,7 @@ def _find_axes(path: Path, pages: _Pages) -> tuple[int, int]:
 
 
 def _full_size_series(tiff: Any) -> list[Any]:
-    """The series of pages in an open TiffFile that are not reduced copies."""
+    """Return the series of pages in an open TiffFile that are not reduced copies."""
     return [one for one in tiff.series if not one.keyframe.is_reduced]
 
 

@@ -112,7 +112,7 @@ def _make_request(name: str | None, output: Path | None, url: str | None, digest
 
 
 def _find_local(url: str) -> Path | None:
-    """The file that an address names; None for one on the network. Raises ConfigError, DataError."""
+    """Return the file that an address names; None for one on the network. Raises ConfigError, DataError."""
     try:
         parts = urlsplit(url)
     except ValueError as error:
@@ -130,7 +130,7 @@ def _find_local(url: str) -> Path | None:
 
 
 def _find_existing(request: _Request) -> Downloaded | None:
-    """The set that an earlier call made; None if the output is free. Raises ConfigError for other content."""
+    """Return the set that an earlier call made; None if the output is free. Raises ConfigError for other content."""
     output = request.output
     if not output.exists() or (output.is_dir() and not any(output.iterdir())):
         return None

@@ -120,7 +120,7 @@ def _summarize(output: Path, plan: Plan, outcomes: Mapping[str, _Outcome], new: 
 
 
 def _find_begun(output: Path, work: Path, plan: Plan, overwrite: bool) -> Path | None:
-    """The folder in which this plan was begun or finished, if any. Raises ConfigError for one of another plan."""
+    """Return the folder in which this plan was begun or finished. Raises ConfigError for one of another plan."""
     for folder in (output, work):
         if folder.exists() and not folder.is_dir():
             raise ConfigError(f"{folder}: is a file, expected a folder for the pairs; choose another --output")
@@ -160,7 +160,7 @@ def _first_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
 def _find_finished(
     place: Path, tasks: Sequence[Task], settings: Make, progress: Progress | None
 ) -> dict[str, _Outcome]:
-    """The tasks whose photo and files are as the journal records them, and those whose photo still fails."""
+    """Return the tasks whose photo and files are as the journal says, and those whose photo still fails."""
     journal = _read_journal(place / JOURNAL)
 
     def check(task: Task) -> _Outcome | None:

@@ -26,7 +26,7 @@ class Task:
     split: str
 
     def files(self, root: Path) -> tuple[Path, Path]:
-        """The files of its source and its target."""
+        """Return the files of its source and its target."""
         source, target = (root / side / self.split / f"{self.name}.png" for side in "AB")
         return source, target
 

@@ -65,7 +65,7 @@ def _numbers(*shape: int) -> Tensor:
 
 
 def _fused_adam_is_right() -> bool:
-    """The first update of Adam moves each value by the learning rate against the sign of its gradient."""
+    """Check that the first update of Adam moves each value by the learning rate against its gradient's sign."""
     values, gradients = _numbers(20), _numbers(20).flip(0)
     expected = values - 0.1 * gradients / (gradients.abs() + 1e-8)
     moments = torch.zeros(2, 20)

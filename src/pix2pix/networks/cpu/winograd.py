@@ -145,7 +145,7 @@ def _transform_once(weight: Tensor, kind: Kind, tile: int) -> Tensor:
 
 @functools.cache
 def _matrices(tile: int, taps: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-    """A (points, tile²), G (points, taps²), B (points, points), each for both axes at once.
+    """Return A (points, tile²), G (points, taps²) and B (points, points), each for both axes at once.
 
     The values of a polynomial at the points determine it: B is the transposed inverse of the matrix of their powers.
     """
