@@ -191,7 +191,7 @@ def _fits_pil(values: RangeEncoding | LabelEncoding, channels: int) -> bool:
 
 
 def _to_array(picture: Any) -> Array:
-    """A PIL image, an array (H, W) or (H, W, C), or a tensor (C, H, W) -> (H, W, C)."""
+    """Return a PIL image, an array (H, W) or (H, W, C), or a tensor (C, H, W) as an array (H, W, C)."""
     if isinstance(picture, Image.Image):
         return from_pil(picture)
     if isinstance(picture, Tensor) and picture.ndim == 3:
