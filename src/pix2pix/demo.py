@@ -30,5 +30,5 @@ def demo(run: str | Path = Path("runs/demo"), *, overwrite: bool = False) -> Eva
         display.say(f"making {TRAIN + VAL + TEST} procedural facades in {data}")
         make_facades(data, train=TRAIN, val=VAL, test=TEST, size=128)
     train_with(choose_settings(data, None, None, SETTINGS), run, overwrite=overwrite)
-    display.say("measuring the kept model on the test split")
+    display.say("evaluating the model on the test split")
     return evaluate(run, data, split="test")

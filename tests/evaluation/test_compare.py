@@ -163,6 +163,16 @@ def test_a_run_that_is_being_trained(two: tuple[Path, Path], tmp_path: Path) -> 
     assert sum(link.startswith("data:image/") for link in page.links) == 3 * (2 + 1)
 
 
+def test_an_evaluation_of_version_0_1_is_read(two: tuple[Path, Path], tmp_path: Path) -> None:
+    """Its diagnostics were called health."""
+    runs = copies(two, tmp_path)
+    expected = pix2pix.compare(*runs).results["evaluations"]
+    for run in runs:
+        changed(run / "evaluation/test/metrics.json", '"diagnostics": {', '"health": {')
+    assert pix2pix.compare(*runs).results["evaluations"] == expected
+    assert expected["test"]["metrics"]["gradient_ratio"]["values"].keys() == {"usual", "plain"}
+
+
 def test_data_that_are_gone(two: tuple[Path, Path], tmp_path: Path) -> None:
     runs = copies(two, tmp_path)
     for run in runs:

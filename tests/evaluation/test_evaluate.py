@@ -15,6 +15,8 @@ from conftest import TINY
 from numpy.typing import NDArray
 from PIL import Image
 
+from pix2pix.cli import main
+from pix2pix.config.evaluation import EvaluateOptions
 from pix2pix.config.io import make_config, merge_settings
 from pix2pix.config.presets import choose_settings
 from pix2pix.data.io import images
@@ -364,6 +366,16 @@ def test_manifests_and_named_folders_say_themselves_which_side_is_the_source(
 
 
 # ---- refusals: one sentence, nothing written -------------------------------------------------------------------
+
+
+def test_options_are_those_of_the_command_line(model: Path, facades: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["evaluate", "--help"])
+    shown = capsys.readouterr().out
+    assert all(f"--{name.replace('_', '-')}" in shown for name in EvaluateOptions.model_fields)
+    with pytest.raises(ConfigError, match=r"`splt`; did you mean `split`\?"):
+        evaluate(model, facades, splt="val")
+    with pytest.raises(ConfigError, match="device"):
+        evaluate(model, facades, device="gpu")
 
 
 def test_a_missing_split_names_those_there_are(model: Path, facades: Path, tmp_path: Path) -> None:

@@ -140,13 +140,13 @@ def test_curves_show_what_was_measured(tmp_path: Path) -> None:
     vanilla = curve_svgs(rows, discriminator_epochs=1)
     assert len(vanilla) == 7
     assert ["log 2 = chance" in svg for svg in vanilla] == [True, False, True, *[False] * 4]
-    assert all("only D learns" in svg for svg in vanilla)
+    assert all("discriminator warm-up" in svg for svg in vanilla)
     assert all(f"{term}, {split}" in vanilla[2] for term in ("d_real", "d_fake") for split in ("train", "val"))
     for row in rows:
         row.values.pop("g_adversarial")
     plain = curve_svgs(rows, adversarial="lsgan")
     assert len(plain) == 6
-    assert not any("log 2" in svg or "only D learns" in svg for svg in plain)
+    assert not any("log 2" in svg or "discriminator warm-up" in svg for svg in plain)
 
 
 # ---- the page of an evaluation -------------------------------------------------------------------------------

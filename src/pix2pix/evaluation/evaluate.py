@@ -101,19 +101,20 @@ def evaluate_with(
     found = find_evaluation_pairs(loaded, data, options)
     folder = options.output or choose_output(model, f"{found.split}-full-size" if options.full_size else found.split)
     run = find_run(locate(model))
-    measurement = _prepare(loaded, found, options, features or options.features)
+    measurement = _prepare(loaded, found, options, options.features if features is None else features)
     # Baselines read every pair, so a broken one raises before anything is written.
     training = average_targets(found.train, loaded)
     baselines = measure_baselines(training, measurement.dataset, loaded)
     labels = _prepare_label_score(measurement, (run or folder) / "segmenter", options, progress)
     remove_numbers(folder)
     scores = list(_measure_pairs(measurement, folder, labels, progress))
+    summary = _summarize(measurement, scores)
     diagnostics = _diagnose(measurement, training)
     metrics = {
         "model": str(model),
         **_describe(measurement),
         "dropout": options.dropout,
-        **_summarize(measurement, scores),
+        **summary,
         "baselines": baselines,
         "labels": None if labels is None else labels.to_json(),
         "diagnostics": {**diagnostics.numbers, "sentences": diagnostics.sentences},
@@ -182,7 +183,7 @@ def _prepare_label_score(
         return None
     found = measurement.found
     if measurement.full_size:
-        raise ConfigError("--segmenter reads labels from pictures of one size, and these keep their own: drop it")
+        raise ConfigError("--segmenter reads labels from images of one size, and these keep their own sizes: drop it")
     if not found.train:
         raise DataError(f"{found.place}: has no training pairs to train a segmenter on; drop --segmenter")
     segmenter = load_or_train_segmenter(

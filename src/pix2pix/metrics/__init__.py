@@ -1,1 +1,1 @@
-"""Measures of output pictures."""
+"""Metrics of outputs: of single images, of sets of images, and diagnostics."""

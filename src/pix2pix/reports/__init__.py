@@ -1,1 +1,1 @@
-"""Pages, curves and advice."""
+"""HTML pages, curves, and sentences on what they show."""

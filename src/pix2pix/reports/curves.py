@@ -1,4 +1,4 @@
-"""A run's `metrics.csv` in, its rows and curves out; or a metric of many images in, its spread out."""
+"""A run's `metrics.csv` in, its rows and curves out; or a metric of many images in, its histogram out."""
 
 import csv
 import io
@@ -13,20 +13,20 @@ from pix2pix.errors import ModelError
 from pix2pix.metrics.pixel import ACCURACIES, MEASURES
 from pix2pix.system.files import write_atomically
 
-if TYPE_CHECKING:  # 26 MB that a training needs only when it draws
+if TYPE_CHECKING:  # matplotlib takes 26 MB, which a training needs only when it draws
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-CHANCE = math.log(2)  # the cross-entropy of a discriminator that answers 1/2
+CHANCE = math.log(2)  # the cross-entropy of a discriminator that guesses
 LINES: dict[str, Any] = {"train": "-", "val": (0, (3.5, 1.2))}  # solid, and dashes in units of the width
-SIZE = (4.3, 3.5)  # of a panel, inches
-OF_TRAINING = ("learning_rate", "images_per_second")
+PANEL_SIZE = (4.3, 3.5)  # inches
+TRAINING_COLUMNS = ("learning_rate", "images_per_second")
 Across = Literal["epoch", "images_seen"]
-FEW = 20  # points; fewer are marked, filled for train and open for validation
+FEW_POINTS = 20  # curves with fewer have markers, filled for train and open for validation
 ADVERSARIAL_UNITS = {"vanilla": "cross-entropy, nats", "lsgan": "squared error", "hinge": "hinge loss"}
 INK = "#24292f"
 LEGEND: dict[str, Any] = {"fontsize": 8, "frameon": False, "labelcolor": INK, "columnspacing": 1.2}
-COLOURS = {  # Okabe and Ito's, which the colour-blind tell apart
+COLOURS = {  # of Okabe and Ito, distinguishable by the colour-blind
     "g_adversarial": "#d55e00",
     "g_l1": "#009e73",
     "d_real": "#0072b2",
@@ -57,9 +57,9 @@ class Row:
 
 
 def read_metrics(path: Path) -> list[Row]:
-    """The rows of `metrics.csv`, oldest first; none if there is no file. Raises ModelError naming a broken line.
+    """Read the rows of `metrics.csv`, oldest first; none if there is no file. Raises ModelError naming a broken line.
 
-    A last line without its end is being written, or was when the process was killed; it is passed over.
+    A last line without an end is still being written, or was when the process was killed; it is ignored.
     """
     if not path.exists():
         return []
@@ -100,13 +100,13 @@ class Panel(NamedTuple):
 def draw_curves(metrics: Path, output: Path, *, discriminator_epochs: int = 0, adversarial: str = "vanilla") -> None:
     """Write the curves of a run as one PNG: a panel for each unit, train solid, validation dashed.
 
-    The first `discriminator_epochs`, in which only D learns, are shaded; `adversarial` names the loss.
+    The first `discriminator_epochs`, the discriminator warm-up, are shaded; `adversarial` names the loss.
     """
     rows = read_metrics(metrics)
     panels = _panels(rows, adversarial)
     columns = min(3, len(panels)) or 1
     lines = -(-len(panels) // columns) or 1
-    figure = _figure((SIZE[0] * columns, SIZE[1] * lines))
+    figure = _make_figure((PANEL_SIZE[0] * columns, PANEL_SIZE[1] * lines))
     for place, panel in enumerate(panels, start=1):
         _draw_panel(figure.add_subplot(lines, columns, place), panel, rows, discriminator_epochs)
     if not panels:
@@ -115,30 +115,30 @@ def draw_curves(metrics: Path, output: Path, *, discriminator_epochs: int = 0, a
 
 
 def curve_svgs(rows: Sequence[Row], *, discriminator_epochs: int = 0, adversarial: str = "vanilla") -> list[str]:
-    """The panels of `draw_curves`, each as an SVG element to stand in a page."""
+    """Draw the panels of `draw_curves`, each as an SVG element for a page."""
     return [_panel_svg(panel, rows, discriminator_epochs) for panel in _panels(rows, adversarial)]
 
 
 def _panels(rows: Sequence[Row], adversarial: str) -> list[Panel]:
-    """The panels in which something was measured."""
+    """Return the panels in which something was measured."""
     unit, vanilla = ADVERSARIAL_UNITS.get(adversarial, adversarial), adversarial == "vanilla"
     panels = (
         Panel("Generator: adversarial term", ("g_adversarial",), unit, vanilla),
         Panel("Generator: L1 term", ("g_l1",), "mean |y − G(x)|, images in [−1, 1]"),
         Panel("Discriminator", ("d_real", "d_fake"), unit, vanilla),
         Panel("Peak signal-to-noise ratio", ("psnr",), "PSNR, dB"),
-        Panel("Structural similarity", ("ssim",), "SSIM, 1 is the target itself"),
+        Panel("Structural similarity", ("ssim",), "SSIM, 1 is a perfect copy"),
         Panel("Labels read from the outputs", ("label_accuracy",), "share of pixels"),
         Panel("Discriminator: accuracy", ("d_real_accuracy", "d_fake_accuracy"), "share of patches, 1/2 is chance"),
         Panel("Learning rate", ("learning_rate",), "step size of Adam"),
-        Panel("Pace", ("images_per_second",), "pairs a second, updates alone"),
+        Panel("Speed", ("images_per_second",), "pairs per second, updates only"),
     )
     return [panel for panel in panels if any(_points(rows, term, split) for term in panel.terms for split in LINES)]
 
 
 def _points(rows: Sequence[Row], term: str, split: str, across: Across = "epoch") -> list[tuple[int, float]]:
-    """(epoch, value) wherever the term was measured; learning rate and pace belong to training."""
-    if term in OF_TRAINING:
+    """Return (epoch, value) where the term was measured; learning rate and speed belong to training."""
+    if term in TRAINING_COLUMNS:
         found = [(getattr(row, across), getattr(row, term)) for row in rows if row.split == split == "train"]
     else:
         found = [(getattr(row, across), row.values[term]) for row in rows if row.split == split and term in row.values]
@@ -151,12 +151,12 @@ def _draw_panel(axes: "Axes", panel: Panel, rows: Sequence[Row], discriminator_e
     if panel.against_chance:
         axes.axhline(CHANCE, linestyle=":", color=INK, lw=1.2, label="log 2 = chance")
     last = max(row.epoch for row in rows)
-    if alone := min(discriminator_epochs, last):
+    if warmup := min(discriminator_epochs, last):
         middle = {"ha": "center", "va": "center", "transform": axes.get_xaxis_transform()}
-        axes.axvspan(0, alone, color=INK, alpha=0.08, lw=0)
-        axes.text(alone / 2, 0.5, "only D learns", middle, rotation=90, fontsize=8, color=INK, alpha=0.7)
+        axes.axvspan(0, warmup, color=INK, alpha=0.08, lw=0)
+        axes.text(warmup / 2, 0.5, "discriminator warm-up", middle, rotation=90, fontsize=8, color=INK, alpha=0.7)
     _scale(axes, panel, last)
-    _dress(axes, panel.title, "epoch", panel.unit)
+    _decorate(axes, panel.title, "epoch", panel.unit)
     columns = 2 if len(axes.get_legend_handles_labels()[1]) == 4 else 3
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=columns, handlelength=1.6, **LEGEND)
 
@@ -167,17 +167,17 @@ def _draw_term(axes: "Axes", term: str, rows: Sequence[Row]) -> None:
             axes.plot(
                 *zip(*points, strict=True),
                 linestyle=line,
-                marker="o" if len(points) < FEW else "",
+                marker="o" if len(points) < FEW_POINTS else "",
                 markersize=3.5,
                 markerfacecolor="none" if split == "val" else None,
                 linewidth=1.4,
                 color=COLOURS.get(term, INK),
-                label=term if term in OF_TRAINING else f"{term}, {split}",
+                label=term if term in TRAINING_COLUMNS else f"{term}, {split}",
             )
 
 
 def _panel_svg(panel: Panel, rows: Sequence[Row], discriminator_epochs: int) -> str:
-    figure = _figure(SIZE)
+    figure = _make_figure(PANEL_SIZE)
     _draw_panel(figure.add_subplot(), panel, rows, discriminator_epochs)
     return _inline_svg(figure, f"{panel.title} by epoch")
 
@@ -187,13 +187,13 @@ def _panel_svg(panel: Panel, rows: Sequence[Row], discriminator_epochs: int) -> 
 
 RUNS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c564b", "#7f7f7f")
 MARKERS = ("o", "s", "^", "D")  # one for each round of the colours
-LONGEST = 28  # letters of a name in a legend
+LONGEST_NAME = 28  # letters in a legend
 
 
 def overlaid_svgs(runs: Mapping[str, Sequence[Row]], across: Across, adversarial: str | None) -> list[str]:
-    """Several runs' rows by name -> a panel for each term that any measured, a colour for each run, as SVG elements.
+    """Draw the rows of several runs, by name: a panel for each term, a colour for each run, as SVG elements.
 
-    `adversarial` is the loss that all of them have, or None.
+    `adversarial` is the loss that all of them have, or None if they differ.
     """
     unit = "each run's own loss" if adversarial is None else ADVERSARIAL_UNITS.get(adversarial, adversarial)
     panels = [Panel(term, (term,), unit, adversarial == "vanilla") for term in ("g_adversarial", "d_real", "d_fake")]
@@ -203,27 +203,27 @@ def overlaid_svgs(runs: Mapping[str, Sequence[Row]], across: Across, adversarial
         Panel(one.name, (one.name,), one.unit or f"{'higher' if one.higher_is_better else 'lower'} is better")
         for one in MEASURES[2:]
     ]
-    panels += [Panel("images_per_second", ("images_per_second",), "pairs a second, updates alone")]
+    panels += [Panel("images_per_second", ("images_per_second",), "pairs per second, updates only")]
     if len({row.learning_rate for rows in runs.values() for row in rows}) > 1:
         panels += [Panel("learning_rate", ("learning_rate",), "step size of Adam")]
     return [svg for panel in panels if (svg := _overlaid_svg(panel, runs, across))]
 
 
 def _overlaid_svg(panel: Panel, runs: Mapping[str, Sequence[Row]], across: Across) -> str:
-    """Empty where no run has the term."""
-    figure, (term,) = _figure(SIZE), panel.terms
+    """Return one panel; empty where no run has the term."""
+    figure, (term,) = _make_figure(PANEL_SIZE), panel.terms
     axes = figure.add_subplot()
     splits = [split for split in LINES if any(_points(rows, term, split) for rows in runs.values())]
     for place, (name, rows) in enumerate(runs.items()):
         look: dict[str, Any] = {"color": RUNS[place % len(RUNS)], "marker": MARKERS[place // len(RUNS) % len(MARKERS)]}
         for split in splits:
             if points := _points(rows, term, split, across):
-                few = len(points) < FEW
+                few = len(points) < FEW_POINTS
                 inside = "none" if split == "val" else look["color"]
                 shape = {"markersize": 3.5 if few else 0, "markerfacecolor": inside, "linestyle": LINES[split]}
                 axes.plot(*zip(*points, strict=True), lw=1.4 if split == "val" else 1.1, **look, **shape)
         if any(_points(rows, term, split) for split in splits):
-            axes.plot([], [], label=_shortened(name), lw=3, color=look["color"])
+            axes.plot([], [], label=_shorten(name), lw=3, color=look["color"])
     if not splits:
         return ""
     if len(splits) > 1:
@@ -232,19 +232,19 @@ def _overlaid_svg(panel: Panel, runs: Mapping[str, Sequence[Row]], across: Acros
     if panel.against_chance:
         axes.axhline(CHANCE, linestyle=":", color=INK, lw=1.2, label="log 2 = chance")
     _scale(axes, panel, max(getattr(row, across) for rows in runs.values() for row in rows))
-    _dress(axes, panel.title, {"epoch": "epoch", "images_seen": "pairs seen"}[across], panel.unit)
-    columns = 2 if max(len(name) for name in runs) > LONGEST // 2 else 3
+    _decorate(axes, panel.title, {"epoch": "epoch", "images_seen": "pairs seen"}[across], panel.unit)
+    columns = 2 if max(len(name) for name in runs) > LONGEST_NAME // 2 else 3
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=columns, handlelength=1.6, **LEGEND)
     return _inline_svg(figure, f"{term} of all runs by {across.replace('_', ' ')}")
 
 
-def _shortened(name: str) -> str:
-    """The beginning and the end of a long name."""
-    return name if len(name) <= LONGEST else f"{name[: LONGEST // 2 - 1]}…{name[-LONGEST // 2 :]}"
+def _shorten(name: str) -> str:
+    """Keep the beginning and the end of a long name."""
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME // 2 - 1]}…{name[-LONGEST_NAME // 2 :]}"
 
 
 def _scale(axes: "Axes", panel: Panel, last: int) -> None:
-    if panel.terms[0] in OF_TRAINING:
+    if panel.terms[0] in TRAINING_COLUMNS:
         axes.set_ylim(bottom=0)
         axes.yaxis.set_major_locator(_ticks(5))
         axes.yaxis.set_major_formatter("{x:g}")
@@ -252,7 +252,7 @@ def _scale(axes: "Axes", panel: Panel, last: int) -> None:
     axes.xaxis.set_major_locator(_ticks(6, integer=True))
 
 
-def _dress(axes: "Axes", title: str, across: str, up: str) -> None:
+def _decorate(axes: "Axes", title: str, across: str, up: str) -> None:
     axes.set_title(title, fontsize=11, color=INK, loc="left")
     axes.set_xlabel(across, fontsize=9, color=INK)
     axes.set_ylabel(up, fontsize=9, color=INK)
@@ -266,9 +266,9 @@ def _dress(axes: "Axes", title: str, across: str, up: str) -> None:
 
 
 def spread_svg(values: Sequence[float], name: str, unit: str) -> str:
-    """One metric of many images -> a histogram with the mean, an SVG element to stand in a page."""
+    """Draw a histogram of one metric of many images with its mean, as an SVG element for a page."""
     finite = [value for value in values if math.isfinite(value)]
-    figure = _figure((3.2, 2.2))
+    figure = _make_figure((3.2, 2.2))
     axes = figure.add_subplot()
     axes.hist(finite, bins="sturges", color=COLOURS.get(name, INK), alpha=0.75, rwidth=0.94)
     if finite:
@@ -276,26 +276,26 @@ def spread_svg(values: Sequence[float], name: str, unit: str) -> str:
         axes.legend(**LEGEND)
     axes.xaxis.set_major_locator(_ticks(5))
     axes.yaxis.set_major_locator(_ticks(4, integer=True))
-    _dress(axes, name, unit, "images")
-    return _inline_svg(figure, f"Spread of {name} over the images")
+    _decorate(axes, name, unit, "images")
+    return _inline_svg(figure, f"Distribution of {name} over the images")
 
 
 def spectrum_svg(frequencies: Sequence[float], output: Sequence[float], target: Sequence[float]) -> str:
-    """Power by frequency of outputs and targets -> an SVG element to stand in a page."""
-    figure = _figure(SIZE)
+    """Draw the power by frequency of outputs and targets, as an SVG element for a page."""
+    figure = _make_figure(PANEL_SIZE)
     axes = figure.add_subplot()
     for powers, colour, label in ((target, COLOURS["d_real"], "targets"), (output, COLOURS["d_fake"], "outputs")):
         axes.plot(frequencies, powers, color=colour, lw=1.4, label=label)
     if any(power > 0 for power in (*output, *target)):
         axes.set_yscale("log")
     axes.set_xlim(0, 0.5)
-    _dress(axes, "Spectrum", "cycles a pixel; 0.5 is the finest", "power")
+    _decorate(axes, "Spectrum", "cycles per pixel; 0.5 is the finest", "power")
     axes.legend(**LEGEND)
     return _inline_svg(figure, "Power of outputs and targets by frequency")
 
 
-def _figure(size: tuple[float, float]) -> "Figure":
-    """An empty one, of so many inches."""
+def _make_figure(size: tuple[float, float]) -> "Figure":
+    """Make an empty figure of a size in inches."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=size, layout="constrained")
@@ -308,9 +308,9 @@ def _ticks(most: int, *, integer: bool = False) -> Any:
 
 
 def _inline_svg(figure: "Figure", label: str) -> str:
-    """An SVG element whose text is text and whose ink is the page's own colour, light or dark.
+    """Return an SVG element whose text is text and whose colour is that of the page, light or dark.
 
-    `label` is what it shows, for those who cannot see it, and what sets its ids apart from another's on the page.
+    `label` describes it for screen readers, and makes its ids differ from those of other elements.
     """
     import matplotlib as mpl
 

@@ -1,1 +1,1 @@
-"""The paper's experiments on any pairs: variants trained under one budget, measured, and shown side by side."""
+"""The paper's experiments on any pairs: variants trained with one budget, evaluated, and compared."""
