@@ -100,7 +100,7 @@ class Benchmark:
             yield "          targets hold for 256 px and 64 channels, and none applies to these sizes"
 
 
-def bench(
+def bench(  # the flags
     *,
     only: Sequence[str] = (),
     quick: bool = False,

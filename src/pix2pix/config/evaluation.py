@@ -11,7 +11,7 @@ from pix2pix.config.sections import Section
 
 
 def _to_text(value: Any) -> Any:
-    """A path, or several, -> text."""
+    """Write a path, or several, as text."""
     if isinstance(value, list | tuple):
         return tuple(map(_to_text, value))
     return str(value) if isinstance(value, os.PathLike) else value

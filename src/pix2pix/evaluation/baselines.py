@@ -66,6 +66,7 @@ def _measure_baseline(dataset: PairDataset, output: Callable[[Batch], Tensor], m
 
 
 def read_batches(dataset: PairDataset) -> Iterator[Batch]:
+    """Read all pairs in order, in batches."""
     return make_loader(dataset, batch_size=BATCH, workers=0, shuffle=False).epoch(0)
 
 

@@ -167,7 +167,7 @@ def _read_ahead(
         yield waiting.popleft()[:2]
 
 
-def translate(
+def translate(  # noqa: PLR0913  # the flags of the command
     model: str | Path,
     inputs: str | Path | Sequence[str | Path],
     *,

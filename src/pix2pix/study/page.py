@@ -144,7 +144,7 @@ def _compare_order(evaluations: Evaluations, name: str) -> dict[str, Any] | None
 
 
 def _compare_pair(first: Variant, second: Variant, known: Mapping[Variant, tuple[Array, Scores]]) -> dict[str, Any]:
-    """A pair is `clear` if the interval of the difference, image by image, excludes 0."""
+    """Compare two variants; `clear` if the interval of the difference, image by image, excludes 0."""
     (values, paper), (other_values, other_paper) = known[first], known[second]
     difference = values - other_values
     ends = mean_interval(difference)

@@ -91,7 +91,7 @@ def study(
     return Study(folder / f"{kind}.html", results)
 
 
-def plan_study(
+def plan_study(  # noqa: PLR0913  # the flags of the command
     kind: str,
     data: str | Path | None,
     overrides: Mapping[str, Any] | None = None,

@@ -127,7 +127,7 @@ def _splits_first(root: Path, folders: set[str], data: Data) -> Layout:
 
 
 def _sides_first(root: Path, folders: set[str], data: Data) -> Layout:
-    """A and B, or sources and target, with the splits inside or with all of `train`."""
+    """Match A and B, or sources and target, with the splits inside or with all of `train`."""
     names = _sides(root, folders, data)
     return _splits_inside(f"folders {format_list(names)}", [root / name for name in names], data)
 
@@ -172,7 +172,7 @@ def _splits_inside(description: str, folders: Sequence[Path], data: Data) -> Lay
 
 
 def _patterns(root: Path, folders: set[str], data: Data) -> Layout:
-    """Sources and targets in the same folders, which patterns of names distinguish."""
+    """Match sources and targets in the same folders, which patterns of names distinguish."""
     _refuse_direction(data, "the patterns")
     if data.source_pattern is None or data.target_pattern is None:
         raise ConfigError("sources and targets lie in one folder: give both --source-pattern and --target-pattern")
@@ -188,7 +188,7 @@ def _folders(
     data: Data,
     unmatched: tuple[Unmatched, ...] = (),
 ) -> Layout:
-    """A folder for each side in each split, A before B, or the sources before the target."""
+    """Match a folder for each side in each split, A before B, or the sources before the target."""
     for folders in places.values():
         for folder in folders:
             if not folder.is_dir():
