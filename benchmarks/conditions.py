@@ -1,7 +1,6 @@
 """What is measured and how thoroughly, and the pairs that it is measured on."""
 
 import itertools
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,11 +132,3 @@ def _side_by_side(data: Path) -> list[Path]:
     if not paths:
         raise DataError(f"{data}: expected side-by-side images to measure on, found {found.layout}; leave --data out")
     return paths
-
-
-def link_or_copy(source: Path, target: Path) -> None:
-    """Link `target` to `source`, or copy it where the file system has no links."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)

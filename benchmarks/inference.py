@@ -1,12 +1,13 @@
 """Rows of the translator: one image, eight and a folder of files, against the plain network run eagerly."""
 
+import shutil
 import time
 from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
 
-from benchmarks.conditions import NO_BF16, Conditions, link_or_copy
+from benchmarks.conditions import NO_BF16, Conditions
 from benchmarks.ours import our_translator, save_model
 from benchmarks.rows import Row, compared
 from benchmarks.timing import interleaved
@@ -83,7 +84,7 @@ def folder_rows(conditions: Conditions) -> Iterator[Row]:
         if number < BATCH:
             images.write(path, tensors.to_array(source[number]))
         else:
-            link_or_copy(inputs / f"{number % BATCH:04}.jpg", path)
+            shutil.copyfile(inputs / f"{number % BATCH:04}.jpg", path)
 
     bare: list[float] = []
     files: list[float] = []

@@ -26,7 +26,7 @@ from pix2pix.model import Model, load_model
 from pix2pix.system.hardware import choose_device
 from pix2pix.text import format_count
 
-Picture = TypeVar("Picture", Image.Image, NDArray[np.uint8], NDArray[np.floating], Tensor)
+Picture = TypeVar("Picture", Image.Image, NDArray[Any], Tensor)
 
 
 class Translator:
