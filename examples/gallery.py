@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=["labels", "edges", "gray"])
     parser.add_argument("--pairs", type=int, default=400, help="pairs that each task trains on")
     parser.add_argument("--held-out", type=int, default=24, help="pairs of the test split, and as many for validation")
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=14)
     parser.add_argument("--image-size", type=int, default=128, help="side of the images in pixels")
     parser.add_argument("--base-channels", type=int, default=32)
     parser.add_argument("--rows", type=int, default=3, help="held-out pairs that are shown of each task")
