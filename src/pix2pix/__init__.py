@@ -1,6 +1,6 @@
-"""pix2pix: bring a folder of image pairs, get a translator that is trained, measured and ready to use.
+"""Train an image-to-image translation model on pairs of images, measure it, and use it.
 
-The verbs are imported when they are first used, so that `import pix2pix` costs nothing.
+Every name is imported when it is first used, so that `import pix2pix` imports neither torch nor numpy.
 """
 
 from importlib import import_module

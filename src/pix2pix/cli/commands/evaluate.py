@@ -22,7 +22,7 @@ def evaluate(
     model
         Run folder, model folder or hub id.
     data
-        Folder of pairs, or pairs.csv; or give --source DIR --target DIR.
+        Folder of pairs, or pairs.csv; or use --source DIR --target DIR.
     json_
         Print metrics.json to stdout.
     """
