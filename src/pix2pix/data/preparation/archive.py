@@ -1,220 +1,152 @@
 """An untrusted .tar.gz or .zip -> its regular files below one folder, within limits.
 
-The whole archive is rejected for a link, a device, an encrypted member, a name with a root or `..`, two members of one
-name, or more members or bytes than the limits allow. tarfile and zipfile parse; nothing is extracted by them, since
-their own extraction creates links and its filter can be bypassed (CVE-2025-4517).
+The whole archive is rejected for a link, a device, a name that leads out of the folder, two members of one name, or
+more members or bytes than the limits allow. tarfile and zipfile only parse it: their own extraction creates links,
+and its filter can be bypassed (CVE-2025-4517).
 """
 
 import gzip
-import io
 import re
+import shutil
 import stat
 import tarfile
 import unicodedata
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import IO
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
 
 from pix2pix.errors import DataError
 
 MAX_MEMBERS = 500_000
-MAX_FILE_BYTES = 2**30
 MAX_TOTAL_BYTES = 64 * 2**30
 MAX_RATIO = 100  # unpacked bytes for each packed one, beyond FREE_BYTES; photos have about 1, flat label maps 50
 FREE_BYTES = 64 * 2**20
+MAX_TAR_HEADER_BYTES = 2**16  # and the size of the blocks in which content is copied
 MAX_ZIP_DIRECTORY_BYTES = 32 * 2**20
-MAX_TAR_HEADER_BYTES = 2**20  # before one member
 MAX_DEPTH = 16  # nested folders
-BLOCK_BYTES = 2**16
 
-Progress = Callable[..., None]
-"""Called with bytes done, bytes in all, and what is being done."""
+ReportProgress = Callable[[int, int | None, str], object]
+"""Called with bytes done, bytes in all (None if unknown), and what is being done."""
 
-
-class _UnsafeError(Exception):
-    """Why an archive is rejected; the message completes `ARCHIVE: ...`."""
+Member = tuple[str, IO[bytes] | None]
+"""Name and content of a file; None as the content of a folder."""
 
 
-def is_archive(start: bytes) -> bool:
-    """Whether a file that begins with these four bytes or more may be a .tar.gz or .zip."""
-    return start.startswith((b"\x1f\x8b", b"PK\x03\x04"))
+def extract(archive: Path, folder: Path, report: ReportProgress | None = None) -> tuple[int, int]:
+    """Extract into the new `folder`; return how many files were written, and how many hidden ones were left out.
 
-
-def extract(archive: Path, folder: Path, progress: Progress | None = None) -> "Extraction":
-    """Extract into `folder`, which exists and is empty. Raises DataError naming the archive, OSError for a full disk.
-
-    After an error the folder holds a part of the files and is to be removed.
+    Raises DataError naming the archive, OSError for a full disk; a part of the files may then be in the folder.
     """
     size = archive.stat().st_size
     with archive.open("rb") as file:
-        start = file.read(4)
+        start = file.read(2)
         file.seek(0)
-        if not is_archive(start):
-            raise DataError(f"{archive}: is no .tar.gz or .zip archive")
-        report = (lambda: progress(file.tell(), size, "unpacking")) if progress else (lambda: None)
-        done = Extraction(folder, min(MAX_TOTAL_BYTES, FREE_BYTES + MAX_RATIO * size), report)
         try:
-            (_extract_tar if start[:2] == b"\x1f\x8b" else _extract_zip)(file, done)
-        except _UnsafeError as error:
-            raise DataError(f"{archive}: {error}; nothing of it was kept") from None
-        except (MemoryError, DataError):
-            raise
+            if start not in (b"\x1f\x8b", b"PK"):
+                raise DataError("is no .tar.gz or .zip archive")
+            read_members = _read_zip if start == b"PK" else _read_tar
+            members = read_members(file, min(MAX_TOTAL_BYTES, FREE_BYTES + MAX_RATIO * size))
+            return _write(members, folder, lambda: report and report(file.tell(), size, "unpacking"))
+        except DataError as error:
+            raise DataError(f"{archive}: {error}") from None
         except Exception as error:  # parsers of damaged files raise nearly anything
             if isinstance(error, OSError) and error.errno is not None:
                 raise
             raise DataError(f"{archive}: is damaged ({error or type(error).__name__})") from None
-    if not done.files:
-        raise DataError(f"{archive}: holds no files")
-    return done
 
 
-@dataclass
-class Extraction:
-    """Members written below a folder, each name once, and their counts."""
-
-    root: Path
-    max_bytes: int
-    report: Callable[[], object]
-    files: int = 0
-    size: int = 0
-    """Bytes written."""
-    hidden: int = 0
-    """Hidden files, and those that macOS adds; they are not written."""
-    members: int = 0
-
-    def refuse_bytes(self, count: int) -> None:
-        if count > self.max_bytes:
-            raise _UnsafeError(f"unpacks to more than {MAX_RATIO} times its size, or than {MAX_TOTAL_BYTES:,} bytes")
-
-    def add_folder(self, name: str) -> None:
-        parts = self._safe_parts(name)
-        if parts:
-            self._make(self.root.joinpath(*parts), name)
-
-    def add_file(self, name: str, size: int, content: IO[bytes]) -> None:
-        """Write one file of the `size` that the archive claims."""
-        parts = self._safe_parts(name)
-        if size > MAX_FILE_BYTES:
-            raise _UnsafeError(f"{name!r} has {size:,} bytes, more than {MAX_FILE_BYTES:,}")
-        if not parts:
-            self.hidden += 1
-            return
-        path, before = self.root.joinpath(*parts), self.size
-        self._make(path.parent, name)
-        try:
-            with path.open("xb") as file:
-                for block in _blocks(content):
-                    self.size += file.write(block)
-                    self.refuse_bytes(self.size)
-        except (FileExistsError, IsADirectoryError):
-            raise _UnsafeError(f"has two members named {name!r}") from None
-        if self.size - before != size:
-            raise _UnsafeError(f"{name!r} has {self.size - before:,} bytes, not the {size:,} it claims")
-        self.files += 1
-        self.report()
-
-    def _safe_parts(self, name: str) -> list[str]:
-        """Split a member's name into the parts of a path; none for a hidden member. Raises _UnsafeError."""
-        self.members += 1
-        if self.members > MAX_MEMBERS:
-            raise _UnsafeError(f"has more than {MAX_MEMBERS:,} members")
-        parts = re.split(r"[/\\]", unicodedata.normalize("NFC", name))
-        rooted = parts[0] == "" or re.match(r"[A-Za-z]:", name)
-        if not name or rooted or ".." in parts or re.search(r"[\x00-\x1f\x7f]", name) or len(parts) > MAX_DEPTH:
-            raise _UnsafeError(f"the name {name[:200]!r} is not one of a file inside a folder")
-        parts = [part for part in parts if part not in ("", ".")]
-        return [] if any(part.startswith(".") or part == "__MACOSX" for part in parts) else parts
-
-    def _make(self, folder: Path, name: str) -> None:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError):
-            raise _UnsafeError(f"has a file where {name!r} needs a folder") from None
+def _write(members: Iterator[Member], folder: Path, report: Callable[[], object]) -> tuple[int, int]:
+    """Write the files below a new folder; return the counts of written and of hidden ones. Raises DataError."""
+    folder.mkdir()
+    files = hidden = 0
+    used = {".": (PurePosixPath(), False)}
+    for count, (name, content) in enumerate(members, 1):
+        if count > MAX_MEMBERS:
+            raise DataError(f"has more than {MAX_MEMBERS:,} members")
+        path = _check_name(name)
+        if any(part.startswith(".") or part == "__MACOSX" for part in path.parts):
+            hidden += content is not None
+            continue
+        _check_collisions(path, content is not None, used)
+        (folder / path if content is None else folder / path.parent).mkdir(parents=True, exist_ok=True)
+        if content is not None:
+            with (folder / path).open("xb") as file:
+                shutil.copyfileobj(content, file, MAX_TAR_HEADER_BYTES)
+            files += 1
+        report()
+    if not files:
+        raise DataError("holds no files")
+    return files, hidden
 
 
-def _extract_tar(file: IO[bytes], done: Extraction) -> None:
-    stream = _TarStream(gzip.GzipFile(fileobj=file), done)
+def _check_name(name: str) -> PurePosixPath:
+    """Return the relative path that a member's name means, in NFC. Raises DataError for one that leads elsewhere."""
+    parts = re.split(r"[/\\]", unicodedata.normalize("NFC", name))
+    rooted = parts[0] == "" or re.match(r"[A-Za-z]:", name)
+    if rooted or ".." in parts or re.search(r"[\x00-\x1f\x7f]", name) or len(parts) > MAX_DEPTH:
+        raise DataError(f"the name {name[:200]!r} is not one of a file inside a folder")
+    return PurePosixPath(*parts)
+
+
+def _check_collisions(path: PurePosixPath, is_file: bool, used: dict[str, tuple[PurePosixPath, bool]]) -> None:
+    """Add a path and its folders to those `used`: the path in lower case -> the path, and whether it is a file.
+
+    Raises DataError for a second file of one name, and for names that are the same where case does not count.
+    """
+    for entry in ((path, is_file), *((parent, False) for parent in path.parents)):
+        key = str(entry[0]).casefold()
+        if key in used and (entry[1] or used[key] != entry):
+            raise DataError(f"has two members named {str(entry[0])!r} (upper and lower case count as the same)")
+        used[key] = entry
+
+
+def _read_tar(file: IO[bytes], max_bytes: int) -> Iterator[Member]:
+    """Yield the members of a .tar.gz. Raises DataError."""
+    stream: Any = _LimitedFile(gzip.GzipFile(fileobj=file), "headers", MAX_TAR_HEADER_BYTES, max_bytes)
     with tarfile.open(fileobj=stream, mode="r:") as tar:
         while (member := tar.next()) is not None:
             tar.members.clear()  # type: ignore[attr-defined]  # or each would stay in memory
-            stream.allowed = 2 * done.max_bytes  # of content; the limit on all bytes comes first
-            if member.isdir():
-                done.add_folder(member.name)
-            elif member.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and not member.issparse():
-                content = tar.extractfile(member)
-                assert content is not None
-                done.add_file(member.name, member.size, content)
-            else:
-                raise _UnsafeError(f"{member.name!r} is a link or a device; only files and folders are unpacked")
-            stream.allowed = MAX_TAR_HEADER_BYTES
-    rest, stream.allowed = any(stream.last), 2 * done.max_bytes
-    for block in _blocks(stream):  # to the end, so that gzip compares its checksum
-        rest |= any(block)
-    if rest:  # tarfile takes a damaged header for the end
-        raise _UnsafeError("has data where a member should begin")
+            if member.size < 0:  # would lead back to an earlier member
+                raise ValueError("a member has a negative size")
+            if not member.isdir() and (member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or member.issparse()):
+                raise DataError(f"{member.name!r} is a link or a device; only files and folders are unpacked")
+            yield member.name, None if member.isdir() else tar.extractfile(member)
+    if any(stream.last):  # tarfile takes a damaged header for the end
+        raise DataError("has data where a member should begin")
+    while stream.read(MAX_TAR_HEADER_BYTES):  # to the end, where gzip compares its checksum
+        pass
 
 
-class _TarStream(io.RawIOBase):
-    """What tarfile needs of an unpacked file: forward only, with a limit on headers and on all bytes."""
+def _read_zip(file: IO[bytes], max_bytes: int) -> Iterator[Member]:
+    """Yield the members of a .zip. Raises DataError."""
+    stream = _LimitedFile(file, "a directory", MAX_ZIP_DIRECTORY_BYTES, max_bytes)
+    with zipfile.ZipFile(stream) as archive:
+        stream.check_size(sum(member.file_size for member in archive.infolist()))  # zipfile unpacks no more
+        for member in archive.infolist():
+            if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
+                raise DataError(f"{member.filename!r} is a link or a device; only files and folders are unpacked")
+            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others unpack without bounds
+                raise DataError(f"{member.filename!r} is compressed by another method than deflate")
+            with archive.open(member) as content:
+                yield member.filename, None if member.is_dir() else content
 
-    def __init__(self, stream: gzip.GzipFile, done: Extraction) -> None:
-        self.stream, self.done, self.last = stream, done, b""
-        self.allowed = MAX_TAR_HEADER_BYTES
-        """Bytes that may be read before it is set anew."""
 
-    def tell(self) -> int:
-        return self.stream.tell()
+class _LimitedFile:
+    """What tarfile and zipfile need of a file, with limits: they read in one piece what a header claims as its size."""
 
-    def seek(self, position: int, whence: int = 0) -> int:
-        if position < self.tell() or whence:
-            raise _UnsafeError("has a member of negative size")
-        self.done.refuse_bytes(position)
-        if self.stream.seek(position) < position:
-            raise EOFError("it ends inside a member")
-        return position
+    def __init__(self, file: IO[bytes] | gzip.GzipFile, what: str, max_read: int, max_bytes: int) -> None:
+        self.file, self.what, self.max_read, self.max_bytes = file, what, max_read, max_bytes
+        self.tell, self.seek, self.seekable = file.tell, file.seek, file.seekable
+        self.last = b""
 
     def read(self, size: int = -1) -> bytes:
-        self.allowed -= size
-        if size < 0 or self.allowed < 0:
-            raise _UnsafeError(f"has headers of more than {MAX_TAR_HEADER_BYTES:,} bytes")
-        self.last = self.stream.read(size)
-        self.done.refuse_bytes(self.tell())
+        self.last = self.file.read(min(size, self.max_read + 1) if size >= 0 else self.max_read + 1)
+        if len(self.last) > self.max_read:
+            raise DataError(f"has {self.what} of more than {self.max_read:,} bytes")
+        self.check_size(self.tell())
         return self.last
 
-
-def _extract_zip(file: IO[bytes], done: Extraction) -> None:
-    with zipfile.ZipFile(_ZipFile(file)) as archive:
-        for member in archive.infolist():
-            name, kind = member.filename, stat.S_IFMT(member.external_attr >> 16)
-            if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-                raise _UnsafeError(f"{name!r} is a link or a device; only files and folders are unpacked")
-            if member.flag_bits & 1:
-                raise _UnsafeError(f"{name!r} is encrypted")
-            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others unpack without bounds
-                raise _UnsafeError(f"{name!r} is compressed by another method than deflate")
-            if member.is_dir():
-                done.add_folder(name)
-            else:
-                with archive.open(member) as content:
-                    done.add_file(name, member.file_size, content)
-
-
-class _ZipFile:
-    """What zipfile needs of a file, without a directory of unbounded size."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self.file = file
-        self.tell, self.seek, self.seekable = file.tell, file.seek, file.seekable
-
-    def read(self, size: int = -1) -> bytes:
-        content = self.file.read(MAX_ZIP_DIRECTORY_BYTES + 1 if size < 0 else min(size, MAX_ZIP_DIRECTORY_BYTES + 1))
-        if len(content) > MAX_ZIP_DIRECTORY_BYTES:
-            raise _UnsafeError(f"has a directory of more than {MAX_ZIP_DIRECTORY_BYTES:,} bytes")
-        return content
-
-
-def _blocks(content: IO[bytes] | io.RawIOBase) -> Iterator[bytes]:
-    while block := content.read(BLOCK_BYTES):
-        yield block
+    def check_size(self, size: int) -> None:
+        if size > self.max_bytes:
+            raise DataError(f"unpacks to more than {MAX_RATIO} times its size, or than {MAX_TOTAL_BYTES:,} bytes")

@@ -1,7 +1,4 @@
-"""The data sets published with pix2pix: name -> addresses, size, sides, direction, origin.
-
-Sizes are those that the addresses answered with. A size or hash that has not been verified is None.
-"""
+"""The data sets published with pix2pix: name -> addresses, size, sides, direction, origin."""
 
 import difflib
 from typing import NamedTuple
@@ -19,35 +16,33 @@ HOSTS = (  # in the order in which they are tried; each has all sets as NAME.tar
 class PublishedSet(NamedTuple):
     """One set of side-by-side pairs."""
 
-    size: int | None  # bytes of the archive, exactly
-    about: str  # the same for people
-    pairs: str  # pairs to train on
+    size: int | None  # exact bytes of the archive, as the addresses state them; None where not verified
+    rounded_size: str
     sides: str  # what lies left (A) and right (B)
     direction: Direction  # of the paper's experiment
-    origin: str  # whose images they are: cite them, and ask them what you may do with the images
-    sha256: str | None = None  # of the archive
+    origin: str  # whose images they are, to cite and to ask for permission
+    sha256: str | None = None  # of the archive; none is published
 
 
 # fmt: off
 CATALOG = {
-    #                            bytes        about     to train on     A | B               the paper's  origin
-    "facades":        PublishedSet(30_168_306,  "30 MB",  "400",          "photo | labels",   "BtoA",
+    "facades": PublishedSet(30_168_306, "30 MB", "photo | labels", "BtoA",
         "CMP Facade Database, Tylecek and Sara, GCPR 2013; no licence is stated"),
-    "maps":           PublishedSet(250_242_400, "250 MB", "1,096",        "aerial | map",     "AtoB",
+    "maps": PublishedSet(250_242_400, "250 MB", "aerial | map", "AtoB",
         "images of Google Maps, under its terms; Isola et al., CVPR 2017"),
-    "cityscapes":     PublishedSet(103_441_232, "103 MB", "2,975",        "photo | labels",   "BtoA",
+    "cityscapes": PublishedSet(103_441_232, "103 MB", "photo | labels", "BtoA",
         "Cityscapes, Cordts et al., CVPR 2016; non-commercial, see https://www.cityscapes-dataset.com/license"),
-    "edges2shoes":    PublishedSet(None,        "2 GB",   "about 50,000", "edges | photo",    "AtoB",
+    "edges2shoes": PublishedSet(None, "2 GB", "edges | photo", "AtoB",
         "UT Zappos50K, Yu and Grauman, CVPR 2014; academic and non-commercial"),
-    "edges2handbags": PublishedSet(None,        "8 GB",   "about 137,000", "edges | photo",   "AtoB",
+    "edges2handbags": PublishedSet(None, "8 GB", "edges | photo", "AtoB",
         "Amazon product photos of iGAN, Zhu et al., ECCV 2016; no licence is stated"),
-    "night2day":      PublishedSet(None,        "2 GB",   "about 17,800", "night | day",      "BtoA",
+    "night2day": PublishedSet(None, "2 GB", "night | day", "BtoA",
         "Transient Attributes, Laffont et al., SIGGRAPH 2014; no licence is stated"),
 }
 # fmt: on
 
 
-def published_set(name: str) -> PublishedSet:
+def find_set(name: str) -> PublishedSet:
     """Look up a set by its name. Raises ConfigError with a suggestion for an unknown one."""
     if name not in CATALOG:
         near = difflib.get_close_matches(name, CATALOG, n=1)

@@ -4,7 +4,6 @@ What has arrived waits in OUTPUT.download, from where the same command goes on. 
 """
 
 import json
-import os
 import re
 import shutil
 from contextlib import suppress
@@ -17,9 +16,9 @@ from urllib.request import url2pathname
 from pix2pix.config import Data
 from pix2pix.data.pairing.pair import SPLITS
 from pix2pix.data.pairing.pairs import find_pairs
-from pix2pix.data.preparation.archive import Progress, extract
-from pix2pix.data.preparation.catalog import CATALOG, PublishedSet, addresses_of, published_set
-from pix2pix.data.preparation.transfer import Patience, TransferError, fetch
+from pix2pix.data.preparation.archive import ReportProgress, extract
+from pix2pix.data.preparation.catalog import CATALOG, PublishedSet, addresses_of, find_set
+from pix2pix.data.preparation.transfer import PartialFile, TransferError, fetch
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.system.files import lock_folder, sha256, write_folder_atomically, write_text
 from pix2pix.system.signals import raise_interrupted
@@ -45,11 +44,10 @@ class _Request:
     name: str
     output: Path
     urls: tuple[str, ...]
-    local: Path | None
-    """The archive itself, where it is a file of this machine."""
+    local: Path | None  # the archive, where it is a file of this machine
     size: int | None
     sha256: str | None
-    about: PublishedSet | None
+    published: PublishedSet | None
 
 
 def download(
@@ -58,8 +56,7 @@ def download(
     *,
     url: str | None = None,
     digest: str | None = None,
-    patience: Patience | None = None,
-    progress: Progress | None = None,
+    progress: ReportProgress | None = None,
 ) -> Downloaded:
     """Fetch and extract a published set by its name, or the archive at `url` (http, https, file, or a path).
 
@@ -67,48 +64,40 @@ def download(
     DataError if no address gives the archive; what has arrived of it is kept.
     """
     request = _make_request(name, output, url, digest)
-    existing = _find_existing(request)
-    if existing is not None:
-        return existing
+    if not _is_free(request.output):
+        return _read_existing(request)
     if request.local is not None:
-        _verify(request.local, request)
-        return _extract(request.local, str(request.local), request, progress)
+        return _unpack(request.local, str(request.local), request, progress)
     store = request.output.with_name(f"{request.output.name}.download")
     store.mkdir(parents=True, exist_ok=True)
-    with lock_folder(store):
+    with lock_folder(store), raise_interrupted(store):
         try:
-            with raise_interrupted(store):
-                done = _try_addresses(request, store, patience or Patience(), progress)
+            return _try_addresses(request, store, progress)
         finally:
-            with suppress(OSError):
-                store.rmdir()  # if nothing has arrived
-        shutil.rmtree(store)
-    return done
-
-
-# ---- what is asked for -------------------------------------------------------------------------------------------
+            with suppress(OSError):  # unless something is in it
+                store.rmdir()
 
 
 def _make_request(name: str | None, output: Path | None, url: str | None, digest: str | None) -> _Request:
     """Check the arguments of `download`. Raises ConfigError, DataError."""
     if name is None and url is None:
-        sets = ", ".join(f"{name} ({about.about})" for name, about in CATALOG.items())
+        sets = ", ".join(f"{name} ({published.rounded_size})" for name, published in CATALOG.items())
         raise ConfigError(f"say what to download: {sets}, or --url ADDRESS of another archive")
     if output is not None and output.name in ("", ".."):
         raise ConfigError(f"--output {output}: expected a folder by its own name, which will be made")
     if digest is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", digest):
         raise ConfigError(f"--sha256 {digest}: expected 64 hexadecimal digits")
-    local = None if url is None else _find_local(url)
-    about = published_set(str(name)) if url is None else CATALOG.get(name or "")
-    if name is None:
-        name = re.sub(r"(\.tar\.gz|\.tgz|\.zip)$", "", unquote(urlsplit(str(url)).path).rstrip("/").rpartition("/")[2])
-    if not re.fullmatch(r"\w[\w.-]*", name):
-        raise ConfigError(f"{name!r} is no name for a set: letters, digits, dots, - and _; give one before --url")
     digest = digest.lower() if digest else None
     if url is None:
-        assert about is not None
-        return _Request(name, output or Path(name), addresses_of(name), None, about.size, digest or about.sha256, about)
-    return _Request(name, output or Path(name), (url,), local, None, digest, about)
+        name = str(name)
+        found = find_set(name)
+        return _Request(name, output or Path(name), addresses_of(name), None, found.size, digest or found.sha256, found)
+    local = _find_local(url)
+    if name is None:
+        name = re.sub(r"(\.tar\.gz|\.tgz|\.zip)$", "", unquote(urlsplit(url).path).rpartition("/")[2])
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise ConfigError(f"{name!r} is no name for a set: letters, digits, dots, - and _; give one before --url")
+    return _Request(name, output or Path(name), (url,), local, None, digest, CATALOG.get(name))
 
 
 def _find_local(url: str) -> Path | None:
@@ -117,24 +106,23 @@ def _find_local(url: str) -> Path | None:
         parts = urlsplit(url)
     except ValueError as error:
         raise ConfigError(f"--url {url}: is no address ({error})") from None
-    if parts.scheme in ("http", "https"):
-        if not parts.hostname:
-            raise ConfigError(f"--url {url}: names no host")
+    if parts.scheme in ("http", "https") and parts.hostname:
         return None
     if "://" in url and parts.scheme != "file":
-        raise ConfigError(f"--url {url}: expected an address with http, https or file, or a path")
+        raise ConfigError(f"--url {url}: expected an address with http, https or file and a host, or a path")
     path = Path(url2pathname(parts.path)) if parts.scheme == "file" else Path(url)
     if not path.is_file():
         raise DataError(f"{path}: no such file; expected a .tar.gz or .zip archive")
     return path
 
 
-def _find_existing(request: _Request) -> Downloaded | None:
-    """Return the set that an earlier call made; None if the output is free. Raises ConfigError for other content."""
-    output = request.output
-    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
-        return None
-    record = None
+def _is_free(output: Path) -> bool:
+    return not output.exists() or (output.is_dir() and not any(output.iterdir()))
+
+
+def _read_existing(request: _Request) -> Downloaded:
+    """Return the set that an earlier call made. Raises ConfigError if the output holds anything else."""
+    output, record = request.output, None
     with suppress(OSError, ValueError):
         record = json.loads((output / RECORD).read_text(encoding="utf-8"))
     if not isinstance(record, dict):
@@ -146,74 +134,64 @@ def _find_existing(request: _Request) -> Downloaded | None:
     return Downloaded(output, False, record)
 
 
-# ---- archives ----------------------------------------------------------------------------------------------------
-
-
-def _try_addresses(request: _Request, store: Path, patience: Patience, progress: Progress | None) -> Downloaded:
-    """Fetch, verify and extract from the first address that gives the archive. Raises DataError if none does."""
-    reasons: dict[str, list[str]] = {}
+def _try_addresses(request: _Request, store: Path, progress: ReportProgress | None) -> Downloaded:
+    """Fetch, verify and unpack from the first address that gives the archive. Raises DataError if none does."""
+    reasons = []
     for url in request.urls:
+        part = PartialFile(store, url)
         try:
-            part = fetch(url, store, size=request.size, patience=patience, progress=progress)
+            fetch(part, progress)
+            downloaded = _unpack(part.path, url, request, progress)
         except TransferError as error:
-            reasons.setdefault(str(error), []).append(url)
-            continue
-        try:
-            _verify(part.path, request)
-            return _extract(part.path, url, request, progress)
-        except DataError as error:
-            part.drop()
-            reasons.setdefault(str(error).removeprefix(f"{part.path}: "), []).append(url)
+            reasons.append(f"{url}: {error}")
+        except DataError as error:  # another archive than it should be
+            part.remove()
+            reasons.append(f"{url}: {str(error).removeprefix(f'{part.path}: ')}")
+        else:
+            for each in request.urls:
+                PartialFile(store, each).remove()
+            return downloaded
     kept = f"; what has arrived is kept in {store}, and the same command goes on" if any(store.iterdir()) else ""
-    listed = "; ".join(f"{', '.join(urls)}: {reason}" for reason, urls in reasons.items())
     raise DataError(
-        f"{request.name} could not be downloaded ({listed}){kept}; or fetch it by hand, and give the file: "
+        f"{request.name} could not be downloaded ({'; '.join(reasons)}){kept}; or fetch it by hand, and give the file: "
         f"pix2pix data download {request.name} --url FILE"
     )
 
 
-def _verify(archive: Path, request: _Request) -> None:
-    size = archive.stat().st_size
-    if request.size is not None and size != request.size:
+def _unpack(archive: Path, origin: str, request: _Request, progress: ReportProgress | None) -> Downloaded:
+    """Verify and extract an archive into the output folder. Raises DataError, ConfigError if the output is in use."""
+    size, digest = archive.stat().st_size, sha256(archive)
+    if request.size not in (None, size):
         raise DataError(f"{archive}: has {size:,} bytes, expected {request.size:,}")
-    if request.sha256 is not None and (found := sha256(archive)) != request.sha256:
-        raise DataError(f"{archive}: has the SHA-256 {found}, expected {request.sha256}")
-
-
-def _extract(archive: Path, origin: str, request: _Request, progress: Progress | None) -> Downloaded:
+    if request.sha256 not in (None, digest):
+        raise DataError(f"{archive}: has the SHA-256 {digest}, expected {request.sha256}")
     with write_folder_atomically(request.output) as folder:
-        extracted = extract(archive, folder, progress)
-        _unwrap(folder)
+        files, hidden = extract(archive, folder / ".unpacked", progress)
+        _unwrap(folder / ".unpacked", folder)
         pairs, note = _count_pairs(folder, request.output)
-        record = {
-            "name": request.name,
-            "from": origin,
-            "bytes": archive.stat().st_size,
-            "sha256": sha256(archive),
-            "files": extracted.files,
-            "hidden_files_left_out": extracted.hidden,
-            "pairs": pairs,
-        }
-        if (about := request.about) is not None:
-            record |= {"sides": about.sides, "direction": about.direction, "origin": about.origin}
+        record = {"name": request.name, "from": origin, "bytes": size, "sha256": digest}
+        record |= {"files": files, "hidden_files_left_out": hidden, "pairs": pairs}
+        if (published := request.published) is not None:
+            record |= {"sides": published.sides, "direction": published.direction, "origin": published.origin}
         write_text(folder / RECORD, json.dumps(record, indent=1))
+        if not _is_free(request.output):
+            raise ConfigError(f"{request.output}: is in use since the download began; choose another --output")
     return Downloaded(request.output, True, record, note)
 
 
-def _unwrap(folder: Path) -> None:
-    """Move the set to the top where the archive holds nothing but one folder with it."""
+def _unwrap(unpacked: Path, folder: Path) -> None:
+    """Move the set into `folder`, without the folders around it that hold nothing else."""
     layout = {*SPLITS, *"AB", *(split + side for split in SPLITS for side in "AB")}
-    while [entry.is_dir() and entry.name not in layout for entry in folder.iterdir()] == [True]:
-        (inner,) = folder.iterdir()
-        moved = folder.with_name(f"{folder.name}.moved")
-        shutil.rmtree(moved, ignore_errors=True)
-        os.replace(inner, moved)
-        folder.rmdir()
-        os.replace(moved, folder)
+    top = unpacked
+    while [entry.is_dir() and entry.name not in layout for entry in top.iterdir()] == [True]:
+        (top,) = top.iterdir()
+    for entry in top.iterdir():
+        entry.rename(folder / entry.name)
+    shutil.rmtree(unpacked)
 
 
 def _count_pairs(folder: Path, output: Path) -> tuple[dict[str, int], str]:
-    """Pairs in each split, and why there are none, naming the folder by its name to come."""
+    """Return the pairs in each split, and why there are none, naming the folder by its name to come."""
     try:
         found = find_pairs(Data(path=str(folder), val_fraction=0, test_fraction=0))
     except (DataError, ConfigError) as error:
