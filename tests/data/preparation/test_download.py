@@ -284,7 +284,7 @@ def test_a_stall_is_taken_up_again(
         assert_is(fetch().path, files)
         assert server.asked[1]["Range"] == f"bytes={after}-"
     else:
-        with pytest.raises(DataError, match=r"no answer for 0\.3 seconds"):
+        with pytest.raises(DataError, match="timed out"):
             fetch()
     assert time.monotonic() - began < 10
 
@@ -297,16 +297,19 @@ def test_a_stall_is_taken_up_again(
         (status(204), "answers 204"),
         (status(206), "answers 206"),
         (lambda h: h.answer(200, b"<html>log in</html>", Content_Type="text/html"), "is no .tar.gz or .zip archive"),
-        (redirecting("/facades.tar.gz"), "redirects more than 5 times"),
-        (redirecting("file:///etc/passwd"), "not http or https"),
-        (redirecting("ftp://127.0.0.1/x"), "not http or https"),
+        (redirecting("/facades.tar.gz"), "Exceeded maximum allowed redirects"),
+        (redirecting("file:///etc/passwd"), "unsupported protocol"),
+        (redirecting("ftp://127.0.0.1/x"), "unsupported protocol"),
         (
             lambda h: h.answer(200, b"\x1f\x8b\x08\x00 no more", Content_Length=10**18),
             "offers 1,000,000,000,000,000,000",
         ),
         (lambda h: h.answer(200, b"\x1f\x8b\x08\x00" + bytes(99)), "is damaged"),
-        (lambda h: h.wfile.write(b"SSH-2.0-server\r\n\r\n"), "no connection, or it broke"),
-        (lambda h: None, "no connection, or it broke"),
+        (
+            lambda h: h.wfile.write(b"SSH-2.0-server\r\n\r\n"),
+            "cannot be fetched",
+        ),
+        (lambda h: None, "cannot be fetched"),
     ],
 )
 def test_an_address_that_will_not_do(step: Step, words: str, server: Server, fetch: Any, tmp_path: Path) -> None:
@@ -398,7 +401,7 @@ def test_mirrors_sizes_and_hashes(
         monkeypatch.setattr(catalog, "HOSTS", hosts[:-1])
         with pytest.raises(DataError) as error:
             fetch(url=None, output=tmp_path / "other")
-    for words in ("no connection", "answers 404", f"expected {len(archive):,}", f"expected {about.sha256}"):
+    for words in ("cannot be fetched", "answers 404", f"expected {len(archive):,}", f"expected {about.sha256}"):
         assert words in str(error.value)
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
 
@@ -569,6 +572,13 @@ def crowded_zip() -> bytes:
     return bytes(padded + closing)
 
 
+def misplaced_zip() -> bytes:
+    """Its member begins ten bytes before the file."""
+    data = bytearray(zip_with((member("a"), b"x")))
+    data[-6:-2] = struct.pack("<L", struct.unpack("<L", data[-6:-2])[0] + 10)
+    return bytes(data)
+
+
 GOOD = entry("set/train/1.png")
 HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     "symlink": (lambda: tar_with(GOOD, entry("set/l", kind=tarfile.SYMTYPE, linkname="/etc")), "a link or a device"),
@@ -610,6 +620,7 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     "zip encrypted": (encrypted, "encrypted"),
     "zip directory": (crowded_zip, "a directory of more than"),
     "zip cut": (lambda: zip_with((member("a"), os.urandom(9999)))[:-50], "damaged"),
+    "zip offset": (misplaced_zip, "damaged"),
     "zip twice": (lambda: zip_with((member("a/./b"), b"x"), (member("a/b"), b"y")), "two members named"),
     "empty": (lambda: b"", "no .tar.gz or .zip"),
     "other": (lambda: b"Rar!\x1a\x07\x00", "no .tar.gz or .zip"),

@@ -5,6 +5,7 @@ more members or bytes than the limits allow. tarfile and zipfile only parse it: 
 and its filter can be bypassed (CVE-2025-4517).
 """
 
+import errno
 import gzip
 import re
 import shutil
@@ -50,8 +51,8 @@ def extract(archive: Path, folder: Path, report: ReportProgress | None = None) -
             return _write(members, folder, lambda: report and report(file.tell(), size, "unpacking"))
         except DataError as error:
             raise DataError(f"{archive}: {error}") from None
-        except Exception as error:  # parsers of damaged files raise nearly anything
-            if isinstance(error, OSError) and error.errno is not None:
+        except Exception as error:  # parsers of damaged files raise nearly anything, EINVAL for a negative offset
+            if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
                 raise
             raise DataError(f"{archive}: is damaged ({error or type(error).__name__})") from None
 

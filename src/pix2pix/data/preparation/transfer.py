@@ -81,14 +81,8 @@ def _request(client: httpx2.Client, part: PartialFile, report: ReportProgress | 
         with client.stream("GET", part.url, headers=headers) as response:
             _check_answer(response, part)
             _append(response, part, report)
-    except (httpx2.TooManyRedirects, httpx2.UnsupportedProtocol, httpx2.InvalidURL) as error:
-        raise TransferError(
-            f"redirects more than {MAX_REDIRECTS} times, or to an address that is not http or https ({error})"
-        ) from None
-    except httpx2.TimeoutException:
-        raise _TemporaryError(f"no answer for {TIMEOUT:g} seconds") from None
-    except httpx2.HTTPError as error:
-        raise _TemporaryError(f"no connection, or it broke ({error or type(error).__name__})") from None
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        raise _TemporaryError(f"cannot be fetched: {error or type(error).__name__}") from None
 
 
 def _check_answer(response: httpx2.Response, part: PartialFile) -> None:
