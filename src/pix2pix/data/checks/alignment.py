@@ -15,6 +15,9 @@ MAX_CELLS = 128
 MIN_CORRELATION = 0.25
 """An offset counts if the two edge maps, laid over each other by it, correlate at least so much; unrelated images stay
 below 0.12."""
+MIN_GAIN = 1.3
+"""And where they overlap, at least this many times as much as without an offset: a pattern that repeats itself, such
+as windows, agrees by many offsets."""
 
 
 def edge_map(values: Array) -> EdgeMap:
@@ -50,5 +53,18 @@ def find_offset(source: EdgeMap, target: EdgeMap) -> tuple[int, int] | None:
 
     shift, _, _ = phase_cross_correlation(fixed, moving, normalization="phase")
     down, right = (int(cells) for cells in shift)
-    correlation = np.corrcoef(np.roll(moving, (down, right), (0, 1)).ravel(), fixed.ravel())[0, 1]
-    return (down, right) if correlation >= MIN_CORRELATION else None
+    moved = np.roll(moving, (down, right), (0, 1))
+    if np.corrcoef(moved.ravel(), fixed.ravel())[0, 1] < MIN_CORRELATION:
+        return None
+    gain_is_clear = _correlate(source, target, (down, right)) >= MIN_GAIN * _correlate(source, target, (0, 0))
+    return (down, right) if gain_is_clear else (0, 0)
+
+
+def _correlate(source: EdgeMap, target: EdgeMap, offset: tuple[int, int]) -> float:
+    """Return the correlation of two edge maps where they overlap, the source moved by (down, right) cells."""
+    (height, width), (down, right) = source.shape, offset
+    fixed = target[max(0, down) : height + min(0, down), max(0, right) : width + min(0, right)]
+    moved = source[max(0, -down) : height - max(0, down), max(0, -right) : width - max(0, right)]
+    if min(fixed.std(), moved.std()) == 0:
+        return 0.0
+    return float(np.corrcoef(fixed.ravel(), moved.ravel())[0, 1])
