@@ -1,5 +1,6 @@
 """Downloads from a local server that cuts, redirects and stalls; hostile archives."""
 
+import errno
 import gzip
 import hashlib
 import io
@@ -78,7 +79,7 @@ TAG = '"first"'
 
 
 class Server(ThreadingHTTPServer):
-    """Plays one script: a function for each request, the last one for all that follow. Remembers what was asked."""
+    """Answer by a script: a function for each request, the last one for all that follow. Remember what was asked."""
 
     daemon_threads = True
 
@@ -96,7 +97,7 @@ class Server(ThreadingHTTPServer):
         self.script, self.asked = list(script), []
 
     def handle_error(self, request: Any, address: Any) -> None:
-        """A client that goes away is no news."""
+        """Ignore clients that go away."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -206,7 +207,7 @@ def test_a_good_server(server: Server, fetch: Any, files: Files, archive: bytes,
         fetch(url=server.url + "?other")
 
 
-def test_cut_again_and_again(server: Server, fetch: Any, files: Files, archive: bytes) -> None:
+def test_resume_after_each_cut(server: Server, fetch: Any, files: Files, archive: bytes) -> None:
     """Each answer brings a part; the next request asks for the rest of the same file."""
     server.play(serving(archive, upto=len(archive) // 7))
     assert_is(fetch().path, files)
@@ -216,12 +217,14 @@ def test_cut_again_and_again(server: Server, fetch: Any, files: Files, archive: 
     assert all(asked["If-Range"] == TAG for asked in server.asked[1:])
 
 
-@pytest.mark.parametrize("kind", ["no ranges", "no validator", "another file", "wrong offset", "416", "lying 206"])
-def test_what_cannot_be_taken_up_begins_anew(
+@pytest.mark.parametrize(
+    "kind", ["no ranges", "no validator", "another file", "wrong offset", "416", "206 of another file"]
+)
+def test_restart_where_nothing_can_be_resumed(
     kind: str, server: Server, fetch: Any, files: Files, archive: bytes
 ) -> None:
     older = archive[:4] + os.urandom(len(archive) - 4)
-    first = serving(older if kind in ("another file", "lying 206") else archive, upto=len(archive) // 2)
+    first = serving(older if kind in ("another file", "206 of another file") else archive, upto=len(archive) // 2)
     whole = serving(archive, tag='"second"', ranges=False)
     server.play(
         *{
@@ -234,7 +237,7 @@ def test_what_cannot_be_taken_up_begins_anew(
                 whole,
             ],
             "416": [first, status(416), whole],
-            "lying 206": [first, lying_part(archive), whole],
+            "206 of another file": [first, part_of_another_file(archive), whole],
         }[kind]
     )
     assert_is(fetch().path, files)
@@ -242,7 +245,7 @@ def test_what_cannot_be_taken_up_begins_anew(
         assert "Range" not in server.asked[1]
 
 
-def lying_part(body: bytes) -> Step:
+def part_of_another_file(body: bytes) -> Step:
     """The rest of another file, as its ETag tells, though If-Range asked for the first one's."""
 
     def step(handler: Handler) -> None:
@@ -253,7 +256,7 @@ def lying_part(body: bytes) -> Step:
     return step
 
 
-def test_later_calls_go_on(server: Server, fetch: Any, files: Files, archive: bytes, tmp_path: Path) -> None:
+def test_later_calls_resume(server: Server, fetch: Any, files: Files, archive: bytes, tmp_path: Path) -> None:
     half = len(archive) // 2
     server.play(serving(archive, upto=half), status(503))
     with pytest.raises(DataError, match=r"answers 503 .* is kept in .*set\.download, and the same command goes on"):
@@ -268,7 +271,7 @@ def test_later_calls_go_on(server: Server, fetch: Any, files: Files, archive: by
 
 
 @pytest.mark.parametrize("after", [0, 5000])
-def test_a_stall_is_taken_up_again(
+def test_resume_after_a_stall(
     after: int, server: Server, fetch: Any, files: Files, archive: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transfer, "TIMEOUT", 0.3)
@@ -305,14 +308,11 @@ def test_a_stall_is_taken_up_again(
             "offers 1,000,000,000,000,000,000",
         ),
         (lambda h: h.answer(200, b"\x1f\x8b\x08\x00" + bytes(99)), "is damaged"),
-        (
-            lambda h: h.wfile.write(b"SSH-2.0-server\r\n\r\n"),
-            "cannot be fetched",
-        ),
+        (lambda h: h.wfile.write(b"SSH-2.0-server\r\n\r\n"), "cannot be fetched"),
         (lambda h: None, "cannot be fetched"),
     ],
 )
-def test_an_address_that_will_not_do(step: Step, words: str, server: Server, fetch: Any, tmp_path: Path) -> None:
+def test_addresses_that_give_no_archive(step: Step, words: str, server: Server, fetch: Any, tmp_path: Path) -> None:
     server.play(step)
     with pytest.raises(DataError, match=words) as error:
         fetch()
@@ -352,6 +352,22 @@ def test_a_disk_without_room(
         fetch()
     assert len(server.asked) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_fills_while_unpacking(
+    server: Server, fetch: Any, files: Files, archive: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    server.play(serving(archive))
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "copyfileobj", fail)
+        with pytest.raises(OSError, match=r"No space left on device: '.*set\.partial"):
+            fetch()
+    assert [path.name for path in tmp_path.iterdir()] == ["set.download"]
+    assert_is(fetch().path, files)
+    assert len(server.asked) == 1  # the archive was there already
 
 
 def test_folders_of_the_user_are_kept(server: Server, fetch: Any, archive: bytes, tmp_path: Path) -> None:
@@ -446,7 +462,7 @@ def test_ctrl_c_says_where_to_go_on(
     assert "interrupted and saved in facades.download; the same command goes on" in capsys.readouterr().err
 
 
-# ---- names, files and words --------------------------------------------------------------------------------------
+# ---- names, files and messages --------------------------------------------------------------------------------------
 
 
 def test_a_file_fetched_by_hand(files: Files, tmp_path: Path) -> None:
@@ -500,7 +516,7 @@ def test_misuse(tmp_path: Path) -> None:
     assert sorted(contents(tmp_path)) == ["mine/thesis.txt"]
 
 
-def test_the_catalogue() -> None:
+def test_the_catalog() -> None:
     assert list(catalog.CATALOG) == ["facades", "maps", "cityscapes", "edges2shoes", "edges2handbags", "night2day"]
     for name, about in catalog.CATALOG.items():
         assert about.size is None or about.rounded_size == f"{about.size / 1e6:.0f} MB"
@@ -564,7 +580,7 @@ def encrypted() -> bytes:
 
 
 def crowded_zip() -> bytes:
-    """A directory of 2 MB that is never there: zipfile would read it at once."""
+    """A directory of 2 MB, which zipfile reads at once."""
     data = bytearray(zip_with((member("a"), b"x")))
     end = data.index(b"PK\x05\x06")
     padded = data[:end] + bytes(2 * 2**20)
@@ -653,7 +669,7 @@ def test_hostile_archives(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert set(tmp_path.rglob("*")) - {tmp_path / "place"} == before
 
 
-def test_caps_on_members_and_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_limit_on_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pix2pix.data.preparation.archive.MAX_MEMBERS", 50)
     (tmp_path / "many.zip").write_bytes(tar_with(*(entry(f"{number}.png") for number in range(51))))
     with pytest.raises(DataError, match="more than 50 members"):
@@ -662,7 +678,7 @@ def test_caps_on_members_and_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert download(None, tmp_path / "some", url=str(tmp_path / "some.zip")).record["files"] == 50
 
 
-def test_large_and_long_but_honest(tmp_path: Path) -> None:
+def test_large_files_and_long_names(tmp_path: Path) -> None:
     """Long names need a header of their own; content that is no multiple of any block comes out to the byte."""
     rng = np.random.default_rng(0)
     sizes = (0, 1, 511, 512, 513, 65536, 3 * 65536, 1_000_003)

@@ -34,10 +34,11 @@ Member = tuple[str, IO[bytes] | None]
 """Name and content of a file; None as the content of a folder."""
 
 
-def extract(archive: Path, folder: Path, report: ReportProgress | None = None) -> tuple[int, int]:
+def extract(archive: Path, folder: Path, progress: ReportProgress | None = None) -> tuple[int, int]:
     """Extract into the new `folder`; return how many files were written, and how many hidden ones were left out.
 
-    Raises DataError naming the archive, OSError for a full disk; a part of the files may then be in the folder.
+    Raises DataError naming the archive, OSError naming the folder if its disk is full. After either, the folder may
+    hold a part of the files.
     """
     size = archive.stat().st_size
     with archive.open("rb") as file:
@@ -48,12 +49,12 @@ def extract(archive: Path, folder: Path, report: ReportProgress | None = None) -
                 raise DataError("is no .tar.gz or .zip archive")
             read_members = _read_zip if start == b"PK" else _read_tar
             members = read_members(file, min(MAX_TOTAL_BYTES, FREE_BYTES + MAX_RATIO * size))
-            return _write(members, folder, lambda: report and report(file.tell(), size, "unpacking"))
+            return _write(members, folder, lambda: progress and progress(file.tell(), size, "unpacking"))
         except DataError as error:
             raise DataError(f"{archive}: {error}") from None
         except Exception as error:  # parsers of damaged files raise nearly anything, EINVAL for a negative offset
             if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
-                raise
+                raise OSError(error.errno, error.strerror, error.filename or str(folder)) from None
             raise DataError(f"{archive}: is damaged ({error or type(error).__name__})") from None
 
 

@@ -35,7 +35,7 @@ class PartialFile:
         self._facts_path = self.path.with_suffix(".json")
         self.etag: str | None = None
         self.total: int | None = None
-        with suppress(OSError, ValueError, KeyError):
+        with suppress(OSError, ValueError, KeyError, TypeError):
             facts = json.loads(self._facts_path.read_text(encoding="utf-8"))
             self.etag, self.total = facts["etag"], facts["total"]
 
@@ -55,7 +55,7 @@ class PartialFile:
         self.etag = self.total = None
 
 
-def fetch(part: PartialFile, report: ReportProgress | None = None) -> None:
+def fetch(part: PartialFile, progress: ReportProgress | None = None) -> None:
     """Fetch what is missing of a file. Raises TransferError; what has arrived is kept, and the next call goes on."""
     if part.size and part.size == part.total:
         return
@@ -63,7 +63,7 @@ def fetch(part: PartialFile, report: ReportProgress | None = None) -> None:
     with httpx2.Client(timeout=TIMEOUT, follow_redirects=True, max_redirects=MAX_REDIRECTS) as client:
         while True:
             try:
-                return _request(client, part, report)
+                return _request(client, part, progress)
             except _TemporaryError:
                 failures = failures + 1 if part.size <= furthest else 0
                 furthest = max(furthest, part.size)
@@ -72,17 +72,19 @@ def fetch(part: PartialFile, report: ReportProgress | None = None) -> None:
             time.sleep(PAUSE)
 
 
-def _request(client: httpx2.Client, part: PartialFile, report: ReportProgress | None) -> None:
-    """Ask once for the rest of the file, and append it. Raises TransferError."""
+def _request(client: httpx2.Client, part: PartialFile, progress: ReportProgress | None) -> None:
+    """Ask once for the rest of the file, and append it. Raises TransferError, OSError naming the file."""
     headers = {"Accept-Encoding": "identity"}
     if part.size and part.etag:
         headers |= {"Range": f"bytes={part.size}-", "If-Range": part.etag}
     try:
         with client.stream("GET", part.url, headers=headers) as response:
             _check_answer(response, part)
-            _append(response, part, report)
+            _append(response, part, progress)
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         raise _TemporaryError(f"cannot be fetched: {error or type(error).__name__}") from None
+    except OSError as error:  # a full disk
+        raise OSError(error.errno, error.strerror, str(part.path)) from None
 
 
 def _check_answer(response: httpx2.Response, part: PartialFile) -> None:
@@ -105,7 +107,7 @@ def _check_answer(response: httpx2.Response, part: PartialFile) -> None:
         raise kind(f"answers {status} {response.reason_phrase}")
 
 
-def _append(response: httpx2.Response, part: PartialFile, report: ReportProgress | None) -> None:
+def _append(response: httpx2.Response, part: PartialFile, progress: ReportProgress | None) -> None:
     """Append the body to the file, block by block: they stay there however this process ends. Raises TransferError."""
     with part.path.open("ab") as file:
         for block in response.iter_raw():
@@ -114,7 +116,7 @@ def _append(response: httpx2.Response, part: PartialFile, report: ReportProgress
             if file.tell() > (MAX_TOTAL_BYTES if part.total is None else part.total):
                 part.remove()
                 raise TransferError("sends more than it should")
-            if report is not None:
-                report(file.tell(), part.total, "downloading")
+            if progress is not None:
+                progress(file.tell(), part.total, "downloading")
     if part.total is not None and part.size < part.total:
         raise _TemporaryError(f"ended after {part.size:,} of {part.total:,} bytes")
