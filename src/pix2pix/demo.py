@@ -24,11 +24,11 @@ def demo(run: str | Path = Path("runs/demo"), *, overwrite: bool = False) -> Eva
     The pairs lie beside the run, in NAME-data, and are drawn once.
     """
     run = Path(run)
-    display = ProgressBar()
+    bar = ProgressBar()
     data = run.parent / f"{run.resolve().name}-data"
     if not data.exists():
-        display.say(f"making {TRAIN + VAL + TEST} procedural facades in {data}")
+        bar.say(f"making {TRAIN + VAL + TEST} procedural facades in {data}")
         make_facades(data, train=TRAIN, val=VAL, test=TEST, size=128)
     train_with(choose_settings(data, None, None, SETTINGS), run, overwrite=overwrite)
-    display.say("evaluating the model on the test split")
+    bar.say("evaluating the model on the test split")
     return evaluate(run, data, split="test")

@@ -1,7 +1,7 @@
 """Run folders in; the runs side by side on one page, in numbers, sentences, curves and images, out."""
 
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,9 @@ from pix2pix.reports.pages import find_best_epoch
 from pix2pix.reports.render import render
 from pix2pix.system.files import write_text
 from pix2pix.system.hardware import choose_device
+from pix2pix.system.progress import OnNamedProgress
 
 ROWS = 6  # of images
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Comparison:
 
 
 def compare(
-    *runs: str | Path, output: str | Path | None = None, device: str = "auto", progress: Progress | None = None
+    *runs: str | Path, output: str | Path | None = None, device: str = "auto", progress: OnNamedProgress | None = None
 ) -> Comparison:
     """Compare two or more runs, finished or not; with a folder `output`, write compare.html and compare.json.
 
@@ -260,7 +260,7 @@ class _Figure:
     note: str
 
 
-def _draw_figure(records: Sequence[RunRecord], device: str, progress: Progress | None) -> _Figure:
+def _draw_figure(records: Sequence[RunRecord], device: str, progress: OnNamedProgress | None) -> _Figure:
     """Translate some pairs by the model of each run; where this is not possible, the note says why."""
     ready = [record for record in records if record.kept_epoch is not None]
     found = _find_shared_pairs(records, ready)
@@ -278,7 +278,7 @@ def _draw_figure(records: Sequence[RunRecord], device: str, progress: Progress |
         dataset = present_pairs(pairs, model)
         examples = [dataset[0, index] for index in indices]
         if not columns:
-            columns["source"] = [dataset.picture(source) for source, _, _ in examples]
+            columns["source"] = [dataset.draw_source(source) for source, _, _ in examples]
             columns["target"] = [tensors.to_viewable(target) for _, target, _ in examples]
         with torch.inference_mode():
             outputs = [translator.generator(source[None].to(translator.device))[0] for source, _, _ in examples]

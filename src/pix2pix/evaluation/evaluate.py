@@ -4,7 +4,7 @@ Three steps: find the pairs, measure, write.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,9 +51,8 @@ from pix2pix.metrics.segmentation import load_or_train_segmenter
 from pix2pix.model import Model, load_model, locate
 from pix2pix.reports.pages import write_evaluation_report, write_run_report
 from pix2pix.system.hardware import choose_device
+from pix2pix.system.progress import OnNamedProgress
 from pix2pix.text import format_count
-
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ def evaluate(
     data: str | Path | None = None,
     *,
     features: nn.Module | str | None = None,
-    progress: Progress | None = None,
+    progress: OnNamedProgress | None = None,
     **options: Any,
 ) -> Evaluation:
     """Measure a model on a split of pairs.
@@ -94,7 +93,7 @@ def evaluate_with(
     options: EvaluateOptions,
     *,
     features: nn.Module | str | None = None,
-    progress: Progress | None = None,
+    progress: OnNamedProgress | None = None,
 ) -> Evaluation:
     """Measure a model as `evaluate` does, with options that are checked."""
     loaded = load_model(model, discriminator=True)
@@ -176,7 +175,7 @@ def _prepare(
 
 
 def _prepare_label_score(
-    measurement: _Measurement, folder: Path, options: EvaluateOptions, progress: Progress | None
+    measurement: _Measurement, folder: Path, options: EvaluateOptions, progress: OnNamedProgress | None
 ) -> LabelScore | None:
     """Load or train the segmenter; None if no option asks for it. `folder` keeps it unless an option names another."""
     if not options.segmenter and options.segmenter_folder is None and options.palette is None:
@@ -198,7 +197,7 @@ def _prepare_label_score(
 
 
 def _measure_pairs(
-    measurement: _Measurement, folder: Path, labels: LabelScore | None, progress: Progress | None
+    measurement: _Measurement, folder: Path, labels: LabelScore | None, progress: OnNamedProgress | None
 ) -> Iterator[ImageScore]:
     """Score every pair and write its output."""
     translator, model, dataset = measurement.translator, measurement.model, measurement.dataset
@@ -219,7 +218,7 @@ def _measure_pairs(
         pair = dataset.pairs[result.index]
         images.write(output_path(folder, pair, model), model.target_values.to_array(output.clamp(-1, 1)))
         if labels is not None:
-            batch = dataset.one(result.index)
+            batch = dataset.load_one(result.index)
             mask = None if batch.mask is None else batch.mask[0]
             result.values["label_accuracy"] = labels.add(pair, output, batch.target[0], mask)
         if progress is not None:
@@ -292,7 +291,7 @@ def _diagnose(measurement: _Measurement, training: TrainingMean | None) -> Diagn
     indices = choose_evenly(len(dataset))
     return diagnose(
         measurement.translator.generator,
-        _join([dataset.one(index) for index in indices]),
+        _join([dataset.load_one(index) for index in indices]),
         measurement.translator.device,
         names=[dataset.pairs[index].name for index in indices],
         training=targets,

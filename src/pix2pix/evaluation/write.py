@@ -104,4 +104,6 @@ def _read_example(
     source, target, _ = dataset[0, score.index]
     pair = dataset.pairs[score.index]
     output = model.target_values.to_tensor(images.read(output_path(folder, pair, model), alpha=True))
-    return Example(pair.name, group, dataset.picture(source), to_viewable(output), to_viewable(target), score.values)
+    return Example(
+        pair.name, group, dataset.draw_source(source), to_viewable(output), to_viewable(target), score.values
+    )

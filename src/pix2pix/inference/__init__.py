@@ -1,1 +1,1 @@
-"""Translation of pictures and files with a trained model."""
+"""Translation of images and files with a trained model."""

@@ -28,7 +28,7 @@ def encode_sources(arrays: Sequence[Array], names: Sequence[Path], model: Model)
         if one.shape[1:] != encoded[0].shape[1:]:
             size, first = ("{}x{}".format(*tensor.shape[1:]) for tensor in (one, encoded[0]))
             raise DataError(
-                f"{name}: is {size} (HxW), but {names[0]} is {first}; the sources of one picture need one size"
+                f"{name}: is {size} (HxW), but {names[0]} is {first}; the sources of one image need one size"
             )
     return encoded[0] if len(encoded) == 1 else torch.cat(encoded)
 

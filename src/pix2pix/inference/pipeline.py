@@ -18,6 +18,7 @@ from pix2pix.inference.jobs import Job, Shard, find_jobs, find_stacked_jobs
 from pix2pix.inference.memory import check_memory
 from pix2pix.inference.optimize import Precision
 from pix2pix.inference.translator import Translator
+from pix2pix.system.progress import OnProgress
 from pix2pix.text import format_count
 
 BATCH_PIXELS = 2**24
@@ -40,7 +41,7 @@ def translate_files(
     batch_size: int = 4,
     shard: Shard = Shard(),  # noqa: B008  # a tuple
     patterns: Sequence[str] = (),
-    progress: Callable[[int, int], None] | None = None,
+    progress: OnProgress | None = None,
     batch_pixels: int = BATCH_PIXELS,
     memory: int | None = None,
 ) -> Translated:
@@ -179,7 +180,7 @@ def translate(  # noqa: PLR0913  # the flags of the command
     seed: int | None = None,
     device: str = "auto",
     precision: Precision = "32",
-    progress: Callable[[int, int], None] | None = None,
+    progress: OnProgress | None = None,
 ) -> Translated:
     """Load a model and translate images and folders into `output`: `pix2pix translate` in Python.
 
@@ -202,7 +203,7 @@ def translate(  # noqa: PLR0913  # the flags of the command
     patterns = [source_pattern] if isinstance(source_pattern, str) else list(source_pattern)
     for pattern in patterns:
         if pattern.count("{id}") != 1:
-            raise ConfigError(f"--source-pattern {pattern}: write {{id}} once where the picture's name stands")
+            raise ConfigError(f"--source-pattern {pattern}: write {{id}} once where the image's name stands")
     return translate_files(
         translator, entries, Path(output), batch_size=batch_size, shard=part, patterns=patterns, progress=progress
     )

@@ -1,4 +1,4 @@
-"""A model and a picture of any kind and size -> its translation, in the target's type and units.
+"""A model and an image of any kind and size -> its translation, in the target's type and units.
 
 `Translator` is the one class behind the shell, Python and the service.
 """
@@ -26,15 +26,15 @@ from pix2pix.model import Model, load_model
 from pix2pix.system.hardware import choose_device
 from pix2pix.text import format_count
 
-Picture = TypeVar("Picture", Image.Image, NDArray[Any], Tensor)
+AnyImage = TypeVar("AnyImage", Image.Image, NDArray[Any], Tensor)
 
 
 class Translator:
-    """Translate pictures with a trained model; deterministic unless `dropout` is on.
+    """Translate images with a trained model; deterministic unless `dropout` is on.
 
-    A picture is resized as in training (`ModelConfig.presented_size`), padded by reflection, translated, cropped and
+    An image is resized as in training (`ModelConfig.presented_size`), padded by reflection, translated, cropped and
     resized back. `dropout=True` turns on the method's noise z, as the paper does when testing (3.4): each call gives
-    another picture, and `torch.manual_seed` repeats one.
+    another image, and `torch.manual_seed` repeats one.
     """
 
     def __init__(
@@ -61,13 +61,13 @@ class Translator:
         return cls(load_model(name), device=choose_device(device), dropout=dropout, precision=precision)
 
     @overload
-    def __call__(self, picture: Picture) -> Picture: ...
+    def __call__(self, image: AnyImage) -> AnyImage: ...
 
     @overload
-    def __call__(self, picture: Sequence[Any]) -> Any: ...
+    def __call__(self, image: Sequence[Any]) -> Any: ...
 
-    def __call__(self, picture: Any) -> Any:
-        """Translate one picture, or a batch as a tensor; the same kind comes back.
+    def __call__(self, image: Any) -> Any:
+        """Translate one image, or a batch as a tensor; the same kind comes back.
 
         A model of several sources takes a list of them, in the order of its training: PIL images, arrays and tensors
         (C, H, W) of each source's type. A PIL image or a tensor comes back where all of them are such, else an array.
@@ -75,41 +75,41 @@ class Translator:
         PIL image (gray or RGB); array (H, W) or (H, W, C); tensor (C, H, W) or (N, C, H, W). Arrays and tensors hold
         values of the source's type, and values of the target's come back; or, where the source is not float32 itself,
         floating numbers in [-1, 1], and such come back. Raises ModelError for a wrong number of channels, ValueError
-        or TypeError for anything else that is not such a picture.
+        or TypeError for anything else that is not such an image.
         """
-        if isinstance(picture, list | tuple):
-            return self._translate_sources(picture)
+        if isinstance(image, list | tuple):
+            return self._translate_sources(image)
         if len(self.model.sources) > 1:
-            raise ModelError(f"expected a list of pictures: {self.describe_sources()}")
-        if isinstance(picture, Image.Image):
-            return self._translate_pil(picture)
-        if isinstance(picture, np.ndarray):
-            return self._translate_array(picture)
-        if isinstance(picture, Tensor):
-            return self._translate_tensor(picture)
-        raise TypeError(f"expected a PIL image, an array or a tensor, got {type(picture).__name__}")
+            raise ModelError(f"expected a list of images: {self.describe_sources()}")
+        if isinstance(image, Image.Image):
+            return self._translate_pil(image)
+        if isinstance(image, np.ndarray):
+            return self._translate_array(image)
+        if isinstance(image, Tensor):
+            return self._translate_tensor(image)
+        raise TypeError(f"expected a PIL image, an array or a tensor, got {type(image).__name__}")
 
     def describe_sources(self) -> str:
-        """Name the pictures that a model of several sources takes."""
+        """Name the images that a model of several sources takes."""
         sources = self.model.sources
         each = ", ".join(f"source {number} with {source.describe()}" for number, source in enumerate(sources, start=1))
         return f"the model makes one output of {format_count(len(sources), 'source')}, in this order: {each}"
 
-    def _translate_sources(self, pictures: Sequence[Any]) -> Any:
-        """Translate one picture of each source to one output."""
-        if len(pictures) != len(self.model.sources):
-            raise ModelError(f"got {len(pictures)} pictures, but {self.describe_sources()}")
+    def _translate_sources(self, images: Sequence[Any]) -> Any:
+        """Translate one image of each source to one output."""
+        if len(images) != len(self.model.sources):
+            raise ModelError(f"got {format_count(len(images), 'image')}, but {self.describe_sources()}")
         target = self.model.target_values
-        arrays = [_to_array(picture) for picture in pictures]
-        names = [Path(f"picture {number}") for number in range(1, len(pictures) + 1)]
+        arrays = [_to_array(image) for image in images]
+        names = [Path(f"image {number}") for number in range(1, len(images) + 1)]
         output = target.to_array(self.translate(encode_sources(arrays, names, self.model)[None])[0])
-        if all(isinstance(picture, Tensor) for picture in pictures):
-            return tensors.channels_first(output).contiguous().to(pictures[0].device)
-        if all(isinstance(picture, Image.Image) for picture in pictures) and _fits_pil(target, output.shape[2]):
+        if all(isinstance(image, Tensor) for image in images):
+            return tensors.channels_first(output).contiguous().to(images[0].device)
+        if all(isinstance(image, Image.Image) for image in images) and _fits_pil(target, output.shape[2]):
             return to_pil(output)
         return output[..., 0] if output.shape[2] == 1 else output
 
-    def _translate_pil(self, picture: Image.Image) -> Image.Image:
+    def _translate_pil(self, image: Image.Image) -> Image.Image:
         source, target = self.model.source_values, self.model.target_values
         for side, values, channels in (
             ("takes", source, 3 if isinstance(source, LabelEncoding) else self.model.in_channels),
@@ -119,7 +119,7 @@ class Translator:
                 raise ModelError(
                     f"the model {side} {channels} channels of {values.dtype}, which no PIL image holds: use arrays"
                 )
-        pixels = from_pil(picture)
+        pixels = from_pil(image)
         if self.model.config.converts:
             pixels = with_channels(pixels, self.model.in_channels)
         return to_pil(target.to_array(self.translate(source.to_tensor(pixels)[None])[0]))
@@ -171,12 +171,12 @@ class Translator:
         """Translate (N, in, H, W) in [-1, 1], any H and W, to (N, out, H, W) float32 in [-1, 1] on `device`."""
         if source.shape[1] != self.model.in_channels:
             raise ModelError(
-                f"expected {self.model.in_channels} channels, which the model translates, and the picture has "
+                f"expected {self.model.in_channels} channels, which the model translates, and the image has "
                 f"{source.shape[1]}; convert it first"
             )
         size = (source.shape[-2], source.shape[-1])
         if 0 in size:
-            raise ValueError(f"expected a picture with pixels in it, got one of {size[0]}x{size[1]}")
+            raise ValueError(f"expected an image with pixels in it, got one of {size[0]}x{size[1]}")
         output: Tensor = self.optimized(source.to(self.device, torch.float32))
         return output.clamp(-1, 1)
 
@@ -190,16 +190,16 @@ def _fits_pil(values: RangeEncoding | LabelEncoding, channels: int) -> bool:
     return values.dtype == "uint8" and channels in (1, 3)
 
 
-def _to_array(picture: Any) -> Array:
+def _to_array(image: Any) -> Array:
     """Return a PIL image, an array (H, W) or (H, W, C), or a tensor (C, H, W) as an array (H, W, C)."""
-    if isinstance(picture, Image.Image):
-        return from_pil(picture)
-    if isinstance(picture, Tensor) and picture.ndim == 3:
-        return picture.detach().permute(1, 2, 0).contiguous().cpu().numpy()
-    if isinstance(picture, np.ndarray) and picture.ndim in (2, 3):
-        return np.array(picture[..., None] if picture.ndim == 2 else picture, order="C")
-    shape = f" of shape {tuple(picture.shape)}" if isinstance(picture, np.ndarray | Tensor) else ""
+    if isinstance(image, Image.Image):
+        return from_pil(image)
+    if isinstance(image, Tensor) and image.ndim == 3:
+        return image.detach().permute(1, 2, 0).contiguous().cpu().numpy()
+    if isinstance(image, np.ndarray) and image.ndim in (2, 3):
+        return np.array(image[..., None] if image.ndim == 2 else image, order="C")
+    shape = f" of shape {tuple(image.shape)}" if isinstance(image, np.ndarray | Tensor) else ""
     raise TypeError(
         f"expected a PIL image, an array (H, W) or (H, W, C), or a tensor (C, H, W) of each source, "
-        f"got {type(picture).__name__}{shape}"
+        f"got {type(image).__name__}{shape}"
     )

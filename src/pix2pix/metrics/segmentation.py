@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from pix2pix.data.loading.dataset import PairDataset
 from pix2pix.metrics.palette import Colour, label_pixels
 from pix2pix.networks import make_generator
 from pix2pix.system.files import lock_folder, write_atomically, write_text
+from pix2pix.system.progress import OnNamedProgress
 
 UNKNOWN = 255  # the class of a pixel where nothing is known of the photo
 BASE_CHANNELS, BATCH, RATE = 16, 4, 2e-3
@@ -31,7 +32,6 @@ SAMPLES = 6000  # pairs that the segmenter sees, in whole epochs
 CACHE_BYTES = 2**30  # of decoded pairs
 SAVE_SECONDS = 30.0
 WEIGHTS, DESCRIPTION, STATE = "segmenter.safetensors", "segmenter.json", "state.pt"
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def load_or_train_segmenter(
     device: torch.device,
     fingerprint: str,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: OnNamedProgress | None = None,
 ) -> Segmenter:
     """Load the segmenter in `folder` if it was trained on the same data, colours and size; otherwise train and save it.
 
@@ -141,7 +141,7 @@ def train_segmenter(
     checkpoint: SegmenterCheckpoint,
     *,
     seed: int,
-    progress: Progress | None = None,
+    progress: OnNamedProgress | None = None,
 ) -> None:
     """Minimise the cross-entropy on mirrored pairs with Adam; the rate falls to 0 along a cosine."""
     count, device = len(dataset), next(network.parameters()).device
@@ -173,7 +173,7 @@ def train_segmenter(
 
 def _read_example(dataset: PairDataset, palette: Sequence[Colour], index: int) -> tuple[Tensor, Tensor]:
     """Return the photo (C, H, W) and the classes (H, W) of a pair; UNKNOWN where the photo is masked."""
-    batch = dataset.one(index)
+    batch = dataset.load_one(index)
     labels = label_pixels(dataset.pairs[index], palette, dataset.image_size).to(torch.uint8)
     if batch.mask is not None:
         labels[~batch.mask[0].all(dim=0)] = UNKNOWN

@@ -10,7 +10,7 @@ def write_card(model_config: ModelConfig) -> str:
     height, width = config.data.image_size
     count = max(1, len(config.data.sources))
     inputs = ["INPUT"] if count == 1 else [f"SOURCE_{number}" for number in range(1, count + 1)]
-    picture = "image" if count == 1 else "[" + ", ".join(f"source_{number}" for number in range(1, count + 1)) + "]"
+    argument = "image" if count == 1 else "[" + ", ".join(f"source_{number}" for number in range(1, count + 1)) + "]"
     statistics = "each image" if model_config.norm_statistics == "image" else "training (running averages)"
     return f"""---
 library_name: pix2pix
@@ -26,7 +26,7 @@ Validation: {measured or "no validation split"}.
     pix2pix translate THIS_FOLDER {" ".join(inputs)} --output DIR
 
     import pix2pix
-    picture = pix2pix.Translator.from_pretrained("THIS_FOLDER")({picture})
+    output = pix2pix.Translator.from_pretrained("THIS_FOLDER")({argument})
 
 {model_config.describe_presented_size()} Sides are then padded to multiples of what the generator takes, and cut back.
 Batch norm uses the statistics of {statistics}.

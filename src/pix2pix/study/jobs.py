@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -25,12 +25,12 @@ from pix2pix.errors import ConfigError, DataError, Interrupted, ModelError, RunE
 from pix2pix.evaluation.evaluate import evaluate
 from pix2pix.study.variants import Variant
 from pix2pix.system.files import lock_folder, write_text
+from pix2pix.system.progress import OnNamedProgress
 from pix2pix.training.checkpoint import DESCRIPTION
 from pix2pix.training.train import train_with
 
 DONE = "study.json"  # in a run folder, once it is trained and evaluated
 POLL_SECONDS = 1.0
-Progress = Callable[[int, int, str], None]
 
 
 class Job(BaseModel):
@@ -90,7 +90,7 @@ def _read_value(path: Path, name: str) -> Any:
     return None
 
 
-def run_jobs(jobs: Sequence[Job], processes: int, progress: Progress | None) -> None:
+def run_jobs(jobs: Sequence[Job], processes: int, progress: OnNamedProgress | None) -> None:
     """Run the jobs that are not done, `processes` at a time. Raises RunError at the end, naming the first failure."""
     open_jobs = [job for job in jobs if not job.done]
     if processes > 1:
@@ -101,7 +101,9 @@ def run_jobs(jobs: Sequence[Job], processes: int, progress: Progress | None) -> 
         job.run_here()
 
 
-def _run_in_processes(jobs: Sequence[Job], waiting: list[Job], processes: int, progress: Progress | None) -> None:
+def _run_in_processes(
+    jobs: Sequence[Job], waiting: list[Job], processes: int, progress: OnNamedProgress | None
+) -> None:
     running: list[tuple[Job, subprocess.Popen[str]]] = []
     failed: list[Job] = []
     total = sum(job.config.training.epochs for job in jobs)

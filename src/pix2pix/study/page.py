@@ -181,7 +181,7 @@ def _draw_figure(jobs: Sequence[Job], variants: Sequence[Variant]) -> tuple[list
             images.read(first[variant].run / "evaluation" / split / "outputs" / f"{pairs[index].name}.png")
             for variant in variants
         )
-        rows.append([dataset.picture(source), tensors.to_viewable(target), *outputs])
+        rows.append([dataset.draw_source(source), tensors.to_viewable(target), *outputs])
     titles = ["source", "target", *(variant.title for variant in variants)]
     return [pairs[index].name for index in shown], titles, rows
 

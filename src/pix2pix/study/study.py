@@ -18,11 +18,12 @@ from pix2pix.data.pairing.pairs import find_pairs
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.metrics.palette import find_palette, format_palette, parse_palette
 from pix2pix.metrics.segmentation import load_or_train_segmenter
-from pix2pix.study.jobs import Job, Progress, run_jobs
+from pix2pix.study.jobs import Job, run_jobs
 from pix2pix.study.page import write_page
 from pix2pix.study.variants import KINDS, Variant, choose_variants
 from pix2pix.system.files import lock_folder
 from pix2pix.system.hardware import choose_device
+from pix2pix.system.progress import OnNamedProgress
 from pix2pix.training.plan import make_plan
 
 VARIED = {
@@ -70,7 +71,7 @@ def study(
     *,
     run: str | Path = Path("runs/study"),
     processes: int = 1,
-    progress: Progress | None = None,
+    progress: OnNamedProgress | None = None,
     **choices: Any,
 ) -> Study:
     """Train and evaluate the variants of `losses`, `generators` or `patches` that are not done, and write the page.
@@ -152,7 +153,7 @@ def _choose_palette(config: Config, palette: str | None, segmenter: bool) -> tup
         return None, ["label accuracy is not measured, as the sources are no label maps"]
 
 
-def _train_segmenter(plan: StudyPlan, palette: str, progress: Progress | None) -> None:
+def _train_segmenter(plan: StudyPlan, palette: str, progress: OnNamedProgress | None) -> None:
     """Train the segmenter that all jobs share, before any of them needs it."""
     job, pairs = plan.jobs[0], find_pairs(plan.data)
     load_or_train_segmenter(

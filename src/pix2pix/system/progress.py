@@ -1,7 +1,8 @@
-"""Counts in, progress for people on stderr out: a bar on a terminal, a line now and then elsewhere."""
+"""Progress on stderr: a bar on a terminal, a line every 30 seconds elsewhere."""
 
 import time
 from collections import deque
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,11 @@ from pix2pix.text import format_duration
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+OnProgress = Callable[[int, int], object]
+"""Called with the number of items done and of all. `ProgressBar.update` is one."""
+OnNamedProgress = Callable[[int, int, str], object]
+"""Called with the number of items done, of all, and what is being done."""
 
 LINE_SECONDS = 30.0  # between two lines where there is no terminal
 RECENT = 64  # updates over which the rate is taken

@@ -1,7 +1,6 @@
 """Settings and inspected data in; a plan out: settings with nothing left open, and how images are resized."""
 
 import platform
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Literal
@@ -15,6 +14,7 @@ from pix2pix.data.loading.dataset import native_sizes
 from pix2pix.data.loading.sampler import rank_slice
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.system.hardware import choose_device, choose_precision
+from pix2pix.system.progress import OnProgress
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Plan:
         return chosen
 
 
-def make_plan(config: Config, report: CheckReport, progress: Callable[[int, int], None] | None = None) -> Plan:
+def make_plan(config: Config, report: CheckReport, progress: OnProgress | None = None) -> Plan:
     """Derive every open setting from the inspected data and the machine.
 
     Reads the training split where ranges are measured, and then calls progress(done, total). Raises ConfigError or
@@ -116,7 +116,7 @@ def _refuse_small_images(config: Config, report: CheckReport) -> None:
             )
 
 
-def _prepare(data: Data, report: CheckReport, progress: Callable[[int, int], None] | None) -> PreparedData:
+def _prepare(data: Data, report: CheckReport, progress: OnProgress | None) -> PreparedData:
     """Prepare the training split; label maps of the other splits may hold its classes alone."""
     splits = report.pairs.splits
     prepared = prepare_data(data, splits.get("train", ()), progress)

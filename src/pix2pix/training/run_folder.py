@@ -44,7 +44,7 @@ class Run:
 
     path: Path
     metrics: dict[str, dict[str, float]]
-    first: bool = True
+    is_first: bool = True
     """Whether this process reports the result, among those that torchrun or srun started."""
 
     @property

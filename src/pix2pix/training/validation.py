@@ -81,8 +81,8 @@ class Validation:
 
     def _label_accuracy(self, labels: LabelScore, index: int, output: Tensor) -> float:
         dataset = self.loader.dataset
-        one = dataset.one(index)
-        return labels.add(dataset.pairs[index], output, one.target[0], None if one.mask is None else one.mask[0])
+        batch = dataset.load_one(index)
+        return labels.add(dataset.pairs[index], output, batch.target[0], None if batch.mask is None else batch.mask[0])
 
     def _samples_are_due(self, epoch: int) -> bool:
         training = self.config.training
@@ -93,7 +93,7 @@ class Validation:
         """One row of a sheet: the sources, the output, the target."""
         dataset = self.loader.dataset
         source, target, _ = dataset[0, index]
-        images = (*dataset.pictures(source), tensors.to_viewable(output), tensors.to_viewable(target))
+        images = (*dataset.draw_sources(source), tensors.to_viewable(output), tensors.to_viewable(target))
         most = max(LARGEST_SAMPLE, *self.config.data.image_size)
         return [shrink_to_fit(image, most) for image in images]
 

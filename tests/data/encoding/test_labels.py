@@ -57,7 +57,7 @@ def test_classes_become_channels_and_stay_whole(data: Path) -> None:
         assert set(source.unique().tolist()) == {-1, 1}
         assert (source.sum(dim=0) == -1).all()
         assert np.array_equal(source.argmax(dim=0).numpy(), resize_nearest(blocks(number)[None], (32, 48))[0])
-        assert np.array_equal(dataset.picture(source), COLOURS[source.argmax(dim=0).numpy()])
+        assert np.array_equal(dataset.draw_source(source), COLOURS[source.argmax(dim=0).numpy()])
 
 
 def test_gray_values_are_classes(tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ def test_label_maps_of_a_stack_stay_classes(tmp_path: Path) -> None:
         source, _, _ = batches[epoch, epoch % 7]
         assert set(source[4:].unique().tolist()) == {-1.0, 1.0}
         assert (source[4:].sum(dim=0) == -1).all()  # one class a pixel
-    shown = batches.picture(source)
+    shown = batches.draw_source(source)
     assert shown.shape == (32, 3 * 32, 3)
     assert {tuple(pixel) for pixel in shown[:, 64:].reshape(-1, 3).tolist()} <= {tuple(c) for c in COLOURS.tolist()}
 
@@ -305,12 +305,12 @@ def test_inputs_that_are_no_stack(
     small = tmp_path / "small.tif"
     images.write(small, smaller(images.read(folders[1] / "0.tif")))
     said = failed(capsys, 1, "translate", run, folders[0] / "0.png", small, folders[2] / "0.png", *out)
-    assert f"{small}: is 28x32 (HxW), but {folders[0] / '0.png'} is 32x32; the sources of one picture need" in said
+    assert f"{small}: is 28x32 (HxW), but {folders[0] / '0.png'} is 32x32; the sources of one image need" in said
     assert not (tmp_path / "out").exists()
     translator = Translator.from_pretrained(run, device="cpu")
-    with pytest.raises(ModelError, match="expected a list of pictures: the model makes one output of 3 sources"):
+    with pytest.raises(ModelError, match="expected a list of images: the model makes one output of 3 sources"):
         translator(images.read(folders[0] / "0.png"))
-    with pytest.raises(ModelError, match="got 1 pictures, but the model"):
+    with pytest.raises(ModelError, match="got 1 image, but the model"):
         translator([images.read(folders[0] / "0.png")])
     said = failed(capsys, 1, "evaluate", run, *places(data)[2:])
     assert "the pairs have 2 sources each, but the model was trained on 3" in said

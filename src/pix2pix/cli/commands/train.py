@@ -53,5 +53,5 @@ def train(
         plan_only(chosen, run, overwrite=overwrite)
     else:
         done = train_with(chosen, run, overwrite=overwrite)
-        if done.first:
+        if done.is_first:
             print(done.path)

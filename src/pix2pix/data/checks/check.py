@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from pix2pix.config import Data, source_prefix
@@ -18,11 +18,12 @@ from pix2pix.data.checks.summary import (
 from pix2pix.data.io.file_facts import FileFacts, cache_folder
 from pix2pix.data.pairing.pair import Pair
 from pix2pix.data.pairing.pairs import PairSet, find_pairs
+from pix2pix.system.progress import OnProgress
 
 PROGRESS_SECONDS = 0.05
 
 
-def check(data: Data, *, decode: bool = True, progress: Callable[[int, int], None] | None = None) -> CheckReport:
+def check(data: Data, *, decode: bool = True, progress: OnProgress | None = None) -> CheckReport:
     """Inspect every pair: decoded in full, or by headers only. Calls progress(done, total) now and then and at the end.
 
     What a file holds is remembered until the file changes, also by a check that was interrupted. Problems of files are

@@ -1,7 +1,7 @@
 """A data set -> a contact sheet of random pairs, as the files are and as training would augment them."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from pix2pix.data.loading.dataset import PairDataset, read_pair
 from pix2pix.data.pairing.pair import Pair, source_titles
 from pix2pix.data.pairing.pairs import PairSet, find_pairs
 from pix2pix.errors import ConfigError, DataError
+from pix2pix.system.progress import OnProgress
 
 MAX_PAIRS = 200
 MAX_CELL = 256  # pixels; a larger image is resized to this longer side
@@ -40,7 +41,7 @@ def preview(
     seed: int = 0,
     augmented: bool = False,
     found: PairSet | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: OnProgress | None = None,
 ) -> Preview:
     """Write a PNG of `count` random pairs of `split`, or of all: sources | target. `found` are the pairs, if known.
 
@@ -93,7 +94,9 @@ def _augment(pairs: Sequence[Pair], config: Config, seed: int) -> Iterator[list[
     dataset = PairDataset(pairs, prepared, augment=config.augment, load_size=config.load_size, seed=seed)
     for index in range(len(pairs)):
         drawn = [dataset[epoch, index] for epoch in range(1, DRAWS + 1)]
-        yield [cell for source, target, _ in drawn for cell in (*dataset.pictures(source), tensors.to_viewable(target))]
+        yield [
+            cell for source, target, _ in drawn for cell in (*dataset.draw_sources(source), tensors.to_viewable(target))
+        ]
 
 
 def _arrange(cells: Sequence[Sequence[Pixels]], titles: Sequence[str]) -> Pixels:

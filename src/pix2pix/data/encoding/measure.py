@@ -1,6 +1,6 @@
 """Measure what settings leave open on the files of the training split: value ranges and label classes."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from pix2pix.data.io.arrays import with_channels
 from pix2pix.data.io.file_facts import recall
 from pix2pix.data.pairing.pair import ImageRef
 from pix2pix.errors import ConfigError, DataError
+from pix2pix.system.progress import OnProgress
 
 PERCENTILES = (0.5, 99.5)
 MAX_SAMPLES = 10_000_000
@@ -23,7 +24,6 @@ MAX_SAMPLES = 10_000_000
 MAX_CLASSES = 256
 
 Array = NDArray[Any]
-Progress = Callable[[int, int], None]
 
 
 def measure_range(
@@ -34,7 +34,7 @@ def measure_range(
     *,
     mask_value: MaskValue | None = None,
     memory: Path | None = None,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
 ) -> RangeEncoding:
     """Return the range that the settings name, or else measure it on the files `refs`, whose values are `dtype`.
 
@@ -66,7 +66,7 @@ def measure_range(
 
 
 def measure_labels(
-    settings: SourceSettings, refs: Sequence[ImageRef], prefix: str, progress: Progress | None = None
+    settings: SourceSettings, refs: Sequence[ImageRef], prefix: str, progress: OnProgress | None = None
 ) -> LabelEncoding:
     """Return the classes that the settings name, or else all that the label maps `refs` hold. Raises DataError."""
     if settings.labels is not None:
@@ -98,7 +98,7 @@ def _colours_of(ref: ImageRef) -> Iterator[tuple[int, ...]]:
 
 
 def _pixels_of(
-    refs: Sequence[ImageRef], channels: int | None, mask_value: MaskValue | None, progress: Progress | None
+    refs: Sequence[ImageRef], channels: int | None, mask_value: MaskValue | None, progress: OnProgress | None
 ) -> Iterator[Array]:
     """Yield (pixels, C) of each image, with NaN for the mask value. Raises DataError for values that are not finite."""
     for done, ref in enumerate(refs, start=1):

@@ -3,7 +3,7 @@
 The data set, the plan, the model and evaluation take it; none of them resolves settings again.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, pairwise
@@ -23,10 +23,10 @@ from pix2pix.data.io.arrays import with_channels
 from pix2pix.data.io.file_facts import cache_folder
 from pix2pix.data.pairing.pair import Pair, source_titles
 from pix2pix.errors import ConfigError, DataError
+from pix2pix.system.progress import OnProgress
 from pix2pix.text import format_count
 
 Array = NDArray[Any]
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -208,7 +208,7 @@ class PreparedData:
                     values.to_indices(images.read(ref.path, ref.half), ref.path)
 
 
-def prepare_data(data: Data, pairs: Sequence[Pair], progress: Progress | None = None) -> PreparedData:
+def prepare_data(data: Data, pairs: Sequence[Pair], progress: OnProgress | None = None) -> PreparedData:
     """Resolve what the settings leave open: channels and types by the first pair's files, ranges and classes by all.
 
     `pairs` are those of the training split. Calls progress(done, total). Raises DataError or ConfigError.

@@ -155,7 +155,7 @@ class PairDataset(Dataset[Example]):
         batch = self._load_batch([key])
         return batch.source[0], batch.target[0], key[1]
 
-    def one(self, index: int) -> Batch:
+    def load_one(self, index: int) -> Batch:
         """Load a batch of one pair, as validation sees it. Raises DataError."""
         return self._load_batch([(0, index)])
 
@@ -233,11 +233,11 @@ class PairDataset(Dataset[Example]):
                 stacked[place] = resize(tensors.channels_first(pixels), shape[1:]).numpy()
         return stacked
 
-    def picture(self, source: Tensor) -> Pixels:
+    def draw_source(self, source: Tensor) -> Pixels:
         """Draw a source (C, H, W) of a batch as (H, W, 1 or 3) uint8; several stand side by side."""
-        return side_by_side(self.pictures(source))
+        return side_by_side(self.draw_sources(source))
 
-    def pictures(self, source: Tensor) -> list[Pixels]:
+    def draw_sources(self, source: Tensor) -> list[Pixels]:
         """Draw each source of a batch's (C, H, W)."""
         return [
             one.values.to_viewable(source[place])

@@ -24,12 +24,11 @@ from pix2pix.data.preparation.photo_plan import Plan, Task, plan_pairs, refuse_n
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.system.files import lock_folder, replace_folder, sha256, write_text
 from pix2pix.system.hardware import usable_cores
+from pix2pix.system.progress import OnProgress
 from pix2pix.system.signals import raise_interrupted
 
 SETTINGS = "make.json"
 JOURNAL = "made.jsonl"
-
-Progress = Callable[[int, int], None]
 
 
 class Failure(NamedTuple):
@@ -66,7 +65,7 @@ _Outcome = _PairHashes | _Failed
 
 
 def make(
-    photos: Path, output: Path, settings: Make, *, overwrite: bool = False, progress: Progress | None = None
+    photos: Path, output: Path, settings: Make, *, overwrite: bool = False, progress: OnProgress | None = None
 ) -> Made:
     """Make a pair of each photo below `photos`; photos that cannot be used are reported, and the rest goes on.
 
@@ -158,7 +157,7 @@ def _first_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
 
 
 def _find_finished(
-    place: Path, tasks: Sequence[Task], settings: Make, progress: Progress | None
+    place: Path, tasks: Sequence[Task], settings: Make, progress: OnProgress | None
 ) -> dict[str, _Outcome]:
     """Return the tasks whose photo and files are as the journal says, and those whose photo still fails."""
     journal = _read_journal(place / JOURNAL)
@@ -211,7 +210,7 @@ def _try_to_hash(path: Path) -> str | None:
 
 
 def _make_pairs(
-    todo: Sequence[Task], work: Path, settings: Make, progress: Progress | None, total: int
+    todo: Sequence[Task], work: Path, settings: Make, progress: OnProgress | None, total: int
 ) -> dict[str, _Outcome]:
     """Make the pairs that are left, with a record in the journal for each. Raises Interrupted after a stop signal."""
     outcomes: dict[str, _Outcome] = {}
