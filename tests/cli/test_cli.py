@@ -562,7 +562,8 @@ def test_json_is_all_that_goes_to_stdout(cli: Cli, run: Path, facades: Path, tmp
     problem = cli("data", "check", "pairs", "--json")
     assert problem.code == 1
     report = strict(problem.out)
-    assert (report["ok"], report["unmatched"]) == (False, ["pairs/A/1.png"])
+    assert not report["ok"]
+    assert report["unmatched"] == [{"path": "pairs/A/1.png", "reason": "has no partner 1 in pairs/B"}]
     assert cli("data", "check", "pairs").code == 1
 
     drawn = cli("data", "preview", facades, "--output", "sheet.png", "--count", 2, "--augmented", "--preset=slides")
@@ -580,7 +581,7 @@ def test_pairs_from_photos(cli: Cli, tmp_path: Path) -> None:
     assert (made.code, made.out) == (1, "pairs\n")
     said = made.err.splitlines()
     assert said[0].startswith("no pair: photos/bad.jpg: ")
-    assert said[1] == "passed over, as no photos by their names: photos/raw.heic"
+    assert said[1] == "ignored, not image files by their names: photos/raw.heic"
     assert said[2].startswith("4 new pairs, 4 in all (train ")
     assert said[3] == "pix2pix: 1 of the photos gave no pair; they are named above"
     assert strict(cli("data", "check", "pairs", "--json").out)["sizes"] == {"32x40": 4}

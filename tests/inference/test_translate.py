@@ -185,22 +185,6 @@ def test_pictures_are_presented_at_the_scale_of_training(scale: Scale) -> None:
     torch.testing.assert_close(Translator(model)(source), expected.clamp(-1, 1), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("size", "presented"),
-    [
-        ((SIZE, SIZE), (SIZE, SIZE)),  # of the training's size: as it is, whatever the files' scale was
-        ((2 * SIZE, 2 * SIZE), (SIZE, SIZE)),
-        ((4 * SIZE, 6 * SIZE), (2 * SIZE, 3 * SIZE)),
-        ((SIZE, 2 * SIZE), (SIZE, 2 * SIZE)),
-        ((SIZE // 2, SIZE // 4), (2 * SIZE, SIZE)),
-        ((SIZE + 2, SIZE + 2), (SIZE, SIZE)),
-    ],
-)
-def test_nothing_is_presented_below_the_size_of_training(size: tuple[int, int], presented: tuple[int, int]) -> None:
-    """A model that was trained at half of its files' size; a 128x128 picture used to be shown to it at 64x64."""
-    assert make_model(scale=(0.5, 0.5)).config.presented_size(size) == presented
-
-
 def test_other_sizes_are_padded_by_reflection_and_cut() -> None:
     model = make_model()
     source = floats(noise(40, 50, 3))

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import TINY
 from html_page import Page
@@ -110,6 +111,19 @@ def test_page_table_and_figure(generators: tuple[Path, Study]) -> None:
     assert sorted(results["order"]["here"]) == sorted(titles)
     assert (results["order"]["of"], results["order"]["by"]) == (6, "label_accuracy")
     assert all(0 < row["values"]["label_iou"] < 1 for row in results["table"].values())
+
+
+def test_targets_that_no_png_can_hold(tmp_path: Path) -> None:
+    """Two channels of float32: evaluations write TIFF, and the page shows it."""
+    rng = np.random.default_rng(0)
+    for number in range(8):
+        for side, values in (("A", rng.integers(0, 256, (40, 40, 3), np.uint8)), ("B", rng.random((40, 40, 2), "f4"))):
+            (tmp_path / "data" / side).mkdir(parents=True, exist_ok=True)
+            np.save(tmp_path / "data" / side / f"{number}.npy", values)
+    small = merge_settings(SMALL, {"data": {"direction": "AtoB"}})
+    done = study("generators", tmp_path / "data", small, run=tmp_path / "study", segmenter=False)
+    assert len(list(tmp_path.glob("study/runs/*/evaluation/test/outputs/*.tif"))) == 4
+    assert sum(link.startswith("data:image/") for link in Page(done.page).links) == 2 + 4
 
 
 def test_what_is_done_is_not_done_again(

@@ -13,6 +13,7 @@ from pix2pix.config import Loss
 from pix2pix.config.presets import choose_settings
 from pix2pix.losses import all_terms, generator_objective
 from pix2pix.losses import terms as table
+from pix2pix.metrics.pixel import image_metrics, metric_names
 from pix2pix.system.progress import ProgressBar
 from pix2pix.training.inspection import inspect_and_plan
 from pix2pix.training.run_folder import begin_run
@@ -30,7 +31,17 @@ class WithCharbonnier(Loss):
     charbonnier_weight: float = 0.0
 
 
-def test_a_new_term_is_computed_weighted_and_logged(
+def test_a_new_term_is_measured_for_each_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(table.RECONSTRUCTION, "g_charbonnier", charbonnier)
+    assert "g_charbonnier" in metric_names()
+    output, target = torch.rand(2, 3, 3, 16, 16) * 2 - 1
+    values = image_metrics(output, target)["g_charbonnier"].tolist()
+    assert values == [
+        charbonnier(one[None], other[None], None).item() for one, other in zip(output, target, strict=True)
+    ]
+
+
+def test_a_new_term_is_computed_weighted_logged_and_validated(
     facades: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(table.RECONSTRUCTION, "g_charbonnier", charbonnier)
@@ -49,7 +60,8 @@ def test_a_new_term_is_computed_weighted_and_logged(
             trainer = make_trainer(plan, pairs.splits, folder, bar)
             trainer.fit(lambda: None)
         with (folder / "metrics.csv").open(encoding="utf-8", newline="") as file:
-            rows = [row for row in csv.DictReader(file) if row["split"] == "train"]
+            rows = list(csv.DictReader(file))
+        assert {row["split"] for row in rows} == {"train", "val"}
         assert all(float(row["g_charbonnier"]) > float(row["g_l1"]) > 0 for row in rows)
         generators.append(trainer.state.generator.state_dict())
     assert any(not torch.equal(weights, generators[1][name]) for name, weights in generators[0].items())

@@ -46,7 +46,7 @@ from pix2pix.metrics.diagnostics import Diagnostics, TrainingTargets, choose_eve
 from pix2pix.metrics.label_score import LabelScore
 from pix2pix.metrics.palette import find_palette, parse_palette
 from pix2pix.metrics.perceptual import PERCEPTUAL, PerceptualMetrics, load_features, make_perceptual_metrics
-from pix2pix.metrics.pixel import METRICS, ImageScore, mean_scores, score
+from pix2pix.metrics.pixel import ImageScore, mean_scores, metric_names, score
 from pix2pix.metrics.segmentation import load_or_train_segmenter
 from pix2pix.model import Model, load_model, locate
 from pix2pix.reports.pages import write_evaluation_report, write_run_report
@@ -252,7 +252,7 @@ def _summarize(measurement: _Measurement, scores: Sequence[ImageScore]) -> dict[
     if masked := len(scores) - len(known):
         notes.append(f"{format_count(masked, 'target')} masked everywhere: not counted")
     return {
-        **dict.fromkeys(METRICS),
+        **dict.fromkeys(metric_names()),
         **mean_scores(known),
         **{name: value for name, (value, _) in sets.items()},
         "intervals": intervals | {name: interval for name, (_, interval) in sets.items()},

@@ -10,10 +10,11 @@ from typing import Any, Literal
 
 from pix2pix.data.encoding.tensors import to_viewable
 from pix2pix.data.io import images
+from pix2pix.data.io.arrays import Pixels
 from pix2pix.data.loading.dataset import PairDataset
 from pix2pix.data.pairing.pair import Pair
 from pix2pix.errors import ModelError
-from pix2pix.metrics.pixel import METRICS, OWN_UNITS, ImageScore
+from pix2pix.metrics.pixel import OWN_UNITS, ImageScore, metric_names
 from pix2pix.model import Model, locate
 from pix2pix.reports.pages import Example
 from pix2pix.system.files import write_text
@@ -54,11 +55,16 @@ def output_path(folder: Path, pair: Pair, model: Model) -> Path:
     return path
 
 
+def read_output(folder: Path, pair: Pair, model: Model) -> Pixels:
+    """Read the output of a pair back and draw it as (H, W, 1 or 3) uint8."""
+    return to_viewable(model.target_values.to_tensor(images.read(output_path(folder, pair, model), alpha=True)))
+
+
 def write_numbers(
     folder: Path, metrics: Mapping[str, Any], scores: Sequence[ImageScore], pairs: Sequence[Pair]
 ) -> None:
     """Write `per_image.csv`, then `metrics.json`."""
-    names = [name for name in (*METRICS, *(own.name for own in OWN_UNITS)) if name in scores[0].values]
+    names = [name for name in (*metric_names(), *(own.name for own in OWN_UNITS)) if name in scores[0].values]
     text = io.StringIO()
     rows = csv.DictWriter(text, ["name", *names], lineterminator="\n")
     rows.writeheader()
@@ -103,7 +109,5 @@ def _read_example(
 ) -> Example:
     source, target, _ = dataset[0, score.index]
     pair = dataset.pairs[score.index]
-    output = model.target_values.to_tensor(images.read(output_path(folder, pair, model), alpha=True))
-    return Example(
-        pair.name, group, dataset.draw_source(source), to_viewable(output), to_viewable(target), score.values
-    )
+    output = read_output(folder, pair, model)
+    return Example(pair.name, group, dataset.draw_source(source), output, to_viewable(target), score.values)

@@ -1,4 +1,4 @@
-"""A generator, its discriminator and pairs in, the metrics of every image out."""
+"""Metrics of single images: loss terms, L1, L2, PSNR and SSIM of outputs against targets."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -10,7 +10,13 @@ from torch import Tensor, nn
 
 from pix2pix.config import Loss
 from pix2pix.data.loading.dataset import Batch
-from pix2pix.losses import adversarial_term, all_terms, discriminator_accuracy, discriminator_terms
+from pix2pix.losses import (
+    adversarial_term,
+    all_terms,
+    discriminator_accuracy,
+    discriminator_terms,
+    reconstruction_terms,
+)
 from pix2pix.metrics.perceptual import PerceptualMetrics
 from pix2pix.metrics.ssim import ssim_map
 
@@ -43,8 +49,11 @@ OWN_UNITS = (
 """Metrics of an evaluation in the units of the target's files."""
 HIGHER_IS_BETTER = {measure.name: measure.higher_is_better for measure in MEASURES}
 ACCURACIES = ("d_real_accuracy", "d_fake_accuracy")
-METRICS = (*all_terms(), *HIGHER_IS_BETTER)
-"""All metrics in the order of metrics.csv and metrics.json; the lecture's four numbers come first."""
+
+
+def metric_names() -> tuple[str, ...]:
+    """Name all metrics in the order of metrics.csv and metrics.json; the lecture's four numbers come first."""
+    return *all_terms(), *HIGHER_IS_BETTER
 
 
 @dataclass(frozen=True)
@@ -58,24 +67,40 @@ class ImageScore:
 def image_metrics(
     output: Tensor, target: Tensor, mask: Tensor | None = None, span: Tensor | float | None = None
 ) -> dict[str, Tensor]:
-    """(N, C, H, W) in [-1, 1], twice -> `g_l1`, `g_l2`, `l1`, `l2`, `psnr` in dB and `ssim`, each (N,).
+    """Compare two batches of images, (N, C, H, W) in [-1, 1]; return metric -> (N,).
 
-    `g_l1` is mean |y - G(x)|, the loss term, and `g_l2` is its square's mean. The others are of images in [0, 1], as
-    usual. Where the boolean `mask` (N, 1 or C, H, W) is false, nothing is counted; SSIM sees the target there and is
-    averaged over the counted pixels. An image without a counted pixel has NaN. `span` is the width of the range
-    [-1, 1] in the target's own units, a number or one for each channel (C,); it adds `mae` and `rmse` in these units.
+    The metrics are every term of `losses.RECONSTRUCTION` (`g_l1`, `g_l2`) on images in [-1, 1]; and `l1`, `l2`, `psnr`
+    in dB and `ssim` on images in [0, 1], as usual. Where the boolean `mask` (N, 1 or C, H, W) is false, nothing is
+    counted. SSIM sees the target there and is averaged over the counted pixels. An image without a counted pixel has
+    NaN. `span` is the width of the range [-1, 1] in the target's own units: a number, or one for each channel (C,). It
+    adds `mae` and `rmse` in these units.
     """
     counted = None if mask is None else mask.expand_as(target)
     if counted is not None:
         output = torch.where(counted, output, target)
     difference = output - target
-    g_l1, g_l2 = _mean(difference.abs(), counted), _mean(difference.square(), counted)
-    values = {"g_l1": g_l1, "g_l2": g_l2, "l1": g_l1 / 2, "l2": g_l2 / 4, "psnr": -10 * torch.log10(g_l2 / 4)}
+    l1, l2 = _mean(difference.abs(), counted) / 2, _mean(difference.square(), counted) / 4
+    values = _reconstruction_of_each(output, target, counted)
+    values |= {"l1": l1, "l2": l2, "psnr": -10 * torch.log10(l2)}
     values["ssim"] = _mean(ssim_map((output + 1) / 2, (target + 1) / 2), counted)
     if span is not None:
         own = difference * (torch.as_tensor(span, dtype=output.dtype, device=output.device).reshape(-1, 1, 1) / 2)
         values |= {"mae": _mean(own.abs(), counted), "rmse": _mean(own.square(), counted).sqrt()}
     return values
+
+
+def _reconstruction_of_each(output: Tensor, target: Tensor, counted: Tensor | None) -> dict[str, Tensor]:
+    """Return every reconstruction term of each image of a batch, (N,); NaN for an image without a counted pixel."""
+    masks = torch.split(counted, 1) if counted is not None else [None] * len(output)
+    rows = [
+        reconstruction_terms(image, wanted, mask)
+        for image, wanted, mask in zip(torch.split(output, 1), torch.split(target, 1), masks, strict=True)
+    ]
+    terms = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+    if counted is None:
+        return terms
+    known = counted.flatten(1).any(dim=1)
+    return {name: torch.where(known, term, torch.nan) for name, term in terms.items()}
 
 
 def _mean(values: Tensor, counted: Tensor | None) -> Tensor:
@@ -96,11 +121,11 @@ def score(
 ) -> Iterator[tuple[ImageScore, Tensor]]:
     """Translate batches of pairs and yield one (ImageScore, output (C, H, W)) for each image, in order.
 
-    The networks must be in eval mode, so that an image's numbers do not depend on the rest of its batch. Without a
+    The networks must be in eval mode, so that the numbers of an image do not depend on the rest of its batch. Without a
     discriminator there are no adversarial terms. Where the target is masked, D sees the output in both images, as in
     training. `span` is as in `image_metrics`.
     """
-    names = (*METRICS, *(measure.name for measure in OWN_UNITS))
+    names = (*metric_names(), *(measure.name for measure in OWN_UNITS))
     for batch in batches:
         source, target = batch.source.to(device), batch.target.to(device)
         with torch.inference_mode():
@@ -124,7 +149,7 @@ def score(
 def mean_scores(scores: Iterable[ImageScore]) -> dict[str, float]:
     """Return the mean of every metric over the images; an empty dict for no images.
 
-    A NaN, of an image whose target is masked everywhere, is left out unless all are NaN.
+    NaN, the metric of an image whose target is masked everywhere, does not count unless all values are NaN.
     """
     rows = [score.values for score in scores]
     means: dict[str, float] = {}

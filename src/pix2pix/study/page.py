@@ -16,6 +16,7 @@ from pix2pix.data.io.arrays import Pixels
 from pix2pix.data.pairing.pairs import find_pairs
 from pix2pix.evaluation.pairs import present_pairs
 from pix2pix.evaluation.run_records import COLUMNS, SET_METRICS, EvaluationRecord, read_evaluation
+from pix2pix.evaluation.write import read_output
 from pix2pix.metrics.bootstrap import mean_interval
 from pix2pix.metrics.diagnostics import choose_evenly
 from pix2pix.model import load_model
@@ -172,15 +173,14 @@ def _draw_figure(jobs: Sequence[Job], variants: Sequence[Variant]) -> tuple[list
     first = {variant: next(job for job in jobs if job.variant == variant) for variant in variants}
     split = jobs[0].choices["split"]
     pairs = find_pairs(jobs[0].config.data).splits[split]
-    dataset = present_pairs(pairs, load_model(jobs[0].run))
+    model = load_model(jobs[0].run)
+    dataset = present_pairs(pairs, model)
     shown = choose_evenly(len(pairs), ROWS)
     rows = []
     for index in shown:
         source, target, _ = dataset[0, index]
-        outputs = (
-            images.read(first[variant].run / "evaluation" / split / "outputs" / f"{pairs[index].name}.png")
-            for variant in variants
-        )
+        folders = (first[variant].run / "evaluation" / split for variant in variants)
+        outputs = (read_output(folder, pairs[index], model) for folder in folders)
         rows.append([dataset.draw_source(source), tensors.to_viewable(target), *outputs])
     titles = ["source", "target", *(variant.title for variant in variants)]
     return [pairs[index].name for index in shown], titles, rows

@@ -86,7 +86,7 @@ def test_all_problems_are_reported(folder: Path, decode: bool) -> None:
     flat = [(folder / "B/3.png", "is one flat colour")] if decode else []
     assert [tuple(warning) for warning in report.warnings] == flat
     assert not report.ok
-    assert report.unmatched == (folder / "A/lonely.png",)
+    assert [path for path, _ in report.unmatched] == [folder / "A/lonely.png"]
     assert report.native_size is None
     assert list(report.sizes)[0] == "6x8"  # noqa: RUF015
 
@@ -407,7 +407,7 @@ def test_the_report_says_how_long_it_took_and_draws_a_sheet(
 
     main(["data", "check", str(facades), "--preview", str(tmp_path / "sheet.png")])
     said = capsys.readouterr()
-    assert re.search(r"looked at    \d+ files in \d+\.\d s, \S+ s a thousand", said.out)
+    assert re.search(r"inspected    \d+ files in \d+\.\d s, \S+ s for a thousand", said.out)
     assert "sheet.png" in said.err
     assert images.read(tmp_path / "sheet.png").shape[2] == 3
     with pytest.raises(SystemExit, match="2"):

@@ -22,7 +22,7 @@ main(["data", "check", *sys.argv[1:]])
 
 
 def test_every_defect_is_listed_in_one_look_and_little_memory(tmp_path: Path) -> None:
-    """3 GB of addresses are enough for torch and threads, and not for one of the pictures that claim 60000x60000."""
+    """3 GB of addresses are enough for torch and threads, and not for one of the images that claim 60000x60000."""
     root = seed(tmp_path / "data")
     done = subprocess.run(
         [sys.executable, "-c", CHECK, str(root), "--json"], capture_output=True, text=True, timeout=100
@@ -30,15 +30,15 @@ def test_every_defect_is_listed_in_one_look_and_little_memory(tmp_path: Path) ->
     assert (done.returncode, done.stderr) == (1, "")
     report = json.loads(done.stdout)
     said: dict[str, list[str]] = {}
-    for finding in [*report["problems"], *report["strays"], *report["warnings"]]:
+    for finding in [*report["problems"], *report["unmatched"], *report["warnings"]]:
         said.setdefault(finding["path"], []).append(finding["reason"])
-    passed_over = set(report["passed_over"])
+    ignored = set(report["ignored"])
     for name, hazard in HAZARDS.items():
         path = os.path.join(root, "A", hazard.a)
         if hazard.said:
             assert any(hazard.said in reason for reason in said.get(path, [])), (name, said.get(path))
         else:
-            assert path in passed_over, name
+            assert path in ignored, name
     assert len(HAZARDS) >= 50
     assert not any("good" in path for path in said)
 

@@ -129,7 +129,7 @@ def test_every_kind_gives_a_set_to_train_on(kind: str, photos: Path, tmp_path: P
     seen: list[tuple[int, int]] = []
     settings = Make.model_validate({"kind": kind})
     made = make(photos, tmp_path / "pairs", settings, progress=lambda *counts: seen.append(counts))
-    assert (made.new, made.failed, made.passed_over) == (30, (), ())
+    assert (made.new, made.failed, made.ignored) == (30, (), ())
     assert made.counts == {"train": 24, "val": 3, "test": 3}
     assert seen == [(done, 30) for done in range(1, 31)]
     report = check(Data(path=str(made.path)))
@@ -208,7 +208,7 @@ def test_orientation_channels_and_one_name_with_two_suffixes(tmp_path: Path) -> 
     images.write(tmp_path / "photos/twin.bmp", facade(4, 32)[0])
     (tmp_path / "photos/notes.txt").write_text("no photo")
     made = make(tmp_path / "photos", tmp_path / "pairs", Make(kind="edges"))
-    assert made.passed_over == (tmp_path / "photos/notes.txt",)
+    assert made.ignored == (tmp_path / "photos/notes.txt",)
     pairs = pairs_of(made)
     assert sorted(pairs) == ["gray", "turned", "twin.bmp", "twin.png"]
     np.testing.assert_array_equal(pairs["turned"][1], np.rot90(facade(1, (32, 48))[0], -1))

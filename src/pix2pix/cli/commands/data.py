@@ -166,8 +166,8 @@ def make(
         made = carry_out(photos, output, settings, overwrite=overwrite, progress=bar.update)
     for path, reason in made.failed:
         say(f"no pair: {path}: {reason}")
-    if made.passed_over:
-        say(f"passed over, as no photos by their names: {format_examples(made.passed_over)}")
+    if made.ignored:
+        say(f"ignored, not image files by their names: {format_examples(made.ignored)}")
     say(f"{made.new} new pairs, {sum(made.counts.values())} in all ({format_counts(made.counts)})")
     print(made.path)
     if made.failed:

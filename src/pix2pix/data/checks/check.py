@@ -66,7 +66,7 @@ def _make_report(found: PairSet, pairs: Sequence[Pair], summary: Summary, data: 
         sources=single.values if single else None,
         targets=target.values,
         alignment=summary.alignment() if decoded else None,
-        unmatched=tuple(path for path, _ in found.unmatched),
+        unmatched=found.unmatched,
         problems=tuple(problems),
         warnings=(*find_duplicates(found, summary), *summary.warnings, *find_misaligned(pairs, summary)),
         fingerprint=found.fingerprint(),

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pix2pix.data.pairing.pair import source_titles
+from pix2pix.data.pairing.pair import Unmatched, source_titles
 from pix2pix.data.pairing.pairs import PairSet
 from pix2pix.text import escape_unprintable, format_counts, format_examples
 
@@ -92,8 +92,8 @@ class CheckReport:
     """The same for the targets."""
     alignment: Alignment | None
     """How targets lie on their sources; None unless decoded."""
-    unmatched: tuple[Path, ...]
-    """Images that belong to no pair."""
+    unmatched: tuple[Unmatched, ...]
+    """Images and rows of a manifest that belong to no pair, each with the reason."""
     problems: tuple[Problem, ...]
     """Everything wrong with single files, in the order of the pairs."""
     warnings: tuple[Problem, ...]
@@ -116,8 +116,8 @@ class CheckReport:
 
     @property
     def left_out(self) -> tuple[Problem, ...]:
-        """Everything that training on the rest leaves out, and why."""
-        return (*self.problems, *(Problem(path, reason) for path, reason in self.pairs.unmatched))
+        """What --skip-bad leaves out, with the reasons: files with problems, and unmatched files and rows."""
+        return (*self.problems, *(Problem(path, reason) for path, reason in self.unmatched))
 
     def without_bad(self) -> "CheckReport":
         """Return the report for the pairs that can be used, in the splits that they had."""
@@ -152,11 +152,10 @@ class CheckReport:
             ],
             "alignment": vars(alignment) | {"reliable": alignment.reliable} if alignment else None,
             "unusable_pairs": len(self.bad),
-            "unmatched": [str(path) for path in self.unmatched],
-            "strays": _problems_to_json(self.pairs.unmatched),
+            "unmatched": _problems_to_json(self.unmatched),
             "problems": _problems_to_json(self.problems),
             "warnings": _problems_to_json(self.warnings),
-            "passed_over": [str(path) for path in self.pairs.ignored],
+            "ignored": [str(path) for path in self.pairs.ignored],
             "hint": self.pairs.hint,
             "fingerprint": self.fingerprint,
             "files": self.files,
@@ -190,15 +189,15 @@ class CheckReport:
             f"problems     {len(self.problems) or 'none'}{unusable}",
             *_list_problems(self.problems),
             f"unmatched    {len(self.unmatched) or 'none'}",
-            *_list_problems(self.pairs.unmatched),
+            *_list_problems(self.unmatched),
             f"warnings     {len(self.warnings) or 'none'}",
             *_list_problems(self.warnings),
         ]
         if self.pairs.ignored:
             names = format_examples(map(escape_unprintable, self.pairs.ignored))
-            lines.append(f"passed over  {names}: no images by their names")
+            lines.append(f"ignored      {names}: not image files by their names")
         each = 1000 * self.seconds / max(1, self.files)
-        lines.append(f"looked at    {self.files:,} files in {self.seconds:.1f} s, {each:.2g} s a thousand")
+        lines.append(f"inspected    {self.files:,} files in {self.seconds:.1f} s, {each:.2g} s for a thousand")
         return "\n".join(lines)
 
 

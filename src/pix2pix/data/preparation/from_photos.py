@@ -48,8 +48,8 @@ class Made:
     new: int
     """Pairs that this call made; the others were there."""
     failed: tuple[Failure, ...]
-    passed_over: tuple[Path, ...]
-    """Files that are no images by their names."""
+    ignored: tuple[Path, ...]
+    """Files that are not images by their names."""
 
 
 class _PairHashes(NamedTuple):
@@ -111,7 +111,7 @@ def _summarize(output: Path, plan: Plan, outcomes: Mapping[str, _Outcome], new: 
         {split: splits.count(split) for split in SPLITS if split in splits},
         sum(isinstance(outcomes[task.name], _PairHashes) for task in new),
         tuple(Failure(photo, outcome.reason) for photo, outcome in failed if isinstance(outcome, _Failed)),
-        plan.passed_over,
+        plan.ignored,
     )
 
 

@@ -38,13 +38,13 @@ class Plan:
     tasks: list[Task]
     description: dict[str, Any]
     """Content of make.json: the settings that count, the number of photos and a digest of their names."""
-    passed_over: tuple[Path, ...]
-    """Files that are no images by their names."""
+    ignored: tuple[Path, ...]
+    """Files that are not images by their names."""
 
 
 def plan_pairs(photos: Path, settings: Make) -> Plan:
     """Name the pair of each photo and assign its split. Raises ConfigError or DataError."""
-    found, passed_over = _find_photos(photos)
+    found, ignored = _find_photos(photos)
     if not found:
         suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
         raise DataError(f"{photos}: no photos; expected files ending in {suffixes}, at any depth")
@@ -61,7 +61,7 @@ def plan_pairs(photos: Path, settings: Make) -> Plan:
         "names": hashlib.sha256("\0".join(sorted(named)).encode(errors="surrogateescape")).hexdigest(),
     }
     tasks = [Task(path, name, splits[name]) for name, path in named.items()]
-    return Plan(tasks, description, passed_over)
+    return Plan(tasks, description, ignored)
 
 
 def refuse_settings(settings: Make) -> None:
@@ -88,17 +88,20 @@ def refuse_nested(photos: Path, output: Path) -> None:
 
 
 def _find_photos(root: Path) -> tuple[list[Path], tuple[Path, ...]]:
-    """Images by their names at any depth, and the other files; hidden ones and linked folders are left out."""
+    """Return the images at any depth, by their names, and the ignored files.
+
+    Hidden files and folders are in neither list, and linked folders are not entered.
+    """
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; expected one of photos")
     found: list[Path] = []
-    others: list[Path] = []
+    ignored: list[Path] = []
     for place, folders, files in os.walk(root, onerror=_raise):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             if not name.startswith("."):
-                (found if Path(name).suffix.lower() in IMAGE_SUFFIXES else others).append(Path(place, name))
-    return found, tuple(others)
+                (found if Path(name).suffix.lower() in IMAGE_SUFFIXES else ignored).append(Path(place, name))
+    return found, tuple(ignored)
 
 
 def _raise(error: OSError) -> None:
