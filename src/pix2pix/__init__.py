@@ -56,7 +56,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'pix2pix' has no attribute {name!r}")
     value = getattr(import_module(_HOMES[name]), name)
-    globals()[name] = value  # over the submodule of the same name, which the import has just put here
+    globals()[name] = value  # replaces the submodule of the same name, which the import has set
     return value
 
 

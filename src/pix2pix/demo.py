@@ -19,9 +19,9 @@ SETTINGS = {
 
 
 def demo(run: str | Path = Path("runs/demo"), *, overwrite: bool = False) -> Evaluation:
-    """Draw the pairs, train for about two minutes on two CPU cores, evaluate the test split; see RUN/report.html.
+    """Draw pairs, train for about two minutes on two CPU cores, evaluate the test split. The page is RUN/report.html.
 
-    The pairs lie beside the run, in NAME-data, and are drawn once.
+    The pairs are written beside the run, into NAME-data, and are drawn only once.
     """
     run = Path(run)
     bar = ProgressBar()

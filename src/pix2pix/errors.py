@@ -2,7 +2,7 @@
 
 
 class ConfigError(ValueError):
-    """A setting, flag or preset is wrong. Exit code 2."""
+    """A setting, flag or preset is invalid. Exit code 2."""
 
 
 class DataError(ValueError):
@@ -18,10 +18,10 @@ class RunError(RuntimeError):
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal ended a training; everything up to its last update is saved. Exit code 128 + signal."""
+    """A signal ended a training; all its state is saved. Exit code 128 + signal."""
 
     def __init__(self, signal: int, folder: object) -> None:
-        super().__init__(f"interrupted and saved in {folder}; the same command goes on from there")
+        super().__init__(f"interrupted and saved in {folder}; run the same command again to resume")
         self.signal, self.folder = signal, folder
 
     def __reduce__(self) -> tuple[object, ...]:

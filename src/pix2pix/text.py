@@ -1,4 +1,4 @@
-"""Counts, lists, durations, shares and file names in words, for messages and pages."""
+"""Format counts, lists, durations, shares and file names as text for messages and pages."""
 
 import math
 from collections.abc import Iterable, Mapping

@@ -251,7 +251,7 @@ def test_a_killed_rank_is_named_and_a_stopped_training_goes_on(launched: Callabl
     training.process.send_signal(signal.SIGTERM)
     assert training.ended() == (
         143,
-        f"pix2pix: interrupted and saved in {training.run}; the same command goes on from there",
+        f"pix2pix: interrupted and saved in {training.run}; run the same command again to resume",
     )
     assert gone(ranks)
     later = torch.load(training.run / "checkpoints" / "state.pt", weights_only=True)["progress"]

@@ -305,7 +305,7 @@ REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
     "no rows": (np.zeros((0, 8, 3), np.float32), ValueError, "0"),
     "no pictures": (torch.zeros(0, 3, 8, 8), ValueError, "0"),
     "no pixels in PIL": (Image.new("RGB", (0, 8)), ValueError, "8x0"),
-    "16-bit PIL": (Image.new("I;16", (8, 8)), ValueError, "deeper than 8 bits"),
+    "16-bit PIL": (Image.new("I;16", (8, 8)), ValueError, "more than 8 bits"),
     "transparent PIL": (Image.new("RGBA", (8, 8)), ValueError, "transparency"),
     "a path": ("picture.png", TypeError, "got str"),
 }

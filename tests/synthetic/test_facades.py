@@ -152,7 +152,7 @@ def test_a_set_comes_again_from_its_seed(tmp_path: Path) -> None:
 
 def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(FileExistsError, match="already holds something"):
+    with pytest.raises(FileExistsError, match="is not empty"):
         make_facades(tmp_path, train=1, val=0, test=0, size=32)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 

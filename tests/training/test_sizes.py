@@ -128,7 +128,7 @@ def test_a_picture_that_changes_its_size_in_use_is_named(places: Path) -> None:
     dataset = PairDataset(pairs, prepare_data(Data(image_size=(SIDE, SIDE)), pairs), full_size=True)
     for side in ("A/2.png", "B/2.tif"):
         images.write(places / side, images.read(places / side)[:40])
-    with pytest.raises(DataError, match=r"A/2\.png: has changed its size since this began"):
+    with pytest.raises(DataError, match=r"A/2\.png: has changed its size since this command started"):
         dataset[0, 2]
 
 

@@ -1,6 +1,6 @@
-"""Pairs of image files -> batches of tensors. What the rest of the package uses of it, imported on first use.
+"""Image files to batches of tensors. The names that other packages use are imported on first use.
 
-pairing       names of files -> named pairs in splits, without torch and numpy
+pairing       file names -> named pairs in splits, without torch and numpy
 io            image files <-> arrays
 encoding      arrays <-> channels in [-1, 1]
 transforms    random augmentations of a pair, padding

@@ -85,7 +85,7 @@ def _match_name(name: str, matches: list[list[Job]], folders: Sequence[Path]) ->
         yield Job(tuple(job.sources[0] for (job,) in matches), matches[0][0].name)
     for job in repeated:
         others = ", ".join(str(other.sources[0]) for other in repeated if other is not job)
-        problem = f"{job.sources[0]}: has one name, {name}, with {others}; keep one"
+        problem = f"{job.sources[0]}: has the same name, {name}, as {others}; keep one of them"
         yield Job(job.sources, job.name, problem)
     if missing:
         for (job,) in (jobs for jobs in matches if len(jobs) == 1):

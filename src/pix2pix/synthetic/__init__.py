@@ -1,1 +1,1 @@
-"""The embedded default data: procedural facades, drawn from a seed."""
+"""Procedural facades, drawn from a seed: the default data of the package."""

@@ -1,4 +1,4 @@
-"""A planned building: boxes of classes in an image."""
+"""Types of a planned building: boxes, each of one class, in an image."""
 
 from dataclasses import dataclass, replace
 

@@ -1,4 +1,4 @@
-"""Drawing on a float canvas of twice the image's size: views of boxes, gradients, noise, masonry; materials."""
+"""Tools to draw on a float canvas of twice the image size: views of boxes, gradients, noise, masonry, materials."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from PIL import Image
 
 from pix2pix.synthetic.building import Box, Building
 
-Canvas = npt.NDArray[np.float32]  # (h, w, 3) in [0, 1]; its parts are views: to draw on one is to draw on all
+Canvas = npt.NDArray[np.float32]  # (h, w, 3) in [0, 1]; parts are views: drawing on a part changes the canvas
 Field = npt.NDArray[np.float32]  # (h, w) or broadcast to it
 Colour = tuple[float, float, float]
 CREAM: Colour = (0.93, 0.91, 0.85)  # the light stripes of awnings
@@ -27,7 +27,7 @@ class Materials:
     awning: Colour
     course: float = 0.0  # height of a brick or stone / height of a storey; 0 is plaster
     length: float = 1.0  # of a brick or stone / its height
-    joint: float = 1.0  # light of the mortar
+    joint: float = 1.0  # brightness of the mortar
     rail: str = "bars"  # or "balusters", "panel"
 
 
@@ -70,29 +70,29 @@ class Scene:
 
 
 def rgb(colour: Colour) -> Field:
-    """(3,) to mix with a canvas."""
+    """Return a colour as an array (3,), to mix with a canvas."""
     return np.asarray(colour, np.float32)
 
 
 def ramp(count: int, start: float, stop: float) -> Field:
-    """(count,) evenly from start to stop."""
+    """Return (count,) numbers, evenly spaced from start to stop."""
     return np.linspace(start, stop, count, dtype=np.float32)
 
 
 def down(canvas: Canvas, start: float, stop: float) -> Field:
-    """(h, 1, 1) from start at the top to stop at the bottom."""
+    """Return (h, 1, 1) numbers from start at the top to stop at the bottom."""
     return ramp(canvas.shape[0], start, stop)[:, None, None]
 
 
 def part(canvas: Canvas, top: float, left: float, bottom: float, right: float) -> Canvas:
-    """Return the view of a part given in shares of height and width; never empty where the canvas is not."""
+    """Return a view of a part, given in shares of height and width; at least one pixel."""
     height, width = canvas.shape[:2]
     y, x = min(round(top * height), height - 1), min(round(left * width), width - 1)
     return canvas[y : max(y + 1, round(bottom * height)), x : max(x + 1, round(right * width))]
 
 
 def clouds(rng: np.random.Generator, canvas: Canvas, cells: tuple[int, int]) -> Field:
-    """(h, w, 1) smooth noise of mean 0 and about unit variance, as coarse as the (rows, columns) of cells."""
+    """Draw smooth noise (h, w, 1) of mean 0 and about unit variance, with one bump per cell of (rows, columns)."""
     height, width = canvas.shape[:2]
     coarse = rng.standard_normal(cells, np.float32) * 1.5
     smooth = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
@@ -100,7 +100,7 @@ def clouds(rng: np.random.Generator, canvas: Canvas, cells: tuple[int, int]) -> 
 
 
 def masonry(rng: np.random.Generator, canvas: Canvas, course: float, length: float, joint: float) -> Field:
-    """(h, w, 1) light of a bond of bricks or stones, `course` canvas pixels high."""
+    """Return the brightness (h, w, 1) of rows of bricks or stones, `course` canvas pixels high."""
     height, width = canvas.shape[:2]
     y, x = np.arange(height), np.arange(width)
     rows = (y / course).astype(int)

@@ -1,7 +1,7 @@
-"""A seed and a size -> a procedural facade: its photo and its label map in the twelve CMP classes; and sets of them.
+"""Draw procedural facades: a photo and its label map in the twelve CMP classes; and data sets of them.
 
-The embedded default data. A random but plausible building is planned as boxes of classes, the boxes are the label map,
-and `render` draws the photo. Little of the photo is random, so that it can be learned from the labels.
+A seed gives a random, plausible building, planned as boxes of classes. The boxes are the label map, and `render` draws
+the photo. The photo contains little randomness, so that it can be learned from the labels.
 """
 
 from collections.abc import Callable
@@ -31,7 +31,7 @@ CLASSES: tuple[tuple[str, tuple[int, int, int]], ...] = (
     ("pillar", (255, 0, 0)),
     ("shop", (175, 0, 0)),
 )
-MIN_SIZE = 32  # pixels; below, a window has no room for a pane
+MIN_SIZE = 32  # pixels; in a smaller image a window has no room for a pane
 Image8 = npt.NDArray[np.uint8]  # (H, W, 3)
 PAIRS_PER_SEED = 1_000_000  # sets made with different seeds share no building
 
@@ -39,12 +39,14 @@ PAIRS_PER_SEED = 1_000_000  # sets made with different seeds share no building
 def facade(seed: int, size: int | tuple[int, int] = 256) -> tuple[Image8, Image8]:
     """Return a photo and its label map, both (H, W, 3) uint8; `size` is the side or (H, W).
 
-    The labels hold exactly the colours of CLASSES. The same seed and size give the same bytes; the same seed at another
-    size of that shape gives nearly the same building, drawn anew. Raises ValueError below MIN_SIZE.
+    The labels contain only the colours of CLASSES. The same seed and size give the same bytes. The same seed at another
+    size of that shape gives nearly the same building. Raises ValueError below MIN_SIZE.
     """
     height, width = (size, size) if isinstance(size, int) else size
     if min(height, width) < MIN_SIZE:
-        raise ValueError(f"a facade of {height} x {width} pixels has no room for windows: use {MIN_SIZE} up")
+        raise ValueError(
+            f"a facade of {height} x {width} pixels has no room for windows: use {MIN_SIZE} pixels a side or more"
+        )
     building = plan(seed, height, width)
     return render(building, seed), paint(building)
 
@@ -75,7 +77,7 @@ def make_facades(
     FileExistsError for a folder that holds something.
     """
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise FileExistsError(f"{folder} already holds something: name a folder that is new or empty")
+        raise FileExistsError(f"{folder} is not empty: name a new or empty folder")
     written = 0
     with write_folder_atomically(folder) as new:
         for split, count in (("train", train), ("val", val), ("test", test)):

@@ -1,4 +1,4 @@
-"""Painters, one for each class: each draws one box of a scene. Light comes from the upper left."""
+"""Painters, one for each class, that draw one box of a scene. Light comes from the upper left."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""A seed and a size -> a random, plausible building as boxes of classes."""
+"""Plan a random, plausible building from a seed, as boxes of classes."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
-"""A planned building -> its photo, (H, W, 3) uint8.
+"""Render the photo of a planned building, (H, W, 3) uint8.
 
-Painters draw the boxes on a canvas of twice the size, back to front. Light comes from the upper left: whatever stands
-out of the wall darkens what lies below and to the right of it. Materials and colours follow from the plan (the style of
-the building, its floors), hardly from chance: a generator sees no more than the labels.
+Painters draw the boxes on a canvas of twice the size, back to front. Light comes from the upper left: a part that
+stands out of the wall casts a shadow below and to the right. Materials and colours follow from the plan (style, number
+of floors) and hardly from chance, since a generator sees only the labels.
 """
 
 import numpy as np
@@ -96,7 +96,7 @@ def paint_pavement(view: Canvas) -> None:
 
 
 def cast_shadow(scene: Scene, box: Box) -> None:
-    """Darken what lies below and right of a box that stands out of the wall; the box is painted later."""
+    """Darken the wall below and to the right of a box that stands out of it; the box is painted later."""
     reach = round(REACH.get(box.name, 0.0) * scene.storey)
     if reach == 0:
         return

@@ -1,1 +1,1 @@
-"""The machine and its files: whole writes, locks, hashes; device, precision, cores, memory; signals."""
+"""The machine and its files: atomic writes, locks, hashes; device, precision, cores, memory; signals; progress."""

@@ -16,7 +16,7 @@ if sys.platform != "win32":
 
 
 class _ErrorKeepingFile(io.FileIO):
-    """A file that keeps the error of a failed write: serialisers raise errors of their own in its place."""
+    """A file that remembers the error of a failed write, since serialisers replace it by an error of their own."""
 
     error: OSError | None = None
 
@@ -31,16 +31,16 @@ class _ErrorKeepingFile(io.FileIO):
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Call `write` with a file that gets the name `path` once it is complete and on the disk.
 
-    Raises OSError naming `path`; a file that had this name before then still has it.
+    Raises OSError naming `path`; an older file of this name then stays.
     """
     begin_to_write(path, write)()
 
 
 def begin_to_write(path: Path, write: Callable[[BinaryIO], object]) -> Callable[[], None]:
-    """Do the first half of `write_atomically`, and return the second half as a function, for another thread.
+    """Do the first half of `write_atomically`, and return the second half as a function, which may run in a thread.
 
-    The first half takes the content, which may change from then on; the second waits for the disk and gives the file
-    its name. Both raise OSError naming `path`.
+    The first half writes the content, which may change afterwards. The second half waits for the disk and gives the
+    file its name. Both raise OSError naming `path`.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     with _removing_on_error(path, partial):
@@ -69,7 +69,7 @@ def begin_to_write(path: Path, write: Callable[[BinaryIO], object]) -> Callable[
 
 @contextmanager
 def _removing_on_error(path: Path, partial: Path) -> Iterator[None]:
-    """Remove `partial` after any error, and let errors of the file system name `path`."""
+    """Remove `partial` after any error; an OSError leaves the block naming `path`."""
     try:
         yield
     except BaseException as error:
@@ -87,9 +87,9 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def write_folder_atomically(folder: Path) -> Iterator[Path]:
-    """Yield a new folder to fill; it takes the place of `folder` when the block ends well and is removed otherwise.
+    """Yield a new folder to fill. It replaces `folder` when the block ends without an error, and is removed otherwise.
 
-    What a killed process left of an earlier try is removed first, or put back if it is all there is.
+    Leftovers of a killed process are removed first; if `folder` is missing, its previous version is restored.
     """
     new, previous = (folder.with_name(f".{folder.name}.{what}") for what in ("partial", "previous"))
     if previous.exists() and not folder.exists():
@@ -105,7 +105,7 @@ def write_folder_atomically(folder: Path) -> Iterator[Path]:
 
 
 def replace_folder(new: Path, folder: Path) -> None:
-    """Rename the folder `new` to `folder`, and remove what was there; it is put back if the renaming fails.
+    """Rename the folder `new` to `folder` and remove the old folder; restore the old one if the renaming fails.
 
     Raises OSError.
     """
@@ -125,9 +125,9 @@ def replace_folder(new: Path, folder: Path) -> None:
 
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
-    """Lock a folder against other processes, even while it is renamed. Raises OSError naming it if one has the lock.
+    """Lock a folder against other processes within the block. Raises OSError naming it if another one has the lock.
 
-    The system releases the lock when the process ends, however it ends.
+    The lock stays when the folder is renamed. The system releases it when the process ends in any way.
     """
     if sys.platform == "win32":
         yield
@@ -137,7 +137,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            busy = "another process is writing to it; wait until that one is done"
+            busy = "another process is writing to it; wait until it has finished"
             raise OSError(errno.EBUSY, busy, str(folder)) from None
         except OSError:  # some network file systems have no locks
             pass

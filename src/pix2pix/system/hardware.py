@@ -1,4 +1,4 @@
-"""What this machine has: cores, device, precision; and how a long computation uses its memory."""
+"""Facts about this machine: cores, device, precision, free memory; and a setting of the memory allocator."""
 
 import ctypes
 import math
@@ -12,18 +12,18 @@ from pix2pix.errors import ConfigError
 
 GIGABYTE = 1e9
 CGROUPS = Path("/sys/fs/cgroup")
-"""Limits of the container that this process runs in."""
+"""Folder with the limits of the container of this process."""
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # malloc.h
 
 
 def usable_cores() -> int:
-    """Count the cores that this process may use: by its affinity, and by the CPU quota of its container, rounded up."""
+    """Return the number of cores that this process may use: by its affinity and the CPU quota of its container."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, math.ceil(min(cores, cpu_quota())))
 
 
 def cpu_quota(cgroups: Path = CGROUPS) -> float:
-    """Cores in the time that the control group allows; infinite without a limit. Inside a container it is the root."""
+    """Return the CPU limit of the control group, in cores; infinite without a limit."""
     for files in (["cpu.max"], ["cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"]):  # version 2, version 1
         try:
             words = " ".join((cgroups / name).read_text(encoding="ascii") for name in files).split()
@@ -34,19 +34,19 @@ def cpu_quota(cgroups: Path = CGROUPS) -> float:
 
 
 def choose_device(device: str) -> str:
-    """`auto` -> the accelerator, if there is one. Raises ConfigError if the device asked for is absent."""
+    """Resolve `auto` to the accelerator, if there is one. Raises ConfigError for a device that is absent."""
     import torch
 
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if device == "auto":
         return next(name for name, there in present.items() if there)
     if not present.get(device):
-        raise ConfigError(f"device {device}: this machine has none that torch can use; use --device auto")
+        raise ConfigError(f"device {device}: torch finds none on this machine; use --device auto")
     return device
 
 
 def choose_precision(precision: str, device: str) -> Literal["32", "bf16"]:
-    """`auto` -> bf16 where the device computes it in hardware: a GPU that has it, AVX512-BF16 or AMX."""
+    """Resolve `auto` to bf16 if the hardware computes it: a GPU with bf16, or a CPU with AVX512-BF16 or AMX."""
     import torch
 
     if precision != "auto":
@@ -59,7 +59,7 @@ def choose_precision(precision: str, device: str) -> Literal["32", "bf16"]:
 
 
 def has_bf16() -> bool:
-    """Whether the processor multiplies bfloat16 in hardware."""
+    """Return whether the processor multiplies bfloat16 in hardware."""
     import torch
 
     features = torch.cpu.get_capabilities()
@@ -67,11 +67,10 @@ def has_bf16() -> bool:
 
 
 def keep_memory() -> bool:
-    """Let this process keep the memory that it frees; returns whether the system took that up.
+    """Let the allocator of this process keep freed memory; return whether it accepted that.
 
-    An update takes and frees hundreds of megabytes. By default glibc gives each such block back to the system at once
-    and gets it again page by page: 40,000 page faults, a tenth of an update's time. Asked of glibc on Linux alone;
-    other systems' allocators keep their memory as they see fit.
+    An update allocates and frees hundreds of megabytes. By default glibc returns each such block to the system and gets
+    it back page by page: 40,000 page faults, a tenth of the time of an update. Only glibc on Linux has this setting.
     """
     if not sys.platform.startswith("linux"):
         return False
@@ -87,7 +86,7 @@ def keep_memory() -> bool:
 
 
 def free_memory(cgroups: Path = CGROUPS) -> int:
-    """Return the bytes that can be taken without swapping, within the limit of the container; 0 where unknown."""
+    """Return the bytes that can be allocated without swapping, within the limit of the container; 0 if unknown."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
@@ -97,16 +96,16 @@ def free_memory(cgroups: Path = CGROUPS) -> int:
 
 
 def free_shared_memory() -> int:
-    """Return the bytes that processes can share.
+    """Return the bytes of memory that processes can share.
 
-    Containers often limit /dev/shm to 64 MB, and a process that writes past its end is killed.
+    Containers often limit /dev/shm to 64 MB, and a process that writes beyond its end is killed.
     """
     shm = Path("/dev/shm")
     return min(free_memory(), shutil.disk_usage(shm).free) if shm.is_dir() else free_memory()
 
 
 def _free_in_container(cgroups: Path, otherwise: int) -> int:
-    """Return the bytes left of a control group's limit (version 2), counting file pages that can be dropped as free."""
+    """Return the bytes left below the limit of a control group (version 2); cached file pages count as free."""
     try:
         limit = (cgroups / "memory.max").read_text(encoding="ascii").strip()
         used = int((cgroups / "memory.current").read_text(encoding="ascii"))

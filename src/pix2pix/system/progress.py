@@ -16,12 +16,12 @@ OnProgress = Callable[[int, int], object]
 OnNamedProgress = Callable[[int, int, str], object]
 """Called with the number of items done, of all, and what is being done."""
 
-LINE_SECONDS = 30.0  # between two lines where there is no terminal
-RECENT = 64  # updates over which the rate is taken
+LINE_SECONDS = 30.0  # between two lines without a terminal
+RECENT = 64  # updates from which the rate is computed
 
 
 class ProgressBar:
-    """Show how much is done, the rate and the time left. `silent` shows nothing."""
+    """Show the progress, the rate and the time left; nothing if `silent`."""
 
     def __init__(
         self,
@@ -62,11 +62,11 @@ class ProgressBar:
         self._bar.stop()
 
     def say(self, line: str) -> None:
-        """Print a line that stays."""
+        """Print a line above the bar."""
         self.console.print(line, markup=False)
 
     def update(self, done: int, total: int | None, what: str | None = None) -> None:
-        """Show that `done` of `total` are done, None where the total is unknown; `what` names the work."""
+        """Show that `done` of `total` items are done; `total` is None if unknown, `what` names the work."""
         if total != self._total or (self._recent and done < self._recent[-1][1]):  # other work begins
             self._total = total
             self._recent.clear()

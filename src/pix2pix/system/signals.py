@@ -1,6 +1,6 @@
-"""Signals that ask a command to end, SIGINT (Ctrl-C) and SIGTERM: the first lets it save, a second ends it at once.
+"""Handle the stop signals SIGINT (Ctrl-C) and SIGTERM: the first lets a command save, the second ends it at once.
 
-Only the main thread may set handlers; in any other thread the functions here change nothing.
+Python sets handlers in the main thread only; in other threads these functions do nothing.
 """
 
 import signal
@@ -17,7 +17,7 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def note_stop_signals() -> Iterator[Callable[[], int | None]]:
-    """Within the block, only note the first stop signal. Yields a function that returns it, None while none came."""
+    """Within the block, only note the first stop signal. Yields a function that returns it, or None before one came."""
     seen: list[int] = []
     with _handle_first(seen.append):
         yield lambda: seen[0] if seen else None
@@ -25,7 +25,7 @@ def note_stop_signals() -> Iterator[Callable[[], int | None]]:
 
 @contextmanager
 def raise_interrupted(folder: Path) -> Iterator[None]:
-    """Within the block, raise Interrupted at the first stop signal. Its message names `folder` to go on from."""
+    """Within the block, raise Interrupted at the first stop signal. Its message names `folder` to resume from."""
 
     def interrupt(number: int) -> None:
         raise Interrupted(number, folder)
@@ -35,13 +35,13 @@ def raise_interrupted(folder: Path) -> Iterator[None]:
             yield
         except Interrupted:
             raise
-        except KeyboardInterrupt:  # raised by code, or by Python's own handler outside the main thread
+        except KeyboardInterrupt:  # raised in other threads, where Python's own handler is active
             raise Interrupted(signal.SIGINT, folder) from None
 
 
 @contextmanager
 def _handle_first(handle: Callable[[int], None]) -> Iterator[None]:
-    """Call `handle` with the first stop signal; a second one of either kind has its default action."""
+    """Call `handle` with the first stop signal; a second one has its default effect."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -20,7 +20,7 @@ SIDE = 32
 
 @dataclass(frozen=True)
 class Hazard:
-    """A file of A, what makes it, and words of the reason that must be given; none for what is passed over."""
+    """A file of A, what makes it, and words of the reason that must be given; none for what is ignored."""
 
     a: str
     make: Callable[[Path], object]
@@ -168,8 +168,8 @@ HAZARDS: dict[str, Hazard] = {
     "a newline": Hazard("new\nline.png", content(lambda: encoded("PNG")), "has no partner", beside=False),
     "no text": Hazard(os.fsdecode(b"bytes\xff.png"), content(lambda: encoded("PNG")), "has no partner", beside=False),
     "a dash": Hazard("-rf.png", content(lambda: encoded("PNG")), "has no partner -rf", beside=False),
-    "one name twice": Hazard("twin.png", lambda path: [path.with_suffix(s).write_bytes(encoded("PNG")) for s in (".png", ".PNG")], "has one name, twin, with", beside=True),
-    "one name in two spellings": Hazard(f"{NFD}.png", lambda path: [path.with_name(n).write_bytes(encoded("PNG")) for n in (f"{NFD}.png", "é.png")], "has one name, é, with", beside=False),
+    "one name twice": Hazard("twin.png", lambda path: [path.with_suffix(s).write_bytes(encoded("PNG")) for s in (".png", ".PNG")], "has the same name, twin, as", beside=True),
+    "one name in two spellings": Hazard(f"{NFD}.png", lambda path: [path.with_name(n).write_bytes(encoded("PNG")) for n in (f"{NFD}.png", "é.png")], "has the same name, é, as", beside=False),
     "a Mac's shadow": Hazard("._shadow.png", content(lambda: b"Mac OS X"), "", beside=False),
     "a thumbnail database": Hazard("Thumbs.db", content(lambda: bytes(9)), "", beside=False),
     "a hidden image": Hazard(".hidden.png", content(lambda: encoded("PNG")), "", beside=False),

@@ -305,14 +305,14 @@ def test_an_image_in_two_splits_is_a_leak(tmp_path: Path) -> None:
     report = check(Data(path=str(tmp_path)))
     assert report.ok
     found = warned(report)
-    assert found["leak.bmp"] == "the pair of val/leak is also that of train/1: val is no fair test"
+    assert found["leak.bmp"] == "the pair of val/leak is also that of train/1: val is not an independent test"
     assert found["again.png"] == "the pair train/again is train/1 again"
-    assert found["half.png"] == "the source of test/half is also that of train/2: test is no fair test"
+    assert found["half.png"] == "the source of test/half is also that of train/2: test is not an independent test"
     assert found["contrary.png"] == "the source of train/contrary is also that of train/2, with another target"
     assert found["same.png"] == "same: its source and its target are the same image"
     assert "1.png" not in found
     assert [path.name for path, _ in report.warnings][:2] == ["half.png", "leak.bmp"] or report.warnings[0][1].endswith(
-        "no fair test"
+        "not an independent test"
     )
 
 
@@ -330,7 +330,7 @@ def test_values_that_are_no_numbers_and_colours(folder: Path) -> None:
     deep[2, 3], deep[0, 0] = np.nan, np.inf
     np.save(folder / "B/1.npy", deep)
     (problem,) = [reason for path, reason in check(Data(path=str(folder))).problems if path.name == "1.npy"][:1]
-    assert problem == "holds NaN or infinity in 2 of 48 values: replace them, or leave the pair out"
+    assert problem == "holds NaN or infinity in 2 of 48 values: replace them, or remove the pair"
     deep[0, 0] = 0
     np.save(folder / "B/1.npy", deep)
     report = check(Data(path=str(folder), mask_value="nan"))  # a hole, and another type than most
@@ -352,7 +352,7 @@ def test_shifted_targets_are_told(tmp_path: Path) -> None:
     assert report.alignment.median == (6, 0)
     (told,) = report.warnings
     assert told.path.name == "7.png"
-    assert told.reason.startswith("seems to lie 40 px below its source, where most targets lie 6 px below theirs")
+    assert told.reason.startswith("seems to lie 40 px below its source, while most targets lie 6 px below theirs")
     assert "most targets lie 6 px below their sources" in report.to_text()
 
 
@@ -360,7 +360,7 @@ def test_unlike_pictures_give_no_shift(folder: Path) -> None:
     report = check(Data(path=str(folder)))
     assert report.alignment is not None
     assert not report.alignment.reliable
-    assert "too few to tell" in report.to_text()
+    assert "too few to judge" in report.to_text()
 
 
 def test_many_findings_are_cut_short_for_readers_only(tmp_path: Path) -> None:
@@ -412,4 +412,4 @@ def test_the_report_says_how_long_it_took_and_draws_a_sheet(
     assert images.read(tmp_path / "sheet.png").shape[2] == 3
     with pytest.raises(SystemExit, match="2"):
         main(["data", "check", str(facades), "--preview", str(facades / "sheet.png")])
-    assert "might be taken for an image of it" in capsys.readouterr().err
+    assert "could be read as an image" in capsys.readouterr().err

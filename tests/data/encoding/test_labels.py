@@ -74,7 +74,7 @@ def test_a_colour_that_is_no_class_is_named_with_its_place() -> None:
     labels = LabelEncoding(NAMES, tolerance=0)
     picture = COLOURS[blocks(0)]
     picture[3, 5] = 0, 3, 170
-    with pytest.raises(DataError, match=r"x\.png: holds #0003aa at row 3, column 5, which is none of the 3 classes"):
+    with pytest.raises(DataError, match=r"x\.png: holds #0003aa at row 3, column 5, not one of the 3 classes"):
         labels.to_indices(picture, "x.png")
     assert np.array_equal(
         LabelEncoding(NAMES, tolerance=3).to_indices(picture, "x.png")[..., 0],
@@ -90,7 +90,9 @@ def test_what_jpeg_has_blurred_needs_named_classes(tmp_path: Path) -> None:
     noisy = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
     images.write(tmp_path / "y.png", noisy)
     ref = ImageRef(tmp_path / "y.png")
-    with pytest.raises(DataError, match=r"y\.png: brings the sources to more than 256 colours.*--label-tolerance"):
+    with pytest.raises(
+        DataError, match=r"y\.png: with this file the sources have more than 256 colours.*--label-tolerance"
+    ):
         prepare_data(Data(source_kind="labels"), [Pair("y", ref, ref)])
     found = LabelEncoding(NAMES, tolerance=442).to_indices(images.read(tmp_path / "x.jpg"), "x.jpg")[..., 0]
     assert (found == index).mean() > 0.95

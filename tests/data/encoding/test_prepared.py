@@ -70,7 +70,7 @@ def test_channels_types_ranges_and_classes_are_those_of_the_files(tmp_path: Path
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({}, r"data\.source_channels is open, expected a number"),
+        ({}, r"data\.source_channels is not set, expected a number"),
         ({"source_channels": 1}, r"data\.target_channels is open"),
         ({"source_channels": 1, "target_channels": 1, "source_kind": "labels"}, r"data\.source_labels is open"),
         (

@@ -219,13 +219,13 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "16-bit png without its end": (png(8, 6, 16, 2, DEEP_ROW[:90]), NO_IMAGE),
     "truncated deep tiff": (tiff(np.ones((60, 80), np.uint16))[:-3000], "pixels for only a part"),
     "no height": (retagged(encoded(picture(), "TIFF", compression="tiff_lzw"), 277, 259).replace(
-        struct.pack("<2H", 257, 3), struct.pack("<2H", 256, 3)), "is 0x8 (HxW), which holds no pixels"),
+        struct.pack("<2H", 257, 3), struct.pack("<2H", 256, 3)), "has the size 0x8 (HxW), which has no pixels"),
     "samples of several depths": (retagged(encoded(picture(), "TIFF"), 256, 2**24).replace(
         struct.pack("<3H", 8, 8, 8), struct.pack("<3H", 8, 0, 8)), NO_IMAGE),
     "colours without a name": (retagged(tiff(np.ones((3, 6, 8), np.uint16), photometric="minisblack"), 262, 99),
                                "in the colours 99"),
-    "endless tiff": (looped(encoded(picture(), "TIFF")), "pages that lead back to an earlier one"),
-    "endless deep tiff": (looped(tiff(np.ones((6, 8), np.uint16))), "pages that lead back to an earlier one"),
+    "endless tiff": (looped(encoded(picture(), "TIFF")), "pages that link back to an earlier one"),
+    "endless deep tiff": (looped(tiff(np.ones((6, 8), np.uint16))), "pages that link back to an earlier one"),
     "32-bit tiff": (encoded(picture("I"), "TIFF"), DEEP),
     "double tiff": (tiff(np.ones((6, 8))), "holds float64 values"),
     "pages of two sizes": (encoded(picture(), "TIFF", save_all=True, append_images=[Image.new("RGB", (9, 6))]),

@@ -133,7 +133,7 @@ def test_manifest(tmp_path: Path, by_file: bool) -> None:
         (["source,target", "1.png,1.png,train"], "line 2: expected one value for each"),
         (["source,target", "1.png,9.png"], r"line 2: target .*9\.png is no file"),
         (["source,target,split", "1.png,1.png,valid"], "line 2: split is 'valid', expected train, val or test"),
-        (["source,target", "1.png,1.png", "1.png,2.png"], "lines 2 and 3: two sources of one name, 1"),
+        (["source,target", "1.png,1.png", "1.png,2.png"], "lines 2 and 3: several sources have the name 1"),
         (["source,target", ".,1.png"], r"line 2: source '\.' is a folder, expected an image"),
         (["source,target", "..,1.png"], r"line 2: source '\.\.' is a folder, expected an image"),
         (["source,target", "1.png, 2.png"], r"line 2: target .*/ 2\.png is no file"),
@@ -141,8 +141,8 @@ def test_manifest(tmp_path: Path, by_file: bool) -> None:
         (["Source,Target", "1.png,2.png"], "the header is 'Source,Target'"),
         (["source,target,target", "1.png,2.png,2.png"], "the header is 'source,target,target'"),
         (["source,target,note", "1.png,2.png,x"], "the header is 'source,target,note'"),
-        (["source,target", "1.png,2.png", '"1.png,2.png'], "no CSV file after line 2"),
-        (["source,target", f"{'x' * 200_000},2.png"], "no CSV file after line 1"),
+        (["source,target", "1.png,2.png", '"1.png,2.png'], "not valid CSV after line 2"),
+        (["source,target", f"{'x' * 200_000},2.png"], "not valid CSV after line 1"),
     ],
 )
 def test_manifest_errors_name_the_line(tmp_path: Path, rows: list[str], message: str) -> None:
@@ -242,7 +242,7 @@ def test_a_missing_part_is_named(tmp_path: Path) -> None:
         ),
         (
             ["source_1/1.png", "source_1/3.png", "source_2/1.png", "target/3.png"],
-            "no name of an image is in all of them",
+            "no image name occurs in all of them",
         ),
     ],
 )
@@ -295,7 +295,7 @@ def test_composed_and_decomposed_names_match(tmp_path: Path) -> None:
     composed, decomposed = (unicodedata.normalize(form, "é") for form in ("NFC", "NFD"))
     root = tree(tmp_path, f"A/{composed}.png", f"B/{decomposed}.png")
     assert names(found(root)) == [composed]
-    with pytest.raises(DataError, match="has one name, é, with"):
+    with pytest.raises(DataError, match="has the same name, é, as"):
         found(tree(root, f"A/{decomposed}.png"))
 
 
@@ -405,8 +405,8 @@ def test_what_patterns_leave_is_listed_and_never_guessed(tmp_path: Path) -> None
         "_a.png": "fits neither pattern",
         "4.png": "fits neither pattern",
         "a_b.png": "has no partner a",
-        "5_a.png": "has one name, 5,",
-        "5_a.PNG": "has one name, 5,",
+        "5_a.png": "has the same name, 5,",
+        "5_a.PNG": "has the same name, 5,",
         "5_b.png": "has no partner 5",
     }
 
@@ -446,7 +446,7 @@ def test_an_evident_pattern_is_suggested(tmp_path: Path, files: list[str], hint:
 
 def test_a_pattern_is_suggested_within_a_folder(tmp_path: Path) -> None:
     root = tree(tmp_path, *(f"{n}{side}" for n in (21, 22, 23) for side in ("_training.tif", "_manual1.gif")))
-    with pytest.raises(DataError, match=r'try --source-pattern "\{id\}_manual1.gif" .*or the other way round'):
+    with pytest.raises(DataError, match=r'try --source-pattern "\{id\}_manual1.gif" .*or swap the two'):
         found(root, source_pattern="{id}_x", target_pattern="{id}_y")
 
 
@@ -460,7 +460,10 @@ def test_a_pattern_is_suggested_within_a_folder(tmp_path: Path) -> None:
         (["photos/1.png", "a/1.png"], "no known layout of pairs, it has the folders a, photos"),
         (["train/notes.txt"], "train: no images; expected files ending in"),
         (["train/1.png", "val/x.txt"], "val: no images"),
-        (["train/1.png", "train/1.jpg"], r"1\.jpg: has one name, 1, with .*1\.png; pairs go by name, so keep one"),
+        (
+            ["train/1.png", "train/1.jpg"],
+            r"1\.jpg: has the same name, 1, as .*1\.png; pairs are matched by name: keep one",
+        ),
         (["train/1.png", "valid/2.png"], "valid: not a known split; rename it to val"),
         (["train/1.png", "Test/2.png"], "Test: not a known split; rename it to test"),
         (["trainA/1.png", "trainB/1.png", "val_B/2.png"], "val_B: not a known split; rename it to valB"),
@@ -478,7 +481,7 @@ def test_a_pattern_is_suggested_within_a_folder(tmp_path: Path) -> None:
         ),
         (
             [f"train/{side}/{name}.png" for side in ("photos", "masks") for name in "12"],
-            'masks and photos go together by name, .* or say --source-pattern "masks/{id}" --target-pattern "photos/',
+            'the names in masks and photos match, .* or give --source-pattern "masks/{id}" --target-pattern "photos/',
         ),
         (
             [f"train/{name}" for n in "123" for name in (f"images/2{n}_training.tif", f"manual/2{n}_manual1.gif")],

@@ -1,4 +1,4 @@
-"""Source and target -> how far the target lies off its source, by phase correlation of their edges."""
+"""Measure the offset of a target from its source, by phase correlation of their edges."""
 
 import math
 
@@ -8,22 +8,22 @@ from numpy.typing import NDArray
 from pix2pix.data.io.arrays import Array
 
 EdgeMap = NDArray[np.float32]
-"""(h, w) strength of edges in cells of `cell_size` pixels, from 0 to 1."""
+"""(h, w): strength of edges from 0 to 1, in cells of `cell_size` pixels."""
 
 MAX_CELLS = 128
-"""Cells of the longer side."""
+"""Largest number of cells along the longer side."""
 MIN_CORRELATION = 0.25
-"""An offset counts if the two edge maps, laid over each other by it, correlate at least so much; unrelated images stay
-below 0.12."""
+"""Smallest correlation of the two edge maps, shifted by the offset, for which the offset counts; edge maps of unrelated
+images stay below 0.12."""
 MIN_GAIN = 1.3
-"""And where they overlap, at least this many times as much as without an offset: a pattern that repeats itself, such
-as windows, agrees by many offsets."""
+"""Smallest ratio of the correlation with the offset to the correlation without it, in the overlap. A pattern that
+repeats itself, such as windows, agrees at many offsets."""
 
 
 def edge_map(values: Array) -> EdgeMap:
-    """(H, W, C) -> edge map of at most MAX_CELLS a side."""
+    """Compute the edge map of (H, W, C), at most MAX_CELLS cells a side."""
     cell = cell_size(*values.shape[:2])
-    step = max(1, cell // 4)  # of a large image not every pixel is needed
+    step = max(1, cell // 4)  # a large image is subsampled
     sampled = values[::step, ::step].astype(np.float64)
     gray = np.nan_to_num(sampled, copy=False, posinf=0, neginf=0).mean(axis=2)
     block = cell // step
@@ -36,13 +36,13 @@ def edge_map(values: Array) -> EdgeMap:
 
 
 def cell_size(height: int, width: int) -> int:
-    """Side of a cell in pixels; from 8 on a multiple of 4."""
+    """Return the side of a cell in pixels; if it is 8 or more, a multiple of 4."""
     cell = max(1, math.ceil(max(height, width) / MAX_CELLS))
     return cell if cell < 8 else math.ceil(cell / 4) * 4
 
 
 def find_offset(source: EdgeMap, target: EdgeMap) -> tuple[int, int] | None:
-    """Cells (down, right) by which the target lies off the source; None where the edges do not agree clearly."""
+    """Return the offset of the target from the source in cells, (down, right); None unless the edges agree clearly."""
     if source.shape != target.shape or min(source.shape) < 16:
         return None
     window = np.outer(np.hanning(source.shape[0]), np.hanning(source.shape[1]))

@@ -1,4 +1,4 @@
-"""A data set -> a report of what it holds and of everything that stands in the way of training."""
+"""Check a data set: report its content, and every problem that prevents training."""
 
 import os
 import time
@@ -24,15 +24,15 @@ PROGRESS_SECONDS = 0.05
 
 
 def check(data: Data, *, decode: bool = True, progress: OnProgress | None = None) -> CheckReport:
-    """Inspect every pair: decoded in full, or by headers only. Calls progress(done, total) now and then and at the end.
+    """Inspect every pair: decoded in full, or by headers only. Calls progress(done, total) from time to time.
 
-    What a file holds is remembered until the file changes, also by a check that was interrupted. Problems of files are
-    reported; DataError or ConfigError is raised only where no pairs are found at all.
+    Facts about a file are remembered until the file changes, even if the check is interrupted. Problems of files are
+    reported, not raised: DataError and ConfigError mean that no pairs were found.
     """
     began = time.monotonic()
     found = find_pairs(data)
     pairs = [pair for split in found.splits.values() for pair in split]
-    data.source_settings(found.sources)  # rejects settings for another number of sources
+    data.source_settings(found.sources)  # raises for settings of another number of sources
     summary, shown = Summary(found.sources, holes=data.mask_value == "nan"), 0.0
     with FileFacts(cache_folder(data)) as facts:
         for done, (pair, inspections, offset) in enumerate(scan_pairs(pairs, data, facts, decode=decode), start=1):
@@ -83,7 +83,7 @@ def _make_report(found: PairSet, pairs: Sequence[Pair], summary: Summary, data: 
 def _report_sides(
     found: PairSet, pairs: Sequence[Pair], summary: Summary, data: Data, decoded: bool
 ) -> tuple[list[SourceReport], list[Problem]]:
-    """Report each source and then the target; and the files that differ from most of their side."""
+    """Return the reports of the sources and then the target, and the files that differ from most of their side."""
     expected = [*(one.channels for one in data.source_settings(found.sources)), data.target_channels]
     prefixes = [*(source_prefix(number, found.sources) for number in range(1, found.sources + 1)), "target_"]
     reports: list[SourceReport] = []

@@ -1,4 +1,4 @@
-"""Rows of images, uint8 arrays (H, W, 1 or 3) -> one contact sheet (H, W, 3): titled columns on white."""
+"""Draw rows of images, uint8 (H, W, 1 or 3), on one contact sheet (H, W, 3): titled columns on white."""
 
 from collections.abc import Sequence
 
@@ -8,14 +8,14 @@ from PIL import Image, ImageDraw, ImageFont
 from pix2pix.data.io.arrays import Pixels, pil_to_array, to_pil
 
 GAP = 4  # white pixels around every cell
-MIN_SIDE = 128  # pixels; an image whose longer side is below is enlarged
+MIN_SIDE = 128  # pixels; images with a shorter longer side are enlarged
 
 
 def draw_sheet(rows: Sequence[Sequence[Pixels]], titles: Sequence[str]) -> Pixels:
     """Draw rows of images (H, W, 1 or 3) on one sheet (H, W, 3), with a title above each column.
 
-    All cells have the size of the largest image; smaller ones are centred in their cells. Only images that are smaller
-    than MIN_SIDE are resampled.
+    All cells have the size of the largest image; smaller images are centred. Images with both sides below MIN_SIDE are
+    enlarged by whole pixels; no others are resampled.
     """
     assert all(len(row) == len(titles) for row in rows), "one title for each column"
     cells = [[_to_rgb(enlarge(image)) for image in row] for row in rows]
@@ -41,7 +41,7 @@ def enlarge(image: Pixels) -> Pixels:
 
 
 def shrink_to_fit(image: Pixels, most: int) -> Pixels:
-    """Resize (H, W, 1 or 3) to a longer side of `most` pixels if it is above (bicubic)."""
+    """Shrink (H, W, 1 or 3) to a longer side of `most` pixels if it is larger (bicubic)."""
     height, width, _ = image.shape
     scale = most / max(height, width)
     if scale >= 1:
@@ -51,7 +51,7 @@ def shrink_to_fit(image: Pixels, most: int) -> Pixels:
 
 
 def title_height(width: int) -> int:
-    """Height in pixels of the titles above cells of this width: a larger sheet is shown smaller."""
+    """Return the height in pixels of the titles above cells of this width; a large sheet needs larger titles."""
     return max(28, width // 12)
 
 

@@ -1,4 +1,4 @@
-"""One image file -> its size, value range, colours, a hash of its pixels, and the edge maps of its images."""
+"""Inspect one image file: size, value range, colours, hash of the pixels, edge maps."""
 
 import math
 from dataclasses import astuple, dataclass, replace
@@ -16,17 +16,17 @@ from pix2pix.data.pairing.pair import Half
 from pix2pix.errors import DataError
 
 MAX_COLOURS, MAX_GRAYS = 256, 32
-"""An image of more colours, or shades of gray, is no label map."""
+"""An image with more colours, or more shades of gray, is not taken for a label map."""
 BLOCK_PIXELS = 2**22
-"""Pixels whose colours are counted at a time: their codes take four times their memory and more."""
+"""Colours are counted in this many pixels at a time, since that takes four times their memory or more."""
 
 EdgeMaps = dict[Half | None, EdgeMap]
-"""Of a whole file, or of each half."""
+"""Of the whole file (None), or of each half."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageStats:
-    """What a decoded image holds: a whole file or one half of it."""
+    """Statistics of a decoded image: a whole file or one half of it."""
 
     half: Half | None
     digest: int  # 64 bits of its size, type and pixels
@@ -40,9 +40,9 @@ class ImageStats:
 
 @dataclass(frozen=True, slots=True)
 class FileInspection:
-    """What is in one file, whatever it is paired with."""
+    """Facts about one file, independent of its pair."""
 
-    facts: ImageFacts | None  # of the image, or of each half; None where it cannot be read
+    facts: ImageFacts | None  # of the image, or of each half; None if it cannot be read
     problem: str | None
     images: tuple[ImageStats, ...] = ()  # known only if decoded
 
@@ -54,7 +54,7 @@ class FileInspection:
 
     @classmethod
     def from_json(cls, values: Any) -> "FileInspection | None":
-        """Undo `to_json`; None for anything else."""
+        """Read the values of `to_json`; return None for anything else."""
         try:
             facts, problem, images = values
             known = ImageFacts(int(facts[0]), int(facts[1]), int(facts[2]), str(facts[3])) if facts else None
@@ -71,7 +71,7 @@ def _image_from_json(
 
 
 def inspect_file(file: str, halved: bool, decode: bool, alpha: bool) -> tuple[FileInspection, EdgeMaps]:
-    """Inspect a file, or its two halves, by its pixels, or by its header alone; edge maps only where it is decoded."""
+    """Inspect a file, or its two halves: the pixels and their edge maps if `decode`, else the header only."""
     path = Path(file)
     try:
         return _inspect_pixels(path, halved, alpha) if decode else (_inspect_header(path, halved), {})
@@ -80,13 +80,13 @@ def inspect_file(file: str, halved: bool, decode: bool, alpha: bool) -> tuple[Fi
 
 
 def _inspect_header(path: Path, halved: bool) -> FileInspection:
-    """Read the facts about an image. Raises DataError."""
+    """Read the facts in the header of an image, or of a half. Raises DataError."""
     facts = images.probe(path)
     return FileInspection(replace(facts, width=half_width(facts.width, path)) if halved else facts, None)
 
 
 def _inspect_pixels(path: Path, halved: bool, alpha: bool) -> tuple[FileInspection, EdgeMaps]:
-    """Measure an image, or a half of it. Raises DataError."""
+    """Measure an image, or both halves of it. Raises DataError."""
     whole = images.read(path, alpha=alpha)
     halves: tuple[Half, ...] = ("left", "right")
     parts: dict[Half | None, Array] = (
@@ -115,7 +115,7 @@ def _measure(half: Half | None, values: Array) -> ImageStats:
 
 
 def list_colours(values: Array, block_pixels: int = BLOCK_PIXELS) -> tuple[str, ...] | None:
-    """List the colours of (H, W, 1 or 3) uint8 as hexadecimal digits; None if they are too many for a label map."""
+    """List the colours of (H, W, 1 or 3) uint8 as hexadecimal digits; None if there are too many for a label map."""
     channels = values.shape[2]
     if values.dtype != np.uint8 or channels not in (1, 3):
         return None
@@ -124,7 +124,7 @@ def list_colours(values: Array, block_pixels: int = BLOCK_PIXELS) -> tuple[str, 
     rows = max(1, block_pixels // values.shape[1])
     blocks = (values[top : top + rows] for top in range(0, len(values), rows))
     found: set[int] = set()
-    for block in chain([values[::step, ::step]], blocks):  # a few pixels are enough to recognise a photo
+    for block in chain([values[::step, ::step]], blocks):  # a few pixels first: they suffice to recognise a photo
         codes = block.astype(np.uint32) @ np.array([1] if channels == 1 else [1 << 16, 1 << 8, 1], np.uint32)
         found.update(np.unique(codes).tolist())
         if len(found) > most:

@@ -1,4 +1,4 @@
-"""A data set -> a contact sheet of random pairs, as the files are and as training would augment them."""
+"""Draw random pairs of a data set on a contact sheet, as stored and as training would augment them."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ DRAWS = 2  # augmented versions of each pair
 
 @dataclass(frozen=True)
 class Preview:
-    """A sheet on disk, and the pairs on it in reading order, as `split/name`."""
+    """A sheet on disk, and the names of its pairs in reading order, as `split/name`."""
 
     path: Path
     names: tuple[str, ...]
@@ -43,10 +43,10 @@ def preview(
     found: PairSet | None = None,
     progress: OnProgress | None = None,
 ) -> Preview:
-    """Write a PNG of `count` random pairs of `split`, or of all: sources | target. `found` are the pairs, if known.
+    """Write a PNG of `count` random pairs, sources | target, of `split` or of all splits.
 
-    With `augmented`, two augmented versions are beside each pair, at image_size as training sees them. Calls
-    progress(done, total). Raises ConfigError or DataError, and then writes nothing.
+    `found` are the pairs, if they are known. With `augmented`, two random augmentations at image_size follow each pair,
+    as in training. Calls progress(done, total). Raises ConfigError or DataError, and then writes nothing.
     """
     refuse_output(output, config.data)
     if not 1 <= count <= MAX_PAIRS:
@@ -59,7 +59,7 @@ def preview(
         if progress is not None:
             progress(len(cells), len(chosen))
     sides = [*source_titles(len(chosen[0][1].sources)), "target"]
-    titles = [*sides, *[f"{side}, drawn" for side in sides] * (DRAWS if augmented else 0)]
+    titles = [*sides, *[f"{side}, augmented" for side in sides] * (DRAWS if augmented else 0)]
     images.write(output, _arrange(cells, titles))
     return Preview(output, tuple(f"{split_name}/{pair.name}" for split_name, pair in chosen))
 
@@ -71,25 +71,27 @@ def _read_viewable(pair: Pair, data: Data) -> list[Pixels]:
 
 
 def refuse_output(output: Path, data: Data) -> None:
-    """Raise ConfigError for a sheet among the images of a set, which could be read as one of them."""
+    """Raise ConfigError for a sheet inside the data set, where it could be read as one of its images."""
     if output.suffix.lower() != ".png":
-        raise ConfigError(f"--output {output}: expected a name that ends in .png")
+        raise ConfigError(f"--output {output}: expected a file name ending in .png")
     for folder in filter(None, (data.path, *(data.source or ()), data.target)):
         if Path(folder).resolve() in output.resolve().parents:
-            raise ConfigError(f"--output {output} lies in the data, {folder}, and might be taken for an image of it")
+            raise ConfigError(f"--output {output} lies in the data folder {folder}, where it could be read as an image")
 
 
 def _choose(found: PairSet, split: str | None, count: int, seed: int) -> list[tuple[str, Pair]]:
-    """Choose `count` pairs, or as many as there are, with their splits, in the order of the set. Raises DataError."""
+    """Choose at most `count` random pairs, with their splits, in the order of the set. Raises DataError."""
     if split is not None and split not in found.splits:
-        raise DataError(f"there is no split {split!r}; the data have {', '.join(found.splits)}")
+        raise DataError(
+            f"there is no split {split!r}; the data have {', '.join(found.splits)}: choose one with --split"
+        )
     pairs = [(name, pair) for name, pairs in found.splits.items() if split in (None, name) for pair in pairs]
     picked = np.random.default_rng(seed).permutation(len(pairs))[:count]
     return [pairs[index] for index in sorted(picked)]
 
 
 def _augment(pairs: Sequence[Pair], config: Config, seed: int) -> Iterator[list[Pixels]]:
-    """Yield for each pair its sources and target in DRAWS epochs of training, (*image_size, C) uint8."""
+    """Yield sources and target of each pair, augmented as in DRAWS epochs of training, (*image_size, C) uint8."""
     prepared = prepare_data(config.data, pairs)
     dataset = PairDataset(pairs, prepared, augment=config.augment, load_size=config.load_size, seed=seed)
     for index in range(len(pairs)):
@@ -100,7 +102,7 @@ def _augment(pairs: Sequence[Pair], config: Config, seed: int) -> Iterator[list[
 
 
 def _arrange(cells: Sequence[Sequence[Pixels]], titles: Sequence[str]) -> Pixels:
-    """Draw the sheet, with several pairs in a row where there are many, so that it is about square."""
+    """Draw the sheet. With many pairs, several stand in one row, so that the sheet is about square."""
     columns = max(1, round(math.sqrt(len(cells) / len(titles))))
     blank = [np.full((1, 1, 1), 255, np.uint8)] * len(titles)
     padded = [*cells, *[blank] * (-len(cells) % columns)]

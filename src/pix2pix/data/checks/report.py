@@ -1,4 +1,4 @@
-"""Result of a check, and the same as JSON values and as text."""
+"""The report of a check, as a value, as JSON and as text."""
 
 import re
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ from pix2pix.data.pairing.pairs import PairSet
 from pix2pix.text import escape_unprintable, format_counts, format_examples
 
 MAX_LINES = 30
-"""Problems of one heading that the text lists in full; of more, the first three of each kind."""
+"""The text lists up to this many problems of one heading in full; of more, it lists the first three of each kind."""
 
 
 class Problem(NamedTuple):
-    """A file that cannot be used as it is. The reason does not repeat the path."""
+    """A file and what is wrong with it. The reason does not repeat the path."""
 
     path: Path
     reason: str
@@ -23,26 +23,26 @@ class Problem(NamedTuple):
 
 @dataclass(frozen=True)
 class ValueReport:
-    """Values of all readable images of one side. Known only if decoded."""
+    """Values of all readable images of one side."""
 
     low: float
     """The least value."""
     high: float
-    """The greatest."""
+    """The greatest value."""
     colours: dict[str, int] | None
-    """Where there are few enough for label maps: colour, as hexadecimal digits -> images with it, most first."""
+    """Colour, as hexadecimal digits -> number of images with it, most first; None if too many for label maps."""
 
 
 @dataclass(frozen=True)
 class SourceReport:
-    """What the files of one source, or of the target, hold; None where none can be read."""
+    """Content of the files of one source, or of the target. A fact is None if no file can be read."""
 
     channels: int | None
-    """As set, or of most files."""
+    """Channels: as set, or those of most files."""
     type: str | None
-    """Of the values of most files."""
+    """Type of the values in most files."""
     values: ValueReport | None
-    """None unless decoded."""
+    """None unless the files were decoded."""
 
 
 @dataclass(frozen=True)
@@ -50,60 +50,60 @@ class Alignment:
     """Offset of targets from their sources in pixels (down, right), by phase correlation of their edges."""
 
     clear: int
-    """Pairs whose edges agree clearly."""
+    """Number of pairs whose edges agree clearly."""
     of: int
-    """Pairs that could be compared."""
+    """Number of pairs that could be compared."""
     median: tuple[int, int]
-    """Of the clear pairs."""
+    """Median offset of the clear pairs."""
 
     @property
     def reliable(self) -> bool:
-        """Whether enough pairs were clear to speak of the set."""
+        """Whether enough pairs were clear to draw a conclusion."""
         return self.clear >= max(5, self.of / 10)
 
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What a data set holds, and what is wrong with it."""
+    """Content and problems of a data set."""
 
     pairs: PairSet
     """The pairs that were inspected."""
     layout: str
-    """How the files lie, for humans."""
+    """The layout in words."""
     counts: dict[str, int]
-    """Pairs in each split."""
+    """Number of pairs in each split."""
     carved: tuple[str, ...]
-    """Splits taken out of `train`, as there was no folder of theirs."""
+    """Splits that were taken out of `train`, because the data have no folder for them."""
     sizes: dict[str, int]
-    """Size of the source, `HxW` -> pairs, the most frequent first."""
+    """Size of the source, `HxW` -> number of pairs, most frequent first."""
     native_size: tuple[int, int] | None
-    """(height, width), where all sources have the same."""
+    """(height, width) if all sources have the same size."""
     source_channels: int | None
-    """Channels of the sources: as set, or of most files, of several together; None if none can be read."""
+    """Channels of all sources together: as set, or those of most files; None if no file can be read."""
     target_channels: int | None
     """The same for the targets."""
     source_type: str | None
-    """Type of the sources' values, of most files; None if none can be read, or if there are several sources."""
+    """Type of the values in most source files; None if no file can be read, or if there are several sources."""
     target_type: str | None
     """The same for the targets."""
     sources: ValueReport | None
-    """What the sources hold; None unless decoded, or if there are several."""
+    """Values of the sources; None unless decoded, or if there are several sources."""
     targets: ValueReport | None
     """The same for the targets."""
     alignment: Alignment | None
-    """How targets lie on their sources; None unless decoded."""
+    """Offset of targets from their sources; None unless decoded."""
     unmatched: tuple[Unmatched, ...]
     """Images and rows of a manifest that belong to no pair, each with the reason."""
     problems: tuple[Problem, ...]
     """Everything wrong with single files, in the order of the pairs."""
     warnings: tuple[Problem, ...]
-    """What can be trained on but may be a mistake: flat images, duplicates, shifted pairs. Known only if decoded."""
+    """Possible mistakes that training accepts: flat images, duplicates, shifted pairs. Known only if decoded."""
     fingerprint: str
-    """SHA-256 over names and byte sizes."""
+    """SHA-256 of splits, names and file sizes, as `PairSet.fingerprint`."""
     bad: frozenset[tuple[str, str]]
     """(split, name) of the pairs that have problems."""
     each_source: tuple[SourceReport, ...] = ()
-    """Of several sources."""
+    """The report of each source if there are several."""
     files: int = 0
     """Number of files inspected."""
     seconds: float = field(default=0.0, compare=False)
@@ -163,7 +163,7 @@ class CheckReport:
         }
 
     def _sides(self) -> list[tuple[str, int | None, str | None, ValueReport | None]]:
-        """(name, channels, type, values) of the source, or of each with a colon, and of the target."""
+        """Return (name, channels, type, values) of each side; with several sources the names end in a colon."""
         sources = self.each_source or (SourceReport(self.source_channels, self.source_type, self.sources),)
         names = [title if len(sources) == 1 else f"{title}:" for title in source_titles(len(sources))]
         return [
@@ -172,7 +172,7 @@ class CheckReport:
         ]
 
     def to_text(self) -> str:
-        """Return the report for a reader: content, then problems, the worst first; long lists are cut short."""
+        """Return the report as text: content, problems, unmatched files, warnings. Long lists are shortened."""
         carved, unknown = f" ({' and '.join(self.carved)} carved from train)" if self.carved else "", "?"
         values = ", ".join(f"{name} {_describe_values(kind, side)}" for name, _, kind, side in self._sides())
         unusable = f", {_count_pairs(len(self.bad))} unusable" if self.problems else ""
@@ -238,14 +238,14 @@ def _colour_lines(sides: Sequence[tuple[str, ValueReport | None]], most: int = 8
     for name, side in sides:
         if side and side.colours:
             shown = format_examples(side.colours, most)
-            lines.append(f"colours      {name_images(name)} have {len(side.colours)} in all, as label maps do: {shown}")
+            lines.append(f"colours      {name_images(name)} have {len(side.colours)} in all, like label maps: {shown}")
     return lines
 
 
 def _describe_alignment(alignment: Alignment) -> str:
     base = f"edges agree clearly in {alignment.clear:,} of {alignment.of:,} pairs"
     if not alignment.reliable:
-        return f"{base}, too few to tell whether targets lie on their sources"
+        return f"{base}, too few to judge the alignment"
     return f"{base}; most targets lie {describe_offset(alignment.median)} their sources"
 
 
@@ -261,7 +261,7 @@ def describe_offset(offset: tuple[int, int]) -> str:
 
 
 def _list_problems(problems: Sequence[tuple[Path, str]], each: int = 3, kinds: int = 12) -> list[str]:
-    """Return one line for each; where they are many, the first few of each kind and the number of the others."""
+    """Return one line for each problem; of many, the first few of each kind and the number of the others."""
     if len(problems) <= MAX_LINES:
         return [f"  {escape_unprintable(path)}: {escape_unprintable(reason)}" for path, reason in problems]
     groups: dict[str, list[tuple[Path, str]]] = {}
@@ -275,4 +275,4 @@ def _list_problems(problems: Sequence[tuple[Path, str]], each: int = 3, kinds: i
             lines.append(f"    and {len(group) - each:,} more of this kind")
     if rest := sum(map(len, ordered[kinds:])):
         lines.append(f"  and {rest:,} more of other kinds")
-    return [*lines, "  (--json lists all)"]
+    return [*lines, "  (--json lists all of them)"]

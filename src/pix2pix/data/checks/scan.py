@@ -1,4 +1,4 @@
-"""All pairs of a data set -> what is in their files and how targets lie on sources, remembered between runs."""
+"""Inspect the files and the alignment of all pairs in threads; results are remembered between runs."""
 
 import os
 from collections import deque
@@ -17,17 +17,17 @@ from pix2pix.system.hardware import usable_cores
 
 THREADS = min(4, usable_cores())
 MAX_WAITING = 8 * THREADS
-"""Pairs inspected ahead of the one returned next: memory stays bounded, and an interruption loses little."""
+"""Largest number of pairs inspected ahead, which limits the memory and the loss after an interruption."""
 
 Inspections = dict[str, FileInspection]
-"""By file."""
+"""File -> its inspection."""
 Offset = tuple[int, int] | None
-"""Pixels (down, right) by which a target lies off its source; None where their edges do not agree clearly."""
+"""Offset of a target from its source in pixels, (down, right); None unless their edges agree clearly."""
 
 
 @dataclass
 class _Query:
-    """Keys of what is remembered of a pair: (question, stamp) of each file and of the pair's offset."""
+    """Keys of the remembered facts of a pair: (question, stamp) of each file and of the offset."""
 
     files: dict[str, tuple[str, str | None]]
     offset: tuple[str, str | None]
@@ -47,15 +47,15 @@ class _Waiting:
     known: Inspections
     offset: Offset
     future: Future[tuple[Inspections, Offset]] | None
-    """None if everything is known."""
+    """The inspection in progress; None if everything is known."""
 
 
 def scan_pairs(
     pairs: Sequence[Pair], data: Data, facts: FileFacts, *, decode: bool
 ) -> Iterator[tuple[Pair, Inspections, Offset]]:
-    """Inspect the files of each pair, in order, in threads: decoders leave the interpreter to others."""
+    """Inspect the files of each pair, in order. Threads help, since decoders release the interpreter lock."""
     counts = {data.source_channels, data.target_channels, *(one.channels for one in data.sources.values())}
-    alpha = counts & {2, 4} != set()  # then it is a channel like any other
+    alpha = counts & {2, 4} != set()  # then alpha counts as a channel
     question = f"{'pixels' if decode else 'header'} by Pillow {version('pillow')}{', alpha' if alpha else ''}"
     waiting: deque[_Waiting] = deque()
     pool = ThreadPoolExecutor(THREADS)
@@ -77,7 +77,7 @@ def scan_pairs(
 
 
 def _finish(one: _Waiting, facts: FileFacts, decode: bool) -> tuple[Pair, Inspections, Offset]:
-    """Wait for a pair, and remember what is new."""
+    """Wait for the inspection of a pair, and store the new facts."""
     if one.future is None:
         return one.pair, one.known, one.offset
     new, offset = one.future.result()
@@ -93,7 +93,7 @@ def _is_offset(answer: Any) -> bool:
 
 
 def _inspect_pair(pair: Pair, known: Inspections, decode: bool, alpha: bool) -> tuple[Inspections, Offset]:
-    """Inspect the files of a pair: those that are known too, for their edge maps, unless they cannot be read."""
+    """Inspect the files of a pair. Known files are read again for their edge maps, unless they are unreadable."""
     new: Inspections = {}
     edges: dict[str, EdgeMaps] = {}
     for file, halved in {ref.file: ref.half is not None for ref in pair.refs}.items():

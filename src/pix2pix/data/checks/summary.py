@@ -1,4 +1,4 @@
-"""Inspections of all pairs, in a few bytes for each -> statistics, problems and warnings of the data set."""
+"""Aggregate file inspections into statistics, problems and warnings of the data set, with a few bytes per pair."""
 
 import statistics
 from array import array
@@ -47,7 +47,7 @@ class SideSummary:
 
 
 class Summary:
-    """Statistics of all pairs added so far. With `holes`, NaN in a target is no defect."""
+    """Statistics of all pairs added so far. With `holes`, NaN in a target is not a problem."""
 
     def __init__(self, sources: int, *, holes: bool) -> None:
         self.holes = holes
@@ -117,18 +117,18 @@ class Summary:
             count = inspection.facts.height * inspection.facts.width * inspection.facts.channels
             what = "infinity" if holes else "NaN or infinity"
             self.problems.append(
-                Problem(ref.path, f"{where} {what} in {bad:,} of {count:,} values: replace them, or leave the pair out")
+                Problem(ref.path, f"{where} {what} in {bad:,} of {count:,} values: replace them, or remove the pair")
             )
 
     def alignment(self) -> Alignment:
-        """Return the median offset of targets from their sources, where edges agree clearly."""
+        """Return the median offset of targets from their sources, over the pairs whose edges agree clearly."""
         down, right = zip(*self.offsets.values(), strict=True) if self.offsets else ((0,), (0,))
         median = round(statistics.median(down)), round(statistics.median(right))
         return Alignment(len(self.offsets), self.compared, median)
 
 
 def _combine_digests(images: Sequence[ImageStats | None]) -> int:
-    """64 bits of an image, or of several together; 0 where one is unknown or all are flat."""
+    """Return a 64-bit hash of one or several images; 0 if one is unknown or all are flat."""
     known = [image for image in images if image is not None]
     if len(known) < len(images) or all(image.flat for image in known):
         return 0
@@ -136,7 +136,7 @@ def _combine_digests(images: Sequence[ImageStats | None]) -> int:
 
 
 def find_duplicates(found: PairSet, summary: Summary) -> list[Problem]:
-    """Find pairs that share an image: across splits a leak, within one a repetition or a contradiction."""
+    """Find pairs that share an image: across splits it is a leak, within a split a repetition or a contradiction."""
     pairs = [(split, pair) for split, inside in found.splits.items() for pair in inside]
     leaks, others = [], []
     first: dict[tuple[Side, int], int] = {}
@@ -157,7 +157,9 @@ def find_duplicates(found: PairSet, summary: Summary) -> list[Problem]:
         path = (pair.source if same[0] == "source" else pair.target).path
         if split != other_split:
             leaks.append(
-                Problem(path, f"{what} of {split}/{pair.name} is also that of {where}: {split} is no fair test")
+                Problem(
+                    path, f"{what} of {split}/{pair.name} is also that of {where}: {split} is not an independent test"
+                )
             )
         elif both:
             others.append(Problem(path, f"{what} {split}/{pair.name} is {where} again"))
@@ -170,7 +172,7 @@ def find_duplicates(found: PairSet, summary: Summary) -> list[Problem]:
 
 
 def find_misaligned(pairs: Sequence[Pair], summary: Summary) -> list[Problem]:
-    """Find pairs whose edges clearly lie off each other by another offset than those of most pairs."""
+    """Find pairs whose edges agree clearly, at another offset than in most pairs."""
     alignment = summary.alignment()
     if not alignment.reliable:
         return []
@@ -180,7 +182,7 @@ def find_misaligned(pairs: Sequence[Pair], summary: Summary) -> list[Problem]:
         Problem(
             pairs[number].target.path,
             f"seems to lie {describe_offset(offset)} its source, "
-            f"where most targets lie {describe_offset(alignment.median)} theirs",
+            f"while most targets lie {describe_offset(alignment.median)} theirs",
         )
         for number, offset in summary.offsets.items()
         if max(abs(one - usual) for one, usual in zip(offset, alignment.median, strict=True)) > allowed
@@ -190,7 +192,7 @@ def find_misaligned(pairs: Sequence[Pair], summary: Summary) -> list[Problem]:
 def find_other_channels(
     side: SideSummary, prefix: str, paths: Sequence[Path], expected: int | None
 ) -> tuple[int | None, list[Problem]]:
-    """Return the channels of a side, and the files that have others, unless `expected` says that they are converted."""
+    """Return the channels of a side, and the files with other channels; none if `expected` converts them."""
     counts = Counter(filter(None, side.channels))
     if expected or not counts:
         return expected, []

@@ -1,4 +1,4 @@
-"""One-hot encoding: label maps, whose colours or gray values are classes <-> one channel per class."""
+"""One-hot encoding of label maps, whose colours or gray values are classes: one channel per class."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ Array = NDArray[Any]
 class LabelEncoding:
     """Encode the classes of a label map as channels (one-hot).
 
-    A pixel belongs to the nearest class, which may be `tolerance` away at most (Euclidean, in levels).
+    A pixel belongs to the nearest class, at a distance of at most `tolerance` (Euclidean, in gray levels).
     """
 
     classes: tuple[str, ...]
@@ -29,11 +29,11 @@ class LabelEncoding:
     tolerance: float = 0.0
 
     dtype = "uint8"
-    """Type of the indices of classes."""
+    """Type of class indices."""
     is_8bit = False
 
     def to_indices(self, values: Array, path: Path | str) -> Array:
-        """Find the class of each pixel: (H, W, 1 or 3) of a file -> (H, W, 1) uint8. Raises DataError."""
+        """Find the class of each pixel of a file, (H, W, 1 or 3); return indices (H, W, 1) uint8. Raises DataError."""
         if values.shape[2] != self._table.shape[1] or values.dtype.kind == "f":
             kind = "gray values" if self._table.shape[1] == 1 else "colours"
             raise DataError(f"{path}: has {values.shape[2]} channels of {values.dtype}, but its classes are {kind}")
@@ -44,19 +44,19 @@ class LabelEncoding:
         if far.any():
             row, column = divmod(int(position[far].min()), values.shape[1])
             raise DataError(
-                f"{path}: holds {class_name(values[row, column])} at row {row}, column {column}, which is none of the "
+                f"{path}: holds {class_name(values[row, column])} at row {row}, column {column}, not one of the "
                 f"{len(self.classes)} classes {format_examples(self.classes)}; "
-                "repaint it, or train with it among --source-labels"
+                "correct it, or train with it in --source-labels"
             )
         return nearest.astype(np.uint8)[inverse].reshape(*values.shape[:2], 1)
 
     def encode_into(self, image: NDArray[np.float32], indices: Array) -> None:
-        """Write (1, H, W) indices into `image` (classes, H, W): 1 for a pixel's own class, -1 for the others."""
+        """Write indices (1, H, W) into `image` (classes, H, W): 1 for the class of a pixel, -1 for the others."""
         image.fill(-1)
         np.put_along_axis(image, np.asarray(indices, np.int64), 1, axis=0)
 
     def to_tensor(self, values: Array, path: Path | str = "the image") -> Tensor:
-        """Encode (H, W, 1 or 3) of a file as (classes, H, W), 1 and -1. Raises DataError."""
+        """Encode (H, W, 1 or 3) of a file as (classes, H, W) of 1 and -1. Raises DataError."""
         image = np.empty((len(self.classes), *values.shape[:2]), np.float32)
         self.encode_into(image, self.to_indices(values, path).transpose(2, 0, 1))
         return torch.from_numpy(image)
@@ -82,7 +82,7 @@ class LabelEncoding:
 
 
 def unique_colours(values: Array) -> tuple[NDArray[np.float64], Array, Array]:
-    """Return the different pixels (n, C) of (H, W, C), the first position of each, and which of them each pixel is."""
+    """Return the different colours (n, C) of (H, W, C), the first position of each, and the index of each pixel's."""
     flat = values.reshape(-1, values.shape[2]).astype(np.int64)
     packed = flat[:, 0] if flat.shape[1] == 1 else (flat[:, 0] << 32) + (flat[:, 1] << 16) + flat[:, 2]
     _, position, inverse = np.unique(packed, return_index=True, return_inverse=True)

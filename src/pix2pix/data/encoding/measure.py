@@ -1,4 +1,4 @@
-"""Measure what settings leave open on the files of the training split: value ranges and label classes."""
+"""Measure value ranges and label classes on the files of the training split, where the settings leave them open."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ from pix2pix.system.progress import OnProgress
 
 PERCENTILES = (0.5, 99.5)
 MAX_SAMPLES = 10_000_000
-"""Most values of one channel that percentiles are taken of, evenly spread over all images and within each."""
+"""Percentiles use this many values of a channel at most, evenly spread over the images and within each."""
 MAX_CLASSES = 256
 
 Array = NDArray[Any]
@@ -36,10 +36,10 @@ def measure_range(
     memory: Path | None = None,
     progress: OnProgress | None = None,
 ) -> RangeEncoding:
-    """Return the range that the settings name, or else measure it on the files `refs`, whose values are `dtype`.
+    """Return the range that the settings give, or else measure it on the files `refs`, whose values are `dtype`.
 
-    `prefix` is what messages call the settings by. A range that was measured on the same files before is taken from
-    the folder `memory`. Raises DataError or ConfigError.
+    `prefix` names the settings in messages. `memory` is the folder of known facts: a range that was measured on the
+    same files before is read from it. Raises DataError or ConfigError.
     """
     asked = settings.range or ("type" if dtype == "uint8" else "measured")
     if not isinstance(asked, str):
@@ -49,7 +49,7 @@ def measure_range(
         if bounds is None:
             what = "targets" if prefix == "target_" else "sources"
             raise ConfigError(
-                f"data.{prefix}range type: the {what} hold {dtype} values, which have no full range; "
+                f"data.{prefix}range type: the {what} hold {dtype} values, a type without limits; "
                 f"use measured, percentile or --{prefix.replace('_', '-')}range=LOW,HIGH"
             )
         return RangeEncoding(dtype, (bounds,))
@@ -68,7 +68,7 @@ def measure_range(
 def measure_labels(
     settings: SourceSettings, refs: Sequence[ImageRef], prefix: str, progress: OnProgress | None = None
 ) -> LabelEncoding:
-    """Return the classes that the settings name, or else all that the label maps `refs` hold. Raises DataError."""
+    """Return the classes that the settings give, or else all classes in the label maps `refs`. Raises DataError."""
     if settings.labels is not None:
         return LabelEncoding(settings.labels, settings.label_tolerance)
     known: set[tuple[int, ...]] = set()
@@ -77,14 +77,14 @@ def measure_labels(
         if len(known) > MAX_CLASSES:
             flag = "--" + prefix.replace("_", "-")
             raise DataError(
-                f"{ref.path}: brings the sources to more than {MAX_CLASSES} colours, so they are no label maps as they "
-                "are (JPEG blurs colours): name the classes and how far pixels may be from them, as in "
+                f"{ref.path}: with this file the sources have more than {MAX_CLASSES} colours, too many for label maps "
+                "(JPEG mixes colours): give the classes and the largest distance of pixels from them, as in "
                 f"{flag}labels '#0000aa,#ff0000' {'--' if prefix == 'source_' else flag}label-tolerance 60"
             )
         if progress is not None:
             progress(done, len(refs))
     if len({len(levels) for levels in known}) > 1:
-        raise DataError("some of the sources are gray and some in colour: save all label maps in one way")
+        raise DataError("some of the sources are gray and some are in colour: save all label maps in one of the two")
     return LabelEncoding(tuple(class_name(levels) for levels in sorted(known)), settings.label_tolerance)
 
 
@@ -92,7 +92,7 @@ def _colours_of(ref: ImageRef) -> Iterator[tuple[int, ...]]:
     """Yield the different colours of a label map, or the first MAX_CLASSES + 1 of them."""
     values = images.read(ref.path, ref.half)
     if values.shape[2] not in (1, 3) or values.dtype.kind == "f":
-        raise DataError(f"{ref.path}: is no label map: expected gray or RGB of whole numbers")
+        raise DataError(f"{ref.path}: is not a label map: expected gray or RGB, of integers")
     colours, _, _ = unique_colours(values)
     return (tuple(int(level) for level in levels) for levels in colours[: MAX_CLASSES + 1])
 
@@ -140,8 +140,8 @@ def _stack_rows(rows: list[Array]) -> Array:
 
 
 def _as_bounds(low: Array, high: Array) -> Bounds:
-    """Pair the limits of each channel; one that is the same everywhere becomes -1."""
+    """Pair the limits of each channel. A channel with one value everywhere gets the limits (value, value + 1)."""
     if np.isnan(low).any():
-        raise DataError("the targets hold nothing but data.mask_value in one of their channels: there is no range")
+        raise DataError("a channel of the targets holds only data.mask_value, so it has no range: check --mask-value")
     pairs = zip(low.tolist(), high.tolist(), strict=True)
     return tuple((float(least), float(most if most > least else least + 1)) for least, most in pairs)

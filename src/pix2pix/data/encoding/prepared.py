@@ -1,6 +1,6 @@
-"""Prepared data: how the files of a pair become channels, resolved once from settings and files.
+"""Prepared data: how the files of a pair become channels. It is resolved once, from settings and files.
 
-The data set, the plan, the model and evaluation take it; none of them resolves settings again.
+The data set, the plan, the model and the evaluation use it; none of them resolves settings again.
 """
 
 from collections.abc import Iterable, Sequence
@@ -36,35 +36,35 @@ class ImageEncoding:
     name: str
     """`source`, `source 2` or `target`, for messages."""
     prefix: str
-    """What its settings begin with: `source_`, `sources.2.` or `target_`."""
+    """Prefix of the names of its settings: `source_`, `sources.2.` or `target_`."""
     values: RangeEncoding | LabelEncoding
     file_channels: int
-    """Channels of its files, after conversion if `converts`."""
+    """Channels of its files, after the conversion if `converts`."""
     file_type: str
-    """Type of its files' values."""
+    """Type of the values in its files."""
     converts: bool = False
-    """Whether files with other channels are converted, as was asked for; otherwise they are rejected."""
+    """Whether files with other channels are converted, because a setting asks for it; otherwise they are rejected."""
     mask_value: MaskValue | None = None
-    """Value that means nothing is known there."""
+    """Value that marks unknown pixels."""
 
     @property
     def channels(self) -> int:
-        """Channels that the networks see: those of the files, or one for each class."""
+        """Channels in the networks: those of the files, or one for each class."""
         return len(self.values.classes) if isinstance(self.values, LabelEncoding) else self.file_channels
 
     @property
     def decoded_channels(self) -> int:
-        """Channels of a decoded image: those of the files, or one of class indices."""
+        """Channels of a decoded image: those of the files, or one with class indices."""
         return 1 if isinstance(self.values, LabelEncoding) else self.file_channels
 
     @property
     def keeps_values(self) -> bool:
-        """Whether transforms move pixels without mixing them: of labels, and beside unknown values."""
+        """Whether transforms may move pixels but not mix them: for labels, and for images with unknown pixels."""
         return self.mask_value is not None or isinstance(self.values, LabelEncoding)
 
     @property
     def is_photo(self) -> bool:
-        """Whether it is an 8-bit image of quantities, which brightness and contrast may change."""
+        """Whether brightness and contrast may change: for 8-bit images that are not labels."""
         return self.file_type == "uint8" and not self.keeps_values
 
     @property
@@ -79,7 +79,7 @@ class ImageEncoding:
         return f"{format_count(self.file_channels, 'channel')} of {self.values.describe()}"
 
     def decode(self, values: Array, path: Path) -> Array:
-        """Return (H, W, C) of a file as decoded channels, (H, W, decoded_channels).
+        """Convert (H, W, C) of a file to decoded channels, (H, W, decoded_channels).
 
         Raises DataError for another type or number of channels, for NaN and infinity, and for unknown classes.
         """
@@ -92,7 +92,7 @@ class ImageEncoding:
         unknown = unknown_values(values, self.mask_value)
         refuse_non_finite(values if unknown is None else np.where(unknown, np.zeros((), values.dtype), values), path)
         if unknown is not None and unknown.all():
-            raise DataError(f"{path}: holds nothing but data.mask_value, so there is nothing to learn: remove the pair")
+            raise DataError(f"{path}: holds only data.mask_value, so there is nothing to learn: remove the pair")
         if self.converts:
             return with_channels(values, self.file_channels, str(path))
         if values.shape[2] != self.file_channels:
@@ -105,22 +105,22 @@ class ImageEncoding:
 
 @dataclass(frozen=True)
 class PreparedData:
-    """How the sources and the target of each pair become channels of the networks. Sources are stacked by channel."""
+    """How the sources and the target of each pair become channels. Several sources are stacked by channel."""
 
     sources: tuple[ImageEncoding, ...]
     target: ImageEncoding
     image_size: tuple[int, int]
-    """(height, width) that the networks are trained at."""
+    """(height, width) of the images that the networks are trained on."""
 
     @cached_property
     def images(self) -> tuple[ImageEncoding, ...]:
-        """The sources, then the target, as `Pair.refs`."""
+        """The sources, then the target, in the order of `Pair.refs`."""
         return (*self.sources, self.target)
 
     @property
     def target_values(self) -> RangeEncoding:
         """How the target's numbers in [-1, 1] become values of its files."""
-        assert isinstance(self.target.values, RangeEncoding), "labels are sources alone"
+        assert isinstance(self.target.values, RangeEncoding), "only sources may be labels"
         return self.target.values
 
     @cached_property
@@ -135,32 +135,32 @@ class PreparedData:
 
     @cached_property
     def source_slices(self) -> tuple[slice, ...]:
-        """Where each source lies in the stacked channels (in_channels, H, W)."""
+        """The slice of each source in the stacked channels (in_channels, H, W)."""
         return _consecutive(source.channels for source in self.sources)
 
     @cached_property
     def decoded_slices(self) -> tuple[slice, ...]:
-        """Where each image lies in a decoded pair, sources before the target."""
+        """The slice of each image in the channels of a decoded pair, sources before the target."""
         return _consecutive(image.decoded_channels for image in self.images)
 
     @cached_property
     def decoded_type(self) -> np.dtype[Any]:
-        """Smallest type that holds a decoded pair exactly."""
+        """The smallest type that holds all values of a decoded pair exactly."""
         return np.result_type(*(image.values.dtype for image in self.images))
 
     @property
     def mask_value(self) -> MaskValue | None:
-        """Value of the target that means nothing is known there."""
+        """Value of the target that marks unknown pixels."""
         return self.target.mask_value
 
     @property
     def converts(self) -> bool:
-        """Whether files with other channels are converted, as was asked for."""
+        """Whether files with other channels are converted, because a setting asks for it."""
         return self.target.converts
 
     @classmethod
     def from_settings(cls, data: Data, *, converts: bool = False) -> "PreparedData":
-        """Rebuild it from resolved settings, of this version or 0.1. Raises ConfigError for what they leave open."""
+        """Rebuild prepared data from resolved settings (also of 0.1). Raises ConfigError for open settings."""
         count = max(1, len(data.sources))
         if list(data.sources) != [str(number) for number in range(1, len(data.sources) + 1)]:
             raise ConfigError(f"data.sources has {', '.join(data.sources)}, expected all numbers from 1")
@@ -173,7 +173,7 @@ class PreparedData:
         return cls(tuple(sources), target, data.image_size)
 
     def to_settings(self, data: Data) -> Data:
-        """Return the settings with nothing left open, for `config.yaml` and `config.json`."""
+        """Return the settings with all open ones filled in, for `config.yaml` and `config.json`."""
         update: dict[str, Any] = {f"target_{name}": value for name, value in _resolved(self.target).items()}
         if len(self.sources) == 1:
             update |= {f"source_{name}": value for name, value in _resolved(self.sources[0]).items()}
@@ -186,7 +186,7 @@ class PreparedData:
         return data.model_copy(update=update)
 
     def refuse_other_files(self, pairs: Sequence[Pair]) -> None:
-        """Raise DataError where the first of some pairs has other sources or channels than a model was trained on."""
+        """Raise DataError if the first pair has other sources or channels than the model."""
         refuse_other_count(pairs, len(self.sources))
         for image, ref in zip(self.images, pairs[0].refs, strict=True):
             if image.converts or isinstance(image.values, LabelEncoding):
@@ -199,7 +199,7 @@ class PreparedData:
                 )
 
     def refuse_unknown_classes(self, pairs: Iterable[Pair]) -> None:
-        """Raise DataError for a label map with a colour or gray value that is no class."""
+        """Raise DataError for a label map with a colour or gray value that is not a class."""
         labels = [(at, source.values) for at, source in enumerate(self.sources)]
         for pair in pairs:
             for at, values in labels:
@@ -209,7 +209,7 @@ class PreparedData:
 
 
 def prepare_data(data: Data, pairs: Sequence[Pair], progress: OnProgress | None = None) -> PreparedData:
-    """Resolve what the settings leave open: channels and types by the first pair's files, ranges and classes by all.
+    """Resolve open settings: channels and types from the files of the first pair, ranges and classes from all files.
 
     `pairs` are those of the training split. Calls progress(done, total). Raises DataError or ConfigError.
     """
@@ -243,7 +243,7 @@ def prepare_data(data: Data, pairs: Sequence[Pair], progress: OnProgress | None 
 
 
 def refuse_other_count(pairs: Sequence[Pair], wanted: int) -> None:
-    """Raise DataError where pairs have other than `wanted` sources."""
+    """Raise DataError unless the pairs have `wanted` sources each."""
     has = len(pairs[0].sources)
     if has != wanted:
         raise DataError(
@@ -253,7 +253,7 @@ def refuse_other_count(pairs: Sequence[Pair], wanted: int) -> None:
 
 
 def target_settings(data: Data) -> SourceSettings:
-    """Return the target's settings in the form of a source's."""
+    """Return the settings of the target as SourceSettings."""
     return SourceSettings.model_construct(
         channels=data.target_channels, range=data.target_range, type=data.target_type, kind="image", labels=None
     )
@@ -262,15 +262,15 @@ def target_settings(data: Data) -> SourceSettings:
 def _from_settings(
     name: str, prefix: str, part: SourceSettings, converts: bool, mask_value: MaskValue | None = None
 ) -> ImageEncoding:
-    """Rebuild one image's encoding. Raises ConfigError for what its settings leave open."""
+    """Rebuild the encoding of one image. Raises ConfigError for open settings."""
     if part.channels is None:
-        raise ConfigError(f"data.{prefix}channels is open, expected a number")
+        raise ConfigError(f"data.{prefix}channels is not set, expected a number")
     values: RangeEncoding | LabelEncoding
     if part.kind == "labels":
         if part.labels is None:
-            raise ConfigError(f"data.{prefix}labels is open, expected the classes of label maps")
+            raise ConfigError(f"data.{prefix}labels is not set, expected the classes of label maps")
         values = LabelEncoding(part.labels, part.label_tolerance)
-    elif part.type is None or part.range is None:  # models from before these were settings
+    elif part.type is None or part.range is None:  # models that are older than these settings
         values = RangeEncoding.of_type("uint8")
     elif isinstance(part.range, str):
         raise ConfigError(f"data.{prefix}range is {part.range}, expected numbers")
@@ -282,7 +282,7 @@ def _from_settings(
 
 
 def _resolved(image: ImageEncoding) -> dict[str, Any]:
-    """Return an image's settings, by their names without the prefix."""
+    """Return the resolved settings of an image: name without prefix -> value."""
     known = {"channels": image.file_channels, "type": image.file_type}
     if isinstance(image.values, LabelEncoding):
         return known | {"labels": image.values.classes}
@@ -290,14 +290,14 @@ def _resolved(image: ImageEncoding) -> dict[str, Any]:
 
 
 def _refuse_bounds_outside_type(target: ImageEncoding) -> None:
-    """Raise ConfigError for bounds that the targets' type cannot hold: outputs could not be written."""
+    """Raise ConfigError for bounds outside the type of the targets: outputs could not be written."""
     limits = type_bounds(target.file_type)
     assert isinstance(target.values, RangeEncoding)
     for low, high in target.values.bounds if limits is not None else ():
         if limits is not None and (low < limits[0] or high > limits[1]):
             raise ConfigError(
                 f"data.target_range {low:g},{high:g}: the targets hold {target.file_type} values, "
-                f"from {limits[0]:g} to {limits[1]:g}; give bounds within"
+                f"from {limits[0]:g} to {limits[1]:g}; give bounds inside these"
             )
 
 

@@ -1,4 +1,4 @@
-"""Linear encoding: values of a file's type <-> numbers in [-1, 1]."""
+"""Linear encoding of values of a file's type as numbers in [-1, 1], and back."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,29 +18,29 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class RangeEncoding:
-    """Encode quantities linearly: the bounds of each channel, or of all channels, become -1 and 1.
+    """Encode values linearly: the lower bound becomes -1, the upper bound 1.
 
-    Values outside the bounds become numbers outside [-1, 1]; nothing is clipped. For integers the way to float32 and
-    back is exact.
+    Nothing is clipped: a value outside the bounds becomes a number outside [-1, 1]. Integers survive the way to float32
+    and back exactly.
     """
 
     dtype: str
     """Type of the files' values."""
     bounds: Bounds
-    """(low, high) of each channel, or once for all."""
+    """(low, high) of each channel, or one pair for all channels."""
 
     @classmethod
     def of_type(cls, dtype: str) -> "RangeEncoding":
-        """Take the full range of an integer type as bounds; 0 and 1 for float32."""
+        """Make the encoding of a whole integer type, or of 0 to 1 for float32."""
         return cls(dtype, (type_bounds(dtype) or (0.0, 1.0),))
 
     @property
     def is_8bit(self) -> bool:
-        """Whether these are 8-bit values over their full range, as in ordinary photos."""
+        """Whether values are uint8 and the bounds are 0 and 255, as for ordinary photos."""
         return self.dtype == "uint8" and set(self.bounds) == {(0.0, 255.0)}
 
     def encode_into(self, image: NDArray[np.float32], values: Array) -> None:
-        """Write (C, H, W) values as numbers into `image`; `values` may be any view."""
+        """Encode values (C, H, W), which may be any view, into the array `image`."""
         if self.is_8bit:
             tensors.scale_into(image, values)
             return
@@ -64,7 +64,7 @@ class RangeEncoding:
         low, factor = self._offset_and_factor(np.float64)
         values = (image.detach().to("cpu", torch.float64).numpy() + 1) / factor + low
         if not np.isfinite(values).all():
-            raise ValueError("expected an image in [-1, 1], got one with values that are not finite")
+            raise ValueError("expected an image in [-1, 1], got values that are not finite")
         if self.dtype != "float32":
             limits = np.iinfo(self.dtype)
             values = np.rint(values)
@@ -82,7 +82,7 @@ class RangeEncoding:
         return f"{self.dtype} from {ranges}" + (", ..." if len(self.bounds) > 4 else "")
 
     def _offset_and_factor(self, dtype: type[np.floating]) -> tuple[Array, Array]:
-        """Return the values that become -1, and the factors, (C or 1, 1, 1)."""
+        """Return the lower bounds and the factors of the encoding, (C or 1, 1, 1) each."""
         low, high = np.array(self.bounds, np.float64).T[..., None, None]
         return low.astype(dtype), (2 / (high - low)).astype(dtype)
 
@@ -96,7 +96,7 @@ def type_bounds(dtype: str) -> tuple[float, float] | None:
 
 
 def refuse_non_finite(values: Array, path: Path) -> None:
-    """Raise DataError for NaN or infinity in (H, W, C), naming the file and the position."""
+    """Raise DataError for NaN or infinity in (H, W, C); it names the file and the position."""
     if values.dtype.kind != "f":
         return
     if not np.isfinite(values).all():
@@ -108,7 +108,7 @@ def refuse_non_finite(values: Array, path: Path) -> None:
 
 
 def unknown_values(values: Array, mask_value: MaskValue | None) -> NDArray[np.bool_] | None:
-    """Return where values equal the mask value, so that nothing is known there; None without a mask value."""
+    """Return where values equal the mask value, which marks unknown pixels; None without a mask value."""
     if mask_value is None:
         return None
     return np.isnan(values) if mask_value == "nan" else np.asarray(values == mask_value)

@@ -1,4 +1,4 @@
-"""Image arrays (H, W, C): value types, size limit, halves, orientation, channels; the errors that all formats share."""
+"""Image arrays (H, W, C): types, size limit, halves, orientation, channels, and the errors of all formats."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +23,12 @@ MAX_PIXELS = 512 * 2**20
 """Larger images are rejected by their header, before anything is decoded."""
 
 STRIP_PIXELS = 2**24
-"""A larger PIL image is copied in strips of so many pixels: at once there would be two copies beside it for a while."""
+"""A larger PIL image is copied in strips of this many pixels; one copy of the whole would take twice the memory."""
 
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What a header says: the size after EXIF orientation, the channels without alpha, the type of the values."""
+    """Facts of an image header: the size after EXIF orientation, the channels without alpha, the value type."""
 
     height: int
     width: int
@@ -44,7 +44,7 @@ class ImageFacts:
 
 
 def refuse_too_large(path: Path, height: int, width: int, pixel_bytes: int = 1) -> None:
-    """Raise DataError for more than MAX_PIXELS, or for more than 4 bytes for each of so many pixels."""
+    """Raise DataError for more than MAX_PIXELS pixels, or more than 4 x MAX_PIXELS bytes."""
     if height * width > MAX_PIXELS or height * width * pixel_bytes > 4 * MAX_PIXELS:
         raise too_large(path)
 
@@ -55,14 +55,14 @@ def too_large(path: Path) -> DataError:
 
 
 def unreadable(path: Path, reason: object) -> DataError:
-    """Make the error for a file that cannot be decoded; an exception as the reason becomes its first line."""
+    """Return the error for a file that cannot be decoded; of an exception, the first line is the reason."""
     if isinstance(reason, Exception):
         reason = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
     return DataError(f"{path}: cannot be read as an image ({str(reason).splitlines()[0]}): remove or replace it")
 
 
 def without_alpha(values: Array, name: object) -> Array:
-    """Drop the last channel, an opacity. Raises DataError where it hides anything."""
+    """Drop the alpha channel, the last one. Raises DataError unless all pixels are opaque."""
     if values[..., -1].min() < np.iinfo(values.dtype).max:
         raise DataError(
             f"{name}: has transparency; flatten it onto a background first, or take alpha as a channel "
@@ -75,13 +75,13 @@ def without_alpha(values: Array, name: object) -> Array:
 
 
 def take_half(values: Array, half: Half, path: Path) -> Array:
-    """(H, 2W, C) -> the left or right (H, W, C). Raises DataError as `half_width`."""
+    """Return the left or right half of (H, 2W, C). Raises DataError as `half_width`."""
     width = half_width(values.shape[1], path)
     return values[:, :width] if half == "left" else values[:, width:]
 
 
 def half_width(width: int, path: Path) -> int:
-    """Width of a side-by-side image -> width of each half. Raises DataError, naming `path`, for an odd width."""
+    """Return half the width of a side-by-side image. Raises DataError, naming `path`, for an odd width."""
     if width % 2:
         raise DataError(f"{path}: is {width} pixels wide; two images side by side need an even width")
     return width // 2
@@ -109,7 +109,7 @@ def side_by_side(images: list[Pixels]) -> Pixels:
 
 
 def with_channels(values: Array, channels: int, name: str = "the image") -> Array:
-    """(H, W, C) -> (H, W, channels): gray is repeated, RGB becomes luminance (ITU-R 601); else DataError."""
+    """Convert (H, W, C) to (H, W, channels): repeat gray, or take the luminance of RGB (ITU-R 601); else DataError."""
     has = values.shape[2]
     if has == channels:
         return values
@@ -126,7 +126,7 @@ def with_channels(values: Array, channels: int, name: str = "the image") -> Arra
 
 
 def to_viewable(values: Array) -> Pixels:
-    """(H, W, C) -> (H, W, 1 or 3) uint8 for display: other types than uint8 are scaled from their least to greatest."""
+    """Convert (H, W, C) to (H, W, 1 or 3) uint8 for viewing; other types than uint8 are scaled to it."""
     displayed = values[..., : 3 if values.shape[2] >= 3 else 1]
     if values.dtype == np.uint8:
         return np.ascontiguousarray(displayed)
@@ -139,12 +139,12 @@ def to_viewable(values: Array) -> Pixels:
 
 
 def to_pil(pixels: Pixels) -> Image.Image:
-    """(H, W, C) uint8, C = 1 or 3 -> PIL image of mode L or RGB."""
+    """Convert (H, W, 1 or 3) uint8 to a PIL image of mode L or RGB."""
     return Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels))
 
 
 def pil_to_array(image: Image.Image) -> Pixels:
-    """PIL image of any 8-bit mode -> (H, W, C)."""
+    """Convert a PIL image of any 8-bit mode to (H, W, C)."""
     if image.width * image.height <= STRIP_PIXELS:
         pixels = np.array(image, dtype=np.uint8)
         return pixels if pixels.ndim == 3 else pixels[..., None]

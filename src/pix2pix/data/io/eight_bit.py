@@ -1,6 +1,6 @@
-"""Files of 8-bit gray and RGB images <-> arrays (H, W, C) uint8, by Pillow: PNG, JPEG, BMP, WebP, GIF, TIFF.
+"""Read and write 8-bit gray and RGB images by Pillow: PNG, JPEG, BMP, WebP, GIF, TIFF <-> arrays (H, W, C) uint8.
 
-What Pillow would reduce, clip or guess is rejected here.
+Files whose values Pillow would reduce, clip or guess are rejected.
 """
 
 import threading
@@ -27,7 +27,7 @@ WRITE_OPTIONS: dict[str, dict[str, Any]] = {
     ".tif": {"format": "TIFF", "compression": "tiff_deflate"},
     ".tiff": {"format": "TIFF", "compression": "tiff_deflate"},
 }
-"""By suffix, in lower case."""
+"""Suffix in lower case -> options of Pillow's `save`."""
 GRAY_MODES, COLOUR_MODES = {"1", "L", "LA"}, {"P", "PA", "RGB", "RGBA", "RGBX"}
 
 _ORIENTATION_TAG = 274  # EXIF
@@ -36,7 +36,7 @@ _PILLOW_LOCK = threading.Lock()
 
 
 def probe(path: Path) -> ImageFacts:
-    """Read the header of a file. Raises DataError for what `read` would reject by it."""
+    """Read the header of a file. Raises DataError for a header that `read` would reject."""
     with _open(path) as image:
         width, height = image.size
         if read_orientation(image) in (5, 6, 7, 8) and image.format != "TIFF":  # Pillow applies a TIFF's by itself
@@ -51,7 +51,7 @@ def read(path: Path, *, alpha: bool) -> Pixels:
 
 
 def from_pil(image: Image.Image) -> Pixels:
-    """PIL image -> (H, W, 1 or 3), upright, by the rules of `read`. Raises DataError."""
+    """Convert a PIL image to (H, W, 1 or 3), upright, by the rules of `read`. Raises DataError."""
     _refuse_mode(image, "the image")
     return _decode(image, "the image", alpha=False)
 
@@ -62,7 +62,7 @@ def write(file: BinaryIO, suffix: str, pixels: Pixels) -> None:
 
 
 def read_orientation(image: Image.Image) -> int:
-    """EXIF orientation, 1 to 8, as far as the file has been read: a PNG's own `getexif` would decode the pixels."""
+    """Return the EXIF orientation, 1 to 8, without decoding: the `getexif` of a PNG would decode the pixels."""
     with _pillow_limits():
         value = Image.Image.getexif(image).get(_ORIENTATION_TAG)
     return value if isinstance(value, int) else 1
@@ -73,9 +73,9 @@ def read_orientation(image: Image.Image) -> int:
 
 @contextmanager
 def _open(path: Path) -> Iterator[ImageFile.ImageFile]:
-    """Open an accepted image, not yet decoded; whatever goes wrong with it within the block becomes a DataError."""
+    """Open an accepted image without decoding it. Within the block, every error becomes a DataError."""
     try:
-        if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+        if path.exists() and not path.is_file():  # opening a pipe would block
             kind = "a folder" if path.is_dir() else "no regular file"
             raise DataError(f"{path}: is {kind}, expected an image file")
         with path.open("rb") as file:
@@ -98,7 +98,7 @@ def _open(path: Path) -> Iterator[ImageFile.ImageFile]:
 
 @contextmanager
 def _pillow_limits() -> Iterator[None]:
-    """Replace Pillow's pixel limit by ours and silence its warnings of odd metadata; one thread at a time."""
+    """Replace Pillow's pixel limit by ours, and silence its warnings about metadata; one thread at a time."""
     with _PILLOW_LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, arrays.MAX_PIXELS
@@ -116,7 +116,7 @@ def _refuse_mode(image: Image.Image, name: str) -> None:
     high_depth |= image.format == "PNG" and any(";16" in str(tile.args) for tile in tiles)
     signed_or_float = not set(_as_tuple(tags.get(_SAMPLE_FORMAT_TAG, 1))) <= {1, 4}  # unsigned, undefined
     if image.mode[0] in "IF" or high_depth or signed_or_float:
-        raise DataError(f"{name}: is deeper than 8 bits (mode {image.mode}) in a way that cannot be read: convert it")
+        raise DataError(f"{name}: has more than 8 bits in a form that cannot be read (mode {image.mode}): convert it")
     if image.mode not in GRAY_MODES | COLOUR_MODES:
         raise DataError(f"{name}: has the colour mode {image.mode}, expected gray or RGB: convert it to RGB")
     samples = tags.get(_SAMPLES_TAG, 1)
@@ -132,7 +132,7 @@ def _refuse_frames(image: ImageFile.ImageFile, path: Path) -> None:
 
 
 def _refuse_missing_pixels(image: ImageFile.ImageFile, path: Path) -> None:
-    """Raise DataError for a TIFF or GIF with pixels for a part of its size only; Pillow leaves the rest black."""
+    """Raise DataError for a TIFF or GIF that has pixels for only a part of its size; Pillow leaves the rest black."""
     right, bottom = (max((tile.extents[side] for tile in image.tile if tile.extents), default=0) for side in (2, 3))
     if image.format in ("TIFF", "GIF") and right * bottom < image.width * image.height:
         raise DataError(f"{path}: has pixels for only a part of its {image.width}x{image.height}: replace it")
@@ -147,7 +147,7 @@ def _as_tuple(value: int | tuple[int, ...]) -> tuple[int, ...]:
 
 def _decode(image: Image.Image, name: str, alpha: bool) -> Pixels:
     large = Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS
-    checks_again = large or image.format == "TIFF"  # Pillow looks at the limit, or at metadata, once more
+    checks_again = large or image.format == "TIFF"  # here Pillow checks the limit, or the metadata, again
     with _pillow_limits() if checks_again else nullcontext():
         image.load()
     gray, has_alpha = image.mode in GRAY_MODES, image.has_transparency_data

@@ -1,4 +1,4 @@
-"""What has been found out about files, remembered between runs in one SQLite file until a file changes."""
+"""Cache of facts about files, such as value ranges, in one SQLite file. A fact is valid until its file changes."""
 
 import contextlib
 import hashlib
@@ -14,19 +14,19 @@ from typing import Any
 from pix2pix.config import Data
 
 FORMAT = 5
-"""Raised whenever a question gets other answers than before, so that no old answer is used."""
+"""Increase this when the answer to a question changes its meaning, so that no old answer is used."""
 MAX_ANSWERS = 1_000_000
-"""The newest are kept; about 200 bytes each."""
+"""Older answers are dropped; one takes about 200 bytes."""
 FLUSH_SECONDS = 1.0
 """A killed process loses the answers since the last flush."""
 FRESH_SECONDS = 0.1
-"""A file changed this recently may change again without its times showing it: clocks tick every few milliseconds."""
+"""A file that changed this recently may change again without a new time stamp: clocks tick every few milliseconds."""
 
 _log = logging.getLogger(__name__)
 
 
 def cache_folder(data: Data) -> Path | None:
-    """Folder for what can be made again: as set, or in the user's cache; None if there is no such place."""
+    """Return the folder of caches: as set, or in the user's cache folder; None if the user has no home folder."""
     if data.cache_dir is not None:
         return Path(data.cache_dir)
     base = os.environ.get("XDG_CACHE_HOME", "")
@@ -37,7 +37,7 @@ def cache_folder(data: Data) -> Path | None:
 
 
 def file_stamp(file: str) -> str | None:
-    """Size, times and inode of a file, which change with its content; None where they are unknown, or too recent."""
+    """Return size, times and inode of a file, which change with its content; None if unknown or too recent."""
     try:
         status = os.stat(file)
     except (OSError, ValueError):
@@ -49,7 +49,7 @@ def file_stamp(file: str) -> str | None:
 
 
 def recall(folder: Path | None, files: Sequence[str], question: str, find_out: Callable[[], Any]) -> Any:
-    """Return what `find_out` finds about all these files (plain values); it is called only if one has changed."""
+    """Return the result of `find_out` (plain values) on these files; it is called only if one of them has changed."""
     stamps = [file_stamp(file) for file in files]
     if folder is None or None in stamps:
         return find_out()
@@ -65,10 +65,10 @@ def recall(folder: Path | None, files: Sequence[str], question: str, find_out: C
 
 
 class FileFacts:
-    """Answers by (file, question), valid while the file has the same stamp; any number of processes at once.
+    """Store answers by (file, question), valid while the file has the same stamp; several processes may do so at once.
 
-    An error only loses answers: a damaged or foreign database is replaced, and where none can be written, everything
-    is found out anew, with one warning.
+    No error stops the caller. A damaged or foreign database is replaced. If none can be written, nothing is remembered,
+    and one warning says so.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -124,7 +124,7 @@ class FileFacts:
             self._recover(error)
 
     def _open(self) -> sqlite3.Connection | None:
-        """Open the database, replacing a damaged one; None, with a warning, where that is not possible."""
+        """Open the database, replacing a damaged one; return None, with a warning, if that is not possible."""
         if self._path is None:
             return None
         try:
@@ -141,10 +141,10 @@ class FileFacts:
             return None
 
     def _recover(self, error: sqlite3.Error) -> None:
-        """Replace a database that proved damaged in use; without one that can be written, go on without."""
+        """Replace a database that proved damaged in use; go on without one if none can be written."""
         assert self._database is not None
         if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
-            return  # another process takes long to write: these answers are found out again another time
+            return  # another process writes for long: these answers are lost
         self._database.close()
         self._database = None
         if _is_damaged(error) and self._path is not None:
@@ -156,14 +156,14 @@ class FileFacts:
 
     def _warn(self, error: Exception) -> None:
         _log.warning(
-            "%s: cannot be used (%s), so the next start reads all files again; --cache-dir names another folder",
+            "%s: cannot be used (%s), so the next start reads all files again; name another folder with --cache-dir",
             self._path and self._path.parent,
             getattr(error, "strerror", None) or error,
         )
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    """Open a database with our table in it. Raises sqlite3.Error."""
+    """Open a database and create the table. Raises sqlite3.Error."""
     database = sqlite3.connect(path, timeout=10)
     try:
         with database:
@@ -179,7 +179,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _is_damaged(error: sqlite3.Error) -> bool:
-    """Whether the file is damaged or another program's, rather than busy or out of reach."""
+    """Return whether the file is damaged or of another program, and not only busy or not accessible."""
     return not isinstance(error, sqlite3.OperationalError) or str(error).startswith("no such")
 
 

@@ -1,4 +1,4 @@
-"""Headers and values of files that Pillow would reduce to 8 bits: .npy and 16-bit PNG. `tiff` has the third format."""
+"""Read and write formats that Pillow would reduce to 8 bits: .npy and 16-bit PNG (TIFF: `tiff.py`)."""
 
 import io
 import struct
@@ -20,14 +20,14 @@ _PNG_CHANNELS = {0: 1, 2: 3, 4: 2, 6: 4}  # colour type -> samples, of those wit
 
 @dataclass(frozen=True)
 class Header:
-    """What the header of a file says, and how to decode its values."""
+    """Facts of a file header, and a function that decodes the values."""
 
     path: Path
     shape: tuple[int, int, int]
     """(H, W, C) as stored, before EXIF orientation, with the alpha channel if there is one."""
     dtype: str
     decode: Callable[[], Array]
-    """Return (H, W, C) as stored. A damaged file raises anything."""
+    """Return (H, W, C) as stored. May raise any exception for a damaged file."""
     alpha: bool = False
     """Whether the last channel is opacity."""
     orientation: int = 1
@@ -49,7 +49,7 @@ class Header:
             values = self.decode()
         except Exception as error:  # decoders of damaged files raise nearly anything
             raise unreadable(self.path, error) from None
-        has_alpha = self.alpha or values.shape[2] == self.shape[2] + 1  # a PNG's one transparent colour
+        has_alpha = self.alpha or values.shape[2] == self.shape[2] + 1  # of a PNG with one transparent colour
         values = upright(values, self.orientation)
         return without_alpha(values, self.path) if has_alpha and not alpha else values
 
@@ -59,14 +59,13 @@ def checked_type(path: Path, dtype: np.dtype[np.generic]) -> str:
     name = {"float16": "float32", "bool": "uint8"}.get(dtype.name, dtype.name)
     if name not in TYPES:
         raise DataError(
-            f"{path}: holds {dtype.name} values, expected 8- or 16-bit integers or float32: "
-            "convert it, keeping what matters"
+            f"{path}: holds {dtype.name} values, expected 8- or 16-bit integers or float32: convert it to one of these"
         )
     return name
 
 
 def to_native(path: Path, values: Array) -> Array:
-    """Convert values to their `checked_type` in this machine's byte order; booleans become 0 and 255."""
+    """Convert values to their `checked_type`, in the byte order of this machine; booleans become 0 and 255."""
     if values.dtype == np.bool_:
         return values.astype(np.uint8) * np.uint8(255)
     return np.ascontiguousarray(values, dtype=checked_type(path, values.dtype))
@@ -76,7 +75,7 @@ def to_native(path: Path, values: Array) -> Array:
 
 
 def read_npy_header(path: Path) -> Header:
-    """Open an array (H, W) or (H, W, C), of which only the header is read. Raises DataError."""
+    """Read the header of an array file, (H, W) or (H, W, C). Raises DataError."""
     try:
         stored = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # a damaged header raises nearly anything
@@ -90,7 +89,7 @@ def read_npy_header(path: Path) -> Header:
 
 
 def encode_npy(values: Array) -> bytes:
-    """(H, W, C) of any type -> the bytes of a .npy file."""
+    """Encode (H, W, C) of any type as a .npy file."""
     file = io.BytesIO()
     np.save(file, values, allow_pickle=False)
     return file.getvalue()
@@ -100,12 +99,12 @@ def encode_npy(values: Array) -> bytes:
 
 
 def is_16bit_png(start: bytes) -> bool:
-    """Whether a file with these first 26 bytes is a PNG with 16 bits for each sample."""
+    """Return whether a file that starts with these bytes (26 or more) is a PNG with 16 bits per sample."""
     return start.startswith(PNG_START) and start[12:16] == b"IHDR" and len(start) > 25 and start[24] == 16
 
 
 def read_png_header(path: Path, start: bytes) -> Header:
-    """Take the facts of a 16-bit PNG from its first bytes. Raises DataError."""
+    """Read the header of a 16-bit PNG from its first bytes. Raises DataError."""
     width, height, _, colour = struct.unpack(">IIBB", start[16:26])
     if colour not in _PNG_CHANNELS:
         raise unreadable(path, "its PNG header is damaged")
@@ -121,13 +120,13 @@ def read_png_header(path: Path, start: bytes) -> Header:
 
 
 def encode_png(values: Array) -> bytes:
-    """(H, W, 1 to 4) of 8 or 16 bits -> the bytes of a PNG file."""
+    """Encode (H, W, 1 to 4) of 8 or 16 bits as a PNG file."""
     from imagecodecs import png_encode
 
     return bytes(png_encode(np.ascontiguousarray(values[..., 0] if values.shape[2] == 1 else values)))
 
 
 def _png_orientation(path: Path) -> int:
-    with suppress(Exception), Image.open(path, formats=["PNG"]) as image:  # damaged metadata: as if there were none
+    with suppress(Exception), Image.open(path, formats=["PNG"]) as image:  # damaged metadata is ignored
         return read_orientation(image)
     return 1

@@ -1,7 +1,7 @@
-"""Image files <-> arrays (H, W, C) of the file's own type.
+"""Read and write image files: arrays (H, W, C) of the file's own type.
 
-The content of a file chooses its format on reading, the suffix on writing. Nothing is clipped, flattened or repaired
-silently. `encoding` turns arrays into numbers in [-1, 1].
+The content of a file selects its format for reading, its suffix for writing. Nothing is clipped, flattened or repaired
+silently. The package `encoding` converts arrays to numbers in [-1, 1].
 """
 
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ from pix2pix.text import format_count
 
 
 def probe(path: Path) -> ImageFacts:
-    """Read the header of a file, without decoding. Raises DataError for what `read` would reject by it."""
+    """Read the header of a file, without decoding. Raises DataError for a header that `read` would reject."""
     header = _read_header(path)
     return eight_bit.probe(path) if header is None else header.facts
 
@@ -54,7 +54,7 @@ def _read_header(path: Path) -> high_depth.Header | None:
     except DataError:
         raise
     except (OSError, ValueError):
-        return None  # Pillow's reader opens it next, and says why
+        return None  # the reader of Pillow opens it next, and raises the error
     if header is not None:
         height, width, channels = header.shape
         refuse_too_large(path, height, width, channels * np.dtype(header.dtype).itemsize)
@@ -64,12 +64,12 @@ def _read_header(path: Path) -> high_depth.Header | None:
 
 
 def write(path: Path, values: Array) -> None:
-    """Write (H, W, C) in the format of the path's suffix; never a part of a file under that name. Raises DataError."""
+    """Write (H, W, C) in the format of the suffix; the file appears complete or not at all. Raises DataError."""
     begin_to_write(path, values)()
 
 
 def begin_to_write(path: Path, values: Array) -> Callable[[], None]:
-    """Encode as `write` does, and return a function that waits for the disk and gives the file its name."""
+    """Encode as `write` does; return a function that waits for the disk and gives the file its name."""
     suffix, dtype, channels = path.suffix.lower(), values.dtype.name, values.shape[2]
     if not can_hold(suffix, dtype, channels):
         able = [known for known in sorted({*eight_bit.WRITE_OPTIONS, ".npy"}) if can_hold(known, dtype, channels)]
@@ -93,7 +93,7 @@ def begin_to_write(path: Path, values: Array) -> Callable[[], None]:
 
 
 def can_hold(suffix: str, dtype: str, channels: int) -> bool:
-    """Whether `write` can store such values, exactly or as JPEG, in a file of this suffix (in lower case)."""
+    """Return whether `write` can store such values in a file of this suffix (lower case), exactly or as JPEG."""
     if _is_eight_bit(dtype, channels) and suffix in eight_bit.WRITE_OPTIONS:
         return True
     if suffix == ".png":
@@ -102,7 +102,7 @@ def can_hold(suffix: str, dtype: str, channels: int) -> bool:
 
 
 def suffix_for(dtype: str, channels: int) -> str:
-    """Return the suffix for such values where nothing else decides: .png if it can hold them, else .tif."""
+    """Return the default suffix for such values: .png if it can hold them, else .tif."""
     return ".png" if can_hold(".png", dtype, channels) else ".tif"
 
 

@@ -1,4 +1,4 @@
-"""TIFF files of more than 8 bits or with several pages -> header and values (H, W, C); arrays -> TIFF."""
+"""Read and write TIFF files of more than 8 bits or several pages; pages become channels."""
 
 import io
 import logging
@@ -18,14 +18,14 @@ from pix2pix.errors import DataError
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _ORIENTATION_TAG = 274
 
-logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what matters is checked here
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # damage is checked and reported here
 
 
 def read_tiff_header(path: Path) -> Header | None:
-    """Read the facts of a TIFF whose pages, samples and planes are channels, in their order. Raises DataError.
+    """Read the header of a TIFF whose pages, samples and planes are channels, in their order. Raises DataError.
 
-    Thumbnails and reduced copies are ignored. None for one page of 8-bit gray or colour, and for what tifffile cannot
-    parse: Pillow reads these, or says what is wrong.
+    Thumbnails and reduced copies are skipped. Returns None for one page of 8-bit gray or colour, and for files that
+    tifffile cannot parse: Pillow reads these, or reports the error.
     """
     from tifffile import PHOTOMETRIC, TiffFile
 
@@ -37,7 +37,7 @@ def read_tiff_header(path: Path) -> Header | None:
         if pages.count == 1 and len(pages.series) == 1:
             return None
         colours = getattr(pages.photometric, "name", pages.photometric)  # a number where it has no name
-        raise DataError(f"{path}: has pages in the colours {colours}, expected gray, RGB or plain channels")
+        raise DataError(f"{path}: has the colour space {colours}, expected gray, RGB or plain channels: convert it")
     if pages.is_eight_bit and len(pages.series) == 1 and math.prod(shape) == math.prod(pages.page_shape):
         return None
     y, x = _find_axes(path, pages)
@@ -56,7 +56,7 @@ def read_tiff_header(path: Path) -> Header | None:
 
 
 def encode_tiff(values: Array) -> bytes:
-    """(H, W, C) of any type -> the bytes of a TIFF file."""
+    """Encode (H, W, C) of any type as a TIFF file."""
     from tifffile import imwrite
 
     file, channels = io.BytesIO(), values.shape[2]
@@ -75,7 +75,7 @@ def encode_tiff(values: Array) -> bytes:
 
 @dataclass(frozen=True)
 class _Pages:
-    """What tifffile says of the pages of a file."""
+    """Facts about the pages of a file, from tifffile."""
 
     series: list[tuple[str, tuple[int, ...], Any]]
     """(axes, shape, type) of each group of pages of one size and type."""
@@ -91,13 +91,13 @@ class _Pages:
 
     @property
     def is_eight_bit(self) -> bool:
-        """Whether its values are those of 8-bit gray or colour."""
+        """Whether the values are 8-bit gray or colour."""
         dtype = self.series[0][2]
         return dtype is not None and dtype.name in ("uint8", "bool") and (self.samples in (1, 3) or self.alpha)
 
 
 def _parse(path: Path) -> _Pages | None:
-    """Read the pages' tags; None where tifffile cannot. Raises DataError for pages in a circle."""
+    """Read the tags of the pages; None if tifffile cannot. Raises DataError for a cycle of pages."""
     from tifffile import TiffFile
 
     with path.open("rb") as file:
@@ -123,7 +123,7 @@ def _parse(path: Path) -> _Pages | None:
 
 
 def _find_axes(path: Path, pages: _Pages) -> tuple[int, int]:
-    """Return the places of height and width among the axes. Raises DataError unless the pages form one whole image."""
+    """Return the positions of height and width among the axes. Raises DataError unless the pages form one image."""
     axes, shape, dtype = pages.series[0]
     if len(pages.series) > 1:
         sizes = " and ".join(dict.fromkeys(f"{of} {kind}" for _, of, kind in pages.series[:3]))
@@ -131,22 +131,22 @@ def _find_axes(path: Path, pages: _Pages) -> tuple[int, int]:
             f"{path}: has pages of several sizes or types ({sizes}), expected one image: save each in a file of its own"
         )
     if dtype is None or "Y" not in axes or "X" not in axes:
-        raise DataError(f"{path}: has the axes {axes} {shape}, expected pages of one size: save it without other axes")
+        raise DataError(f"{path}: has the axes {axes} {shape}, expected height and width: save it as pages of one size")
     y, x = axes.index("Y"), axes.index("X")
     if 0 in shape:
-        raise DataError(f"{path}: says that it is {shape[y]}x{shape[x]} (HxW), which holds no pixels: replace it")
+        raise DataError(f"{path}: has the size {shape[y]}x{shape[x]} (HxW), which has no pixels: replace it")
     if pages.incomplete:
         raise DataError(f"{path}: has pixels for only a part of its size: replace it")
     return y, x
 
 
 def _full_size_series(tiff: Any) -> list[Any]:
-    """Return the series of pages in an open TiffFile that are not reduced copies."""
+    """Return the series of pages of an open TiffFile, without reduced copies."""
     return [one for one in tiff.series if not one.keyframe.is_reduced]
 
 
 def _refuse_cyclic_pages(path: Path, file: BinaryIO) -> None:
-    """Raise DataError where a page leads back to an earlier one: tifffile would follow them for ever."""
+    """Raise DataError if a page links back to an earlier one: tifffile would never end."""
     try:
         start = file.read(16)
         order = "<" if start[:2] == b"II" else ">"
@@ -160,16 +160,16 @@ def _refuse_cyclic_pages(path: Path, file: BinaryIO) -> None:
             (tags,) = struct.unpack(order + count, file.read(struct.calcsize(count)))
             file.seek(tags * tag_size, os.SEEK_CUR)
             (offset,) = struct.unpack(order + pointer, file.read(struct.calcsize(pointer)))
-    except (struct.error, OSError, OverflowError):  # cut short: tifffile says what is missing
+    except (struct.error, OSError, OverflowError):  # a truncated file is reported by tifffile
         return
     finally:
         file.seek(0)
     if offset:
-        raise DataError(f"{path}: has pages that lead back to an earlier one: replace it")
+        raise DataError(f"{path}: has pages that link back to an earlier one: replace it")
 
 
 def _misses_pixels(page: Any, first: Any, size: int) -> bool:
-    """Whether a page, of the kind of the `first`, has less than all of its pixels, or places them past the file's end.
+    """Return whether a page lacks pixels, or places them beyond the end of the file; `first` has the tags of all pages.
 
     Raises ValueError for samples of several depths.
     """

@@ -1,4 +1,4 @@
-"""Decoded pairs kept in memory, so that a run decodes each file once."""
+"""Cache of decoded pairs in memory, so that a run decodes each file once."""
 
 import math
 from collections.abc import Callable
@@ -17,18 +17,18 @@ MEMORY_SHARE = 0.25
 
 Array = NDArray[Any]
 Decode = Callable[[int], Array]
-"""Index of a pair in its split -> its pixels (C, H, W), read from its files."""
+"""Read the pixels (C, H, W) of the pair with this index from its files."""
 
 
 class DecodedFormat(NamedTuple):
     """Shape and type of the decoded pairs of a split: sources and target stacked by channel, before the crop."""
 
     shape: tuple[int, int, int]
-    """(C, H, W); that of the largest pair where sizes differ."""
+    """(C, H, W); of the largest pair if sizes differ."""
     dtype: np.dtype[Any]
     """The smallest type that holds the values of all stacked images exactly."""
     sizes: NDArray[np.int64] | None = None
-    """(N, 2): height and width of each pair, where they differ."""
+    """(N, 2): height and width of each pair, if they differ."""
 
     def shape_of(self, index: int) -> tuple[int, int, int]:
         """Return the shape (C, H, W) of one pair."""
@@ -38,7 +38,7 @@ class DecodedFormat(NamedTuple):
         return self.shape[0], height, width
 
     def offsets(self, count: int) -> NDArray[np.int64]:
-        """Return (count + 1,): how many values the first 0, 1, 2, ... pairs hold together."""
+        """Return (count + 1,): the number of values in the first 0, 1, 2, ... pairs together."""
         if self.sizes is None:
             return np.arange(count + 1) * math.prod(self.shape)
         return np.concatenate([[0], np.cumsum(self.sizes.prod(axis=1) * self.shape[0])])
@@ -48,14 +48,14 @@ _State = tuple[Tensor, Tensor, DecodedFormat, NDArray[np.int64]]
 
 
 class CacheChoice(NamedTuple):
-    """Whether decoded pairs are kept in memory, and why, for the printed plan."""
+    """Whether decoded pairs are kept in memory, and the reason, for the printed plan."""
 
     in_memory: bool
     description: str
 
 
 def choose_cache(data: Data, count: int, decoded: DecodedFormat) -> CacheChoice:
-    """Choose memory if `data.cache` allows it and the pairs take a quarter of what is free at most."""
+    """Choose memory if `data.cache` allows it and the pairs take at most a quarter of the free memory."""
     if data.cache == "none":
         return CacheChoice(False, "none, files are decoded each time")
     needed = int(decoded.offsets(count)[-1]) * decoded.dtype.itemsize
@@ -65,7 +65,7 @@ def choose_cache(data: Data, count: int, decoded: DecodedFormat) -> CacheChoice:
         return CacheChoice(True, f"memory, {size} of decoded pairs")
     return CacheChoice(
         False,
-        f"none, files are decoded each time: {size} of pixels are over a quarter of the free memory "
+        f"none, files are decoded each time: {size} of pixels is more than a quarter of the free memory "
         f"({free / GIGABYTE:.1f} GB)",
     )
 
@@ -99,7 +99,7 @@ class MemoryCache:
         return pixels
 
     def __getstate__(self) -> _State:
-        return self._state  # tensors, which reach a loader process as handles to the same memory
+        return self._state  # tensors are passed to a loader process as handles to the same memory
 
     def __setstate__(self, state: _State) -> None:
         self._state = state

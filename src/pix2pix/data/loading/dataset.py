@@ -1,4 +1,4 @@
-"""Pairs of files -> batches (N, C, H, W) in [-1, 1], of whichever pairs are asked for."""
+"""Data set of pairs: load any of them as a batch (N, C, H, W) in [-1, 1]."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,23 +32,23 @@ from pix2pix.data.transforms.padding import pad_to_size
 from pix2pix.errors import DataError
 
 Key = tuple[int, int]
-"""(epoch, index): what an example and its random draw depend on, besides the seed."""
+"""(epoch, index): with the seed, these determine an example and its random augmentation."""
 Example = tuple[Tensor, Tensor, int]
 """(source (C, H, W), target (C, H, W), index)."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Source and target (N, C, H, W) float32 in [-1, 1], and which pairs they are (N,)."""
+    """Source and target (N, C, H, W) float32 in [-1, 1], and the indices of the pairs (N,)."""
 
     source: Tensor
     target: Tensor
     index: Tensor
     mask: Tensor | None = None
-    """(N, C, H, W), false where the target is unknown and 0; None if all of it is known."""
+    """(N, C, H, W), false where the target is unknown (and set to 0); None if all of it is known."""
 
     def pin_memory(self) -> "Batch":
-        """Copy to page-locked memory, which the loader asks for where there is a GPU."""
+        """Copy to page-locked memory; the loader calls this if there is a GPU."""
         mask = None if self.mask is None else self.mask.pin_memory()
         return Batch(self.source.pin_memory(), self.target.pin_memory(), self.index.pin_memory(), mask)
 
@@ -56,7 +56,7 @@ class Batch:
 def read_pair(pair: Pair, *, alpha: Sequence[bool] = ()) -> tuple[Array, ...]:
     """Read the files of a pair: its sources, then its target, (H, W, C), each of its own type, all of one size.
 
-    `alpha` says for each whether an alpha channel is kept as a channel. Raises DataError.
+    `alpha` tells for each image whether its alpha channel is kept. Raises DataError.
     """
     refs = pair.refs
     alpha = alpha or [False] * len(refs)
@@ -79,12 +79,12 @@ def read_pair(pair: Pair, *, alpha: Sequence[bool] = ()) -> tuple[Array, ...]:
 
 
 class PairDataset(Dataset[Example]):
-    """Load pairs as tensors in [-1, 1]: augmented, or without `augment` resized to the image size.
+    """Load pairs as tensors in [-1, 1], augmented if `augment` is given.
 
-    `load_size` is the size before the random crop. With `native` each pair keeps its own size, is padded by reflection
-    where a crop would not fit, and is cropped at random with `augment`, at its centre without. With `full_size` there
-    is no crop, and pairs of one size can make a batch. With a `cache`, which may be set at any time, each file is
-    decoded once.
+    `load_size` is the size before the random crop; without `augment` pairs are resized to the image size. With
+    `load_size` "native" pairs keep their own sizes: a pair is padded by reflection if it is smaller than the crop, and
+    cropped at random with `augment`, at the centre without. With `full_size` nothing is cropped, and only pairs of one
+    size can form a batch. With a `cache`, which may be set at any time, each file is decoded once.
     """
 
     cache: MemoryCache | None = None
@@ -136,7 +136,7 @@ class PairDataset(Dataset[Example]):
 
     @property
     def mask_value(self) -> MaskValue | None:
-        """Value of the target that means nothing is known there."""
+        """Value of the target that marks unknown pixels."""
         return self.prepared.mask_value
 
     @property
@@ -156,18 +156,18 @@ class PairDataset(Dataset[Example]):
         return batch.source[0], batch.target[0], key[1]
 
     def load_one(self, index: int) -> Batch:
-        """Load a batch of one pair, as validation sees it. Raises DataError."""
+        """Load a batch of one pair, as in validation. Raises DataError."""
         return self._load_batch([(0, index)])
 
     def __getitems__(self, keys: list[Key]) -> Batch | DataError:
-        """Load one batch. An error is returned, not raised: a loader process would wrap it in its traceback."""
+        """Load one batch. An error is returned, not raised: a loader process would add its traceback to the message."""
         try:
             return self._load_batch(keys)
         except DataError as error:
             return error
 
     def _load_batch(self, keys: Sequence[Key]) -> Batch:
-        """Write the crop of each pair into the batch, so that every value is touched once."""
+        """Load pairs into one batch: each crop is written directly to its place, without a second copy."""
         size = self.decoded.shape_of(keys[0][1])[1:] if self.full_size else self.image_size
         source = np.empty((len(keys), self.source_channels, *size), np.float32)
         target = np.empty((len(keys), self.target_channels, *size), np.float32)
@@ -197,7 +197,7 @@ class PairDataset(Dataset[Example]):
     def _encode_target(
         self, decoded: Array, drawn: Augmentation, out: NDArray[np.float32], mask: NDArray[np.bool_] | None
     ) -> None:
-        """Write the augmented target into `out` (out_channels, H, W), and where it is known into `mask`."""
+        """Write the augmented target into `out` (out_channels, H, W), and into `mask` where it is known."""
         target = self.prepared.target
         size = (out.shape[1], out.shape[2])
         crop = apply_augmentation(decoded[self.prepared.decoded_slices[-1]], drawn, size, nearest=target.keeps_values)
@@ -208,7 +208,7 @@ class PairDataset(Dataset[Example]):
             np.logical_not(unknown, out=mask)
 
     def _draw(self, epoch: int, index: int) -> Augmentation:
-        """Draw a pair's augmentation by (seed, epoch, index), or take its centre."""
+        """Draw the augmentation of a pair from (seed, epoch, index); without `augment`, take the centre crop."""
         _, height, width = self.decoded.shape_of(index)
         if self.augment is None:
             wanted = (height, width) if self.full_size else self.image_size
@@ -221,7 +221,9 @@ class PairDataset(Dataset[Example]):
         pair, prepared, shape = self.pairs[index], self.prepared, self.decoded.shape_of(index)
         read = read_pair(pair, alpha=[image.reads_alpha for image in prepared.images])
         if self._native_sizes is not None and read[0].shape[:2] != tuple(self._native_sizes[index]):
-            raise DataError(f"{pair.source.path}: has changed its size since this began: run the same command again")
+            raise DataError(
+                f"{pair.source.path}: has changed its size since this command started: run the command again"
+            )
         stacked = np.empty(shape, self.decoded.dtype)
         for image, place, values, ref in zip(prepared.images, prepared.decoded_slices, read, pair.refs, strict=True):
             pixels = image.decode(values, ref.path)
@@ -234,11 +236,11 @@ class PairDataset(Dataset[Example]):
         return stacked
 
     def draw_source(self, source: Tensor) -> Pixels:
-        """Draw a source (C, H, W) of a batch as (H, W, 1 or 3) uint8; several stand side by side."""
+        """Draw the stacked sources (C, H, W) of a pair as one image (H, W, 1 or 3) uint8, side by side."""
         return side_by_side(self.draw_sources(source))
 
     def draw_sources(self, source: Tensor) -> list[Pixels]:
-        """Draw each source of a batch's (C, H, W)."""
+        """Draw each source of the stacked sources (C, H, W) of a pair."""
         return [
             one.values.to_viewable(source[place])
             if isinstance(one.values, LabelEncoding)
@@ -257,7 +259,7 @@ def make_dataset(
     *,
     full_size: bool = False,
 ) -> PairDataset:
-    """Make the data set of one split, with decoded pairs kept in memory where `data.cache` and the memory allow it."""
+    """Make the data set of one split, with a cache in memory if `data.cache` and the free memory allow it."""
     dataset = PairDataset(pairs, prepared, augment=augment, load_size=load_size, full_size=full_size, seed=seed)
     dataset.cache = open_cache(data, len(dataset), dataset.decoded)
     return dataset
@@ -270,7 +272,7 @@ def planned_cache(prepared: PreparedData, config: Config, pairs: Sequence[Pair])
 
 
 def native_sizes(pairs: Sequence[Pair]) -> NDArray[np.int64]:
-    """Return (N, 2): height and width of each pair, by the header of its source. Raises DataError."""
+    """Return (N, 2): height and width of each pair, from the header of its source. Raises DataError."""
     sizes = np.empty((len(pairs), 2), np.int64)
     for n, pair in enumerate(pairs):
         source = pair.source

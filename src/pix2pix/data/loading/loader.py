@@ -1,4 +1,4 @@
-"""Data set -> batches in the order of (seed, epoch), loaded by as many processes as help."""
+"""Load the batches of an epoch in the order given by (seed, epoch), with loader processes if they help."""
 
 import math
 import os
@@ -16,7 +16,7 @@ from pix2pix.system.hardware import usable_cores
 
 
 class PairLoader:
-    """Load the batches of one epoch after the other; loader processes are kept between epochs."""
+    """Load the batches of each epoch; loader processes are kept between epochs."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class PairLoader:
             worker_init_fn=_ignore_signals,
             persistent_workers=workers > 0,
             pin_memory=pin_memory,
-            generator=torch.Generator(),  # or each pass would draw from the global one
+            generator=torch.Generator(),  # otherwise each pass would draw from the global generator
         )
 
     def __len__(self) -> int:
@@ -51,10 +51,9 @@ class PairLoader:
         return math.ceil(self._sampler.count / self._sampler.global_batch_size)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """Yield this rank's parts of an epoch's batches, from pair `start` of the order on.
+        """Yield this rank's part of each batch of an epoch, beginning at pair `start` of the order.
 
-        Every rank gets the same number of parts; the last may be empty. Raises DataError for a pair that cannot be
-        used.
+        Every rank gets the same number of parts; the last may be empty. Raises DataError for an unusable pair.
         """
         self._sampler.epoch, self._sampler.start = epoch, start
         for batch in self._loader:
@@ -88,8 +87,8 @@ def make_loader(
 ) -> PairLoader:
     """Make the loader of a data set: shuffled for training, in order for validation, pinned for a GPU.
 
-    Pairs at full size, which may differ in it, come one by one. Each of the `ranks` takes batch_size pairs of a batch;
-    `local_size` of them are on this machine.
+    Pairs at full size are loaded one by one, since their sizes may differ. Each of the `ranks` takes batch_size pairs
+    of a batch; `local_size` ranks run on this machine.
     """
     return PairLoader(
         dataset,
@@ -104,9 +103,9 @@ def make_loader(
 
 
 def choose_workers(workers: Literal["auto"] | int, in_memory: bool, local_size: int = 1) -> int:
-    """Choose the number of loader processes: as set, else none where pairs are in memory or cores are few.
+    """Choose the number of loader processes: as set; else 0 if pairs are in memory or there are at most two cores.
 
-    Otherwise all cores but one, at most 4. The ranks on this machine share its cores evenly.
+    Otherwise one less than the cores, at most 4. The ranks on this machine share its cores evenly.
     """
     if workers != "auto":
         return workers
@@ -119,7 +118,7 @@ def _identity(batch: Any) -> Any:
 
 
 def _ignore_signals(_: int) -> None:
-    """Ignore Ctrl-C and leave the process group: signals often reach the whole group, and the step is to finish."""
+    """Ignore Ctrl-C and leave the process group, so that signals to the group do not stop a step in progress."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(os, "setpgrp"):
         os.setpgrp()

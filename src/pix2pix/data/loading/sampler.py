@@ -1,4 +1,4 @@
-"""(seed, epoch) -> the order of an epoch's pairs, in batches, shared by the ranks of a training."""
+"""Order of the pairs of an epoch, in batches, from (seed, epoch); divided among the ranks of a training."""
 
 import math
 from collections.abc import Iterator
@@ -10,11 +10,11 @@ from pix2pix.data.loading.dataset import Key
 
 
 class EpochSampler(Sampler[list[Key]]):
-    """Batches of (epoch, index): every pair once an epoch, in an order that (seed, epoch) decides.
+    """Yield batches of (epoch, index): every pair once per epoch, in an order that depends on (seed, epoch).
 
-    All ranks share that order. Each global batch, of ranks x batch_size pairs, is cut into consecutive parts, one for
-    each rank. The last batch of an epoch may be smaller; its parts differ by one pair at most, and a rank whose part
-    is empty yields none. `epoch` and `start`, the pair that a resumed epoch begins at, are set before each pass.
+    All ranks use the same order. Each global batch has ranks x batch_size pairs and is cut into consecutive parts, one
+    for each rank. The last batch of an epoch may be smaller. Its parts differ by one pair at most, and a rank with an
+    empty part yields nothing for it. Set `epoch`, and `start`, the first pair of a resumed epoch, before each pass.
     """
 
     def __init__(
@@ -50,11 +50,11 @@ class EpochSampler(Sampler[list[Key]]):
     def _order(self) -> list[int]:
         if not self.shuffle:
             return list(range(self.count))
-        # `count` is no index of a pair, so these random numbers are not those of an augmentation.
+        # No pair has the index `count`, so these numbers differ from those of every augmentation.
         rng = np.random.default_rng([self.seed, self.epoch, self.count])
         return [int(index) for index in rng.permutation(self.count)]
 
 
 def rank_slice(count: int, rank: int, ranks: int) -> slice:
-    """Return the part of `count` items that one of several ranks takes; parts are consecutive and differ by one."""
+    """Return the slice of `count` items for one rank; slices are consecutive and of equal length, give or take one."""
     return slice(count * rank // ranks, count * (rank + 1) // ranks)

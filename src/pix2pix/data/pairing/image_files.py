@@ -1,4 +1,4 @@
-"""Image files below a folder, by their names alone."""
+"""List the image files below a folder by their names; no file is opened."""
 
 import os
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from pix2pix.errors import DataError
 
 
 def list_images(folder: Path, *, recursive: bool = True) -> tuple[list[str], list[Path]]:
-    """List the images below a folder, relative to it, and the files that are ignored. Raises DataError for none."""
+    """List the images below a folder, relative to it, and the ignored files. Raises DataError for no images."""
     ignored: list[Path] = []
     files = list(_walk(folder, ignored)) if recursive else image_names_in(folder)
     if not files:

@@ -1,4 +1,4 @@
-"""Settings of a data set -> its layout: where sources and targets lie, by the names of folders alone."""
+"""Find the layout of a data set: which folders hold sources and which hold targets. Only folder names decide."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +19,7 @@ LAYOUTS = (
     f"{MANIFEST} with columns source,target[,split] or source_1,source_2,...,target[,split], or "
     "--source DIR [--source DIR ...] --target DIR"
 )
-"""The layouts that are known, for error messages."""
+"""The known layouts, for error messages."""
 
 _SIMILAR_SPLITS = {
     "training": "train",
@@ -48,13 +48,13 @@ class Layout:
     halves: tuple[Half, Half] = ("left", "right")
     """Halves of the source and of the target, for `halves`."""
     recursive: bool = True
-    """Whether images in folders below count."""
+    """Whether images in subfolders count."""
     unmatched: tuple[Unmatched, ...] = ()
     """Images beside the folders of the sides or of the splits."""
 
 
 def find_layout(data: Data) -> Layout:
-    """Find the one layout of the place that `data` names. Raises DataError or ConfigError, or OSError."""
+    """Find the layout of the folder or manifest that `data` names. Raises DataError, ConfigError or OSError."""
     if data.source is not None and data.target is not None:
         return _named_folders([Path(folder) for folder in data.source], Path(data.target), data)
     if data.path is None:
@@ -85,7 +85,7 @@ def _layout_of_folder(root: Path, data: Data) -> Layout:
         raise DataError(f"{root}: has several layouts at once ({', '.join(present)}); keep one of them")
     if present:
         return candidates[present[0]][1]()
-    if {"source", "target"} <= folders:  # last, as a manifest may well lie beside them
+    if {"source", "target"} <= folders:  # checked last: a manifest may lie beside these folders
         return _sides_first(root, folders, data)
     if patterns:
         return _patterns(root, folders, data)
@@ -106,7 +106,7 @@ def _manifest(path: Path, data: Data) -> Layout:
 
 
 def _splits_first(root: Path, folders: set[str], data: Data) -> Layout:
-    """train, val and test, each with folders for the sides, with patterns of names, or with side-by-side images."""
+    """Make the layout train|val|test/, each with folders of the sides, name patterns, or side-by-side images."""
     present = [split for split in SPLITS if split in folders]
     sides = {split: _sides(root / split, _folders_in(root / split), data) for split in present}
     if not any(sides.values()):
@@ -127,7 +127,7 @@ def _splits_first(root: Path, folders: set[str], data: Data) -> Layout:
 
 
 def _sides_first(root: Path, folders: set[str], data: Data) -> Layout:
-    """Match A and B, or sources and target, with the splits inside or with all of `train`."""
+    """Make the layout A|B/ or source|target/, with the splits inside or without splits."""
     names = _sides(root, folders, data)
     return _splits_inside(f"folders {format_list(names)}", [root / name for name in names], data)
 
@@ -140,12 +140,12 @@ def _split_a_and_b(root: Path, folders: set[str], data: Data) -> Layout:
 
 
 def _named_folders(sources: list[Path], target: Path, data: Data) -> Layout:
-    """Folders that are named one by one with --source and --target."""
+    """Make the layout of the folders that --source and --target name."""
     _refuse_direction(data, "--source and --target")
     folders, known = [*sources, target], set()
     for folder in folders:
         if not folder.is_dir():
-            raise DataError(f"{folder}: {'no' if folder.exists() else 'no such'} folder; expected one of images")
+            raise DataError(f"{folder}: {'no' if folder.exists() else 'no such'} folder; expected a folder of images")
         if folder.resolve() in known:
             raise ConfigError(
                 f"{'' if len(folders) == 2 else 'two of '}--source and --target are one folder, {folder}: give two, or "
@@ -156,7 +156,7 @@ def _named_folders(sources: list[Path], target: Path, data: Data) -> Layout:
 
 
 def _splits_inside(description: str, folders: Sequence[Path], data: Data) -> Layout:
-    """Folders for the sides with the splits inside, or with all images of `train`."""
+    """Make the layout of side folders that contain split folders, or training images only."""
     inside = {folder: _folders_in(folder) for folder in folders}
     for folder, names in inside.items():
         _refuse_similar_names(folder, names)
@@ -172,7 +172,7 @@ def _splits_inside(description: str, folders: Sequence[Path], data: Data) -> Lay
 
 
 def _patterns(root: Path, folders: set[str], data: Data) -> Layout:
-    """Match sources and targets in the same folders, which patterns of names distinguish."""
+    """Make the layout of sources and targets in the same folders, distinguished by name patterns."""
     _refuse_direction(data, "the patterns")
     if data.source_pattern is None or data.target_pattern is None:
         raise ConfigError("sources and targets lie in one folder: give both --source-pattern and --target-pattern")
@@ -188,7 +188,7 @@ def _folders(
     data: Data,
     unmatched: tuple[Unmatched, ...] = (),
 ) -> Layout:
-    """Match a folder for each side in each split, A before B, or the sources before the target."""
+    """Make a layout of one folder for each side and split; `places` has A before B, or sources before the target."""
     for folders in places.values():
         for folder in folders:
             if not folder.is_dir():
@@ -202,7 +202,7 @@ def _folders(
 
 
 def _halves(description: str, places: Mapping[str, Path], data: Data, *, recursive: bool = True) -> Layout:
-    """Side-by-side images: A is the left half."""
+    """Make a layout of side-by-side images; A is the left half."""
     left_and_right: tuple[Half, Half] = ("left", "right")
     source, target = in_direction(left_and_right, data)
     splits = {split: (folder,) for split, folder in places.items()}
@@ -213,23 +213,23 @@ def _halves(description: str, places: Mapping[str, Path], data: Data, *, recursi
 
 
 def in_direction(a_and_b: Sequence[Side], data: Data) -> tuple[Side, ...]:
-    """Order A and B as source and target; nowhere else do A and B become source and target."""
+    """Return A and B as source and target, by `data.direction`. No other function assigns these roles."""
     return tuple(a_and_b) if data.direction == "AtoB" else tuple(a_and_b[::-1])
 
 
 def _refuse_direction(data: Data, where: str) -> None:
-    """Raise ConfigError for a direction where names of files, folders or columns already say it."""
+    """Raise ConfigError if a direction is set although the names already say which side is the source."""
     if data.direction != "AtoB":
         raise ConfigError(f"data.direction: {where} already say which side is the source; leave --direction out")
 
 
 def _given_patterns(data: Data) -> list[str]:
-    """Return the patterns of the sources and the target, as far as they are given."""
+    """Return the patterns that are set, those of the sources first."""
     return [*(data.source_pattern or ()), *([] if data.target_pattern is None else [data.target_pattern])]
 
 
 def _source_patterns(data: Data, count: int) -> tuple[str | None, ...]:
-    """Return one pattern for each source of a pair. Raises ConfigError for another number of them."""
+    """Return one pattern for each source of a pair. Raises ConfigError for another number of patterns."""
     patterns = data.source_pattern or (None,)
     if len(patterns) not in (1, count):
         raise ConfigError(
@@ -239,9 +239,9 @@ def _source_patterns(data: Data, count: int) -> tuple[str | None, ...]:
 
 
 def _sides(place: Path, folders: set[str], data: Data) -> list[str]:
-    """Name the folders of a pair's images: A and B, or the sources and the target; none where there are none.
+    """Return the folder names of a pair's images: A and B, or the sources and the target. Empty if there are none.
 
-    Raises DataError for a missing side, ConfigError for a direction where the names already say it.
+    Raises DataError for a missing side, ConfigError for a direction that the names already determine.
     """
     if one := folders & {"A", "B"}:
         if len(one) == 1:
@@ -276,7 +276,7 @@ def _refuse_similar_names(root: Path, folders: set[str]) -> None:
 
 
 def _loose_images(folders: Sequence[Path], reason: str) -> tuple[Unmatched, ...]:
-    """Return the images directly in some folders, which belong to no pair."""
+    """Return the images directly in these folders: they belong to no pair."""
     return tuple(Unmatched(folder / name, reason) for folder in folders for name in image_names_in(folder))
 
 

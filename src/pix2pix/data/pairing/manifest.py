@@ -1,4 +1,4 @@
-"""Manifest pairs.csv -> the pairs of its rows by split; rows that make no pair are named by their line."""
+"""Read a manifest, pairs.csv: its pairs by split, and the line numbers of rows that form no pair."""
 
 import csv
 import os
@@ -15,7 +15,7 @@ _HEADER = "source,target[,split] or source_1,source_2,...,target[,split]"
 
 
 def read_manifest(path: Path) -> MatchedPairs:
-    """Read a manifest; each row is a pair, or is unmatched. Raises DataError for a file that is no manifest."""
+    """Read a manifest; each row is a pair or unmatched. Raises DataError for a file that is not a manifest."""
     rows: dict[tuple[str, str], list[tuple[int, Pair]]] = {}
     unmatched = []
     for line, row in _rows(path):
@@ -28,16 +28,16 @@ def read_manifest(path: Path) -> MatchedPairs:
     for (split, name), same in rows.items():
         if len(same) > 1:
             lines = format_list([str(line) for line, _ in same])
-            unmatched.append(Unmatched(path, f"lines {lines}: two sources of one name, {name}; keep one"))
+            unmatched.append(Unmatched(path, f"lines {lines}: several sources have the name {name}; keep one of them"))
         else:
             splits.setdefault(split, []).append(same[0][1])
     if not rows and not unmatched:
-        raise DataError(f"{path}: no rows; expected a pair in each, under the header source,target[,split]")
+        raise DataError(f"{path}: no rows; expected one pair in each row, below the header source,target[,split]")
     return MatchedPairs(splits, unmatched, [])
 
 
 def _row(manifest: Path, row: dict[str, str]) -> tuple[str, Pair]:
-    """Make the pair of a row, and its split. Raises DataError without naming the manifest or the line."""
+    """Return the split and the pair of a row. Raises DataError without naming the manifest or the line."""
     if None in row or not all(row.values()):
         raise DataError(f"expected one value for each of {[column for column in row if column]}")
     split = row.get("split", "train")
@@ -53,7 +53,7 @@ def _row(manifest: Path, row: dict[str, str]) -> tuple[str, Pair]:
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield (line number, column -> text) of each row. Raises DataError for other columns than the known ones."""
+    """Yield (line number, column -> text) of each row. Raises DataError for unknown or missing columns."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
@@ -66,11 +66,11 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not a CSV file in UTF-8 ({error}); expected {_HEADER}") from None
     except csv.Error as error:
-        raise DataError(f"{path}: no CSV file after line {reader.line_num} ({error}); expected {_HEADER}") from None
+        raise DataError(f"{path}: not valid CSV after line {reader.line_num} ({error}); expected {_HEADER}") from None
 
 
 def _source_columns(columns: Iterable[str], where: str) -> list[str]:
-    """Return `source`, or the numbered ones in order. Raises DataError where there are both, and for gaps."""
+    """Return the source columns: `source`, or source_1, source_2, ... Raises DataError for both kinds, and for gaps."""
     columns = list(columns)
     numbered = [column for column in columns if column is not None and NUMBERED.fullmatch(column)]
     if numbered and "source" in columns:
@@ -81,9 +81,9 @@ def _source_columns(columns: Iterable[str], where: str) -> list[str]:
 def _manifest_file(manifest: Path, column: str, text: str) -> Path:
     path = manifest.parent / text
     try:
-        known = path.is_file() or path.exists()  # what is no regular file is reported when it is read
+        known = path.is_file() or path.exists()  # a pipe or a device is reported when it is read
     except (OSError, ValueError):
         known = False
     if not known:
-        raise DataError(f"{column} {path} is no file; paths are relative to the manifest")
+        raise DataError(f"{column} {path} is not a file; paths are relative to the manifest")
     return path

@@ -1,4 +1,4 @@
-"""Layout -> named pairs of image files and what is unmatched. Pairs are matched by name, never by order."""
+"""Match the images of a layout to pairs by name, never by order; report unmatched and ignored files."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -25,14 +25,14 @@ from pix2pix.text import format_examples, format_list
 
 @dataclass(frozen=True)
 class _NamedImages:
-    """The images of one side by the name of their pair, and those without a name of their own."""
+    """The images of one side by pair name, and the images that cannot be named."""
 
     files: dict[str, str]
     unmatched: list[Unmatched]
 
 
 class _MatchedSplit(NamedTuple):
-    """The pairs of one split, and what else its folders hold."""
+    """The pairs of one split, and the other files in its folders."""
 
     pairs: list[Pair]
     unmatched: list[Unmatched]
@@ -55,14 +55,14 @@ def match_layout(layout: Layout) -> MatchedPairs:
 
 
 def _match_halves(layout: Layout, folders: Sequence[Path]) -> _MatchedSplit:
-    """Match side-by-side images: each file is a pair."""
+    """Make a pair of each side-by-side image."""
     (folder,) = folders
     files, ignored = list_images(folder, recursive=layout.recursive)
     _refuse_folders_of_sides(folder, files)
     named, patterns = _name_images(folder, files, plain_name), suggest_patterns_within(files)
     hint = (
-        f"taken as side-by-side images, but their names suggest pairs of files: {pattern_flags(patterns)}, or the "
-        "other way round, would make them so"
+        "read as side-by-side images, but the names suggest separate files for source and target: if so, give "
+        f"{pattern_flags(patterns)}, or swap the two"
         if patterns
         else ""
     )
@@ -111,7 +111,7 @@ def _match_patterns(layout: Layout, folders: Sequence[Path]) -> _MatchedSplit:
         raise DataError(
             f"{folder}: no files fit {' and '.join(patterns)} with one name in place of {{id}} "
             f"({counts}, of {format_examples(files)})"
-            f"{f'; try {pattern_flags(hint)}, or the other way round' if hint else ''}"
+            f"{f'; try {pattern_flags(hint)}, or swap the two' if hint else ''}"
         )
     pairs, unmatched = _match_names(named, patterns)
     return _MatchedSplit(pairs, ambiguous + unmatched, ignored)
@@ -121,7 +121,7 @@ def _match_patterns(layout: Layout, folders: Sequence[Path]) -> _MatchedSplit:
 
 
 def _name_images(folder: Path, files: Iterable[str], naming: Naming, unfit: str = "") -> _NamedImages:
-    """Name the files below `folder`; of several with one name none is taken, since any may be right."""
+    """Name the files below `folder`. Files that share a name are all unmatched: any of them may be the right one."""
     named: dict[str, list[str]] = {}
     unmatched = []
     for relative in files:
@@ -133,7 +133,7 @@ def _name_images(folder: Path, files: Iterable[str], naming: Naming, unfit: str 
     for name, same in named.items():
         for file in same if len(same) > 1 else ():
             others = ", ".join(other for other in same if other != file)
-            reason = f"has one name, {name}, with {others}; pairs go by name, so keep one"
+            reason = f"has the same name, {name}, as {others}; pairs are matched by name: keep one"
             unmatched.append(Unmatched(Path(file), reason))
     return _NamedImages({name: same[0] for name, same in named.items() if len(same) == 1}, unmatched)
 
@@ -143,7 +143,7 @@ def _shared_names(named: Sequence[_NamedImages]) -> set[str]:
 
 
 def _match_names(named: Sequence[_NamedImages], places: Sequence[str]) -> tuple[list[Pair], list[Unmatched]]:
-    """Make pairs of equal names; what lacks a partner names the place where one is missing."""
+    """Make pairs of equal names. An unmatched image names the folder or pattern in which it has no partner."""
     shared = _shared_names(named)
     pairs = [_make_pair(name, [ImageRef(images.files[name]) for images in named]) for name in shared]
     unmatched = [one for images in named for one in images.unmatched]
@@ -156,7 +156,7 @@ def _match_names(named: Sequence[_NamedImages], places: Sequence[str]) -> tuple[
 
 
 def _make_pair(name: str, refs: Sequence[ImageRef]) -> Pair:
-    """Make a pair of its sources and, last, its target."""
+    """Make a pair from its sources followed by its target."""
     first, *more, target = refs
     return Pair(name, first, target, tuple(more))
 
@@ -165,7 +165,7 @@ def _make_pair(name: str, refs: Sequence[ImageRef]) -> Pair:
 
 
 def _refuse_folders_of_sides(folder: Path, files: Sequence[str]) -> None:
-    """Raise DataError for two folders of side-by-side images whose names match: they are the sides of pairs."""
+    """Raise DataError if side-by-side images lie in two subfolders with equal names: these are the sides of pairs."""
     inside: dict[str, list[str]] = {}
     for file in files:
         first, _, rest = file.replace(os.sep, "/").partition("/")
@@ -177,23 +177,23 @@ def _refuse_folders_of_sides(folder: Path, files: Sequence[str]) -> None:
     patterns = (ID, ID) if alike else suggest_patterns(ones, others)
     if patterns is not None and (alike or patterns[0] != patterns[1]):  # two kinds may both be numbered
         sides = pattern_flags((f"{one}/{patterns[0]}", f"{other}/{patterns[1]}"))
-        rename = "rename the folders to source and target, or say " if alike else "say "
+        rename = "rename the folders to source and target, or give " if alike else "give "
         raise DataError(
-            f"{folder}: the files of its folders {one} and {other} go together by name, as the two sides of pairs do: "
-            f"{rename}{sides} or the other way round; if they are side-by-side images, put them into one folder"
+            f"{folder}: the names in {one} and {other} match, as those of sources and targets do: {rename}{sides}, or "
+            "swap the two; if they are side-by-side images, put them into one folder"
         )
 
 
 def _describe_nothing_shared(folders: Sequence[Path], files: Sequence[list[str]], named: Sequence[_NamedImages]) -> str:
-    """Name the first folder and one with which it shares no name, or all folders."""
+    """Name two folders that share no image name; if any two share one, name all folders."""
     other = next((at for at in range(1, len(named)) if not _shared_names([named[0], named[at]])), None)
     if other is None:
-        return f"{format_list(folders)}: no name of an image is in all of them"
+        return f"{format_list(folders)}: no image name occurs in all of them"
     two = len(folders) == 2
     hint = suggest_patterns(*files) if two else None
     try_it = f", or try {pattern_flags(hint)}" if hint else "" if two else ", or a --source-pattern for each source"
     return (
-        f"{folders[0]} and {folders[other]}: no image of one has the name of one of the other "
+        f"{folders[0]} and {folders[other]}: no image name occurs in both "
         f"({format_examples(named[0].files or files[0])} against {format_examples(named[other].files or files[other])})"
         f"; give the {'two ' if two else ''}images of a pair the same name{try_it}"
     )

@@ -1,4 +1,4 @@
-"""Pairs of image files, and what matching finds: the types that layouts, manifests and matching share."""
+"""The types of pairing: a reference to an image, a pair, an unmatched file, and the result of matching."""
 
 import os
 import re
@@ -39,14 +39,14 @@ class ImageRef:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One example. The name is unique in its split and safe as a relative path: no root, no `..`."""
+    """Source and target. The name is unique in its split and safe as a relative path: no root, no `..`."""
 
     name: str
     source: ImageRef
-    """The only one, or the first of several."""
+    """The source, or the first of several."""
     target: ImageRef
     more: tuple[ImageRef, ...] = ()
-    """The other sources, where there are several, in order."""
+    """The other sources in order, if there are several."""
 
     @property
     def sources(self) -> tuple[ImageRef, ...]:
@@ -59,7 +59,7 @@ class Pair:
 
 
 class Unmatched(NamedTuple):
-    """A file that belongs to no pair, or a manifest with a row that makes none, and why."""
+    """A file that belongs to no pair, or a manifest with a row that forms none, and the reason."""
 
     path: Path
     reason: str
@@ -72,9 +72,9 @@ class MatchedPairs:
     splits: dict[str, list[Pair]]
     unmatched: list[Unmatched]
     ignored: list[Path]
-    """Files among the images that are none by their names, and linked folders."""
+    """Files that are not images by their names, and hidden or linked folders."""
     hint: str = ""
-    """What else the names suggest; it changes nothing."""
+    """Another layout that the names suggest, for the user; the pairs do not depend on it."""
 
 
 def order_sources(names: Iterable[str], where: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Folder or manifest in any known layout -> named pairs of image files by split; no image is opened."""
+"""Find the pairs of a folder or manifest in any known layout, by split; no image is opened."""
 
 import hashlib
 import os
@@ -21,15 +21,15 @@ class PairSet:
     splits: dict[str, tuple[Pair, ...]]
     """`train`, `val`, `test`: those that exist or were carved, never an empty one."""
     carved: tuple[str, ...]
-    """Splits that were taken out of `train`, as there was no folder of theirs."""
+    """Splits that were taken out of `train`, because the data have no folder for them."""
     layout: str
-    """How the files lie, for humans."""
+    """The layout in words."""
     unmatched: tuple[Unmatched, ...] = ()
-    """Images that belong to no pair, and rows of a manifest that make none."""
+    """Images and rows of a manifest that belong to no pair, each with the reason."""
     ignored: tuple[Path, ...] = ()
-    """Files among the images that are none by their names, and linked folders: never read."""
+    """Files that are not images by their names, and hidden or linked folders: never read."""
     hint: str = ""
-    """What else the names suggest; it changes nothing."""
+    """Another layout that the names suggest, for the user; the pairs do not depend on it."""
 
     @property
     def sources(self) -> int:
@@ -57,7 +57,7 @@ def find_pairs(data: Data) -> PairSet:
     splits, carved = carve_splits({split: pairs for split, pairs in found.splits.items() if pairs}, data)
     if not splits and found.unmatched:
         path, reason = min(found.unmatched)
-        raise DataError(f"{path}: {reason}; it leaves no pair at all")
+        raise DataError(f"{path}: {reason}; so no pair is left")
     return PairSet(
         {split: tuple(sorted(splits[split], key=natural_order)) for split in SPLITS if split in splits},
         carved,
@@ -82,9 +82,9 @@ def describe_unmatched(pairs: PairSet) -> str:
 
 
 def carve_splits(splits: dict[str, list[Pair]], data: Data) -> tuple[dict[str, list[Pair]], tuple[str, ...]]:
-    """Take `test`, then `val`, out of `train` where they are missing; also return which were carved.
+    """Take missing splits out of `train`, `test` first. Returns all splits, and the names of those that were carved.
 
-    Name and seed alone decide the order in which pairs are taken.
+    Only names and the seed decide which pairs are taken.
     """
     splits = dict(splits)
     count = len(splits.get("train", []))

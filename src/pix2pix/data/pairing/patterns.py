@@ -1,4 +1,4 @@
-"""Patterns of file names, such as `{id}_training.tif`: files to names of pairs, and patterns that names suggest."""
+"""Name pairs by patterns of file names, such as `{id}_training.tif`, and suggest patterns for given names."""
 
 import os
 import re
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 ID = "{id}"
 MAX_NAMES = 5000
-"""Most names of each side that a suggestion is derived from."""
+"""A suggestion is derived from this many names of each side at most."""
 MIN_MATCHED = 0.9
 """Share of the shorter side that must have a partner for a pattern to be suggested."""
 
@@ -19,15 +19,16 @@ Naming = Callable[[str], str | None]
 
 
 def plain_name(relative: str) -> str:
-    """Name a pair by the path below its folder without suffix, in Unicode's NFC since systems differ."""
+    """Name a pair by its path below the folder, without suffix, in Unicode form NFC (systems store either form)."""
     return unicodedata.normalize("NFC", os.path.splitext(relative)[0].replace(os.sep, "/"))
 
 
 def compile_pattern(pattern: str | None, suffixes: Iterable[str]) -> Naming:
     """Make the function that names pairs by a pattern, in which `{id}` stands for at least one character.
 
-    A pattern with a folder in it is compared with the whole path below the split's folder, any other with the file's
-    name alone; the folder is then part of the pair's name. A pattern without an image suffix fits any of them.
+    A pattern that contains a folder is compared with the whole path below the split's folder. Any other pattern is
+    compared with the file name only, and the folder becomes part of the pair's name. A pattern without an image suffix
+    fits all of them.
     """
     if pattern is None:
         return plain_name
@@ -53,7 +54,7 @@ def compile_pattern(pattern: str | None, suffixes: Iterable[str]) -> Naming:
 
 
 def suggest_patterns(source_files: Sequence[str], target_files: Sequence[str]) -> tuple[str, str] | None:
-    """Find patterns that would match most of two lists of files; None if there are no clear ones."""
+    """Find patterns that would match most of two lists of files; None if there are none."""
     a, b = _file_names(source_files), _file_names(target_files)
     least = max(2, MIN_MATCHED * min(len(a), len(b)))
     for around_a in _common_affixes(a):
@@ -81,7 +82,7 @@ def suggest_patterns_within(files: Sequence[str]) -> tuple[str, str] | None:
 
 
 def pattern_flags(patterns: tuple[str, str]) -> str:
-    """Write patterns as they are typed."""
+    """Write patterns as flags of the command line."""
     return f'--source-pattern "{patterns[0]}" --target-pattern "{patterns[1]}"'
 
 

@@ -1,1 +1,1 @@
-"""Data sets made from photos, and downloaded ones."""
+"""Make data sets from photos, and download published ones."""

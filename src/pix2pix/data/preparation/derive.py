@@ -1,4 +1,4 @@
-"""A photo -> source and target, (H, W, C) uint8. The source is its edges, grayscale, low resolution, or has holes."""
+"""Derive a pair from a photo, (H, W, C) uint8: the source is its edges, grayscale, low resolution, or has holes."""
 
 import hashlib
 import os
@@ -18,10 +18,10 @@ HOLE = 128  # mid-gray: unlike white and black, no photo has large areas of exac
 
 
 def derive_pair(photo: Path, name: str, settings: Make) -> tuple[Pixels, Pixels]:
-    """Read a photo and derive source and target of one size. `name` decides where holes are. Raises DataError."""
+    """Read a photo and derive source and target of one size. Holes depend on `name`. Raises DataError."""
     pixels = images.read(photo)
     if pixels.dtype != np.uint8 or pixels.shape[2] not in (1, 3):
-        raise DataError(f"{photo}: is not an 8-bit photo in gray or RGB: convert it")
+        raise DataError(f"{photo}: is not an 8-bit photo in gray or RGB: convert it to one")
     if settings.kind == "gray" and pixels.shape[2] == 1:
         raise DataError(f"{photo}: is gray already; --kind gray needs photos in colour")
     target = with_channels(pixels, settings.channels)
@@ -30,7 +30,7 @@ def derive_pair(photo: Path, name: str, settings: Make) -> tuple[Pixels, Pixels]
     match settings.kind:
         case "edges":
             edges = find_edges(target, sigma=settings.sigma, low=settings.low, high=settings.high)
-            source = np.where(edges, np.uint8(0), np.uint8(255))[..., None]  # black on white, as people draw
+            source = np.where(edges, np.uint8(0), np.uint8(255))[..., None]  # black on white, like a drawing
         case "gray":
             source = with_channels(target, 1)
         case "lowres":
@@ -47,25 +47,26 @@ def derive_pair(photo: Path, name: str, settings: Make) -> tuple[Pixels, Pixels]
 
 
 def find_edges(pixels: Pixels, *, sigma: float, low: float, high: float) -> Mask:
-    """Find edges of one pixel's width (Canny 1986), of `high` contrast somewhere and `low` everywhere; sigma in pixels.
+    """Find edges (Canny 1986), one pixel wide; `sigma` is in pixels, `low` and `high` are thresholds of the contrast.
 
-    Contrasts are shares of the full range: a straight step by `c` has contrast `c` whatever the sigma. Every channel is
-    searched, so that two colours of one brightness have an edge between them too.
+    An edge exceeds `high` somewhere and `low` everywhere. Contrasts are shares of the full range: a straight step by
+    `c` has contrast `c` for every sigma. All channels are searched, so that two colours of equal brightness have an
+    edge between them.
     """
     from skimage.feature import canny
     from skimage.morphology import thin
 
     steps = np.exp(-0.5 * (np.arange(-99, 100) / sigma) ** 2)
     unit = 4 * (steps[99] + steps[100]) / steps.sum()  # skimage's gradient at a straight step from 0 to 1
-    padded = np.pad(pixels, [(2, 2), (2, 2), (0, 0)], "symmetric")  # canny finds nothing in the outermost pixels
+    padded = np.pad(pixels, [(2, 2), (2, 2), (0, 0)], "symmetric")  # canny finds no edges in the outermost pixels
     planes = np.moveaxis(padded, 2, 0) / np.float32(255 * unit)
     edges = np.logical_or.reduce([canny(plane, sigma, low, high, mode="nearest") for plane in planes])
-    thinned: Mask = thin(edges)  # the channels' edges may lie a pixel apart
+    thinned: Mask = thin(edges)  # the edges of the channels may lie a pixel apart
     return thinned[2:-2, 2:-2]
 
 
 def draw_holes(rng: np.random.Generator, size: tuple[int, int], mean_share: float) -> Mask:
-    """Draw rectangles and brush strokes until they cover a share of (H, W) between half and one and a half the mean."""
+    """Draw rectangles and brush strokes on (H, W) until they cover a random share, 0.5 to 1.5 times `mean_share`."""
     height, width = size
     side = min(size)
     goal = rng.uniform(0.5, 1.5) * mean_share
@@ -82,7 +83,7 @@ def draw_holes(rng: np.random.Generator, size: tuple[int, int], mean_share: floa
 
 
 def _draw_stroke(draw: ImageDraw.ImageDraw, rng: np.random.Generator, x: float, y: float, side: int) -> None:
-    """Draw a few straight lines with a round brush from (x, y) on, each turned a little from the one before."""
+    """Draw a few straight lines with a round brush, beginning at (x, y); each turns a little from the last."""
     radius, angle = rng.uniform(0.015, 0.05) * side, rng.uniform(0, 2 * np.pi)
     points = [(x, y)]
     for _ in range(rng.integers(3, 9)):
@@ -96,7 +97,7 @@ def _draw_stroke(draw: ImageDraw.ImageDraw, rng: np.random.Generator, x: float, 
 
 
 def _shrink_and_crop(pixels: Pixels, size: tuple[int, int], photo: Path) -> Pixels:
-    """(H, W, C) -> (*size, C): resize until it just covers the size, take the middle. Raises DataError if smaller."""
+    """Shrink (H, W, C) until it just covers `size`, and crop the centre. Raises DataError if it is smaller."""
     height, width = pixels.shape[:2]
     if height < size[0] or width < size[1]:
         raise DataError(f"{photo}: is {height}x{width}, smaller than --size {size[0]}x{size[1]}; it is not enlarged")
@@ -108,5 +109,5 @@ def _shrink_and_crop(pixels: Pixels, size: tuple[int, int], photo: Path) -> Pixe
 
 
 def _resize(pixels: Pixels, size: tuple[int, int]) -> Pixels:
-    """(H, W, C) -> (*size, C), bicubic, antialiased."""
+    """Resize (H, W, C) to (*size, C), bicubic, antialiased."""
     return pil_to_array(to_pil(pixels).resize(size[::-1], Image.Resampling.BICUBIC))

@@ -1,7 +1,7 @@
-"""A folder of photos -> pairs in folders A (source) and B (target) with splits, as `train` reads them.
+"""Make pairs from a folder of photos: folders A (source) and B (target) with splits, as `train` reads them.
 
-The pairs are collected in OUTPUT.partial until every photo has been tried, so that OUTPUT is always a complete set. A
-journal there records for each pair the photo's size and date and the hashes of the two files; a pair that still agrees
+The pairs are collected in OUTPUT.partial until every photo has been tried, so OUTPUT is always a complete set. A
+journal there records for each pair the size and date of the photo and the hashes of the two files. A pair that agrees
 with its record is not made again.
 """
 
@@ -32,7 +32,7 @@ JOURNAL = "made.jsonl"
 
 
 class Failure(NamedTuple):
-    """A photo that gave no pair. The reason does not repeat the path."""
+    """A photo from which no pair could be made. The reason does not repeat the path."""
 
     path: Path
     reason: str
@@ -40,13 +40,13 @@ class Failure(NamedTuple):
 
 @dataclass(frozen=True)
 class Made:
-    """A set of pairs on disk, and the files that gave none."""
+    """A set of pairs on disk, and the files without a pair."""
 
     path: Path
     counts: dict[str, int]
-    """Pairs in each split."""
+    """Number of pairs in each split."""
     new: int
-    """Pairs that this call made; the others were there."""
+    """Number of pairs that this call made; the others existed."""
     failed: tuple[Failure, ...]
     ignored: tuple[Path, ...]
     """Files that are not images by their names."""
@@ -67,11 +67,11 @@ _Outcome = _PairHashes | _Failed
 def make(
     photos: Path, output: Path, settings: Make, *, overwrite: bool = False, progress: OnProgress | None = None
 ) -> Made:
-    """Make a pair of each photo below `photos`; photos that cannot be used are reported, and the rest goes on.
+    """Make a pair from each photo below `photos`; report photos that cannot be used.
 
-    The same call goes on where an earlier one was stopped. Calls progress(done, total). Raises ConfigError for
-    settings that are not accepted, and for an `output` that holds anything but pairs of these photos with these
-    settings (`overwrite` replaces other pairs); DataError where there are no photos, or none can be used.
+    The same call continues an earlier one that was stopped. Calls progress(done, total). Raises ConfigError for invalid
+    settings, and for an `output` that holds anything but pairs of these photos with these settings (`overwrite`
+    replaces other pairs). Raises DataError if no photo can be used.
     """
     refuse_settings(settings)
     refuse_nested(photos, output)
@@ -119,19 +119,19 @@ def _summarize(output: Path, plan: Plan, outcomes: Mapping[str, _Outcome], new: 
 
 
 def _find_begun(output: Path, work: Path, plan: Plan, overwrite: bool) -> Path | None:
-    """Return the folder in which this plan was begun or finished. Raises ConfigError for one of another plan."""
+    """Return the folder in which this plan was begun or finished. Raises ConfigError for a folder of another plan."""
     for folder in (output, work):
         if folder.exists() and not folder.is_dir():
             raise ConfigError(f"{folder}: is a file, expected a folder for the pairs; choose another --output")
         if folder.exists() and any(folder.iterdir()) and not (folder / SETTINGS).exists():
-            raise ConfigError(f"{folder}: holds something else than pairs made here; choose another --output")
+            raise ConfigError(f"{folder}: holds files that `data make` did not write; choose another --output")
     if overwrite:
         return work if _read_description(work) == plan.description else None
     for folder in (output, work):
         description = _read_description(folder)
         if description is not None and description != plan.description:
             difference = _first_difference(description, plan.description)
-            raise ConfigError(f"{folder}: {difference}; choose another --output, or make all anew with --overwrite")
+            raise ConfigError(f"{folder}: {difference}; choose another --output, or replace the pairs with --overwrite")
     return next((folder for folder in (output, work) if _read_description(folder) is not None), None)
 
 
@@ -153,13 +153,13 @@ def _first_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
         if was.get(name) != value:
             flag = name.replace("_", "-")
             return f"was made with --{flag} {was.get(name)}, not {value}"
-    return f"was made of other photos ({old.get('photos')} of them; now there are {new['photos']})"
+    return f"was made from other photos ({old.get('photos')} of them; now there are {new['photos']})"
 
 
 def _find_finished(
     place: Path, tasks: Sequence[Task], settings: Make, progress: OnProgress | None
 ) -> dict[str, _Outcome]:
-    """Return the tasks whose photo and files are as the journal says, and those whose photo still fails."""
+    """Return the outcomes of finished tasks: photo and files agree with the journal, or the photo still fails."""
     journal = _read_journal(place / JOURNAL)
 
     def check(task: Task) -> _Outcome | None:
@@ -181,7 +181,7 @@ def _find_finished(
 
 
 def _read_journal(path: Path) -> dict[str, dict[str, Any]]:
-    """Name -> its newest record; a line that was cut short is ignored."""
+    """Read the newest record of each name; an incomplete line is skipped."""
     records: dict[str, dict[str, Any]] = {}
     with suppress(FileNotFoundError), path.open(encoding="utf-8", errors="replace") as file:
         for line in file:
@@ -193,7 +193,7 @@ def _read_journal(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def _stamp(photo: Path) -> list[int] | None:
-    """Size and date of a photo."""
+    """Return size and date of a photo; None if it cannot be read."""
     with suppress(OSError):
         status = photo.stat()
         return [status.st_size, status.st_mtime_ns]
@@ -212,25 +212,25 @@ def _try_to_hash(path: Path) -> str | None:
 def _make_pairs(
     todo: Sequence[Task], work: Path, settings: Make, progress: OnProgress | None, total: int
 ) -> dict[str, _Outcome]:
-    """Make the pairs that are left, with a record in the journal for each. Raises Interrupted after a stop signal."""
+    """Make the remaining pairs, and record each in the journal. Raises Interrupted after a stop signal."""
     outcomes: dict[str, _Outcome] = {}
     if not todo:
         return outcomes
-    for leftover in work.glob("[AB]/**/.*.partial"):  # of a process that was killed while it wrote
+    for leftover in work.glob("[AB]/**/.*.partial"):  # of a process that was killed during a write
         leftover.unlink()
     stamps = {task.name: _stamp(task.photo) for task in todo}
 
     def make_pair(task: Task) -> _Outcome:
         pair = _try_to_derive(task, settings)
         for number, path in enumerate(task.files(work)):
-            if isinstance(pair, _Failed):  # nothing of an earlier photo under this name may stay
+            if isinstance(pair, _Failed):  # no file of an earlier photo of this name may stay
                 path.unlink(missing_ok=True)
             else:
                 images.write(path, pair[number])
         return pair if isinstance(pair, _Failed) else _PairHashes(*map(sha256, task.files(work)))
 
     with raise_interrupted(work), (work / JOURNAL).open("a", encoding="utf-8") as journal:
-        journal.write("\n")  # ends a line that was cut short
+        journal.write("\n")  # ends a line that may be incomplete
         for task, outcome in zip(todo, _map_in_threads(make_pair, todo), strict=True):
             outcomes[task.name] = outcome
             record = {"name": task.name, "photo": stamps[task.name], **outcome._asdict()}
@@ -253,7 +253,7 @@ Result = TypeVar("Result")
 
 
 def _map_in_threads(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
-    """Yield results in order. Reading, resizing, filters and writing leave the interpreter to other threads."""
+    """Yield results in order. Threads help, since reading, filters and writing release the interpreter lock."""
     pool = ThreadPoolExecutor(usable_cores())
     try:
         yield from pool.map(function, items)

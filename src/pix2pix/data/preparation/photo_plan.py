@@ -1,4 +1,4 @@
-"""A folder of photos and settings -> which photo becomes which pair, under which name, in which split."""
+"""Plan the pairs of a folder of photos: the name and the split of each."""
 
 import hashlib
 import os
@@ -13,16 +13,16 @@ from pix2pix.data.pairing.pairs import carved_count, carving_key
 from pix2pix.errors import ConfigError, DataError
 
 SETTINGS_OF_KIND = {"edges": {"sigma", "low", "high"}, "gray": set[str](), "lowres": {"factor"}, "mask": {"holes"}}
-"""Settings that only one kind has."""
+"""Kind -> settings that only this kind has."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """One photo and the pair to be made of it."""
+    """One photo, and the pair to make from it."""
 
     photo: Path
     name: str
-    """Below A/SPLIT and B/SPLIT, without suffix."""
+    """Path below A/SPLIT and B/SPLIT, without suffix."""
     split: str
 
     def files(self, root: Path) -> tuple[Path, Path]:
@@ -33,11 +33,11 @@ class Task:
 
 @dataclass(frozen=True)
 class Plan:
-    """All pairs to be made."""
+    """All pairs to make."""
 
     tasks: list[Task]
     description: dict[str, Any]
-    """Content of make.json: the settings that count, the number of photos and a digest of their names."""
+    """Content of make.json: the relevant settings, the number of photos and a hash of their names."""
     ignored: tuple[Path, ...]
     """Files that are not images by their names."""
 
@@ -71,7 +71,7 @@ def refuse_settings(settings: Make) -> None:
             if kind != settings.kind:
                 raise ConfigError(f"--{name} is a setting of --kind {kind}, not of {settings.kind}: leave it out")
     if settings.low > settings.high:
-        raise ConfigError(f"--low {settings.low} is above --high {settings.high}: an edge would have to be both")
+        raise ConfigError(f"--low {settings.low} is above --high {settings.high}: lower --low or raise --high")
     if settings.kind == "gray" and settings.channels == 1:
         raise ConfigError("--kind gray with --channels 1 would give the same image twice: leave --channels out")
     if settings.val_fraction + settings.test_fraction >= 1:
@@ -79,12 +79,14 @@ def refuse_settings(settings: Make) -> None:
 
 
 def refuse_nested(photos: Path, output: Path) -> None:
-    """Raise ConfigError where one of the folders lies in the other."""
+    """Raise ConfigError if one of the folders lies inside the other."""
     if output.name in ("", ".."):
-        raise ConfigError(f"--output {output}: expected a folder by its own name, which will be made")
+        raise ConfigError(f"--output {output}: expected the name of a folder to create")
     inner, outer = photos.resolve(), output.resolve()
     if inner == outer or inner in outer.parents or outer in inner.parents:
-        raise ConfigError(f"--output {output} and the photos, {photos}, lie in one another: keep them apart")
+        raise ConfigError(
+            f"--output {output} and the photos, {photos}, are nested: choose an --output outside the photos"
+        )
 
 
 def _find_photos(root: Path) -> tuple[list[Path], tuple[Path, ...]]:
@@ -93,7 +95,7 @@ def _find_photos(root: Path) -> tuple[list[Path], tuple[Path, ...]]:
     Hidden files and folders are in neither list, and linked folders are not entered.
     """
     if not root.is_dir():
-        raise DataError(f"{root}: no such folder; expected one of photos")
+        raise DataError(f"{root}: no such folder; expected a folder of photos")
     found: list[Path] = []
     ignored: list[Path] = []
     for place, folders, files in os.walk(root, onerror=_raise):
@@ -109,7 +111,7 @@ def _raise(error: OSError) -> None:
 
 
 def _name_photos(root: Path, found: list[Path]) -> dict[str, Path]:
-    """Name -> photo: its path without the suffix, or with it where photos differ in nothing else. Raises DataError."""
+    """Name each photo by its path without suffix; with suffix if photos differ in nothing else. Raises DataError."""
     by_stem: dict[str, list[Path]] = {}
     for path in found:
         stem = unicodedata.normalize("NFC", path.relative_to(root).with_suffix("").as_posix())
@@ -120,6 +122,6 @@ def _name_photos(root: Path, found: list[Path]) -> dict[str, Path]:
             name = stem if len(paths) == 1 else f"{stem}{path.suffix}"
             if name in named or (name != stem and name in by_stem):
                 other = named[name] if name in named else by_stem[name][0]
-                raise DataError(f"{other} and {path}: the pairs of both would be named {name}; rename one")
+                raise DataError(f"{other} and {path}: both pairs would have the name {name}; rename one photo")
             named[name] = path
     return named

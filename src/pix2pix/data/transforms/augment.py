@@ -1,6 +1,6 @@
 """Augmentations of a pair (C, H, W): jitter, flips, 90-degree rotation, affine, brightness and contrast.
 
-One draw serves all images of a pair.
+All images of a pair get the same random draw.
 """
 
 import math
@@ -22,12 +22,12 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Augmentation:
-    """One outcome of the random augmentations."""
+    """One random draw of all augmentations."""
 
     top: int
-    """Row at which the crop begins."""
+    """First row of the crop."""
     left: int
-    """Column at which the crop begins."""
+    """First column of the crop."""
     flip: bool = False
     """Whether left and right are exchanged."""
     vertical_flip: bool = False
@@ -37,16 +37,16 @@ class Augmentation:
     affine: tuple[float, float] | None = None
     """(angle in degrees, scale) about the centre."""
     photometric: tuple[float, float] | None = None
-    """(factor, summand) of the source's numbers in [-1, 1]: contrast and brightness."""
+    """(factor, summand) for the source in [-1, 1]: contrast and brightness."""
 
 
 def draw_augmentation(rng: np.random.Generator, load_size: Size, image_size: Size, settings: Augment) -> Augmentation:
-    """Draw a crop of image_size within load_size, flipped in half of the cases (paper, 6.2), and what else is set."""
+    """Draw the crop of image_size in load_size, the flip (paper, 6.2), and every augmentation that is turned on."""
     top = int(rng.integers(0, load_size[0] - image_size[0] + 1))
     left = int(rng.integers(0, load_size[1] - image_size[1] + 1))
     flip = settings.flip and bool(rng.random() < 0.5)
 
-    def happens(probability: float) -> bool:  # what is off draws no number, so that the other draws stay the same
+    def happens(probability: float) -> bool:  # draws no number if turned off, so other draws stay the same
         return probability > 0 and bool(rng.random() < probability)
 
     vertical_flip = happens(settings.vertical_flip)
@@ -67,9 +67,9 @@ def draw_augmentation(rng: np.random.Generator, load_size: Size, image_size: Siz
 
 
 def apply_augmentation(pixels: Array, drawn: Augmentation, size: Size, *, nearest: bool = False) -> Array:
-    """Crop (C, *load_size) to (C, *size) and transform it as drawn; the result is a view where it can be.
+    """Crop (C, *load_size) to (C, *size) and transform it as drawn; the result is a view where possible.
 
-    With `nearest`, for labels and unknown values, pixels are moved and never mixed; else an affine crop is float32.
+    `nearest`, for labels and unknown values, moves pixels without mixing them. Without it an affine crop is float32.
     """
     height, width = size
     crop = pixels[:, drawn.top : drawn.top + height, drawn.left : drawn.left + width]
@@ -83,11 +83,11 @@ def apply_augmentation(pixels: Array, drawn: Augmentation, size: Size, *, neares
 
 
 def _apply_affine(pixels: Array, degrees: float, scale: float, *, nearest: bool) -> Array:
-    """Rotate and enlarge (C, H, W) about its centre, continued by reflection; float32 unless `nearest`."""
+    """Rotate and scale (C, H, W) about its centre, with reflection at the borders; float32 unless `nearest`."""
     height, width = pixels.shape[-2:]
     angle = math.radians(degrees)
     sine, cosine = math.sin(angle) / scale, math.cos(angle) / scale
-    # In coordinates that run from -1 to 1 along either side.
+    # In coordinates from -1 to 1 along each axis.
     matrix = torch.tensor([[[cosine, -sine * height / width, 0], [sine * width / height, cosine, 0]]])
     image = torch.from_numpy(np.ascontiguousarray(pixels, dtype=np.float32))[None]
     grid = F.affine_grid(matrix, list(image.shape), align_corners=False)
@@ -100,15 +100,15 @@ def _apply_affine(pixels: Array, degrees: float, scale: float, *, nearest: bool)
 
 
 def resize(pixels: Tensor, size: Size) -> Tensor:
-    """Resize (C, H, W) to (C, *size), bilinear, antialiased; the same tensor if it fits already.
+    """Resize (C, H, W) to (C, *size), bilinear, antialiased; return the same tensor if it has that size.
 
-    uint8 stays uint8; other integers become whole numbers in float32.
+    uint8 stays uint8; other integer types become rounded float32.
     """
     if tuple(pixels.shape[-2:]) == size:
         return pixels
     if pixels.dtype not in (torch.uint8, torch.float32):
         return resize(pixels.to(torch.float32), size).round()
-    # torch has vector code for up to four channels, with the same result: eight times faster than six at once
+    # torch has fast code for up to four channels with the same result: eight times as fast as six channels at once
     groups = [
         F.interpolate(group[None], size, mode="bilinear", align_corners=False, antialias=True)[0]
         for group in torch.split(pixels, 4)
@@ -117,7 +117,7 @@ def resize(pixels: Tensor, size: Size) -> Tensor:
 
 
 def resize_nearest(pixels: Array, size: Size) -> Array:
-    """Resize (C, H, W) to (C, *size) by the nearest pixels, so that none are mixed."""
+    """Resize (C, H, W) to (C, *size) by nearest neighbour, so that no pixels are mixed."""
     if pixels.shape[-2:] == size:
         return pixels
     rows, columns = (

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
-    """Pad (N, C, H, W) to sides that are multiples of a number, reflecting as often as it takes."""
+    """Pad (N, C, H, W) to sides that are multiples of a number, reflecting repeatedly if needed."""
     for dimension in (-2, -1):
         size = x.shape[dimension]
         padded = -(-size // multiple) * multiple
@@ -20,7 +20,7 @@ def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
 
 
 def pad_to_size(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
-    """Pad (C, H, W) of any type, no side above `size`, to (C, *size); a view if nothing is missing."""
+    """Pad (C, H, W) of any type to (C, *size), which is not smaller; return a view if the size is the same."""
     for axis, padded in zip((-2, -1), size, strict=True):
         if pixels.shape[axis] != padded:
             pixels = pixels.take(_reflected_indices(pixels.shape[axis], padded), axis=axis)
@@ -28,6 +28,6 @@ def pad_to_size(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
 
 
 def _reflected_indices(size: int, padded: int) -> NDArray[np.int64]:
-    """Return which of `size` pixels stands at each of `padded` positions."""
+    """Return the index of the pixel, of `size`, at each of `padded` positions."""
     indices = np.arange(padded) % max(1, 2 * size - 2)
     return np.where(indices < size, indices, 2 * size - 2 - indices)
