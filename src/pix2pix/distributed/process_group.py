@@ -24,7 +24,7 @@ from pix2pix.system.hardware import usable_cores
 
 T = TypeVar("T")
 
-RESUME_HINT = "the last checkpoint is whole: the same command goes on from it"
+RESUME_HINT = "the last checkpoint is intact: run the same command again to resume"
 NO_TIMEOUT = timedelta(days=365)
 _counter = itertools.count()  # of the groups that this process has been in
 

@@ -1,4 +1,4 @@
-"""Unweighted terms and the weights of the settings in, the scalars that G and D minimise out."""
+"""The objectives of G and D: weighted sums of the loss terms."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ from pix2pix.losses.terms import generator_terms
 
 
 def generator_weights(loss: Loss) -> dict[str, float]:
-    """Return the weight of each of G's terms: `g_l1` -> the setting `l1_weight`."""
+    """Return the weight of each term of G; the weight of `g_l1` is the setting `l1_weight`."""
     return {name: getattr(loss, f"{name.removeprefix('g_')}_weight") for name in generator_terms()}
 
 

@@ -1,7 +1,8 @@
-"""Logits and images in, named and unweighted loss terms out. Two tables hold all of them.
+"""The unweighted loss terms, by name, in two tables.
 
-To add a term on the images: write a function, enter it in RECONSTRUCTION as `g_NAME`, and give it the weight
-`NAME_weight` in the settings (`config.Loss`). To add an adversarial loss: enter its four parts in ADVERSARIAL.
+To add a term on images: write a function, enter it in RECONSTRUCTION as `g_NAME`, and add the weight `NAME_weight` to
+the settings (`config.Loss`). Training, validation and evaluation then compute it. To add an adversarial loss: enter its
+four parts in ADVERSARIAL.
 """
 
 from collections.abc import Callable
@@ -15,7 +16,7 @@ Adversarial = Literal["vanilla", "lsgan", "hinge"]
 
 
 class AdversarialLoss(NamedTuple):
-    """The losses of logits, element by element, and the logit above which D calls an image real."""
+    """Losses of logits, element by element, and the logit above which D classifies an image as real."""
 
     real: Callable[[Tensor], Tensor]
     """D's loss on (source, target)."""
@@ -52,31 +53,31 @@ ADVERSARIAL: dict[Adversarial, AdversarialLoss] = {
 
 
 def l1(output: Tensor, target: Tensor, mask: Tensor | None) -> Tensor:
-    """Mean |y - G(x)| (paper, equation 3)."""
+    """Return the mean of |y - G(x)| (paper, equation 3)."""
     if mask is None:
         return F.l1_loss(output, target)
     return torch.where(mask, output - target, 0).abs().sum() / mask.sum().clamp(min=1)
 
 
 def l2(output: Tensor, target: Tensor, mask: Tensor | None) -> Tensor:
-    """Mean (y - G(x))^2."""
+    """Return the mean of (y - G(x))^2."""
     if mask is None:
         return F.mse_loss(output, target)
     return torch.where(mask, output - target, 0).square().sum() / mask.sum().clamp(min=1)
 
 
 RECONSTRUCTION: dict[str, Callable[[Tensor, Tensor, Tensor | None], Tensor]] = {"g_l1": l1, "g_l2": l2}
-"""Term -> function of output, target and mask, all (N, C, H, W), images in [-1, 1]; pixels where the mask is false
-do not count."""
+"""Term -> function of output, target and mask, all (N, C, H, W), images in [-1, 1]. Pixels with a false mask do not
+count."""
 
 
 def generator_terms() -> tuple[str, ...]:
-    """Name the terms that a weight may be given to."""
+    """Return the names of the terms of G: each has a weight in the settings."""
     return "g_adversarial", *RECONSTRUCTION
 
 
 def all_terms() -> tuple[str, ...]:
-    """Name everything that a training step returns, as it is logged."""
+    """Return the names of all terms of a training step, in the order of the log."""
     return *generator_terms(), "d_real", "d_fake", "d_real_accuracy", "d_fake_accuracy"
 
 

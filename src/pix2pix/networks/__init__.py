@@ -1,4 +1,4 @@
-"""Generators and discriminators: settings and channel counts -> initialised modules."""
+"""Generators and discriminators, built from settings and numbers of channels."""
 
 from pix2pix.networks.blocks import set_norm_statistics
 from pix2pix.networks.convolution import set_fast_convolutions

@@ -1,4 +1,4 @@
-"""The paper's layers Ck and CDk, down and up, their norms, and how weights are initialised (6.1, 6.2)."""
+"""Blocks of the networks: the paper's layers Ck and CDk, their norms, and the initialisation (6.1, 6.2)."""
 
 import math
 from typing import Any, Literal
@@ -15,10 +15,10 @@ Statistics = Literal["image", "running"]
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """Batch norm that in eval mode can use the statistics of each image in place of the running averages.
+    """Batch norm (N, C, H, W) -> (N, C, H, W) that in eval mode can use the statistics of each image.
 
-    (N, C, H, W) -> (N, C, H, W). The paper translates with the statistics of the test batch, which for a batch of one
-    is instance norm (section 3.4). Per image they do not depend on the other images of a batch.
+    The paper translates with the statistics of the test batch, which for a batch of one is instance norm (section 3.4).
+    Here they are taken per image, so that an output does not depend on the other images of a batch.
     """
 
     statistics: Statistics = "running"
@@ -33,7 +33,7 @@ class BatchNorm(nn.BatchNorm2d):
             if output.requires_grad:
                 output.register_hook(_contiguous)  # type: ignore[no-untyped-call]
             return output
-        if len(input) == 1 or input.device.type == "cpu":  # the same numbers, faster, and the memory keeps its order
+        if len(input) == 1 or input.device.type == "cpu":  # the same numbers, faster; keeps channels_last
             images = [self._normalise_alone(image) for image in torch.split(input, 1)]
             return images[0] if len(images) == 1 else torch.cat(images)
         return F.instance_norm(input, weight=self.weight, bias=self.bias, eps=self.eps)
@@ -42,7 +42,7 @@ class BatchNorm(nn.BatchNorm2d):
         return F.batch_norm(image, None, None, self.weight, self.bias, training=True, eps=self.eps)
 
     def _normalise_together(self, input: Tensor) -> Tensor:
-        """Normalise over one batch that lies in parts, of any size or none, in all processes."""
+        """Normalise over the global batch; each process holds a part of it, of any size, also empty."""
         x = input.float()
         sums = _SumOverProcesses.apply(torch.cat([x.sum(dim=(0, 2, 3)), x.new_tensor([x.numel() // x.shape[1]])]))
         mean, count = sums[:-1] / sums[-1], sums[-1].detach()  # (C,); values of a channel in the whole batch
@@ -57,16 +57,16 @@ class BatchNorm(nn.BatchNorm2d):
 
 
 def _contiguous(gradient: Tensor) -> Tensor:
-    """Copy a gradient that is a slice of a concatenation's, for which torch's batch norm takes ten times as long."""
+    """Copy a gradient that is a slice of a concatenation, on which torch's batch norm is ten times slower."""
     if gradient.stride(1) != 1:
         return gradient
     return gradient.contiguous(memory_format=torch.channels_last)
 
 
 class _SumOverProcesses(torch.autograd.Function):
-    """The sum of a tensor over all processes, in each of them; so are gradients, since each loss depends on all parts.
+    """Sum a tensor over all processes. Gradients are summed too, since the loss of each process depends on all parts.
 
-    `nn.SyncBatchNorm` does this for GPUs alone; torch's own differentiable all_reduce is deprecated.
+    `nn.SyncBatchNorm` supports GPUs only, and torch's own differentiable all_reduce is deprecated.
     """
 
     @staticmethod
@@ -83,14 +83,14 @@ class _SumOverProcesses(torch.autograd.Function):
 
 
 def synchronise_norm(network: nn.Module) -> None:
-    """Let every batch norm use the whole batch's statistics in training; the other norms are of single images."""
+    """Let every batch norm use the statistics of the global batch in training; other norms use single images."""
     for module in network.modules():
         if isinstance(module, BatchNorm):
             module.synchronised = True
 
 
 class InstanceNorm(nn.InstanceNorm2d):
-    """(N, C, H, W) -> (N, C, H, W); also for N = 0, of a process without a part in the last batch."""
+    """Instance norm (N, C, H, W) -> (N, C, H, W) that accepts N = 0, the empty part of a process in the last batch."""
 
     def forward(self, input: Tensor) -> Tensor:
         if len(input):
@@ -99,7 +99,7 @@ class InstanceNorm(nn.InstanceNorm2d):
 
 
 def set_norm_statistics(network: nn.Module, statistics: Statistics) -> None:
-    """Choose what every batch norm uses in eval mode; the other norms always use the statistics of the image."""
+    """Choose the statistics that batch norm uses in eval mode; other norms always use those of the image."""
     for module in network.modules():
         if isinstance(module, BatchNorm):
             module.statistics = statistics
@@ -119,12 +119,12 @@ def make_norm(kind: Norm, channels: int) -> nn.Module:
 
 
 def has_bias(norm: Norm) -> bool:
-    """Return whether a convolution needs a bias: not where the norm after it subtracts each channel's mean."""
+    """Return whether a convolution before this norm needs a bias: not if the norm subtracts the channel's mean."""
     return norm not in ("batch", "instance")
 
 
 def down_layer(in_channels: int, out_channels: int, norm: Norm, *, bias: bool) -> nn.Sequential:
-    """Ck of the encoder: (N, in, H, W) -> (N, out, H/2, W/2). Convolution, norm, leaky ReLU of slope 0.2."""
+    """Make Ck of the encoder, (N, in, H, W) -> (N, out, H/2, W/2): convolution, norm, leaky ReLU of slope 0.2."""
     return nn.Sequential(
         Conv(in_channels, out_channels, stride=2, bias=bias),
         make_norm(norm, out_channels),
@@ -135,11 +135,10 @@ def down_layer(in_channels: int, out_channels: int, norm: Norm, *, bias: bool) -
 def up_layer(
     in_channels: int, out_channels: int, norm: Norm, dropout: float = 0.0, *, overwrite_input: bool = True
 ) -> nn.Sequential:
-    """Ck or CDk of the decoder: (N, in, H, W) -> (N, out, 2H, 2W).
+    """Make Ck or CDk of the decoder, (N, in, H, W) -> (N, out, 2H, 2W): ReLU, transposed convolution, norm, dropout.
 
-    ReLU, transposed convolution, norm, dropout. The ReLU comes first since it must also act on the encoder's half of a
-    concatenated input; without a concatenation it is the ReLU after the norm of the layer before. With
-    `overwrite_input` it works in place, for an input that nothing else needs, such as a concatenation.
+    The ReLU comes first because it must also act on the skip, the encoder's half of a concatenated input. Without skips
+    it is the ReLU of the previous layer. `overwrite_input` lets it work in place, if nothing else needs the input.
     """
     return nn.Sequential(
         nn.ReLU(inplace=overwrite_input),

@@ -1,7 +1,7 @@
-"""The networks' two convolutions, 4x4 with padding 1: `torch.nn`'s, or on a CPU faster algorithms for the same sums.
+"""The two convolutions of the networks, 4x4 with padding 1: those of `torch.nn`, or faster algorithms on a CPU.
 
-After `set_fast_convolutions` each layer chooses an algorithm for each input (`cpu/choice.py`). All algorithms work on
-memory in channels_last order, (N, H, W, C), in which the channels of a pixel are neighbours.
+After `set_fast_convolutions` each layer chooses an algorithm for each input (`cpu/choice.py`). All of them use the
+memory order channels_last, (N, H, W, C), in which the channels of a pixel are neighbours.
 """
 
 import torch
@@ -12,7 +12,7 @@ from pix2pix.networks.cpu.choice import Algorithm
 
 
 class Conv(nn.Conv2d):
-    """(N, in, H, W) -> (N, out, H/2, W/2) with stride 2, or (N, out, H-1, W-1) with stride 1; 4x4, padding 1."""
+    """4x4 convolution with padding 1: (N, in, H, W) -> (N, out, H/2, W/2), or (N, out, H-1, W-1) for stride 1."""
 
     fast = False
 
@@ -20,7 +20,7 @@ class Conv(nn.Conv2d):
         super().__init__(in_channels, out_channels, 4, stride=stride, padding=1, bias=bias)
 
     def algorithm(self, x: Tensor) -> Algorithm:
-        """Return how `forward` computes a map of this size, type and device."""
+        """Return the algorithm of `forward` for a map of this size, type and device."""
         if not self.fast:
             return "native"
         if self.stride == (1, 1):
@@ -44,7 +44,7 @@ class Conv(nn.Conv2d):
 
 
 class ConvTranspose(nn.ConvTranspose2d):
-    """(N, in, H, W) -> (N, out, 2H, 2W); 4x4, stride 2, padding 1."""
+    """Transposed 4x4 convolution with stride 2 and padding 1: (N, in, H, W) -> (N, out, 2H, 2W)."""
 
     fast = False
 
@@ -52,7 +52,7 @@ class ConvTranspose(nn.ConvTranspose2d):
         super().__init__(in_channels, out_channels, 4, stride=2, padding=1, bias=bias)
 
     def algorithm(self, x: Tensor) -> Algorithm:
-        """Return how `forward` computes a map of this size, type and device."""
+        """Return the algorithm of `forward` for a map of this size, type and device."""
         return choice.for_transposed(x, self.out_channels) if self.fast else "native"
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
@@ -68,9 +68,9 @@ class ConvTranspose(nn.ConvTranspose2d):
 
 
 def set_fast_convolutions(network: nn.Module, fast: bool) -> None:
-    """Let every convolution of a network choose its algorithm, or use torch's own; the same numbers up to rounding.
+    """Let every convolution choose its algorithm if `fast`, else use torch's; the results are equal up to rounding.
 
-    The choice is torch's own wherever the CPU kernels are not available (`cpu/switch.py`).
+    Without the CPU kernels (`cpu/switch.py`) all convolutions use torch's.
     """
     fast = fast and switch.available()
     network.to(memory_format=torch.channels_last if fast else torch.contiguous_format)

@@ -1,4 +1,4 @@
-"""Discriminators: source (N, in, H, W) and image (N, out, H, W) -> logits (N, 1, h, w), one for each patch."""
+"""The discriminator: source (N, in, H, W) and image (N, out, H, W) to logits (N, 1, h, w), one for each patch."""
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +35,7 @@ class PatchGAN(nn.Module):
 
 
 def _patch_layers(in_channels: int, base: int, norm: Norm, halvings: int) -> nn.Sequential:
-    """`halvings` layers of stride 2, of which the first has no norm; then two of stride 1."""
+    """Make `halvings` layers of stride 2 (the first without norm), then two layers of stride 1."""
     widths = [base * min(2**layer, 8) for layer in range(halvings + 1)]  # 64 128 256 512 for three halvings
     return nn.Sequential(
         down_layer(in_channels, widths[0], "none", bias=True),  # (N, 64, H/2, W/2)
@@ -50,7 +50,7 @@ def _patch_layers(in_channels: int, base: int, norm: Norm, halvings: int) -> nn.
 
 
 def _pixel_layers(in_channels: int, base: int, norm: Norm) -> nn.Sequential:
-    """Three 1x1 convolutions: each logit sees one pixel."""
+    """Make three 1x1 convolutions: each logit sees one pixel."""
     return nn.Sequential(
         nn.Conv2d(in_channels, base, 1),  # (N, 64, H, W)
         nn.LeakyReLU(0.2, inplace=True),

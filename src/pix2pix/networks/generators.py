@@ -1,4 +1,4 @@
-"""Generators: source (N, in, H, W) in [-1, 1] -> output (N, out, H, W) in [-1, 1]."""
+"""Generators: source (N, in, H, W) to output (N, out, H, W), both in [-1, 1]."""
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +13,8 @@ class UNet(nn.Module):
     """U-Net generator (paper, 6.1.1; lecture, "Generator architectures"), for sides that are multiples of 2^depth.
 
     encoder  C64-C128-C256-C512-C512-C512-C512-C512
-    decoder  CD512-CD1024-CD1024-C1024-C1024-C512-C256-C128, in the paper's way the input of each layer: the
-             bottleneck, then each output concatenated with that of the encoder layer it mirrors
+    decoder  CD512-CD1024-CD1024-C1024-C1024-C512-C256-C128; as in the paper, these are the input channels of each
+             layer: the bottleneck, then each output concatenated with its skip
     """
 
     def __init__(self, in_channels: int, out_channels: int, settings: Generator, depth: int) -> None:
@@ -38,7 +38,7 @@ class UNet(nn.Module):
 
 
 class EncoderDecoder(nn.Module):
-    """The U-Net's layers without skips, its partner in the ablation (paper, 4.3; lecture, "Generator architectures").
+    """The U-Net without skips, for comparison (paper, 4.3; lecture, "Generator architectures").
 
     encoder  C64-C128-C256-C512-C512-C512-C512-C512
     decoder  CD512-CD512-CD512-C512-C256-C128-C64
@@ -67,12 +67,12 @@ def _widths(base_channels: int, depth: int) -> list[int]:
 
 
 def _encoder(in_channels: int, settings: Generator, depth: int) -> nn.ModuleList:
-    """`depth` layers that halve the sides; the first has no norm."""
+    """Make `depth` layers that halve the sides; the first has no norm."""
     widths = _widths(settings.base_channels, depth)
     norms: list[Norm] = ["none", *[settings.norm] * (depth - 1)]
     if not settings.bottleneck_norm:
-        norms[-1] = "none"  # over the 1x1 map of a single image there is no variance to normalise (paper, errata)
-    bias = has_bias(settings.norm)  # the layers without norm follow the others, so under batch norm they have none
+        norms[-1] = "none"  # a 1x1 map of a single image has no variance (paper, errata)
+    bias = has_bias(settings.norm)  # layers without norm have a bias only if the others do
     return nn.ModuleList(
         down_layer(in_width, width, norm, bias=bias)
         for in_width, width, norm in zip([in_channels, *widths[:-1]], widths, norms, strict=True)
@@ -80,20 +80,20 @@ def _encoder(in_channels: int, settings: Generator, depth: int) -> nn.ModuleList
 
 
 def _decoder(settings: Generator, depth: int, *, skips: bool) -> nn.ModuleList:
-    """`depth` - 1 layers that double the sides, the innermost first; each mirrors a layer of the encoder."""
+    """Make `depth` - 1 layers that double the sides, the innermost first; each mirrors a layer of the encoder."""
     bottleneck, *widths = reversed(_widths(settings.base_channels, depth))
     in_widths = [bottleneck, *(2 * width if skips else width for width in widths)]
     layers = nn.ModuleList()
     for number, (in_width, width) in enumerate(zip(in_widths, widths, strict=False), start=1):
         has_dropout = number in settings.dropout_layers and width == 8 * settings.base_channels
         dropout = settings.dropout if has_dropout else 0.0
-        # The bottleneck is the output of an encoder layer whose own gradient needs it, so it is not overwritten.
+        # The first input is the bottleneck, which the gradient of the encoder still needs: do not overwrite it.
         layers.append(up_layer(in_width, width, settings.norm, dropout, overwrite_input=number > 1))
     return layers
 
 
 def _to_image(in_channels: int, out_channels: int) -> nn.Sequential:
-    """(N, in, H/2, W/2) -> (N, out, H, W) in [-1, 1]."""
+    """Make the last layer, (N, in, H/2, W/2) -> (N, out, H, W) in [-1, 1]."""
     return nn.Sequential(nn.ReLU(), ConvTranspose(in_channels, out_channels, bias=True), nn.Tanh())
 
 
@@ -155,7 +155,7 @@ def _residual(channels: int, norm: Norm, dropout: float) -> nn.Sequential:
 def make_generator(
     settings: Generator, *, in_channels: int, out_channels: int, image_size: tuple[int, int]
 ) -> UNet | EncoderDecoder | ResNet:
-    """Make the generator that the settings describe, freshly initialised; an unset depth follows from image_size."""
+    """Make the generator of the settings, with random weights; a depth that is not set follows from image_size."""
     depth = resolved_depth(settings, image_size)
     match settings.kind:
         case "unet":

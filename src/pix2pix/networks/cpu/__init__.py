@@ -1,1 +1,1 @@
-"""Convolutions and Adam for CPUs, faster than torch's own, behind one switch (`switch.py`)."""
+"""Convolutions and Adam for CPUs, faster than torch's, behind one switch (`switch.py`)."""

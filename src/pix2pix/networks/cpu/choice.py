@@ -1,8 +1,8 @@
-"""Which algorithm computes a convolution, by the size, type and channels of its input; measured on two Zen 4 cores.
+"""Choose the algorithm of a convolution by the size, type and channels of its input; measured on two Zen 4 cores.
 
-native    torch's own kernel (oneDNN): good where maps are large and channels are many
+native    torch's kernel (oneDNN): for large maps with many channels
 im2col    matrix products of patches and weights (`im2col.py`, `stride1.py`), for all or some of a layer's three sums
-          (output, gradient of the input, gradient of the weights): for small maps and for few output channels
+          (output, gradient of the input, gradient of the weights): for small maps, and for few output channels
 winograd  Winograd's algorithm with fewer products (`winograd.py`): for large maps in float32
 
 `docs/log.md` has the measurements.
@@ -16,13 +16,13 @@ from torch import Tensor
 Algorithm = Literal["native", "im2col", "winograd"]
 
 FEW_OUTPUTS = 8
-"""With fewer output channels than these the native kernel is slow on maps of every size."""
+"""With fewer output channels than this, the native kernel is slow on maps of every size."""
 STRIDE1_TILE, TRANSPOSED_TILE = 2, 3
-"""Outputs of one Winograd tile along an axis; of a transposed convolution, in each of its four phases."""
+"""Outputs of a Winograd tile along an axis; for a transposed convolution, in each of its four phases."""
 
 
 class Limits(NamedTuple):
-    """Pixels of the smaller map, over the whole batch, up to which a matrix product beats the native kernel."""
+    """Largest size of the smaller map, in pixels of the batch, for which a matrix product beats the native kernel."""
 
     patches: int
     """For a sum over patches: the convolution, or the input gradient of the transposed one."""
@@ -33,7 +33,7 @@ class Limits(NamedTuple):
 
 
 def limits_for(dtype: torch.dtype) -> Limits:
-    """Return the limits for the type that is computed in."""
+    """Return the limits for the type of the computation."""
     return Limits(256, 128, 512) if dtype == torch.bfloat16 else Limits(64, 16, 64)
 
 
@@ -60,7 +60,7 @@ def for_transposed(x: Tensor, out_channels: int) -> Algorithm:
 
 
 def compute_dtype(x: Tensor) -> torch.dtype:
-    """Return the type in which autocast lets convolutions of `x` compute; outside autocast, its own."""
+    """Return the type in which a convolution of `x` computes: that of an active autocast, else the type of `x`."""
     device = x.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 

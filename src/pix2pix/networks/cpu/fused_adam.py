@@ -1,4 +1,4 @@
-"""Adam that updates large tensors during the backward pass, so that not all gradients exist at once."""
+"""Adam that updates large tensors during the backward pass, so that not all gradients are in memory at once."""
 
 import functools
 from collections.abc import Iterator, Mapping
@@ -16,13 +16,13 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 class AdamInBackward:
-    """Adam (Kingma and Ba 2015) that updates a large tensor as soon as its gradient is complete, and drops that.
+    """Adam (Kingma and Ba 2015) that updates a large tensor once its gradient is complete, and frees the gradient.
 
-    The numbers and the `state_dict` are those of `torch.optim.Adam(fused=True)`: the update of a tensor depends on its
-    own gradient alone. It saves the memory of one copy of the weights, and reads a gradient while the processor's
-    cache still holds it. With `used_once`, where each weight is used once in a training step, large gradients are also
-    received in parts (`on_partial_grad`). It is no `torch.optim.Optimizer`, whose first use imports torch's compiler,
-    200 MB.
+    The results and the `state_dict` are those of `torch.optim.Adam(fused=True)`, since the update of a tensor depends
+    only on its own gradient. It saves the memory of one copy of the weights, and reads a gradient while it is still in
+    the cache of the processor. With `used_once`, if each weight is used once in a training step, large gradients are
+    received in parts (`on_partial_grad`). This is not a `torch.optim.Optimizer`: the first use of one imports torch's
+    compiler, 200 MB.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class AdamInBackward:
         large: int = 2**16,
         part_size: int = 2**20,
     ) -> None:
-        """`large` is the numbers from which a tensor is updated during backward: a kernel's call outlasts fewer."""
+        """Tensors of `large` numbers or more are updated during backward; for smaller ones the call costs too much."""
         self.param_groups: list[dict[str, Any]] = [
             {
                 "params": list(network.parameters()),
@@ -53,7 +53,7 @@ class AdamInBackward:
         ]
         self.state: dict[Tensor, dict[str, Tensor]] = {}
         self._views: dict[Tensor, _MemoryOrder] = {}
-        self._only_taps: dict[Tensor, Taps] = {}  # of weights whose other taps have had no gradient yet
+        self._only_taps: dict[Tensor, Taps] = {}  # of weights whose other taps had no gradient so far
         for weights in network.parameters():
             moments = {name: torch.zeros_like(weights.detach()) for name in MOMENTS}
             self.state[weights] = {"step": torch.zeros((), device=weights.device)} | moments
@@ -64,7 +64,7 @@ class AdamInBackward:
                 on_partial_grad(weights, functools.partial(self._update_in_parts, weights), part_size)
 
     def zero_grad(self) -> None:
-        """Drop gradients that no update has used."""
+        """Drop gradients that were not used."""
         for weights in self.param_groups[0]["params"]:
             weights.grad = None
 
@@ -83,13 +83,13 @@ class AdamInBackward:
         forget_transforms()
 
     def _update_in_backward(self, weights: Tensor) -> None:
-        """Update a tensor whose gradient is complete, unless it was updated in parts and has none."""
+        """Update a tensor whose gradient is complete; a tensor updated in parts has none."""
         if weights.grad is not None:
             self._update_in_parts(weights, iter([weights.grad]), len(weights), ALL_TAPS)
             weights.grad = None
 
     def _update_in_parts(self, weights: Tensor, gradients: Iterator[Tensor], rows: int, taps: Taps) -> None:
-        """Update `rows` of a tensor with each gradient; where the gradient of the other taps is 0, leave them out."""
+        """Update `rows` of a tensor with each gradient. Other taps than `taps` are skipped if their update is 0."""
         view = self._view(weights)
         updated = taps if taps == ALL_TAPS or self._moments_are_zero_outside(taps, weights) else ALL_TAPS
         if updated == ALL_TAPS:
@@ -117,7 +117,7 @@ class AdamInBackward:
         fused_adam_(values, gradients, means, squares, steps, **rates)
 
     def _view(self, weights: Tensor) -> "_MemoryOrder":
-        """Return a tensor and its moments in the order of their memory; renewed where the weights have moved."""
+        """Return a tensor and its moments in memory order; made again if the weights have moved in memory."""
         view, state = self._views.get(weights), self.state[weights]
         if view is None or view.location != (weights.data_ptr(), weights.stride()):
             if state["exp_avg"].stride() != weights.stride():
@@ -137,27 +137,27 @@ class AdamInBackward:
         return True
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state in the layout of `torch.optim.Adam`, which can go on from it."""
+        """Return the state in the layout of `torch.optim.Adam`, which can load it."""
         (group,) = self.param_groups
         state = {index: self.state[weights] for index, weights in enumerate(group["params"])}
         return {"state": state, "param_groups": [group | {"params": list(range(len(group["params"])))}]}
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        """Go on from a `state_dict` of this class or of `torch.optim.Adam`."""
+        """Load a `state_dict` of this class or of `torch.optim.Adam`."""
         (group,), (saved_group,) = self.param_groups, saved["param_groups"]
         group |= {name: saved_group[name] for name in ("lr", "betas", "eps")}
         self._only_taps.clear()
         for index, values in saved["state"].items():
             weights = group["params"][index]
             for name, value in values.items():
-                self.state[weights][name].copy_(value)  # keeps the strides of the weights, which an update relies on
+                self.state[weights][name].copy_(value)  # keeps the strides of the weights, which updates need
 
 
 class _MemoryOrder:
-    """A tensor with its moments, their axes permuted into the order of their memory, and its count of updates.
+    """A tensor with its moments, all permuted to the order of their memory, and its number of updates.
 
-    The fused kernel wants contiguous tensors. Of those in channels_last order it would make copies, which take three
-    times as long as the update, and a gradient with other strides than the weights it would read in the wrong order.
+    The fused kernel needs contiguous tensors. It copies tensors in channels_last order, which takes three times as long
+    as the update, and it reads a gradient in the wrong order if its strides differ from those of the weights.
     """
 
     def __init__(self, weights: Tensor, state: Mapping[str, Tensor]) -> None:

@@ -1,6 +1,7 @@
-"""Gradients of convolution weights: which ones a backward pass needs, and in how many parts they are given.
+"""Control of the gradients of convolution weights: skip them, or receive them in parts.
 
-Functions written in Python cannot find out what `torch.autograd.grad` was asked for, nor give a gradient in parts.
+An autograd function in Python does not see which gradients `torch.autograd.grad` asks for, and cannot return a gradient
+in parts.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,15 +16,15 @@ Taps = tuple[slice, slice]
 """Rows and columns of a 4x4 kernel."""
 ALL_TAPS: Taps = (slice(0, 4), slice(0, 4))
 CENTRE: Taps = (slice(1, 3), slice(1, 3))
-"""The taps that reach a 2x2 map; the others see only padding, and their gradient is 0."""
+"""The taps that reach a 2x2 map. The others see only padding, so their gradient is 0."""
 
 PartialGradCallback = Callable[[Iterator[Tensor], int, Taps], None]
-"""Receives a gradient in parts, the rows of each part (its first dimension; the last may have fewer), and the taps
-that the parts hold."""
+"""Called with a gradient in parts, the rows of each part (first dimension; the last part may have fewer), and the taps
+in the parts."""
 
 
 class PartialGrad(NamedTuple):
-    """Who receives the gradient of a weight in parts, and how many numbers a part should have."""
+    """The callback that receives the gradient of a weight in parts, and the numbers in a part."""
 
     callback: PartialGradCallback
     part_size: int
@@ -51,26 +52,26 @@ def input_gradient(term: Tensor, image: Tensor) -> Tensor:
 
 
 def needs_weight_grad(ctx: Any) -> bool:
-    """Return whether the backward pass in progress needs the gradient of a function's second input, the weight."""
+    """Return whether the backward pass needs the gradient of the weight, the second input of a function."""
     return bool(ctx.needs_input_grad[1]) and _weights_need_gradients
 
 
 def on_partial_grad(weight: Tensor, callback: PartialGradCallback, part_size: int = 2**20) -> None:
-    """Pass the gradient of a weight to `callback` in parts; functions that can do so give autograd none.
+    """Pass the gradient of a weight to `callback` in parts; functions that support this return no gradient to autograd.
 
-    A part has about `part_size` numbers; 2^20, 4 MB, fit into a processor's cache. Only for weights that are used once
+    A part has about `part_size` numbers; 2^20 (4 MB) fit into the cache of a processor. A weight must be used only once
     between two updates, since parts are not summed.
     """
     weight.partial_grad = PartialGrad(callback, part_size)  # type: ignore[attr-defined]
 
 
 def partial_grad_of(weight: Tensor) -> PartialGrad | None:
-    """Return what `on_partial_grad` registered for a weight."""
+    """Return the registration of `on_partial_grad` for a weight, or None."""
     return getattr(weight, "partial_grad", None)
 
 
 def pad_taps(gradient: Tensor, taps: Taps) -> Tensor:
-    """(O, C, rows, columns) of some taps -> (O, C, 4, 4), zero at the others."""
+    """Pad a gradient of some taps, (O, C, rows, columns), with zeros to (O, C, 4, 4)."""
     if taps == ALL_TAPS:
         return gradient
     rows, columns = taps

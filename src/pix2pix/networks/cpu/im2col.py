@@ -1,7 +1,8 @@
 """Convolutions of stride 2 as matrix products: of patches, (N·H/2·W/2, 4·4·C), and of weights.
 
-A layer has three sums: its output, the gradient of its input, the gradient of its weights. Each is a matrix product on
-small maps, where torch's kernel spends its time on reordering 8 to 33 MB of weights, and torch's kernel on large ones.
+A layer has three sums: its output, the gradient of its input, the gradient of its weights. On small maps each is a
+matrix product, since torch's kernel would spend its time on reordering 8 to 33 MB of weights. On large maps torch's
+kernel is used.
 """
 
 import math
@@ -21,8 +22,8 @@ from pix2pix.networks.cpu.gradients import ALL_TAPS, CENTRE, Taps, needs_weight_
 def conv_stride2(x: Tensor, weight: Tensor, limits: Limits | None = None) -> Tensor:
     """(N, C, H, W) and (O, C, 4, 4) -> (N, O, H/2, W/2): `conv2d` with stride 2 and padding 1, for even H and W.
 
-    Computed in the type of x; the gradient of the weights has the weights' own type. `limits` says up to which size
-    each sum is a matrix product.
+    Computes in the type of x; the gradient of the weights has the type of the weights. `limits` are the largest sizes
+    for which each sum is a matrix product.
     """
     y: Tensor = _ConvStride2.apply(x, weight, limits or limits_for(x.dtype))
     return y
@@ -54,7 +55,7 @@ class _ConvStride2(torch.autograd.Function):
 class _ConvTransposeStride2(torch.autograd.Function):
     """The transposed convolution, the adjoint of the other: each input adds a patch to the output; weight (C, O, 4, 4).
 
-    The map that is the larger one of the two is the output here.
+    Here the output is the larger map.
     """
 
     @staticmethod
@@ -76,7 +77,7 @@ class _ConvTransposeStride2(torch.autograd.Function):
 def save_for_gradients(ctx: Any, x: Tensor, weight: Tensor, taps: Taps = ALL_TAPS) -> Tensor:
     """Save what the backward pass needs; return the weights, or some of their taps, in the type of x."""
     used = nhwc(weight)[:, taps[0], taps[1]].to(x.dtype).permute(0, 3, 1, 2)
-    ctx.weight = weight  # the parameter itself, whose type and `partial_grad` its gradient follows
+    ctx.weight = weight  # the parameter: its gradient needs its type and `partial_grad`
     ctx.save_for_backward(x, used)
     return used
 
@@ -90,7 +91,7 @@ def _sum_patches(x: Tensor, weight: Tensor, limits: Limits) -> Tensor:
     rows, patches, pixels = nhwc(weight).flatten(1), _patches(x), nhwc(y).flatten(0, 2)
     if x.dtype == torch.bfloat16 or len(rows) < len(patches):
         torch.mm(patches, rows.t(), out=pixels)
-    else:  # in float32 a matrix product reorders its second factor, so let that be the smaller one
+    else:  # in float32 the second factor is reordered, so it is the smaller one
         pixels.copy_((rows @ patches.t()).t())
     return y
 
@@ -98,7 +99,7 @@ def _sum_patches(x: Tensor, weight: Tensor, limits: Limits) -> Tensor:
 def _spread_patches(x: Tensor, weight: Tensor, limits: Limits) -> Tensor:
     """(N, O, h, w) and (O, C, taps) -> (N, C, 2h, 2w): each input adds a patch.
 
-    Few channels are returned in the plain order (N, C, H, W), in which a bias or a tanh is quicker.
+    Few channels are returned in the plain order (N, C, H, W), in which bias and tanh are faster.
     """
     n, _, h, w = x.shape
     c = weight.shape[1]
@@ -116,16 +117,16 @@ def _spread_patches(x: Tensor, weight: Tensor, limits: Limits) -> Tensor:
     patches = patches.view(n, h, w, 4, 4, c).transpose(2, 3)
     padded = x.new_zeros(n, h + 1, 2, w + 1, 2, c)
     for a in (0, 1):
-        for b in (0, 1):  # patches lie two pixels apart, so that these quarters of them do not overlap
+        for b in (0, 1):  # patches are two pixels apart, so their quarters do not overlap
             padded[:, a : a + h, :, b : b + w] += patches[:, :, 2 * a : 2 * a + 2, :, 2 * b : 2 * b + 2]
     pixels.copy_(padded.view(n, 2 * h + 2, 2 * w + 2, c)[:, 1:-1, 1:-1])
     return y
 
 
 def spread_by_channel(x: Tensor, weight: Tensor) -> Tensor:
-    """(N, O, h, w) and (O, C, 4, 4) -> (N, C, 2h, 2w): the same, quicker for few channels in bfloat16.
+    """(N, O, h, w) and (O, C, 4, 4) -> (N, C, 2h, 2w): the same, faster for few channels in bfloat16.
 
-    Sums in bfloat16 are quick only over long rows, and here a row is a whole channel.
+    Sums in bfloat16 are fast only over long rows; here a row is a whole channel.
     """
     (n, _, h, w), c = x.shape, weight.shape[1]
     rows = weight.permute(2, 3, 1, 0).flatten(0, 2)  # (4·4·C, O)
@@ -158,7 +159,7 @@ def _gradient_parts(small: Tensor, large: Tensor, rows: int) -> Iterator[Tensor]
     values, patches = nhwc(small).flatten(0, 2).t(), _patches(large)
     c = large.shape[1]
     side = math.isqrt(patches.shape[1] // c)
-    outer = len(patches) == 1  # of one pixel the gradient is an outer product, which sums nothing: keep it exact
+    outer = len(patches) == 1  # one pixel: an outer product without sums, kept exact
     if outer:
         exact = torch.promote_types(patches.dtype, torch.float32)
         values, patches = values.to(exact), patches.to(exact)
@@ -180,12 +181,12 @@ def _patches(x: Tensor) -> Tensor:
 
 
 def _taps_that_see(large: Sequence[int]) -> Taps:
-    """Return the taps that reach a map of size (H, W): of a 2x2 map, whose only patch is mostly padding, the centre."""
+    """Return the taps that reach a map of size (H, W): the centre for a 2x2 map, whose only patch is mostly padding."""
     return CENTRE if tuple(large) == (2, 2) else ALL_TAPS
 
 
 def nhwc(x: Tensor) -> Tensor:
-    """(N, C, H, W) -> (N, H, W, C), contiguous: a view where the memory is in channels_last order."""
+    """(N, C, H, W) -> (N, H, W, C), contiguous; a view if the memory is in channels_last order."""
     return x.permute(0, 2, 3, 1).contiguous()
 
 

@@ -1,4 +1,4 @@
-"""Convolutions of a model that is only used: weights laid out once, where training lays them out at every call."""
+"""Convolutions for inference: weights are reordered once, not at every call as in training."""
 
 import threading
 
@@ -12,8 +12,8 @@ from pix2pix.networks.cpu.torch_private import convolve_packed, pack_weight
 class PackedConv(nn.Module):
     """A 4x4 convolution with padding 1, or its transpose: (N, in, H, W) -> (N, out, H', W'), without gradients.
 
-    The first map decides how the weights are kept: laid out for oneDNN, or, for a transposed convolution of a large
-    map, transformed for Winograd's algorithm. Maps of other sizes give the same numbers, perhaps more slowly.
+    The size of the first map decides how the weights are stored: reordered for oneDNN, or, for a transposed convolution
+    of a large map, transformed for Winograd's algorithm. Maps of other sizes work too, perhaps more slowly.
     """
 
     def __init__(self, layer: nn.Conv2d | nn.ConvTranspose2d, dtype: torch.dtype) -> None:

@@ -1,4 +1,4 @@
-"""4x4 convolutions of stride 1 and padding 1, whose output is one pixel smaller: the last two of a PatchGAN."""
+"""4x4 convolutions with stride 1 and padding 1, the last two layers of a PatchGAN; the output is one pixel smaller."""
 
 from typing import Any
 
@@ -14,20 +14,20 @@ from pix2pix.networks.cpu.im2col import empty_nhwc, nhwc, save_for_gradients
 def conv_few_outputs(x: Tensor, weight: Tensor) -> Tensor:
     """(N, C, H, W) and (O, C, 4, 4) -> (N, O, H-1, W-1): `conv2d` with padding 1, for very few outputs O.
 
-    Computed in the type of x; the gradient of the weights has the weights' own type.
+    Computes in the type of x; the gradient of the weights has the type of the weights.
     """
     y: Tensor = _ConvFewOutputs.apply(x, weight)
     return y
 
 
 def conv_many_outputs(x: Tensor, weight: Tensor) -> Tensor:
-    """Compute the same for many outputs: torch's kernel, except for the gradient of the weights."""
+    """Compute the same for many outputs, by torch's kernel except for the gradient of the weights."""
     y: Tensor = _ConvManyOutputs.apply(x, weight)
     return y
 
 
 class _ConvFewOutputs(torch.autograd.Function):
-    """Multiply each pixel by the 16 taps of every output in one matrix product; then add each product where it belongs.
+    """Multiply each pixel by the 16 taps of every output in one matrix product; then add the products up.
 
     Products: (N, O·4·4, H·W).
     """
@@ -87,7 +87,7 @@ def _weight_gradient(gradient: Tensor, x: Tensor) -> Tensor:
 
 
 def _mirror_taps(weight: Tensor) -> Tensor:
-    """(O, C, 4, 4) -> (O·4·4, C), each kernel turned by 180 degrees: from the position of a pixel to its tap."""
+    """(O, C, 4, 4) -> (O·4·4, C), each kernel rotated by 180 degrees."""
     return nhwc(weight).flip(1, 2).flatten(0, 2)
 
 

@@ -1,6 +1,6 @@
-"""The switch of the CPU kernels: tries torch's private interfaces once; the kernels are used only if all are right.
+"""The switch of the CPU kernels: they are used only if all private interfaces of torch work, which is tested once.
 
-Without them the plain path is taken everywhere: `torch.nn`'s convolutions, `torch.optim.Adam`, and translation without
+Otherwise everything takes the plain path: the convolutions of `torch.nn`, `torch.optim.Adam`, and translation without
 packed weights. The results are the same up to rounding.
 """
 
@@ -20,7 +20,7 @@ _turned_off: ContextVar[bool] = ContextVar("cpu_kernels_turned_off", default=Fal
 
 
 def available() -> bool:
-    """Return whether the CPU kernels may be used; log one warning if torch does not allow them."""
+    """Return whether the CPU kernels may be used; log one warning if this torch does not support them."""
     return not _turned_off.get() and not unusable_interfaces()
 
 
@@ -36,7 +36,7 @@ def plain_path() -> Iterator[None]:
 
 @functools.cache
 def unusable_interfaces() -> tuple[str, ...]:
-    """Try each private interface on a few numbers, once in a process; name those that are missing or wrong."""
+    """Test each private interface on a few numbers, once in a process; return the names of those that fail."""
     unusable = tuple(name for name, is_right in INTERFACES.items() if not _holds(is_right))
     if unusable:
         logging.getLogger(__name__).warning(
@@ -55,17 +55,17 @@ def has_onednn() -> bool:
 def _holds(is_right: Callable[[], bool]) -> bool:
     try:
         return is_right()
-    except Exception:  # whatever a missing name or another signature raises
+    except Exception:  # a missing name or another signature may raise anything
         return False
 
 
 def _numbers(*shape: int) -> Tensor:
-    """(shape) of different numbers from -1 to 1, without touching the state of torch's random generator."""
+    """Return different numbers from -1 to 1, without using torch's random generator."""
     return torch.linspace(0, 50, torch.Size(shape).numel()).sin().view(shape)
 
 
 def _fused_adam_is_right() -> bool:
-    """Check that the first update of Adam moves each value by the learning rate against its gradient's sign."""
+    """Check that the first update of Adam moves each value by the learning rate, against the sign of its gradient."""
     values, gradients = _numbers(20), _numbers(20).flip(0)
     expected = values - 0.1 * gradients / (gradients.abs() + 1e-8)
     moments = torch.zeros(2, 20)
@@ -80,7 +80,7 @@ def _fused_adam_is_right() -> bool:
 @torch.no_grad()
 def _packed_convolution_is_right(*, transposed: bool) -> bool:
     if not has_onednn():
-        return True  # and nothing is packed
+        return True  # nothing will be packed
     x, weight, bias = _numbers(1, 8, 4, 4), _numbers(8, 8, 4, 4), _numbers(8)
     convolve = F.conv_transpose2d if transposed else F.conv2d
     packed = pack_weight(weight, [2, 2], list(x.shape), transposed=transposed)

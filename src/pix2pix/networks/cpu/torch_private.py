@@ -1,6 +1,6 @@
-"""Torch's private interfaces: every call to one of them stands in this module.
+"""All calls of private interfaces of torch.
 
-They are undocumented and may change in any version of torch. `switch.py` tries each on a few numbers before use.
+They are undocumented and may change in any version of torch. `switch.py` tests each on a few numbers before use.
 """
 
 from collections.abc import Sequence
@@ -25,9 +25,9 @@ def fused_adam_(
     betas: tuple[float, float],
     eps: float,
 ) -> None:
-    """Update tensors in place with the kernel of `torch.optim.Adam(fused=True)`; `steps` already count this update.
+    """Update tensors in place with the kernel of `torch.optim.Adam(fused=True)`; `steps` already include this update.
 
-    The four tensors of an update must be contiguous: the kernel compares neither shapes nor strides.
+    The four tensors of an update must be contiguous: the kernel checks neither shapes nor strides.
     """
     torch._fused_adam_(
         values,
@@ -47,7 +47,7 @@ def fused_adam_(
 
 
 def pack_weight(weight: Tensor, stride: Sequence[int], size: Sequence[int], *, transposed: bool) -> Tensor:
-    """Lay out the weights of a 4x4 convolution with padding 1 as oneDNN wants them for an input of `size`."""
+    """Reorder the weights of a 4x4 convolution with padding 1 as oneDNN needs them for an input of `size`."""
     packed: Tensor
     if transposed:
         packed = torch.ops.mkldnn._reorder_convolution_transpose_weight(
@@ -62,7 +62,7 @@ def pack_weight(weight: Tensor, stride: Sequence[int], size: Sequence[int], *, t
 def convolve_packed(
     x: Tensor, packed: Tensor, bias: Tensor | None, stride: Sequence[int], *, transposed: bool
 ) -> Tensor:
-    """Compute the convolution, or the transposed one, with weights of `pack_weight`; without gradients."""
+    """Compute a convolution, or a transposed one, with the result of `pack_weight`; without gradients."""
     ops: Any = torch.ops.mkldnn
     y: Tensor
     if transposed:

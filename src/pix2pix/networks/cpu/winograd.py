@@ -1,13 +1,13 @@
 """Winograd's convolution: fewer products by Toom-Cook interpolation (Winograd 1980; Lavin and Gray 2016).
 
-Along an axis, `tile` outputs of a filter of r taps are a short polynomial product, which tile + r - 1 multiplications
-determine where the sum as written takes tile·r. Along both axes: 2.6 times fewer for 2x2 outputs of 4x4 taps, 2.25
-times for 3x3 outputs of 2x2 taps. With tiles d of the input, the taps w and three small matrices,
+Along an axis, `tile` outputs of a filter with r taps are a short polynomial product. It needs tile + r - 1
+multiplications; the plain sum needs tile·r. Along both axes these are 2.6 times fewer for 2x2 outputs of 4x4 taps, and
+2.25 times fewer for 3x3 outputs of 2x2 taps. With tiles d of the input, the taps w and three small matrices,
 
     outputs = A' [(G w) * (B d)],
 
-each matrix applied along both axes. Products of the input channels are summed before A', so that `*` is one matrix
-product for each interpolation point.
+where each matrix is applied along both axes. Products of the input channels are summed before A', so that `*` is one
+matrix product for each interpolation point.
 """
 
 import functools
@@ -33,21 +33,21 @@ Kind = Literal["stride1", "transposed"]
 # is a convolution with two of the four taps.
 _FILTERS: dict[Kind, tuple[int, int]] = {"stride1": (4, 1), "transposed": (2, 2)}
 _POINTS = (0.0, 1.0, -1.0, 2.0, -2.0, 0.5)
-"""Where the polynomials are evaluated, besides at infinity; small numbers keep rounding errors small."""
+"""The polynomials are evaluated at these points and at infinity; small numbers keep rounding errors small."""
 
 
 def convolve(x: Tensor, weight: Tensor, kind: Kind, tile: int) -> Tensor:
     """(N, C, H, W) -> (N, O, H-1, W-1) for "stride1", (N, O, 2H, 2W) for "transposed".
 
-    weight is (O, C, 4, 4), or (C, O, 4, 4) for "transposed"; `tile` is the outputs of a tile along an axis, in each
-    output phase. The numbers are those of `conv2d` and `conv_transpose2d` with padding 1, up to rounding.
+    weight is (O, C, 4, 4), or (C, O, 4, 4) for "transposed"; `tile` is the number of outputs of a tile along an
+    axis, in each output phase. The results are those of `conv2d` and `conv_transpose2d` with padding 1, up to rounding.
     """
     y: Tensor = _Winograd.apply(x, weight, kind, tile)
     return y
 
 
 def transform_weight(weight: Tensor, kind: Kind, tile: int) -> Tensor:
-    """Compute G w: (points, output phases x O, C), which is points / taps² times as large as the weights."""
+    """Compute G w: (points, output phases x O, C), points / taps² times as large as the weights."""
     _, g, _ = _matrices(tile, _FILTERS[kind][0], weight.dtype)
     rows = weight.shape[1] * 4 if kind == "transposed" else weight.shape[0]  # output phases x O
     return (g @ _to_taps(weight, kind)).view(len(g), rows, -1)
@@ -60,7 +60,7 @@ def convolve_transformed(x: Tensor, transformed: Tensor, kind: Kind, tile: int) 
 
 
 class _Winograd(torch.autograd.Function):
-    """Every step is linear, so the gradients are the steps' adjoints in reverse order, with as few products."""
+    """Winograd's convolution. Every step is linear, so the gradients are the adjoint steps in reverse order."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, kind: Kind, tile: int) -> Tensor:
@@ -98,7 +98,7 @@ def _convolve(tiling: "_Tiling", x: Tensor, transformed: Tensor) -> tuple[Tensor
 
 
 class _LastTransform(threading.local):
-    """The newest transformed weight, with the weight, kind and tile that it is of."""
+    """The newest transformed weight, and the weight, kind and tile from which it was computed."""
 
     reused = False
     key: tuple[Tensor, Kind, int] | None = None
@@ -110,10 +110,11 @@ _last = _LastTransform()
 
 @contextmanager
 def reuse_transforms() -> Iterator[None]:
-    """Within the block, transform weights once that are used several times in a row, as D's are in a training step.
+    """Within the block, transform weights only once if they are used several times in a row, as D's in a training step.
 
-    After a change of weights call `forget_transforms`; our optimisers do. (The version of a tensor does not tell:
-    torch's fused optimisers leave it as it is.) Only the newest transform is kept, 4 times its weights.
+    After a change of weights call `forget_transforms`; our optimisers do. (The version counter of a tensor does not
+    help: torch's fused optimisers do not increase it.) Only the newest transform is kept, 4 times as large as its
+    weights.
     """
     _last.reused = True
     try:
@@ -124,13 +125,13 @@ def reuse_transforms() -> Iterator[None]:
 
 
 def forget_transforms(*_: object) -> None:
-    """Drop the kept transform, since weights have changed; takes any arguments, as a hook of an optimiser."""
+    """Drop the kept transform, because weights have changed. Accepts any arguments, as a hook of an optimiser."""
     _last.key = None
     _last.__dict__.pop("transformed", None)
 
 
 def _transform_once(weight: Tensor, kind: Kind, tile: int) -> Tensor:
-    """`transform_weight`, or its kept result."""
+    """Return `transform_weight`, or its kept result."""
     key = _last.key
     if key is not None and key[0] is weight and key[1:] == (kind, tile):
         return _last.transformed
@@ -161,7 +162,7 @@ def _matrices(tile: int, taps: int, dtype: torch.dtype) -> tuple[Tensor, Tensor,
 
 
 def _to_taps(weight: Tensor, kind: Kind) -> Tensor:
-    """Weights -> (taps², output phases x O x C), the filters of stride 1."""
+    """Reorder weights to (taps², output phases x O x C), the filters of stride 1."""
     if kind == "stride1":
         return weight.permute(2, 3, 0, 1).reshape(16, -1)
     # Outputs 2j - 1 and 2j are x[j-1] w[2] + x[j] w[0] and x[j-1] w[3] + x[j] w[1].
@@ -171,7 +172,7 @@ def _to_taps(weight: Tensor, kind: Kind) -> Tensor:
 
 
 def _from_taps(taps: Tensor, kind: Kind, o: int) -> Tensor:
-    """Invert `_to_taps`, which only reorders numbers, so that this is its adjoint too."""
+    """Invert `_to_taps`. It only reorders numbers, so the inverse is also its adjoint."""
     if kind == "stride1":
         return taps.view(4, 4, o, -1).permute(2, 3, 0, 1)
     return taps.view(2, 2, 2, 2, o, -1).flip(0, 1).permute(5, 4, 0, 2, 1, 3).reshape(-1, o, 4, 4)
@@ -182,7 +183,7 @@ def _from_taps(taps: Tensor, kind: Kind, o: int) -> Tensor:
 
 @dataclass(frozen=True)
 class _Tiling:
-    """How a map is cut into tiles: `tile` outputs wide in each output phase, read from tile + taps - 1 inputs."""
+    """How a map is divided into tiles: `tile` outputs wide in each output phase, from tile + taps - 1 inputs."""
 
     kind: Kind
     tile: int
@@ -200,12 +201,12 @@ class _Tiling:
 
     @property
     def taps(self) -> int:
-        """Of an axis, in each output phase."""
+        """Taps along an axis, in each output phase."""
         return _FILTERS[self.kind][0]
 
     @property
     def phases(self) -> int:
-        """Output phases of an axis."""
+        """Output phases along an axis."""
         return _FILTERS[self.kind][1]
 
     @property
@@ -215,12 +216,12 @@ class _Tiling:
 
     @property
     def points(self) -> int:
-        """Products of a tile, for each pair of channels."""
+        """Products in a tile, for each pair of channels."""
         return self.width**2
 
     @property
     def total(self) -> int:
-        """Tiles of the batch."""
+        """Tiles in the batch."""
         return self.n * self.count[0] * self.count[1]
 
     def gather(self, x: Tensor) -> Tensor:
@@ -266,7 +267,7 @@ class _Tiling:
         return parts.permute(2, 5, 0, 1, 4, 3, 6, 7).reshape(tile * tile, -1)
 
     def _outputs(self) -> tuple[int, tuple[int, int]]:
-        """Return the first output that counts, since those of "transposed" begin at -1, and (H', W')."""
+        """Return the first valid output (those of "transposed" begin at -1) and (H', W')."""
         height, width = self.size
         return (0, (height - 1, width - 1)) if self.kind == "stride1" else (1, (2 * height, 2 * width))
 
