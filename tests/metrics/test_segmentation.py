@@ -67,7 +67,7 @@ def test_classes_are_found_also_in_lossy_maps(tmp_path: Path, suffix: str) -> No
 
 def test_photos_are_no_label_maps(tmp_path: Path) -> None:
     pairs = sources(tmp_path, ".png", [facade(n, 64)[0] for n in range(4)])
-    with pytest.raises(DataError, match="no label maps of 2 to 64 colours"):
+    with pytest.raises(DataError, match="not label maps of 2 to 64 colours"):
         find_palette(pairs)
 
 
@@ -147,6 +147,6 @@ def test_a_training_may_be_judged_by_its_labels(facades: Path, tmp_path: Path, m
     assert metrics["label_accuracy"] == pytest.approx(card.validation["label_accuracy"])
     assert metrics["label_accuracy"] == pytest.approx(metrics["labels"]["pixel_accuracy"])
     other = choose_settings(facades, None, None, merge_settings(settings, {"data": {"direction": "AtoB"}}))
-    with pytest.raises(ConfigError, match=r"best_by label_accuracy cannot be measured: .* no label maps .*; choose"):
+    with pytest.raises(ConfigError, match=r"best_by label_accuracy cannot be measured: .* not label maps .*; choose"):
         train_with(other, tmp_path / "other")
     assert not (tmp_path / "other").exists()

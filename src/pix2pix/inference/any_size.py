@@ -1,6 +1,6 @@
-"""A network whose sides must be multiples of a number -> a network for images of any size.
+"""Apply a network to images of any size, though its sides must be multiples of a number.
 
-The one rule of how an image meets a generator: in translation, evaluation, and the validation of a training.
+Translation, evaluation and validation all use this rule.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,16 +14,16 @@ from pix2pix.model.model_config import Size
 
 
 def own_size(size: Size) -> Size:
-    """Return the size itself: present an image as it is."""
+    """Return the size unchanged: present an image at its own size."""
     return size
 
 
 class AnySize(nn.Module):
-    """(N, in, H, W) in [-1, 1], any H and W -> (N, out, H, W) in [-1, 1].
+    """Translate (N, in, H, W) in [-1, 1], for any H and W, to (N, out, H, W) in [-1, 1].
 
-    Resize to `presented_size` of the image's size, pad by reflection to multiples of `multiple`, apply `network`, crop,
-    and resize back. `sources` holds (channels, whether they are label classes) of each source: classes are resized to
-    the nearest pixel. By default no channel is a class.
+    An image is resized to `presented_size` of its size, padded by reflection to multiples of `multiple`, translated by
+    `network`, cropped, and resized back. `sources` holds (channels, whether they are label classes) of each source;
+    classes are resized by nearest neighbour. By default no channel is a class.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class AnySize(nn.Module):
         return _resize(output[..., :height, :width], size)
 
     def _resize_sources(self, source: Tensor, size: Size) -> Tensor:
-        """(N, in, H, W) -> (N, in, *size)."""
+        """Resize (N, in, H, W) to (N, in, *size)."""
         if not any(is_labels for _, is_labels in self.sources):
             return _resize(source, size)
         parts = torch.split(source, [channels for channels, _ in self.sources], dim=1)
@@ -57,12 +57,12 @@ class AnySize(nn.Module):
 
 
 def _resize(x: Tensor, size: Size) -> Tensor:
-    """(N, C, H, W) -> (N, C, *size), bilinear; x itself if it has that size."""
+    """Resize (N, C, H, W) to (N, C, *size), bilinear; return x itself if it has that size."""
     if tuple(x.shape[-2:]) == size:
         return x
     return F.interpolate(x, size, mode="bilinear", align_corners=False, antialias=True)
 
 
 def _resize_nearest(x: Tensor, size: Size) -> Tensor:
-    """(N, C, H, W) -> (N, C, *size) of the nearest pixels, as the data set resizes label maps."""
+    """Resize (N, C, H, W) to (N, C, *size) by nearest neighbour, as the data set resizes label maps."""
     return x if tuple(x.shape[-2:]) == size else F.interpolate(x, size, mode="nearest-exact")

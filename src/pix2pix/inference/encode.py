@@ -1,4 +1,4 @@
-"""Images of a model's sources, as files or arrays -> one tensor in [-1, 1], after checking that they fit the model."""
+"""Encode the sources of an image, files or arrays, as one tensor in [-1, 1]; check that they fit the model."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,13 +16,13 @@ from pix2pix.model import Model
 
 
 def read_sources(paths: Sequence[Path], model: Model) -> Tensor:
-    """Read the file of each source -> (in, H, W). Raises DataError for what does not fit the model."""
+    """Read the file of each source and encode all as (in, H, W). Raises DataError if a file does not fit the model."""
     arrays = [images.read(path, alpha=source.reads_alpha) for path, source in zip(paths, model.sources, strict=True)]
     return encode_sources(arrays, paths, model)
 
 
 def encode_sources(arrays: Sequence[Array], names: Sequence[Path], model: Model) -> Tensor:
-    """(H, W, C) of each source -> (in, H, W), stacked by channel. Errors use the names. Raises DataError."""
+    """Encode the array (H, W, C) of each source and stack them, (in, H, W). Raises DataError using `names`."""
     encoded = [_encode(*one) for one in zip(arrays, names, model.sources, strict=True)]
     for one, name in zip(encoded, names, strict=True):
         if one.shape[1:] != encoded[0].shape[1:]:
@@ -34,7 +34,7 @@ def encode_sources(arrays: Sequence[Array], names: Sequence[Path], model: Model)
 
 
 def _encode(array: Array, name: Path, source: ImageEncoding) -> Tensor:
-    """(H, W, C) of one source -> (channels, H, W)."""
+    """Encode (H, W, C) of one source as (channels, H, W)."""
     values, channels = source.values, source.file_channels
     if isinstance(values, LabelEncoding):
         return values.to_tensor(array, name)

@@ -1,4 +1,4 @@
-"""Files and folders to translate -> jobs: the files of each image, and the name of its translation."""
+"""List the jobs of a translation: the source files of each image, and the name of its output."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ from pix2pix.errors import ConfigError, DataError
 from pix2pix.text import format_count
 
 FileType = tuple[str, int]
-"""Type and number of channels of the translations, such as ("uint8", 3)."""
+"""Type and number of channels of the outputs, such as ("uint8", 3)."""
 
 
 @dataclass(frozen=True)
@@ -23,13 +23,13 @@ class Job:
     sources: tuple[Path, ...]
     """The file of each source."""
     name: Path
-    """The translation's path in the output folder."""
+    """Path of the output in the output folder."""
     problem: str = ""
-    """Why the image cannot be translated, if it cannot."""
+    """Why the image cannot be translated; empty if it can."""
 
 
 def find_jobs(inputs: Sequence[Path], output: Path, file_type: FileType) -> list[Job]:
-    """List the images that the inputs, files and folders, stand for. Raises DataError."""
+    """List the images among the inputs, which are files and folders. Raises DataError."""
     jobs = [job for entry in inputs for job in _find_images(entry, output, file_type)]
     _check_outputs(jobs, output)
     return jobs
@@ -38,7 +38,7 @@ def find_jobs(inputs: Sequence[Path], output: Path, file_type: FileType) -> list
 def find_stacked_jobs(
     inputs: Sequence[Path], output: Path, file_type: FileType, patterns: Sequence[str] = ()
 ) -> list[Job]:
-    """List the images of a model of several sources: one file of each, or one folder of each, matched by name.
+    """List the images for a model of several sources: one file or one folder for each, matched by name.
 
     `patterns` are those of `--source-pattern`, one for all folders or one for each. Raises DataError or ConfigError.
     """
@@ -48,7 +48,9 @@ def find_stacked_jobs(
     else:
         for entry in inputs:
             if entry.is_file():
-                raise DataError(f"{entry}: is a file, but other sources are folders; give a folder of each, or a file")
+                raise DataError(
+                    f"{entry}: is a file, but other sources are folders; give a folder, or a file, for each"
+                )
         jobs = list(_match_folders(inputs, output, file_type, patterns))
         if all(job.problem for job in jobs):
             raise DataError(f"{jobs[0].problem}; no image of {inputs[0]} has a partner in every other folder")
@@ -78,7 +80,7 @@ def _match_folders(
 
 
 def _match_name(name: str, matches: list[list[Job]], folders: Sequence[Path]) -> Iterator[Job]:
-    """Yield the job of one name, or a job with a problem for each of its images."""
+    """Yield the job of one name; if it does not match, a job with a problem for each of its images."""
     missing = " and ".join(str(folder) for folder, jobs in zip(folders, matches, strict=True) if not jobs)
     repeated = [job for jobs in matches if len(jobs) > 1 for job in jobs]
     if not (missing or repeated):
@@ -93,24 +95,23 @@ def _match_name(name: str, matches: list[list[Job]], folders: Sequence[Path]) ->
 
 
 def _check_outputs(jobs: list[Job], output: Path) -> None:
-    """Raise DataError where a translation would replace another one, or the input of any job."""
+    """Raise DataError if an output would replace another output, or the input of any job."""
     usable = [job for job in jobs if not job.problem]
     inputs = {_file_id(path): path for job in usable for path in job.sources}
     seen: dict[Path, Path] = {}
     for job in usable:
         target, source = output / job.name, job.sources[0]
         if target in seen:
-            raise DataError(f"{seen[target]} and {source} would both become {target}; translate them one by one")
-        if (file_id := _file_id(target)) is not None and file_id in inputs:
             raise DataError(
-                f"{source}: its translation would replace {inputs[file_id]}, which is to be translated too; "
-                "choose another --output"
+                f"{seen[target]} and {source} would both become {target}; translate them into different folders"
             )
+        if (file_id := _file_id(target)) is not None and file_id in inputs:
+            raise DataError(f"{source}: its output would replace {inputs[file_id]}, an input; choose another --output")
         seen[target] = source
 
 
 def _file_id(path: Path) -> tuple[int, int] | None:
-    """Return the device and inode of the file that a path leads to, or None where there is none."""
+    """Return device and inode of the file behind a path, or None if there is none."""
     try:
         found = path.stat()
     except OSError:
@@ -122,7 +123,9 @@ def _find_images(entry: Path, output: Path, file_type: FileType) -> Iterator[Job
     """Yield a job for an image file, or for every image in a folder. Raises DataError."""
     if entry.is_file():
         if entry.suffix.lower() not in IMAGE_SUFFIXES:
-            raise DataError(f"{entry}: no image by its name; expected one of {', '.join(sorted(IMAGE_SUFFIXES))}")
+            raise DataError(
+                f"{entry}: not an image by its name; expected a file ending in {', '.join(sorted(IMAGE_SUFFIXES))}"
+            )
         yield Job((entry,), _output_name(Path(entry.name), file_type))
         return
     if not entry.is_dir():
@@ -135,7 +138,7 @@ def _find_images(entry: Path, output: Path, file_type: FileType) -> Iterator[Job
 
 
 def _walk(folder: Path, output: Path) -> Iterator[Path]:
-    """Yield files below a folder, without hidden ones, links to folders and the output folder. Raises OSError."""
+    """Yield files below a folder, except in hidden folders, linked folders and the output folder. Raises OSError."""
     for root, folders, names in os.walk(folder, onerror=_raise):
         visible = (name for name in folders if not name.startswith("."))
         folders[:] = [name for name in visible if Path(root, name).resolve() != output.resolve()]
@@ -147,12 +150,12 @@ def _raise(error: OSError) -> None:
 
 
 def _output_name(path: Path, file_type: FileType) -> Path:
-    """Keep the input's name where its format can hold the translation; else change to PNG, or else to TIFF."""
+    """Keep the name of the input if its format can hold the output; else change the suffix to PNG or TIFF."""
     return path if images.can_hold(path.suffix.lower(), *file_type) else path.with_suffix(images.suffix_for(*file_type))
 
 
 class Shard(NamedTuple):
-    """One of several parts of the images, so that several processes can translate at the same time."""
+    """One of several parts of the images, for several processes that translate at the same time."""
 
     number: int = 1
     """From 1 to `parts`."""
@@ -167,5 +170,5 @@ class Shard(NamedTuple):
         return cls(int(number), int(parts))
 
     def select(self, jobs: list[Job]) -> list[Job]:
-        """Take every `parts`-th image by name: the shards are disjoint, and together all images."""
+        """Select every `parts`-th image in the order of names; the shards are disjoint and cover all images."""
         return jobs if self.parts == 1 else sorted(jobs, key=lambda job: job.name)[self.number - 1 :: self.parts]

@@ -1,4 +1,4 @@
-"""A model and the size of an image -> whether translating it fits into memory."""
+"""Estimate the memory that translating an image takes, and compare it with the free memory."""
 
 import math
 from pathlib import Path
@@ -10,9 +10,9 @@ from pix2pix.model.model_config import Size
 from pix2pix.system.hardware import GIGABYTE, free_memory
 
 SMALL = 2**28
-"""Bytes up to which the free memory is not looked up."""
+"""Up to this many bytes the free memory is not checked."""
 NUMBERS = {"unet": 1.6, "encoder_decoder": 1.6, "resnet": 4.0}
-"""Numbers that a generator holds at once for each pixel and base channel; 1.5 were measured for the U-Net."""
+"""Numbers in memory at the peak, per pixel and base channel; 1.5 were measured for the U-Net."""
 
 
 def needed_memory(model: Model, size: Size) -> int:
@@ -24,14 +24,14 @@ def needed_memory(model: Model, size: Size) -> int:
 
 
 def check_memory(path: Path, facts: ImageFacts, model: Model, memory: int | None = None) -> None:
-    """Raise DataError for an image that takes more than `memory` bytes, by default those that are free."""
+    """Raise DataError for an image that takes more than `memory` bytes, by default the free memory."""
     needed = needed_memory(model, (facts.height, facts.width))
     if memory is None:
         if needed <= SMALL:
             return
-        memory = free_memory() or needed  # unknown counts as enough
+        memory = free_memory() or needed  # 0 means unknown: accept the image
     if needed > memory:
         raise DataError(
             f"{path}: is {facts.height}x{facts.width} (HxW), and translating it whole takes about "
-            f"{needed / GIGABYTE:.1f} GB of memory, of which {memory / GIGABYTE:.1f} GB are free: cut it into parts"
+            f"{needed / GIGABYTE:.1f} GB of memory, but {memory / GIGABYTE:.1f} GB are free: cut it into parts"
         )

@@ -1,7 +1,7 @@
-"""A trained generator -> the same function, faster: batch norm folded into convolutions, weights packed for the CPU.
+"""Make a trained generator faster: fold batch norm into convolutions, pack weights for the CPU.
 
-In training a convolution reorders its weights at every call, since they change. In a model that is only used, that is
-most of the time of its inner layers. The results are the same up to rounding.
+In training a convolution reorders its weights at every call, since they change. In inference this would be most of the
+time of the inner layers. The results are the same up to rounding.
 """
 
 import copy
@@ -28,13 +28,13 @@ DESCRIPTIONS: dict[Optimization, str] = {
 
 
 def choose_optimization(device: torch.device, precision: Precision = "32") -> Optimization:
-    """Return the faster one on a device, as `make bench` measured."""
+    """Return the faster optimization on a device, as measured by `make bench`."""
     can_pack = device.type == "cpu" and switch.available() and switch.has_onednn()
     return "packed" if can_pack and (precision == "32" or has_bf16()) else "folded"
 
 
 def describe_optimization() -> str:
-    """Name what this machine translates with by default."""
+    """Describe the device and the optimization that this machine uses by default."""
     device = choose_device("auto")
     return f"{device}, {DESCRIPTIONS[choose_optimization(torch.device(device))]}, fp32"
 
@@ -42,8 +42,8 @@ def describe_optimization() -> str:
 def optimize_generator(generator: nn.Module, device: torch.device, *, precision: Precision = "32") -> nn.Module:
     """Return a faster copy of a generator in eval mode: (N, in, H, W) -> (N, out, H, W) float32 on `device`.
 
-    The generator does not change, and the copy shares its memory where it can. bf16, for processors and GPUs that have
-    it, errs by about a thousandth of the range.
+    The generator does not change; the copy shares its memory where possible. bf16, on processors and GPUs that have it,
+    has errors of about a thousandth of the range.
     """
     network = _copy_modules(generator).to(device)
     set_fast_convolutions(network, False)
@@ -65,7 +65,8 @@ def _copy_modules(network: nn.Module) -> nn.Module:
 class _WithDtype(nn.Module):
     """A network that computes in `dtype`; its input and output are float32.
 
-    Packed weights are laid out for one image, so with `one_by_one` the images of a batch go through one at a time.
+    Packed weights are laid out for one image. With `one_by_one` the images of a batch are therefore computed one at a
+    time.
     """
 
     def __init__(self, network: nn.Module, dtype: torch.dtype, *, one_by_one: bool) -> None:
@@ -79,7 +80,7 @@ class _WithDtype(nn.Module):
 
 
 def _fold_norms(network: nn.Module) -> None:
-    """Replace each convolution and the batch norm after it, if that uses running averages, by one convolution."""
+    """Merge each convolution with the batch norm after it, if the norm uses running averages."""
     for parent in network.modules():
         layers = list(parent.named_children()) if isinstance(parent, nn.Sequential) else []
         for (name, layer), (after, norm) in pairwise(layers):
@@ -92,7 +93,7 @@ def _fold_norms(network: nn.Module) -> None:
 
 
 def _pack_convolutions(network: nn.Module, dtype: torch.dtype) -> None:
-    """Replace convolutions by packed ones, except those of few channels, whose weights are quickly reordered."""
+    """Replace convolutions by packed ones, except those of few channels, whose weights are reordered quickly."""
     for parent in network.modules():
         for name, layer in parent.named_children():
             if isinstance(layer, Conv | ConvTranspose):

@@ -1,4 +1,4 @@
-"""Files and folders -> translated files under the inputs' names, each written whole or not at all."""
+"""Translate files and folders into files of the same names, each written completely or not at all."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +22,7 @@ from pix2pix.system.progress import OnProgress
 from pix2pix.text import format_count
 
 BATCH_PIXELS = 2**24
-"""Pixels of a batch at most, unless one image has more; four times as many are read ahead."""
+"""Largest number of pixels in a batch, unless one image has more; four times as many are read ahead."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,12 @@ def translate_files(
     batch_pixels: int = BATCH_PIXELS,
     memory: int | None = None,
 ) -> Translated:
-    """Translate images and folders into `output`, under the inputs' names.
+    """Translate images and folders into `output`; each output has the name of its input.
 
-    A model of several sources takes one file, or one folder, of each, matched by name or by `patterns`. Consecutive
-    images of one size form batches. An image that cannot be read, does not fit the model or takes more than `memory`
-    bytes (by default those that are free) is left out and reported. Calls progress(done, total). Raises DataError where
-    there is nothing to translate.
+    A model of several sources takes one file, or one folder, for each; images are matched by name or by `patterns`.
+    Consecutive images of one size form batches. Images that cannot be read, do not fit the model or take more than
+    `memory` bytes (by default the free memory) are skipped and reported. Calls progress(done, total). Raises DataError
+    if there is nothing to translate.
     """
     jobs = shard.select(_list_jobs(translator, inputs, output, patterns))
     written: list[Path] = []
@@ -93,14 +93,14 @@ def _list_jobs(translator: Translator, inputs: Sequence[Path], output: Path, pat
         return find_jobs(inputs, output, file_type)
     if len(inputs) != len(model.sources):
         given, needed = format_count(len(inputs), "input"), translator.describe_sources()
-        raise ConfigError(f"got {given}, but {needed}; give one file or one folder of each")
+        raise ConfigError(f"got {given}, but {needed}; give one file or one folder for each")
     return find_stacked_jobs(inputs, output, file_type, patterns)
 
 
 class _FileThreads(ThreadPoolExecutor):
     """Threads that decode files before the generator and encode them after it.
 
-    On a CPU they are idle while the generator computes, which needs all cores; then only the disk is waited for.
+    On a CPU the generator needs all cores, so these threads are idle while it computes; only writes to the disk go on.
     """
 
     def __init__(self, threads: int) -> None:
@@ -113,12 +113,12 @@ class _FileThreads(ThreadPoolExecutor):
         return self._busy[-1]
 
     def wait_until_idle(self) -> None:
-        """Wait until all that was submitted is done."""
+        """Wait until all submitted work is done."""
         wait(self._busy)
 
 
 def _begin_to_write(path: Path, array: Array, disk: Executor) -> Future[None]:
-    """Encode an image; the returned future waits for the disk. Both raise DataError."""
+    """Encode an image, and return a future that waits for the disk. Both raise DataError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     return disk.submit(images.begin_to_write(path, array))
 
@@ -129,7 +129,7 @@ def _form_batches(
     batch_pixels: int,
     failed: list[tuple[Path, str]],
 ) -> Iterator[list[tuple[Job, Tensor]]]:
-    """Group consecutive images of one size; what cannot be translated is added to `failed`."""
+    """Group consecutive images of one size into batches; add images that cannot be translated to `failed`."""
     batch: list[tuple[Job, Tensor]] = []
     for job, reading in readings:
         try:
@@ -149,7 +149,7 @@ def _form_batches(
 def _read_ahead(
     jobs: Sequence[Job], read: Callable[[Job, ImageFacts], Tensor], pool: Executor, count: int, most_pixels: int
 ) -> Iterator[tuple[Job, Future[Tensor]]]:
-    """Yield the jobs in order, each being read, together with up to `count` more of at most `most_pixels` in all."""
+    """Yield jobs in order with their readings, and read up to `count` more ahead, of at most `most_pixels` in all."""
     waiting: deque[tuple[Job, Future[Tensor], int]] = deque()
     for job in jobs:
         reading: Future[Tensor] = Future()
@@ -184,9 +184,9 @@ def translate(  # noqa: PLR0913  # the flags of the command
 ) -> Translated:
     """Load a model and translate images and folders into `output`: `pix2pix translate` in Python.
 
-    `shard`, such as "2/8", takes the second of eight parts of the images; other processes can translate the others into
-    the same folder. A model of several sources takes one file, or one folder, of each; `source_pattern`, one for all or
-    one for each, says how names in the folders match. `seed` repeats an image made with `dropout`.
+    `shard`, such as "2/8", selects the second of eight parts of the images; other processes can translate the others
+    into the same folder. A model of several sources takes one file, or one folder, for each; `source_pattern`, one for
+    all or one for each, tells how names in the folders match. `seed` repeats an output made with `dropout`.
     Raises ConfigError, ModelError or DataError.
     """
     if batch_size < 1:

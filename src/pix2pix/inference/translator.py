@@ -1,6 +1,6 @@
-"""A model and an image of any kind and size -> its translation, in the target's type and units.
+"""Translate images of any kind and size with a trained model; outputs have the type and units of the target.
 
-`Translator` is the one class behind the shell, Python and the service.
+The command line and Python use the same class, `Translator`.
 """
 
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ class Translator:
 
     An image is resized as in training (`ModelConfig.presented_size`), padded by reflection, translated, cropped and
     resized back. `dropout=True` turns on the method's noise z, as the paper does when testing (3.4): each call gives
-    another image, and `torch.manual_seed` repeats one.
+    another output, and `torch.manual_seed` repeats one.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Translator:
     ) -> "Translator":
         """Load a run folder, a model folder or a hub id. Raises ModelError.
 
-        `precision` bf16 is faster on processors and GPUs that have it, and errs by about a thousandth of the range.
+        `precision` bf16 is faster on processors and GPUs that have it; errors are about a thousandth of the range.
         """
         return cls(load_model(name), device=choose_device(device), dropout=dropout, precision=precision)
 
@@ -67,15 +67,16 @@ class Translator:
     def __call__(self, image: Sequence[Any]) -> Any: ...
 
     def __call__(self, image: Any) -> Any:
-        """Translate one image, or a batch as a tensor; the same kind comes back.
+        """Translate one image, or a batch as a tensor; return the same kind of object.
 
-        A model of several sources takes a list of them, in the order of its training: PIL images, arrays and tensors
-        (C, H, W) of each source's type. A PIL image or a tensor comes back where all of them are such, else an array.
+        The image is a PIL image (gray or RGB), an array (H, W) or (H, W, C), or a tensor (C, H, W) or (N, C, H, W).
+        Arrays and tensors hold values of the source's type; the output holds values of the target's type. Or they hold
+        floating numbers in [-1, 1], unless the source is float32 itself; the output is then in [-1, 1] too.
 
-        PIL image (gray or RGB); array (H, W) or (H, W, C); tensor (C, H, W) or (N, C, H, W). Arrays and tensors hold
-        values of the source's type, and values of the target's come back; or, where the source is not float32 itself,
-        floating numbers in [-1, 1], and such come back. Raises ModelError for a wrong number of channels, ValueError
-        or TypeError for anything else that is not such an image.
+        A model of several sources takes a list, in the order of its training: PIL images, arrays or tensors (C, H, W)
+        of each source's type. The output is a PIL image, or a tensor, if all of them are; otherwise an array.
+
+        Raises ModelError for a wrong number of channels, ValueError or TypeError for any other invalid image.
         """
         if isinstance(image, list | tuple):
             return self._translate_sources(image)
@@ -90,13 +91,13 @@ class Translator:
         raise TypeError(f"expected a PIL image, an array or a tensor, got {type(image).__name__}")
 
     def describe_sources(self) -> str:
-        """Name the images that a model of several sources takes."""
+        """Describe the sources that the model takes, in order."""
         sources = self.model.sources
         each = ", ".join(f"source {number} with {source.describe()}" for number, source in enumerate(sources, start=1))
         return f"the model makes one output of {format_count(len(sources), 'source')}, in this order: {each}"
 
     def _translate_sources(self, images: Sequence[Any]) -> Any:
-        """Translate one image of each source to one output."""
+        """Translate a list with one image for each source."""
         if len(images) != len(self.model.sources):
             raise ModelError(f"got {format_count(len(images), 'image')}, but {self.describe_sources()}")
         target = self.model.target_values
@@ -113,11 +114,11 @@ class Translator:
         source, target = self.model.source_values, self.model.target_values
         for side, values, channels in (
             ("takes", source, 3 if isinstance(source, LabelEncoding) else self.model.in_channels),
-            ("gives", target, self.model.out_channels),
+            ("returns", target, self.model.out_channels),
         ):
             if not _fits_pil(values, channels):
                 raise ModelError(
-                    f"the model {side} {channels} channels of {values.dtype}, which no PIL image holds: use arrays"
+                    f"the model {side} {channels} channels of {values.dtype}, which no PIL image can hold: use arrays"
                 )
         pixels = from_pil(image)
         if self.model.config.converts:
@@ -128,7 +129,7 @@ class Translator:
         flat = array.ndim == 2
         if array.ndim not in (2, 3):
             raise ValueError(f"expected an array (H, W) or (H, W, C), got shape {array.shape}")
-        # Copied, since torch takes no read-only array, such as numpy makes of a PIL image.
+        # Copied, since torch accepts no read-only array, such as numpy makes from a PIL image.
         own = np.array(array[..., None] if flat else array, order="C")
         tensor = torch.from_numpy(own).permute(2, 0, 1)
         result = self._translate_tensor(tensor).permute(1, 2, 0).contiguous().cpu().numpy()
@@ -136,7 +137,9 @@ class Translator:
 
     def _translate_tensor(self, tensor: Tensor) -> Tensor:
         if tensor.ndim not in (3, 4) or 0 in tensor.shape:
-            raise ValueError(f"expected a tensor (C, H, W) or (N, C, H, W), none of them 0, got {tuple(tensor.shape)}")
+            raise ValueError(
+                f"expected a tensor (C, H, W) or (N, C, H, W) that is not empty, got {tuple(tensor.shape)}"
+            )
         batch = tensor if tensor.ndim == 4 else tensor[None]
         source, target = self.model.source_values, self.model.target_values
         if tensor.dtype == getattr(torch, source.dtype) and not (source.is_8bit and target.is_8bit):
@@ -154,11 +157,11 @@ class Translator:
         return output if tensor.ndim == 4 else output[0]
 
     def _translate_values(self, batch: Tensor) -> Tensor:
-        """(N, C, H, W) of the source's type and range -> (N, out, H, W) of the target's."""
+        """Translate (N, C, H, W) of the source's type and range to (N, out, H, W) of the target's."""
         source, target = self.model.source_values, self.model.target_values
         expected = source.file_channels if isinstance(source, LabelEncoding) else self.model.in_channels
         if batch.shape[1] != expected:
-            raise ModelError(f"expected {expected} channels, which the model translates, and got {batch.shape[1]}")
+            raise ModelError(f"got {batch.shape[1]} channels, but the model translates {expected}; convert the image")
         arrays = batch.detach().permute(0, 2, 3, 1).cpu().numpy()
         encoded = torch.stack([source.to_tensor(array) for array in arrays])
         if not encoded.isfinite().all():
@@ -166,17 +169,16 @@ class Translator:
         outputs = [target.to_array(image) for image in self.translate(encoded)]
         return torch.stack([tensors.channels_first(output) for output in outputs]).to(batch.device)
 
-    @torch.no_grad()  # not inference_mode, whose tensors take no part in a later backward pass
+    @torch.no_grad()  # not inference_mode: its tensors cannot be used in a later backward pass
     def translate(self, source: Tensor) -> Tensor:
         """Translate (N, in, H, W) in [-1, 1], any H and W, to (N, out, H, W) float32 in [-1, 1] on `device`."""
         if source.shape[1] != self.model.in_channels:
             raise ModelError(
-                f"expected {self.model.in_channels} channels, which the model translates, and the image has "
-                f"{source.shape[1]}; convert it first"
+                f"got {source.shape[1]} channels, but the model translates {self.model.in_channels}; convert the image"
             )
         size = (source.shape[-2], source.shape[-1])
         if 0 in size:
-            raise ValueError(f"expected an image with pixels in it, got one of {size[0]}x{size[1]}")
+            raise ValueError(f"expected an image that is not empty, got {size[0]}x{size[1]}")
         output: Tensor = self.optimized(source.to(self.device, torch.float32))
         return output.clamp(-1, 1)
 

@@ -1,1 +1,1 @@
-"""Metrics of outputs: of single images, of sets of images, and diagnostics."""
+"""Metrics of outputs: of single images and of sets of images; diagnostics."""

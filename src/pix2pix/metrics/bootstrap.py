@@ -1,4 +1,4 @@
-"""Values of many images in, seeded 95 % intervals of their mean, or of a statistic of the set, out."""
+"""Compute 95 % bootstrap intervals of the mean over images, or of a statistic of a set; seeded."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,13 +13,14 @@ CONFIDENCE = 0.95
 RESAMPLES = 2000
 HALF_SAMPLES = 50
 FEWEST_IMAGES = 8  # for half-samples
-BLOCK_NUMBERS = 4_000_000  # of resampling weights in memory at a time
+BLOCK_NUMBERS = 4_000_000  # resampling weights in memory at a time
 
 
 def mean_intervals(rows: Sequence[Mapping[str, float]], seed: int = 0) -> dict[str, Interval | None]:
     """Return the percentile bootstrap interval of every metric's mean over the images.
 
-    All metrics use the same resamples. A metric with a value that is not finite has None, as has a single image.
+    All metrics use the same resamples. The interval is None for a metric with a value that is not finite, and for a
+    single image.
     """
     names = list(rows[0]) if rows else []
     intervals: dict[str, Interval | None] = dict.fromkeys(names)
@@ -34,14 +35,14 @@ def mean_intervals(rows: Sequence[Mapping[str, float]], seed: int = 0) -> dict[s
 
 
 def mean_interval(values: Array, seed: int = 0) -> Interval | None:
-    """Return the interval of the mean of (n,) values. Of differences of two models per image: the paired bootstrap."""
+    """Return the interval of the mean of (n,) values; for differences of two models, the paired bootstrap."""
     return mean_intervals([{"value": value} for value in values.tolist()], seed).get("value")
 
 
 def resample_weights(count: int, seed: int = 0) -> Iterator[Array]:
-    """Yield blocks (R, count) of weights with the sum 1 in each row, RESAMPLES rows in all.
+    """Yield blocks (R, count) of weights, RESAMPLES rows in all; each row sums to 1.
 
-    A weight is how often an image was drawn with replacement, divided by `count`.
+    A weight is the number of times that an image was drawn with replacement, divided by `count`.
     """
     rng = np.random.default_rng(seed)
     block = max(1, min(RESAMPLES, BLOCK_NUMBERS // count))
@@ -61,9 +62,9 @@ def half_sample_interval(
 ) -> Interval | None:
     """Return a normal interval for a statistic of a set of images, such as FID; `whole` is its value on all of them.
 
-    `statistic` takes indices of images. Drawing with replacement would make a set look less varied than it is. So
-    halves are drawn without replacement, whose spread is that of the whole (Politis and Romano 1994). None for fewer
-    than FEWEST_IMAGES images.
+    `statistic` takes indices of images. Drawing with replacement would repeat images and make a set look less varied.
+    So halves are drawn without replacement; their spread estimates that of the whole (Politis and Romano 1994). Returns
+    None for fewer than FEWEST_IMAGES images.
     """
     if count < FEWEST_IMAGES or not math.isfinite(whole):
         return None

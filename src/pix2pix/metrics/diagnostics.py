@@ -1,7 +1,7 @@
-"""Outputs, sources, targets and training targets in, diagnostics for failures that pixel metrics miss out.
+"""Diagnostics for failures that pixel metrics miss.
 
-Four questions, each answered by numbers and a sentence: does the output vary with dropout, does it depend on the
-source, is it as sharp as the target, does it copy a training image.
+They answer four questions with numbers and a sentence each: Does the output vary with dropout? Does it depend on the
+source? Is it as sharp as the target? Does it copy a training image?
 """
 
 import math
@@ -20,10 +20,10 @@ from pix2pix.data.io.arrays import Pixels
 from pix2pix.data.loading.dataset import Batch
 from pix2pix.text import format_share
 
-IMAGES = 64  # of the split at most, evenly spread
-DROPOUT_IMAGES = 16  # of these are translated with dropout
-DROPOUT_DRAWS = 4  # times each
-THUMBNAIL_SIDE = 16  # pixels; so coarse that a blurred output is no nearer to every image
+IMAGES = 64  # examined at most, evenly spread over the split
+DROPOUT_IMAGES = 16  # of these, translated with dropout
+DROPOUT_DRAWS = 4  # translations of each
+THUMBNAIL_SIDE = 16  # pixels; so coarse that blur does not bring an output nearer to all images
 NEIGHBOURS = 4  # nearest training targets on the page
 BANDS = 24  # of the spectrum
 
@@ -33,7 +33,7 @@ Spectrum = tuple[list[float], list[float], list[float]]
 
 @dataclass(frozen=True)
 class Neighbour:
-    """An output, its own target, and the training target nearest to the output."""
+    """An output, its own target, and the training target that is nearest to the output."""
 
     name: str
     nearest: str
@@ -64,7 +64,7 @@ class TrainingTargets:
 
 @dataclass(frozen=True)
 class _Images:
-    """The images to examine, on the CPU. Where `known` is false, the output is replaced by the target."""
+    """The images to examine, on the CPU. Where `known` is false, `output` holds the target."""
 
     source: Tensor  # (N, in, H, W)
     output: Tensor  # (N, C, H, W), as are the others
@@ -73,12 +73,12 @@ class _Images:
 
 
 def choose_evenly(count: int, most: int = IMAGES) -> list[int]:
-    """Return the indices of `most` evenly spread images of `count`, or of all if there are fewer."""
+    """Return at most `most` indices below `count`, evenly spread."""
     return sorted({round(float(place)) for place in np.linspace(0, count - 1, min(count, most))})
 
 
 def make_thumbnails(images: Tensor) -> Tensor:
-    """(N, C, H, W) in [-1, 1] -> (N, C * T * T) uint8: means over a grid of THUMBNAIL_SIDE x THUMBNAIL_SIDE."""
+    """Shrink (N, C, H, W) in [-1, 1] to (N, C * T * T) uint8: means over a grid of T x T, T = THUMBNAIL_SIDE."""
     small = F.interpolate(images.float(), (THUMBNAIL_SIDE, THUMBNAIL_SIDE), mode="area")
     return small.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8).flatten(1)
 
@@ -92,9 +92,9 @@ def diagnose(
     training: TrainingTargets | None = None,
     seed: int = 0,
 ) -> Diagnostics:
-    """Examine a generator in eval mode on a batch of pairs. Training images are looked for only if `training` is given.
+    """Examine a generator in eval mode on a batch of pairs, whose names are `names`.
 
-    `names` are the names of the pairs.
+    `training` are the training targets; without them, copies of training images are not searched.
     """
     known = torch.ones_like(batch.target, dtype=torch.bool) if batch.mask is None else batch.mask
     output = torch.where(known, _translate(generator, batch.source, device), batch.target)
@@ -109,13 +109,13 @@ def diagnose(
 
 
 def _translate(generator: nn.Module, source: Tensor, device: torch.device) -> Tensor:
-    """Translate one by one, so that an output does not depend on the others; on the CPU."""
+    """Translate images one by one, so that an output does not depend on the others. Returns outputs on the CPU."""
     with torch.inference_mode():
         return torch.cat([generator(one[None].to(device)).float().cpu() for one in source])
 
 
 def _difference(images: Tensor, others: Tensor, known: Tensor) -> float:
-    """(N, C, H, W), twice -> the mean absolute difference over what is known, as a share of the full range."""
+    """Return the mean absolute difference of (N, C, H, W), twice, over known pixels, as a share of the full range."""
     return float((images - others).abs()[known].mean() / 2)
 
 
@@ -125,7 +125,7 @@ def _difference(images: Tensor, others: Tensor, known: Tensor) -> float:
 def _examine_dropout(
     found: Diagnostics, generator: nn.Module, images: _Images, device: torch.device, seed: int
 ) -> None:
-    """`dropout_movement`: the mean difference between two outputs of one source, as a share of the full range."""
+    """Measure `dropout_movement`: the mean difference of two outputs of one source, as a share of the full range."""
     layers = [module for module in generator.modules() if isinstance(module, nn.Dropout) and module.p]
     if not layers:
         found.numbers["dropout_movement"] = None
@@ -166,9 +166,9 @@ def _training_mode(layers: Sequence[nn.Module]) -> Iterator[None]:
 
 
 def _examine_source_dependence(found: Diagnostics, images: _Images) -> None:
-    """Compare outputs with their own targets (`matched_l1`) and with the next image's (`shuffled_l1`).
+    """Measure `matched_l1` against the own target, `shuffled_l1` against the next target, and `source_dependence`.
 
-    `source_dependence` is the mean difference between outputs of different sources over that between their targets.
+    The last is the mean difference between outputs of different sources, divided by that between their targets.
     """
     if len(images.output) < 2:
         found.sentences["source"] = "One image does not show whether the output depends on the source."
@@ -195,9 +195,9 @@ def _examine_source_dependence(found: Diagnostics, images: _Images) -> None:
 
 
 def _examine_sharpness(found: Diagnostics, images: _Images) -> None:
-    """`gradient_ratio`: energy of the differences of neighbouring pixels, outputs over targets.
+    """Measure `gradient_ratio`: the energy of differences of neighbouring pixels, outputs divided by targets.
 
-    `fine_detail_ratio`: the same for the power above half of the highest frequency.
+    Measure `fine_detail_ratio`: the same for the power above half of the highest frequency.
     """
     energy = [float(gradient_energy(one, images.known).nansum()) for one in (images.output, images.target)]
     gradient = energy[0] / energy[1] if energy[1] else math.nan
@@ -226,7 +226,7 @@ def _examine_sharpness(found: Diagnostics, images: _Images) -> None:
 
 
 def gradient_energy(images: Tensor, known: Tensor | None = None) -> Tensor:
-    """(N, C, H, W) -> (N,): the mean square of the differences of neighbours, down and across, where both are known."""
+    """Return the mean squared difference of neighbours, down and across, where both are known: (N, C, H, W) -> (N,)."""
     known = torch.ones_like(images, dtype=torch.bool) if known is None else known
     total = torch.zeros(len(images))
     for side in (-2, -1):
@@ -237,9 +237,9 @@ def gradient_energy(images: Tensor, known: Tensor | None = None) -> Tensor:
 
 
 def radial_spectrum(images: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(N, C, H, W) -> cycles per pixel of BANDS rings up to 1/2, and the mean power in each.
+    """Return the frequencies of BANDS rings up to 1/2, in cycles per pixel, and the mean power of (N, C, H, W) in each.
 
-    The mean is subtracted and the borders are faded (Hann window), since their jumps would count as detail.
+    The mean is subtracted and the borders are faded (Hann window), since a jump at the borders would count as detail.
     """
     height, width = images.shape[-2:]
     window = torch.hann_window(height, periodic=False)[:, None] * torch.hann_window(width, periodic=False)
@@ -257,9 +257,9 @@ def radial_spectrum(images: Tensor) -> tuple[NDArray[np.float64], NDArray[np.flo
 
 
 def _examine_memory(found: Diagnostics, images: _Images, training: TrainingTargets, names: Sequence[str]) -> None:
-    """`nearest_ratio`: distance of outputs to the nearest training target, over that of real targets; medians.
+    """Measure `nearest_ratio`: median distance to the nearest training target, of outputs divided by real targets.
 
-    `remembered`: the share of outputs that are nearer to a training target than to their own.
+    Measure `remembered`: the share of outputs that are nearer to a training target than to their own target.
     """
     outputs, targets = make_thumbnails(images.output), make_thumbnails(images.target)
     nearest, indices = _find_nearest(outputs, training.thumbnails)
@@ -294,7 +294,7 @@ def _examine_memory(found: Diagnostics, images: _Images, training: TrainingTarge
 
 
 def _find_nearest(images: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
-    """Thumbnails (N, d) and (M, d) -> root mean square distance to the nearest of `others`, its index; (N,) each."""
+    """Return the RMS distance of each thumbnail (N, d) to the nearest of `others` (M, d), and its index; (N,) each."""
     best = torch.full((len(images),), math.inf)
     indices = torch.zeros(len(images), dtype=torch.long)
     for start in range(0, len(others), 4096):

@@ -1,4 +1,4 @@
-"""Outputs, targets and a segmenter in, how well it reads the labels from each out: the paper's FCN-score (4.1)."""
+"""Score how well a segmenter reads the labels from outputs and from real targets: the paper's FCN-score (4.1)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,9 +16,9 @@ from pix2pix.metrics.segmentation import Segmenter
 
 @dataclass
 class LabelScore:
-    """The confusion matrices (K, K), true class by read class, of all images: of outputs and of real targets.
+    """Confusion matrices (K, K), true class by read class, of all images: for outputs and for real targets.
 
-    What the segmenter reads from real targets is the ceiling of the score.
+    The score of real targets is the ceiling for outputs.
     """
 
     segmenter: Segmenter
@@ -78,12 +78,12 @@ def _confusion_matrix(labels: Tensor, read: Tensor, classes: int) -> Tensor:
 
 
 def _ious(confusion: Tensor) -> Tensor:
-    """(K, K) -> intersection over union of each class, (K,)."""
+    """Return the intersection over union of each class: (K, K) -> (K,)."""
     return confusion.diagonal() / (confusion.sum(0) + confusion.sum(1) - confusion.diagonal())
 
 
 def _bootstrap_scores(confusions: Tensor) -> dict[str, Interval | None]:
-    """(N, K, K) -> 95 % intervals of the three scores over the images."""
+    """Return 95 % intervals over the images of the three scores, from (N, K, K)."""
     names = ("pixel_accuracy", "class_accuracy", "iou")
     if len(confusions) < 2:
         return dict.fromkeys(names)

@@ -1,4 +1,4 @@
-"""Label maps in, the colours that stand for classes and the class of every pixel out."""
+"""Find the palette of label maps, the colours of their classes, and the class of every pixel."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,10 +18,9 @@ from pix2pix.metrics.diagnostics import choose_evenly
 Colour = tuple[int, ...]
 SAMPLED_MAPS = 60
 MOST_CLASSES = 64
-CLASS_RADIUS = (
-    30.0  # levels; in lossy files a class takes in all colours within, and classes lie more than twice this apart
-)
-FLAT_LEVELS = 12  # a pixel whose neighbours differ by more is on an edge, where lossy files mix colours
+CLASS_RADIUS = 30.0
+"""Gray levels. In lossy files, a class includes all colours within this distance."""
+FLAT_LEVELS = 12  # a larger difference of neighbours is an edge, where lossy files mix colours
 RAREST_CLASS = 5e-4  # share of the flat pixels
 # A label map has EXPLAINED_SHARE of its flat pixels within NEAR_LEVELS of their class's colour. A photo does not.
 NEAR_LEVELS = 12.0
@@ -52,9 +51,9 @@ def format_palette(palette: Sequence[Colour]) -> str:
 def find_palette(pairs: Sequence[Pair]) -> list[Colour]:
     """Find the classes' colours in the sources of some training pairs, most frequent first.
 
-    Maps with few different colours have just those. Other maps are lossy (JPEG): colours are counted where a map is
-    flat, and each class takes in what is near its most frequent colour. Raises DataError where the sources are not
-    label maps.
+    If the maps have few different colours, these are the classes. Otherwise the maps are lossy (JPEG): colours are
+    counted in flat areas, and a class includes the colours near its most frequent one. Raises DataError if the sources
+    are not label maps.
     """
     maps = [read_pair(pairs[index])[0] for index in choose_evenly(len(pairs), SAMPLED_MAPS)]
     found: list[Colour] = []
@@ -63,17 +62,17 @@ def find_palette(pairs: Sequence[Pair]) -> list[Colour]:
         found = [colour for colour, _ in exact] if len(exact) <= MOST_CLASSES else _find_lossy_palette(maps)
     if len(found) < 2:
         raise DataError(
-            f"{pairs[0].source.path}: the sources are no label maps of 2 to {MOST_CLASSES} colours, which a segmenter "
-            "needs; name the colours with --palette, or drop --segmenter"
+            f"{pairs[0].source.path}: the sources are not label maps of 2 to {MOST_CLASSES} colours, which a segmenter "
+            "needs; give the colours with --palette, or drop --segmenter"
         )
     return found
 
 
 def label_pixels(pair: Pair, palette: Sequence[Colour], size: tuple[int, int]) -> Tensor:
-    """Return the classes (H, W) of a pair's source: each pixel's nearest colour, resized to `size` without mixing."""
+    """Return the classes (H, W) of the source of a pair: the nearest colour of each pixel, resized without mixing."""
     source = read_pair(pair)[0]
     if source.shape[2] != len(palette[0]):
-        raise DataError(f"{pair.source.path}: has {source.shape[2]} channels, and the palette {len(palette[0])}")
+        raise DataError(f"{pair.source.path}: has {source.shape[2]} channels, but the palette has {len(palette[0])}")
     classes = torch.from_numpy(_colour_distances(source, palette).argmin(axis=-1))
     return F.interpolate(classes[None, None].double(), size, mode="nearest-exact")[0, 0].long()
 
@@ -89,7 +88,7 @@ def _find_lossy_palette(maps: Sequence[Pixels]) -> list[Colour]:
 
 
 def _count_colours(colours: NDArray[np.uint8]) -> list[tuple[Colour, int]]:
-    """(n, C) -> the different colours and their counts, most frequent first."""
+    """Return the different colours of (n, C) and their counts, most frequent first."""
     if not len(colours):
         return []
     packed = colours.astype(np.uint32) @ (256 ** np.arange(colours.shape[1], dtype=np.uint32))
@@ -100,7 +99,7 @@ def _count_colours(colours: NDArray[np.uint8]) -> list[tuple[Colour, int]]:
 
 
 def _flat_pixels(pixels: Pixels) -> NDArray[np.bool_]:
-    """(H, W, C) -> (H, W): whether the eight neighbours have nearly the same colour."""
+    """Return where all eight neighbours have nearly the same colour: (H, W, C) -> (H, W)."""
     image = torch.from_numpy(pixels.copy()).permute(2, 0, 1).float()[None]
     contrast = F.max_pool2d(image, 3, 1, 1) + F.max_pool2d(-image, 3, 1, 1)
     flat: NDArray[np.bool_] = (contrast.amax(dim=1)[0] <= FLAT_LEVELS).numpy()
@@ -108,7 +107,7 @@ def _flat_pixels(pixels: Pixels) -> NDArray[np.bool_]:
 
 
 def _cluster_colours(counted: list[tuple[Colour, int]]) -> list[Colour]:
-    """Cluster greedily: the most frequent colour takes in all within CLASS_RADIUS, until only rare ones are left."""
+    """Cluster greedily: the most frequent colour absorbs all within CLASS_RADIUS, until only rare ones are left."""
     if not counted:
         return []
     colours = np.array([colour for colour, _ in counted], np.float64)
@@ -128,5 +127,5 @@ def _cluster_colours(counted: list[tuple[Colour, int]]) -> list[Colour]:
 
 
 def _colour_distances(pixels: Pixels, palette: Sequence[Colour]) -> NDArray[np.float64]:
-    """(..., C) -> (..., K)."""
+    """Return the distance of each pixel to each colour of the palette: (..., C) -> (..., K)."""
     return np.stack([np.linalg.norm(pixels - np.array(colour, np.float64), axis=-1) for colour in palette], axis=-1)

@@ -1,6 +1,6 @@
-"""Output and target images in, metrics that need a pretrained network (LPIPS, FID, KID) and MS-SSIM out.
+"""Metrics that need a pretrained network (LPIPS, FID, KID), and MS-SSIM.
 
-Nothing is downloaded (`weights.py`). A metric whose weights are absent is listed in `missing` with how to get them.
+Nothing is downloaded (`weights.py`). A metric without weights is listed in `missing`, with the way to get them.
 """
 
 import importlib
@@ -20,7 +20,7 @@ from pix2pix.metrics.weights import ALEXNET, WeightsUnavailableError, identify_f
 
 PERCEPTUAL = ("ms_ssim", "lpips", "fid", "kid")
 """The metrics of this module."""
-MS_SSIM_SMALLEST_SIDE = 176  # pixels; below, the window of 11 does not fit into the coarsest of five scales
+MS_SSIM_SMALLEST_SIDE = 176  # pixels; in smaller images the 11x11 window does not fit into the coarsest of five scales
 ALEXNET_SMALLEST_SIDE = 31
 KID_BLOCK = 1000  # images that KID compares at a time
 
@@ -30,20 +30,20 @@ FeaturePair = tuple[Tensor, Tensor]
 
 @dataclass
 class PerceptualMetrics:
-    """Measure MS-SSIM and LPIPS of a batch when called, and collect features for FID and KID of the whole set."""
+    """Measure MS-SSIM and LPIPS of a batch when called, and collect features for FID and KID of the set."""
 
     multiscale: bool = False
     lpips: nn.Module | None = None  # (output, target), (N, 3, H, W) each, -> (N, 1, 1, 1)
     features: nn.Module | None = None  # (N, C, H, W) in [-1, 1] -> (N, d)
-    set_metrics: tuple[str, ...] = ()  # fid and kid, as far as they are measured
-    missing: dict[str, str] = field(default_factory=dict)  # metric -> why it cannot be measured, and how to change that
+    set_metrics: tuple[str, ...] = ()  # fid, kid or both, if they are measured
+    missing: dict[str, str] = field(default_factory=dict)  # metric -> why it cannot be measured, and what to do
     _collected: list[FeaturePair] = field(default_factory=list)
 
     def __call__(self, output: Tensor, target: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
-        """Output and target (N, C, H, W) in [-1, 1] -> metric -> (N,).
+        """Measure output against target, (N, C, H, W) in [-1, 1]; return metric -> (N,).
 
         Where `mask` (N, C, H, W) is false, the output is replaced by the target. An image that is masked everywhere
-        has NaN and takes no part in FID and KID.
+        gives NaN and is not used for FID and KID.
         """
         known = torch.ones(len(output), dtype=torch.bool, device=output.device)
         if mask is not None:
@@ -62,7 +62,7 @@ class PerceptualMetrics:
         return {name: torch.where(known, value, torch.nan) for name, value in values.items()}
 
     def take_features(self) -> list[FeaturePair]:
-        """Return the features collected since the last call, and forget them."""
+        """Return and clear the collected features."""
         collected, self._collected = self._collected, []
         return collected
 
@@ -97,10 +97,10 @@ def make_perceptual_metrics(
     weights: Sequence[Path] = (),
     features: nn.Module | None = None,
 ) -> PerceptualMetrics:
-    """Load what the metrics `names` need, as far as they are in PERCEPTUAL.
+    """Load the networks for those of `names` that are in PERCEPTUAL.
 
-    `weights` are files, or folders with files under their usual names. `features` replaces the Inception network.
-    Raises ModelError for a file that holds none of the known weights.
+    `weights` are files, or folders with files of the usual names. `features` replaces the Inception network. Raises
+    ModelError for a file without known weights.
     """
     names, files = set(names), identify_files(weights)
     metrics = PerceptualMetrics()
@@ -110,7 +110,7 @@ def make_perceptual_metrics(
         if not metrics.multiscale:
             metrics.missing["ms_ssim"] = (
                 f"needs images of {MS_SSIM_SMALLEST_SIDE} pixels a side or more for its five scales, "
-                f"and these are {image_size[0]}x{image_size[1]}"
+                f"but these are {image_size[0]}x{image_size[1]}"
             )
     if "lpips" in names:
         if channels not in (1, 3) or side < ALEXNET_SMALLEST_SIDE:
@@ -148,17 +148,17 @@ def load_features(name: str) -> nn.Module:
     finally:
         sys.path.remove(str(Path.cwd()))
     if not isinstance(made, nn.Module):
-        raise ConfigError(f"--features {name}: gave a {type(made).__name__}, expected a torch.nn.Module")
+        raise ConfigError(f"--features {name}: returned a {type(made).__name__}, expected a torch.nn.Module")
     return made
 
 
 def _extract_features(network: nn.Module, images: Tensor) -> Tensor:
-    """(N, C, H, W) -> (N, d) on the CPU. Raises ModelError for a network that gives something else."""
+    """Return the features of images, (N, C, H, W) -> (N, d), on the CPU. Raises ModelError for another shape."""
     features = network(images)
     if not isinstance(features, Tensor) or features.ndim < 2 or len(features) != len(images):
         got = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
         raise ModelError(
-            f"the feature network gave {got} for images {tuple(images.shape)}, expected a tensor (N, d) with N of "
+            f"the feature network returned {got} for images {tuple(images.shape)}, expected a tensor (N, d) with N of "
             f"{len(images)}"
         )
     return features.flatten(1).float().cpu()
@@ -168,10 +168,10 @@ def _extract_features(network: nn.Module, images: Tensor) -> Tensor:
 
 
 def frechet_distance(outputs: Tensor, targets: Tensor) -> float:
-    """Features (N, d) and (M, d) -> FID, |m - n|^2 + tr(S + T - 2 (S T)^(1/2)) (Heusel et al. 2017).
+    """Compute FID from features (N, d) and (M, d): |m - n|^2 + tr(S + T - 2 (S T)^(1/2)) (Heusel et al. 2017).
 
-    With S = A'A and T = B'B the last trace is the sum of the singular values of A B'. So a few images need no matrix
-    of d x d.
+    With S = A'A and T = B'B, the last trace is the sum of the singular values of A B'. So no d x d matrix is needed if
+    there are few images.
     """
     x, y = outputs.double(), targets.double()
     if len(x) < 2 or len(y) < 2:
@@ -185,9 +185,9 @@ def frechet_distance(outputs: Tensor, targets: Tensor) -> float:
 
 
 def kernel_distance(outputs: Tensor, targets: Tensor) -> float:
-    """Features (N, d), twice -> KID: the unbiased squared maximum mean discrepancy (Binkowski et al. 2018).
+    """Compute KID from features (N, d), twice: the unbiased squared maximum mean discrepancy (Binkowski et al. 2018).
 
-    The kernel is (x'y / d + 1)^3. Of more than KID_BLOCK images it is the mean over blocks.
+    The kernel is (x'y / d + 1)^3. For more than KID_BLOCK images, KID is the mean over blocks.
     """
     from torchmetrics.image.kid import poly_mmd
 

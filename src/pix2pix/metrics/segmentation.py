@@ -1,7 +1,7 @@
-"""Training pairs of label map and photo in, a small network that reads labels from photos out.
+"""Train a segmenter, a small network that reads labels from photos, on pairs of label map and photo.
 
-The paper's FCN-score (4.1) for any labels -> photo task: a segmentation network that was trained on real photos reads
-labels from the outputs (`label_score.py`).
+It serves the paper's FCN-score (4.1) for any labels -> photo task: the segmenter, trained on real photos, reads labels
+from the outputs (`label_score.py`).
 """
 
 import functools
@@ -26,9 +26,9 @@ from pix2pix.networks import make_generator
 from pix2pix.system.files import lock_folder, write_atomically, write_text
 from pix2pix.system.progress import OnNamedProgress
 
-UNKNOWN = 255  # the class of a pixel where nothing is known of the photo
+UNKNOWN = 255  # the class of a pixel where the photo is masked
 BASE_CHANNELS, BATCH, RATE = 16, 4, 2e-3
-SAMPLES = 6000  # pairs that the segmenter sees, in whole epochs
+SAMPLES = 6000  # training pairs that are seen, rounded up to whole epochs
 CACHE_BYTES = 2**30  # of decoded pairs
 SAVE_SECONDS = 30.0
 WEIGHTS, DESCRIPTION, STATE = "segmenter.safetensors", "segmenter.json", "state.pt"
@@ -43,7 +43,7 @@ class Segmenter:
     device: torch.device
 
     def read_labels(self, image: Tensor) -> Tensor:
-        """(C, H, W) -> classes (H, W) on the CPU."""
+        """Return the class of each pixel of (C, H, W): (H, W) on the CPU."""
         with torch.inference_mode():
             classes: Tensor = self.network(image[None].to(self.device)).argmax(dim=1)[0].cpu()
         return classes
@@ -61,7 +61,7 @@ def load_or_train_segmenter(
 ) -> Segmenter:
     """Load the segmenter in `folder` if it was trained on the same data, colours and size; otherwise train and save it.
 
-    `dataset` holds the training pairs as validation sees them. A training that was interrupted goes on.
+    `dataset` holds the training pairs, not augmented. An interrupted training is resumed.
     """
     height, width = dataset.image_size
     colours = [list(colour) for colour in palette]
@@ -95,26 +95,26 @@ def _make_network(channels: int, classes: int, image_size: tuple[int, int]) -> n
 
 
 def _load_weights(network: nn.Module, folder: Path, key: str) -> bool:
-    """Return whether the folder has this segmenter; one that is broken or of other data counts as absent."""
+    """Load the weights and return true; return false if the folder has none, broken ones, or those of other data."""
     try:
         if json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))["key"] != key:
             return False
         network.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
-    except Exception:  # whatever a damaged file makes its reader raise
+    except Exception:  # a damaged file may raise anything
         return False
     return True
 
 
 @dataclass
 class SegmenterCheckpoint:
-    """The file from which an interrupted training goes on."""
+    """The file from which an interrupted training is resumed."""
 
     path: Path
-    key: str  # of the data, colours and size
+    key: str  # hash of the data, colours and size
     saved: float = field(default_factory=time.monotonic)
 
     def restore(self, network: nn.Module, adam: torch.optim.Adam) -> int:
-        """Return the epochs that are done; 0 where there is no checkpoint, or one of other data or damaged."""
+        """Restore a checkpoint and return its epochs; 0 if there is none, or if it is damaged or of other data."""
         try:
             state = torch.load(self.path, weights_only=True)
             if state["key"] != self.key:
@@ -122,11 +122,11 @@ class SegmenterCheckpoint:
             network.load_state_dict(state["network"])
             adam.load_state_dict(state["adam"])
             return int(state["epoch"])
-        except Exception:  # there is none, or it is damaged
+        except Exception:  # no file, or a damaged one
             return 0
 
     def save(self, network: nn.Module, adam: torch.optim.Adam, epoch: int) -> None:
-        """Save after `epoch` epochs, but not more often than every SAVE_SECONDS."""
+        """Save a checkpoint after `epoch` epochs, at most every SAVE_SECONDS."""
         if time.monotonic() - self.saved < SAVE_SECONDS:
             return
         self.saved = time.monotonic()
@@ -143,7 +143,7 @@ def train_segmenter(
     seed: int,
     progress: OnNamedProgress | None = None,
 ) -> None:
-    """Minimise the cross-entropy on mirrored pairs with Adam; the rate falls to 0 along a cosine."""
+    """Minimise the cross-entropy with Adam, on randomly mirrored pairs; the learning rate falls to 0 along a cosine."""
     count, device = len(dataset), next(network.parameters()).device
     epochs = max(1, math.ceil(SAMPLES / count))
     adam = torch.optim.Adam(network.parameters(), lr=RATE)

@@ -1,7 +1,7 @@
-"""Two images in [0, 1] in, the map of their structural similarity out.
+"""Structural similarity (SSIM) of two images in [0, 1], as a map.
 
-torchmetrics has SSIM too, and a test holds the two together. This copy exists because every training validates SSIM,
-and importing torchmetrics takes 270 MB of memory and seconds of start-up (docs/log.md, 2026-11-28).
+torchmetrics has SSIM too, and a test compares the two. This implementation exists because every training validates
+SSIM, and importing torchmetrics takes 270 MB of memory and seconds of start-up (docs/log.md, 2026-11-28).
 """
 
 import math
@@ -15,10 +15,10 @@ K1, K2 = 0.01, 0.03
 
 
 def ssim_map(image: Tensor, reference: Tensor) -> Tensor:
-    """(N, C, H, W) in [0, 1], twice -> structural similarity around every pixel, of the same shape.
+    """Return the structural similarity around every pixel of two batches (N, C, H, W) in [0, 1]; the same shape.
 
-    Wang et al. 2004: local means, variances and covariance under a Gaussian window. The images are mirrored beyond
-    their borders. Sides must be longer than the window's radius, 5.
+    Wang et al. 2004: local means, variances and covariance under a Gaussian window. Borders are mirrored. Sides must be
+    longer than the radius of the window, 5.
     """
     products = torch.cat([image, reference, image * image, reference * reference, image * reference])
     mean_x, mean_y, square_x, square_y, product = _blur(products).chunk(5)
@@ -31,7 +31,7 @@ def ssim_map(image: Tensor, reference: Tensor) -> Tensor:
 def _blur(x: Tensor) -> Tensor:
     """Blur (N, C, H, W) by the Gaussian window, along the rows and then the columns, as sums of shifted maps.
 
-    Seven times as fast as convolutions of maps with one channel.
+    This is seven times as fast as convolutions of maps with one channel.
     """
     window = [math.exp(-0.5 * (distance / SIGMA) ** 2) for distance in range(-RADIUS, RADIUS + 1)]
     window = [weight / sum(window) for weight in window]

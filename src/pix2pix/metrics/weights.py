@@ -1,7 +1,6 @@
-"""Files of pretrained weights on this machine in, the networks of LPIPS and FID out.
+"""Load the networks of LPIPS and FID from files of pretrained weights on this machine.
 
-Files come from torch's cache (TORCH_HOME) or from paths of the user. Nothing is downloaded, and no code in a
-file is run.
+The files are in torch's cache (TORCH_HOME) or named by the user. Nothing is downloaded, and no code in a file is run.
 """
 
 from collections.abc import Sequence
@@ -14,28 +13,28 @@ from torch import Tensor, nn
 from pix2pix.errors import ModelError
 
 Files = dict[str, Path]
-"""File name in the cache -> a path of the user that holds the same weights."""
+"""File name in the cache -> path given by the user with the same weights."""
 
 
 class WeightsUnavailableError(Exception):
-    """A network cannot be had; the message says why and how to change that."""
+    """A network is not available; the message says why and what to do."""
 
 
 class PretrainedWeights(NamedTuple):
     """One known file of weights."""
 
-    file: str  # its name in the cache
+    file: str  # name in the cache
     key: str  # a tensor that no other known file has
-    command: str  # that puts it into the cache
+    command: str  # downloads it into the cache
 
     def find(self, files: Files) -> Path:
-        """Return the path of the user or of the cache. Raises WeightsUnavailableError."""
+        """Return the path given by the user, or that in the cache. Raises WeightsUnavailableError."""
         cached = Path(torch.hub.get_dir()) / "checkpoints" / self.file
         path = files.get(self.file) or (cached if cached.is_file() else None)
         if path is None:
             raise WeightsUnavailableError(
                 f"the weights {self.file} are not in {cached.parent}: run `{self.command}` on a machine with network "
-                "access, or name the file with --weights"
+                "access, or give the file with --weights"
             )
         return path
 
@@ -53,7 +52,7 @@ INCEPTION = PretrainedWeights(
 
 
 def identify_files(paths: Sequence[Path]) -> Files:
-    """Find out which known weights the user's files, or the files in the user's folders, hold. Raises ModelError."""
+    """Find the known weights in files, or in folders, that the user gave. Raises ModelError."""
     found: Files = {}
     for path in paths:
         if path.is_dir():
@@ -83,7 +82,7 @@ def load_lpips(path: Path) -> nn.Module:
     weights = {name: tensors.get(f"features.{name.partition('.')[2]}") for name in expected}  # slice2.3.weight
     for name, tensor in weights.items():
         if not isinstance(tensor, Tensor) or tensor.shape != expected[name].shape or not tensor.isfinite().all():
-            raise ModelError(f"{path}: does not fit the network at {name}; get it again")
+            raise ModelError(f"{path}: does not fit the network at {name}; download it again")
     network.net.load_state_dict(weights)
     return network
 
@@ -94,7 +93,7 @@ def load_inception(files: Files, channels: int) -> nn.Module:
     Raises WeightsUnavailableError, or ModelError for a broken file.
     """
     if channels not in (1, 3):
-        raise WeightsUnavailableError(f"Inception takes gray or RGB and these have {channels} channels")
+        raise WeightsUnavailableError(f"Inception takes gray or RGB, but these images have {channels} channels")
     path = INCEPTION.find(files)
     try:
         from torchmetrics.image.fid import NoTrainInceptionV3
@@ -103,11 +102,13 @@ def load_inception(files: Files, channels: int) -> nn.Module:
     except ModuleNotFoundError:
         raise WeightsUnavailableError("needs torch-fidelity: `pip install 'pix2pix[metrics]'`") from None
     except Exception as error:  # of a file that does not fit
-        raise ModelError(f"{path}: does not fit the Inception network ({type(error).__name__}); get it again") from None
+        raise ModelError(
+            f"{path}: does not fit the Inception network ({type(error).__name__}); download it again"
+        ) from None
 
 
 class _OnBytes(nn.Module):
-    """Give images in [-1, 1] as RGB bytes to a network that takes those."""
+    """Convert images in [-1, 1] to RGB bytes for a network that takes bytes."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -124,6 +125,8 @@ def _load_tensors(path: Path) -> dict[str, Any]:
         tensors = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise ModelError(f"--weights {path}: no such file or folder") from None
-    except Exception as error:  # whatever a damaged archive makes torch raise
-        raise ModelError(f"{path}: broken or not a file of weights ({type(error).__name__}); get it again") from None
+    except Exception as error:  # a damaged archive may raise anything
+        raise ModelError(
+            f"{path}: broken, or not a file of weights ({type(error).__name__}); download it again"
+        ) from None
     return tensors if isinstance(tensors, dict) else {}
