@@ -1,4 +1,4 @@
-"""Environment and settings -> which process of a training this is, as torchrun or SLURM's srun started it."""
+"""Find the rank of this process from the environment that torchrun or srun has set, and from the settings."""
 
 import re
 from collections.abc import Mapping
@@ -10,28 +10,28 @@ from pix2pix.config import Config
 from pix2pix.errors import ConfigError
 from pix2pix.system.hardware import choose_device
 
-DEFAULT_PORT = 29500  # of rank 0, where MASTER_PORT names none
+DEFAULT_PORT = 29500  # of rank 0, unless MASTER_PORT is set
 
 
 @dataclass(frozen=True)
 class RankInfo:
-    """The rank of a process and where it can meet the others."""
+    """The rank of a process, and the address at which the processes connect."""
 
     rank: int = 0
-    size: int = 1  # processes in all
-    local_rank: int = 0  # among those of its machine
+    size: int = 1  # number of processes
+    local_rank: int = 0  # among the processes of this machine
     local_size: int = 1
     address: str = "127.0.0.1"  # of rank 0's machine
     port: int = DEFAULT_PORT
 
     @property
     def nodes(self) -> int:
-        """Machines."""
+        """Number of machines."""
         return self.size // self.local_size
 
 
 def find_rank_info(environment: Mapping[str, str]) -> RankInfo | None:
-    """Read what torchrun, srun or our own launcher has set; None if none of them started this process.
+    """Read what torchrun, srun or our own launcher has set; None if this process was started in another way.
 
     Raises ConfigError if srun started different numbers of tasks on its nodes.
     """
@@ -70,10 +70,9 @@ def first_host(nodes: str) -> str:
 
 
 def choose_processes(config: Config, environment: Mapping[str, str]) -> tuple[Config, RankInfo | None]:
-    """Settle `devices` and `nodes`, and find this process's rank; None if the processes have yet to be started.
+    """Resolve `devices` and `nodes`, and find the rank of this process; None if the processes must still be started.
 
-    Raises ConfigError for settings that contradict what torchrun or srun has started, or for devices that this machine
-    does not have.
+    Raises ConfigError for settings that contradict torchrun or srun, and for devices that this machine does not have.
     """
     training, device, info = config.training, choose_device(config.training.device), find_rank_info(environment)
     gpus = torch.cuda.device_count() if device == "cuda" else 1
@@ -86,7 +85,7 @@ def choose_processes(config: Config, environment: Mapping[str, str]) -> tuple[Co
         for field, asked, started in (("devices", training.devices, devices), ("nodes", training.nodes, nodes)):
             if asked not in ("auto", started):
                 if info.rank:
-                    raise SystemExit(2)  # rank 0 says it
+                    raise SystemExit(2)  # rank 0 prints it
                 raise ConfigError(
                     f"training.{field} {asked}: this training was started with {started}; leave --{field} out"
                 )
@@ -99,7 +98,7 @@ def choose_processes(config: Config, environment: Mapping[str, str]) -> tuple[Co
 
 
 def compute_device(device: str, info: RankInfo) -> torch.device:
-    """Return where a rank computes: of several GPUs the one that its scheduler lets it see, or the one with its number.
+    """Return the device of a rank: the only GPU that it sees, or the GPU with its local rank.
 
     Raises ConfigError if there are fewer GPUs than ranks.
     """

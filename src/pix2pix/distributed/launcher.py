@@ -1,7 +1,7 @@
-"""A function and a number of processes -> what it returns in the first of them.
+"""Call a function in several processes on this machine, and return the result of the first one.
 
-torch's elastic agent starts the processes, passes SIGINT and SIGTERM on to them, and ends all once one has failed. Each
-runs `worker.py` and not the caller's script, so that a script needs no `if __name__ == "__main__"` around its call.
+torch's elastic agent starts the processes, forwards SIGINT and SIGTERM to them, and ends all if one fails. Each process
+runs `worker.py`, not the script of the caller, so a script needs no `if __name__ == "__main__"` around its call.
 """
 
 import logging
@@ -30,10 +30,10 @@ T = TypeVar("T")
 
 
 def launch(call: Callable[[], T], devices: int, nodes: int = 1, *, timeout: float, environment: Mapping[str, str]) -> T:
-    """Call a function in `devices` processes on this machine, one of `nodes`; return what the first of them returns.
+    """Call a function in `devices` processes on this machine, one of `nodes`; return the result of the first process.
 
-    The function, such as a `functools.partial`, must be picklable. After a signal the processes have `timeout`
-    seconds to end. Raises what a rank raised, and RunError naming a rank that was killed.
+    The function, such as a `functools.partial`, must be picklable. After a signal the processes have `timeout` seconds
+    to exit. Raises the error of a rank, or RunError naming a rank that was killed.
     """
     with tempfile.TemporaryDirectory(prefix="pix2pix-") as name, _quiet_agent():
         folder = Path(name)
@@ -66,14 +66,14 @@ def launch(call: Callable[[], T], devices: int, nodes: int = 1, *, timeout: floa
 
 
 def rendezvous(nodes: int, timeout: float, environment: Mapping[str, str]) -> dict[str, Any]:
-    """Return how the agents of all machines meet. Raises ConfigError where several are meant and not named."""
+    """Return how the agents of all machines connect. Raises ConfigError if several machines have no address."""
     if nodes == 1:
         return {"rdzv_backend": "c10d", "rdzv_endpoint": "127.0.0.1:0", "local_addr": "127.0.0.1"}
     address, port, node = (environment.get(name) for name in ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK"))
     port = port or str(DEFAULT_PORT)
     if not address or not node or not node.isdecimal() or int(node) >= nodes or not port.isdecimal():
         raise ConfigError(
-            f"training.nodes {nodes}: on each machine set MASTER_ADDR, the address of the first, and NODE_RANK, from 0 "
+            f"training.nodes {nodes}: on each machine set MASTER_ADDR, the address of the first one, and NODE_RANK, from 0 "
             f"to {nodes - 1} (here {address or 'unset'} and {node or 'unset'}); or start with torchrun or srun"
         )
     return {
@@ -86,13 +86,13 @@ def rendezvous(nodes: int, timeout: float, environment: Mapping[str, str]) -> di
 def _first_error(
     errors: Sequence[BaseException], failures: Mapping[int, ProcessFailure], stopped: int | None
 ) -> BaseException:
-    """Choose the error to raise: one that a rank has raised, or else the signal or exit code that a rank ended with."""
+    """Choose the error to raise: that of a rank, or else one that states the signal or exit code of a rank."""
     own = [error for error in errors if not isinstance(error, LostRankError)]
     if own:
         return own[0]
-    if stopped:  # before there was anything to save, or for the second time
+    if stopped:  # by an early or a second signal
         return KeyboardInterrupt() if stopped == signal.SIGINT else SystemExit(128 + stopped)
-    # The agent itself ends the other ranks, by SIGTERM.
+    # The agent ends the other ranks by SIGTERM.
     first, *_ = sorted(
         failures, key=lambda rank: (failures[rank].exitcode == -signal.SIGTERM, failures[rank].timestamp)
     )
@@ -109,7 +109,7 @@ def _first_error(
 
 @contextmanager
 def _quiet_agent() -> Iterator[None]:
-    """Within the block, keep the agent's log from stderr; afterwards, put back the signal handlers that it replaced."""
+    """Within the block, silence the log of the agent; afterwards, restore the signal handlers that it replaced."""
     log = logging.getLogger("torch.distributed.elastic")
     log.addHandler(logging.NullHandler())
     log.propagate = False

@@ -1,4 +1,4 @@
-"""A network -> the module that a training calls: its precision, its gradients averaged over processes."""
+"""Wrappers of a network for training: precision, and gradients averaged over processes."""
 
 from typing import Literal
 
@@ -9,7 +9,7 @@ from pix2pix.distributed.process_group import ProcessGroup
 
 
 class Autocast(nn.Module):
-    """Run a network in bfloat16 where `torch.autocast` finds that precise enough; the output is float32."""
+    """Run a network under `torch.autocast` in bfloat16; the output is float32."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -22,16 +22,16 @@ class Autocast(nn.Module):
 
 
 def with_precision(network: nn.Module, precision: Literal["auto", "32", "bf16"]) -> nn.Module:
-    """Return the network itself in fp32, else under autocast."""
+    """Return the network itself for fp32; wrap it in autocast for bf16."""
     return Autocast(network) if precision == "bf16" else network
 
 
 def data_parallel(network: nn.Module, group: ProcessGroup) -> nn.Module:
-    """Return the network with gradients averaged over all processes during the backward pass."""
+    """Wrap a network so that the backward pass averages gradients over all processes."""
     if group.size == 1:
         return network
-    # An update calls D several times, so no forward pass may overwrite buffers that a backward pass still needs;
-    # the trainer averages the running statistics after each update.
+    # An update calls D several times, so a forward pass must not overwrite buffers that a backward pass still needs.
+    # The trainer averages the running statistics after each update.
     return nn.parallel.DistributedDataParallel(network, forward_sync_buffers=False, gradient_as_bucket_view=True)
 
 

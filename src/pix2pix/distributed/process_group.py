@@ -1,7 +1,7 @@
-"""The rank of a process -> the group of all processes of a training, and the collectives that training needs.
+"""The group of all processes of a training, and its collectives.
 
-Rank 0 inspects the data, decides, writes and prints; the other ranks compute. A training in one process has the group
-SINGLE_PROCESS, whose collectives return what they are given.
+Rank 0 inspects the data, decides, writes and prints; all ranks compute. A training in one process uses the group
+SINGLE_PROCESS, whose collectives return their arguments.
 """
 
 import itertools
@@ -26,18 +26,18 @@ T = TypeVar("T")
 
 RESUME_HINT = "the last checkpoint is intact: run the same command again to resume"
 NO_TIMEOUT = timedelta(days=365)
-_counter = itertools.count()  # of the groups that this process has been in
+_counter = itertools.count()  # numbers the groups of this process
 
 
 class LostRankError(RunError):
-    """Another rank has ended or does not answer."""
+    """Another rank has exited or does not answer."""
 
 
 class ProcessGroup:
-    """All processes of a training, as one of them sees them.
+    """The group of all processes of a training, seen from one of them.
 
-    `hosts` are the names of their machines, by rank. `patient` is a group of torch whose collectives wait without a
-    limit, for what takes rank 0 long.
+    `hosts` are the names of their machines, by rank. `patient` is a process group of torch without a timeout, for long
+    work of rank 0.
     """
 
     def __init__(self, info: RankInfo, hosts: Sequence[str] = (), patient: Any = None) -> None:
@@ -50,9 +50,9 @@ class ProcessGroup:
         return self.rank == 0
 
     def broadcast(self, decide: Callable[[], T]) -> T:
-        """Let rank 0 decide, however long it takes, and return its decision on every rank.
+        """Call `decide` on rank 0, for as long as it takes, and return its result on every rank.
 
-        What `decide` raises, rank 0 raises; the other ranks raise SystemExit with the same exit code.
+        If `decide` raises, rank 0 raises the error, and the other ranks raise SystemExit with its exit code.
         """
         if self.size == 1:
             return decide()
@@ -72,15 +72,15 @@ class ProcessGroup:
         return decided[1]
 
     def _wait_for_first(self) -> None:
-        """Wait until rank 0 calls this too. Asks again and again, so that a signal comes through."""
+        """Wait until rank 0 calls this too. Polls, so that signals are handled meanwhile."""
         waiting = dist.broadcast(torch.zeros(1), src=0, group=self._patient, async_op=True)
-        assert waiting is not None  # as it is for processes outside of a group
+        assert waiting is not None  # None only for processes outside the group
         while not waiting.is_completed():
             time.sleep(0.02)
         waiting.wait()
 
     def all_reduce_max(self, *numbers: int) -> tuple[int, ...]:
-        """Return the largest of all ranks, number by number."""
+        """Return the maximum over all ranks of each number."""
         if self.size == 1:
             return numbers
         values = torch.tensor(numbers)
@@ -88,7 +88,7 @@ class ProcessGroup:
         return tuple(values.tolist())
 
     def all_reduce_sum(self, values: Mapping[str, Tensor]) -> dict[str, float]:
-        """Return the sums over all ranks of scalars, which must have the same names on each."""
+        """Return the sum over all ranks of each scalar; all ranks must use the same names."""
         if self.size == 1 or not values:
             return {name: float(value) for name, value in values.items()}
         sums = torch.stack([value.detach().float().cpu() for value in values.values()])
@@ -96,7 +96,7 @@ class ProcessGroup:
         return dict(zip(values, sums.tolist(), strict=True))
 
     def all_gather(self, item: T) -> list[T]:
-        """Return one item from each rank, in their order."""
+        """Return the items of all ranks, in the order of ranks."""
         if self.size == 1:
             return [item]
         items: list[T] = [item] * self.size
@@ -105,7 +105,7 @@ class ProcessGroup:
 
     @torch.no_grad()
     def all_reduce_mean_(self, tensors: Iterable[Tensor]) -> None:
-        """Replace every tensor by its mean over all ranks, the same bits on each."""
+        """Replace every tensor by its mean over all ranks; all ranks get the same bits."""
         if self.size == 1 or not (parts := list(tensors)):
             return
         flat = torch.cat([part.flatten() for part in parts])
@@ -115,9 +115,9 @@ class ProcessGroup:
             part.copy_(mean.view_as(part))
 
     def lost(self) -> Exception:
-        """Return what to raise once other ranks do not answer: LostRankError on the first rank of each machine.
+        """Return the error for ranks that do not answer: LostRankError on the first rank of each machine, else an exit.
 
-        The others exit; a launcher reports itself which of its ranks has ended, and how.
+        The launcher reports which of its ranks has exited, and how.
         """
         if self.info.local_rank:
             return SystemExit(1)  # type: ignore[return-value]
@@ -134,10 +134,10 @@ SINGLE_PROCESS = ProcessGroup(RankInfo())
 
 @contextmanager
 def process_group(info: RankInfo, device: str, timeout: float) -> Iterator[ProcessGroup]:
-    """Within the block, the processes of a training are connected. `device` is cpu or cuda, `timeout` in seconds.
+    """Connect the processes of a training within the block. `device` is cpu or cuda, `timeout` is in seconds.
 
-    An error that all ranks raise alike leaves the block on rank 0; the others exit with the same code. Raises RunError
-    if the processes cannot connect, and LostRankError once another one has ended or does not answer in time.
+    If all ranks raise the same error, it leaves the block on rank 0, and the others exit with its exit code. Raises
+    RunError if the processes cannot connect, and LostRankError if another one has exited or does not answer in time.
     """
     if info.size == 1:
         yield SINGLE_PROCESS
@@ -162,7 +162,7 @@ def process_group(info: RankInfo, device: str, timeout: float) -> Iterator[Proce
 def _connect(info: RankInfo, device: str, timeout: float) -> ProcessGroup:
     _share_cores(info)
     if (interface := find_interface(info.address)) and "GLOO_SOCKET_IFNAME" not in os.environ:
-        os.environ["GLOO_SOCKET_IFNAME"] = interface  # the default, the host's name, often leads to the loopback
+        os.environ["GLOO_SOCKET_IFNAME"] = interface  # the default, by host name, is often the loopback
     try:
         if device == "cuda":
             torch.cuda.set_device(compute_device(device, info))
@@ -170,7 +170,7 @@ def _connect(info: RankInfo, device: str, timeout: float) -> ProcessGroup:
         limit = timedelta(seconds=timeout)
         url = f"tcp://{info.address}:{info.port}"
         store, _, _ = next(rendezvous(url, info.rank, info.size, timeout=limit))
-        # The store of torchrun outlives a group: keys of an earlier training in these processes must not be found.
+        # The store of torchrun outlives a group, so the keys of an earlier training are separated by a prefix.
         store = dist.PrefixStore(f"pix2pix/{next(_counter)}", store)  # type: ignore[attr-defined]
         dist.init_process_group(backend, store=store, rank=info.rank, world_size=info.size, timeout=limit)
         patient = dist.new_group(backend="gloo", timeout=NO_TIMEOUT)
@@ -187,13 +187,13 @@ def _connect(info: RankInfo, device: str, timeout: float) -> ProcessGroup:
 
 
 def _is_of_connections(error: RuntimeError) -> bool:
-    """Whether an error comes from talking to other processes; gloo and NCCL raise plain RuntimeErrors."""
+    """Return whether an error comes from the connection to other processes; gloo and NCCL raise RuntimeError."""
     words = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer")
     return isinstance(error, dist.DistError) or any(word in str(error) for word in words)
 
 
 def _share_cores(info: RankInfo) -> None:
-    """Give each rank of this machine its share of the cores, unless OMP_NUM_THREADS says how many."""
+    """Give each rank of this machine its share of the cores, unless OMP_NUM_THREADS is set."""
     if "OMP_NUM_THREADS" not in os.environ:
         threads = max(1, usable_cores() // info.local_size)
         torch.set_num_threads(threads)
@@ -201,7 +201,7 @@ def _share_cores(info: RankInfo) -> None:
 
 
 def find_interface(address: str) -> str | None:
-    """Return the network interface that leads to an address; None where it cannot be found out, as outside Linux."""
+    """Return the network interface that leads to an address; None if unknown, for example outside Linux."""
     with suppress(ImportError, OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         import fcntl
 

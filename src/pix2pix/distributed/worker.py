@@ -1,4 +1,4 @@
-"""A folder with a pickled function -> its call in this rank; the result or the error is left in the folder."""
+"""Call a pickled function in one rank, and leave the result or the error in a folder for the launcher."""
 
 import os
 import pickle
@@ -13,16 +13,16 @@ from pix2pix.system.files import write_atomically
 
 CALL, RESULT = "call.pickle", "result.pickle"
 REPORTED = (ConfigError, DataError, ModelError, RunError, OSError, MemoryError, KeyboardInterrupt)
-REPORT_SECONDS = 5.0  # that a rank which exits silently waits for another one's report of the error
+REPORT_SECONDS = 5.0  # for which a rank that exits silently waits for an error report
 
 
 def main(folder: Path) -> None:
-    """Call the function in this rank; exits with 1 after an error that the launcher is to raise."""
+    """Call the function in this rank; exit with 1 after an error that the launcher will raise."""
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     call = pickle.loads((folder / CALL).read_bytes())
     try:
         result = call()
-    except SystemExit:  # rank 0 says why, and must have written it down before the agent ends all ranks
+    except SystemExit:  # wait until rank 0 has written the error, before the agent ends all ranks
         deadline = time.monotonic() + REPORT_SECONDS
         while not any(folder.glob("*.error")) and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -38,12 +38,12 @@ def main(folder: Path) -> None:
 
 
 def read_errors(folder: Path) -> list[BaseException]:
-    """Return the errors that ranks have left in a folder, in the order of the ranks."""
+    """Read the errors that ranks have left in a folder, in the order of ranks."""
     return [pickle.loads(path.read_bytes()) for path in sorted(folder.glob("*.error"))]
 
 
 def _end_with(launcher: int) -> None:
-    """Send SIGTERM to this process once its launcher has died, so that it saves and ends."""
+    """Send SIGTERM to this process when its launcher has died, so that it saves and exits."""
     while os.getppid() == launcher:
         time.sleep(1)
     os.kill(os.getpid(), signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""Training pairs and the pairs of a split in, the metrics of outputs that need no model out."""
+"""Measure baselines, outputs that need no model: the mean training target, and the source itself."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class TrainingMean:
 
 
 def average_targets(train: Sequence[Pair], model: Model) -> TrainingMean | None:
-    """Read all training targets; None for no training pairs. Masked pixels do not count."""
+    """Average all training targets, without masked pixels; None if there are no training pairs."""
     if not train:
         return None
     total, count = torch.zeros(()), torch.zeros((), dtype=torch.long)
@@ -41,9 +41,9 @@ def average_targets(train: Sequence[Pair], model: Model) -> TrainingMean | None:
 
 
 def measure_baselines(training: TrainingMean | None, dataset: PairDataset, model: Model) -> dict[str, dict[str, float]]:
-    """Measure, as outputs, the mean training target, and the source itself where it has the target's channels.
+    """Measure the mean training target as output, and the source if it has as many channels as the target.
 
-    At full size images may differ in size, so the mean colour of the training targets replaces their mean.
+    At full size images may differ in size, so the mean colour of the training targets replaces their mean image.
     """
     found: dict[str, dict[str, float]] = {}
     if training is not None:

@@ -1,4 +1,4 @@
-"""Run folders in; the runs side by side on one page, in numbers, sentences, curves and images, out."""
+"""Compare runs side by side on one page: settings, numbers, findings, curves and images."""
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,7 +36,7 @@ ROWS = 6  # of images
 
 @dataclass(frozen=True)
 class Comparison:
-    """The page, if one was asked for, and everything on it for programs."""
+    """The path of the page, if one was written, and its content for programs."""
 
     page: Path | None
     results: dict[str, Any]
@@ -47,7 +47,7 @@ def compare(
 ) -> Comparison:
     """Compare two or more runs, finished or not; with a folder `output`, write compare.html and compare.json.
 
-    The page also shows outputs of the kept models for the same validation pairs, if these are where they were. Raises
+    The page also shows outputs of the kept models for the same validation pairs, if these still exist. Raises
     ConfigError, ModelError, DataError or OSError.
     """
     records = _read_runs(runs)
@@ -76,14 +76,14 @@ def compare(
 
 
 def _read_runs(runs: Sequence[str | Path]) -> list[RunRecord]:
-    """Read every run; its name is the shortest end of its path that no other run has."""
+    """Read every run. Its name is the shortest end of its path that is unique."""
     paths = [Path(run) for run in runs]
     if len(paths) < 2:
-        raise ConfigError("a comparison needs two runs or more: pix2pix compare RUN RUN ...")
+        raise ConfigError("give two runs or more: pix2pix compare RUN RUN ...")
     resolved = [path.resolve() for path in paths]
     for n, path in enumerate(resolved):
         if path in resolved[:n]:
-            raise ConfigError(f"{paths[n]}: given twice; a comparison needs different runs")
+            raise ConfigError(f"{paths[n]}: given twice; give different runs")
     depth = 1
     while len({path.parts[-depth:] for path in resolved}) < len(resolved):
         depth += 1
@@ -91,7 +91,7 @@ def _read_runs(runs: Sequence[str | Path]) -> list[RunRecord]:
 
 
 def _compare_numbers(records: Sequence[RunRecord]) -> dict[str, Any]:
-    """Compare everything but images and curves."""
+    """Compare everything except images and curves."""
     notes = list(_find_task_differences(records))
     results: dict[str, Any] = {
         "runs": {record.name: _describe_run(record) for record in records},
@@ -135,10 +135,10 @@ def _pairs_per_epoch(record: RunRecord) -> int:
 def find_differences(records: Sequence[RunRecord]) -> dict[str, dict[str, Any]]:
     """Return setting -> run -> value for the settings that differ, in the order of the settings."""
     settings = {record.name: dict(_flatten(record.config.model_dump(mode="json"))) for record in records}
-    fields = dict.fromkeys(field for values in settings.values() for field in values)
-    table = {field: {name: values.get(field) for name, values in settings.items()} for field in fields}
+    names = dict.fromkeys(setting for values in settings.values() for setting in values)
+    table = {setting: {run: values.get(setting) for run, values in settings.items()} for setting in names}
     first = records[0].name
-    return {field: row for field, row in table.items() if any(value != row[first] for value in row.values())}
+    return {setting: row for setting, row in table.items() if any(value != row[first] for value in row.values())}
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -150,30 +150,30 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
 
 
 def _find_task_differences(records: Sequence[RunRecord]) -> Iterator[str]:
-    """Yield why the validations of these runs measure different tasks; nothing if they measure the same."""
+    """Yield the reasons why these runs were trained for different tasks; none if the task is the same."""
     data = {record.name: record.config.data for record in records}
-    so = "their numbers are of different tasks, and no run is called better by its validation"
+    so = "their numbers belong to different tasks, so no run is called better by its validation"
     if len({record.fingerprint for record in records}) > 1:
         groups: dict[str | None, list[str]] = {}
         for record in records:
             groups.setdefault(record.fingerprint, []).append(record.name)
         sets = "; ".join(" and ".join(names) for names in groups.values())
         yield f"The runs were trained on different data ({sets}): {so}."
-    for field, what in (("direction", "in different directions"), ("image_size", "at different sizes")):
-        if len({getattr(one, field) for one in data.values()}) > 1:
-            values = ", ".join(f"{name} {one.model_dump(mode='json')[field]}" for name, one in data.items())
+    for setting, what in (("direction", "in different directions"), ("image_size", "at different sizes")):
+        if len({getattr(one, setting) for one in data.values()}) > 1:
+            values = ", ".join(f"{name} {one.model_dump(mode='json')[setting]}" for name, one in data.items())
             yield f"The runs were trained {what} ({values}): {so}."
     if len({record.config.native for record in records}) > 1:
         yield f"Some of the runs kept the images' own sizes and others did not: {so}."
     if len({(one.target_channels, one.target_type, one.target_range, one.mask_value) for one in data.values()}) > 1:
-        yield f"The runs present their targets differently (channels, type, range or mask): {so}."
+        yield f"The runs encode their targets differently (channels, type, range or mask): {so}."
 
 
 # ---- numbers ---------------------------------------------------------------------------------------------------
 
 
 def _compare_validations(records: Sequence[RunRecord], *, comparable: bool) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield each metric with the best epoch of each run and, if comparable, the best run and how far it is ahead."""
+    """Yield each metric with the best epoch of each run; if comparable, also the best run and its lead."""
     for name, higher in HIGHER_IS_BETTER.items():
         best = {record.name: find_best_epoch(record.rows, name, record.warmup) for record in records}
         known = {run: row for run, row in best.items() if row is not None}
@@ -184,7 +184,7 @@ def _compare_validations(records: Sequence[RunRecord], *, comparable: bool) -> I
 
 
 def _rank(values: Mapping[str, float], higher_is_better: bool | None) -> dict[str, Any]:
-    """Return the best run, the next one, and the difference; None where runs cannot be ranked."""
+    """Return the best run, the second best, and the difference; None if runs cannot be ranked."""
     if higher_is_better is None or len(values) < 2:
         return {"best": None, "next": None, "ahead": None}
     first, second, *_ = sorted(values, key=lambda run: values[run], reverse=higher_is_better)
@@ -192,7 +192,7 @@ def _rank(values: Mapping[str, float], higher_is_better: bool | None) -> dict[st
 
 
 def _compare_evaluations(records: Sequence[RunRecord]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield each split that two runs or more were evaluated on, compared image by image if the images are the same."""
+    """Yield the comparison of each split on which two runs or more were evaluated; image by image if possible."""
     for split in dict.fromkeys(name for record in records for name in record.evaluations):
         found = {record.name: record.evaluations[split] for record in records if split in record.evaluations}
         absent = [record.name for record in records if split not in record.evaluations]
@@ -225,26 +225,26 @@ def _compare_split(found: Mapping[str, EvaluationRecord]) -> dict[str, Any]:
 
 
 def _pair_images(best: EvaluationRecord, other: EvaluationRecord, name: str) -> dict[str, Any]:
-    """Return the paired interval of best minus other, and whether it excludes 0 (`clear`); None where there is none."""
+    """Return the paired interval of best minus other, and whether it excludes 0 (`clear`); None without an interval."""
     interval = None
     if name not in SET_METRICS and name in best.values and name in other.values:
         first, second = best.values[name], other.values[name]
-        known = ~(np.isnan(first) | np.isnan(second))  # not of targets that are masked everywhere
-        with np.errstate(invalid="ignore"):  # of two perfect copies, whose PSNR is infinite
+        known = ~(np.isnan(first) | np.isnan(second))  # without targets that are masked everywhere
+        with np.errstate(invalid="ignore"):  # the PSNR of perfect copies is infinite
             interval = mean_interval(first[known] - second[known])
     return {"interval": interval, "clear": None if interval is None else interval[0] > 0 or interval[1] < 0}
 
 
 def _explain_unpaired(found: Mapping[str, EvaluationRecord]) -> str | None:
-    """Return why evaluations are not of the same images; None if they are."""
+    """Return why evaluations cannot be compared image by image; None if they can."""
     several = list(found.values())
     if len({one.names for one in several}) > 1:
-        return "these evaluations are of different images, so no run is called better by them"
+        return "these evaluations used different images, so no run is called better by them"
     sizes = {"full" if one.metrics.get("full_size") else str(one.metrics.get("image_size")) for one in several}
-    others = ({str(one.metrics.get(field)) for one in several} for field in ("direction", "dropout"))
+    others = ({str(one.metrics.get(name)) for one in several} for name in ("direction", "dropout"))
     for values, what in zip((sizes, *others), ("sizes", "directions", "settings of dropout"), strict=True):
         if len(values) > 1:
-            return f"these evaluations are of different {what}, so no run is called better by them"
+            return f"these evaluations used different {what}, so no run is called better by them"
     return None
 
 
@@ -253,7 +253,7 @@ def _explain_unpaired(found: Mapping[str, EvaluationRecord]) -> str | None:
 
 @dataclass(frozen=True)
 class _Figure:
-    """Titles of columns, rows of (name, source, target, an output of each run), and a line that explains them."""
+    """Titles of columns, rows of (name, images: source, target, an output of each run), and a caption."""
 
     titles: list[str]
     rows: list[tuple[str, list[Pixels]]]
@@ -261,7 +261,7 @@ class _Figure:
 
 
 def _draw_figure(records: Sequence[RunRecord], device: str, progress: OnNamedProgress | None) -> _Figure:
-    """Translate some pairs by the model of each run; where this is not possible, the note says why."""
+    """Translate some pairs by the model of each run. If this is not possible, the note says why."""
     ready = [record for record in records if record.kept_epoch is not None]
     found = _find_shared_pairs(records, ready)
     if isinstance(found, str):
@@ -302,5 +302,5 @@ def _find_shared_pairs(records: Sequence[RunRecord], ready: Sequence[RunRecord])
     try:
         pairs = check(data).without_bad().pairs if data.skip_bad else find_pairs(data)
     except (ConfigError, DataError, OSError) as error:
-        return f"the pairs are not where they were: {error}"
-    return pairs if pairs.fingerprint() == ready[0].fingerprint else "the data have changed since"
+        return f"the pairs cannot be found: {error}"
+    return pairs if pairs.fingerprint() == ready[0].fingerprint else "the data have changed since the training"

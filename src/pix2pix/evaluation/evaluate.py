@@ -1,6 +1,6 @@
-"""A model and a split of pairs in; the lecture's four numbers, all metrics with intervals, baselines, a report out.
+"""Evaluate a model on a split: the lecture's four numbers, all metrics with intervals, baselines, a report.
 
-Three steps: find the pairs, measure, write.
+The steps are: find the pairs, measure, write.
 """
 
 import math
@@ -74,9 +74,9 @@ def evaluate(
     """Measure a model on a split of pairs.
 
     `model` is a run folder, a model folder or a hub id; `data` is a folder of pairs or a manifest. `options` are the
-    fields of EvaluateOptions by name, such as `split="val"` or `output="folder"`, which are the flags of the command
-    line. `features` is another network for FID and KID, (N, C, H, W) in [-1, 1] -> (N, d), or its
-    `package.module:factory`. `progress` is called with the number of images done, of all, and what is being done.
+    flags of the command line, such as `split="val"` or `output="folder"` (`EvaluateOptions`). `features` is another
+    network for FID and KID, (N, C, H, W) in [-1, 1] -> (N, d), or its `package.module:factory`. `progress` is called
+    with the number of images done, of all, and what is being done.
 
     Writes `metrics.json`, `per_image.csv`, `report.html` and `outputs/`. Raises ConfigError, DataError or ModelError.
     """
@@ -95,13 +95,13 @@ def evaluate_with(
     features: nn.Module | str | None = None,
     progress: OnNamedProgress | None = None,
 ) -> Evaluation:
-    """Measure a model as `evaluate` does, with options that are checked."""
+    """Measure a model as `evaluate` does, with checked options."""
     loaded = load_model(model, discriminator=True)
     found = find_evaluation_pairs(loaded, data, options)
     folder = options.output or choose_output(model, f"{found.split}-full-size" if options.full_size else found.split)
     run = find_run(locate(model))
     measurement = _prepare(loaded, found, options, options.features if features is None else features)
-    # Baselines read every pair, so a broken one raises before anything is written.
+    # Baselines read every pair, so a broken pair raises before anything is written.
     training = average_targets(found.train, loaded)
     baselines = measure_baselines(training, measurement.dataset, loaded)
     labels = _prepare_label_score(measurement, (run or folder) / "segmenter", options, progress)
@@ -139,15 +139,15 @@ def evaluate_with(
 
 @dataclass(frozen=True)
 class _Measurement:
-    """A model with everything that measures it on the pairs of one split."""
+    """Everything that measures a model on the pairs of one split."""
 
     translator: Translator
     found: EvaluationPairs
-    dataset: PairDataset  # as measured: at image_size, or at full size
+    dataset: PairDataset  # at image_size, or at full size
     at_image_size: PairDataset
     full_size: bool
     perceptual: PerceptualMetrics
-    features: str | None  # class of the user's network for FID and KID
+    features: str | None  # class name of the user's network for FID and KID
 
     @property
     def model(self) -> Model:
@@ -177,14 +177,14 @@ def _prepare(
 def _prepare_label_score(
     measurement: _Measurement, folder: Path, options: EvaluateOptions, progress: OnNamedProgress | None
 ) -> LabelScore | None:
-    """Load or train the segmenter; None if no option asks for it. `folder` keeps it unless an option names another."""
+    """Load or train the segmenter in `folder`, or in the folder of an option; None if no option asks for it."""
     if not options.segmenter and options.segmenter_folder is None and options.palette is None:
         return None
     found = measurement.found
     if measurement.full_size:
-        raise ConfigError("--segmenter reads labels from images of one size, and these keep their own sizes: drop it")
+        raise ConfigError("--segmenter needs images of one size, but these keep their own sizes: leave it out")
     if not found.train:
-        raise DataError(f"{found.place}: has no training pairs to train a segmenter on; drop --segmenter")
+        raise DataError(f"{found.place}: has no training pairs to train a segmenter on; leave --segmenter out")
     segmenter = load_or_train_segmenter(
         options.segmenter_folder or folder,
         present_pairs(found.train, measurement.model),
@@ -204,7 +204,7 @@ def _measure_pairs(
     generator = translator.for_any_size(translator.generator) if dataset.full_size else translator.generator
     discriminator = _choose_discriminator(measurement)
     loss = model.config.settings.loss
-    torch.manual_seed(model.config.settings.training.seed)  # of the dropout, if it is on
+    torch.manual_seed(model.config.settings.training.seed)  # for dropout, if it is on
     scored = score(
         generator,
         discriminator,
@@ -227,7 +227,7 @@ def _measure_pairs(
 
 
 def _choose_discriminator(measurement: _Measurement) -> nn.Module | None:
-    """Return the discriminator on the device; None if it was not trained, or was trained on images of another scale."""
+    """Return the discriminator on the device; None if it was not trained, or trained on images of another scale."""
     model = measurement.model
     if not model.config.settings.loss.adversarial_weight or model.discriminator is None:
         return None
@@ -237,7 +237,7 @@ def _choose_discriminator(measurement: _Measurement) -> nn.Module | None:
 
 
 def _drop_masked(scores: Sequence[ImageScore]) -> list[ImageScore]:
-    """Drop the images whose target is masked everywhere; they have no numbers."""
+    """Drop images whose target is masked everywhere, since they have no metrics."""
     return [one for one in scores if not math.isnan(one.values["l1"])]
 
 
@@ -245,7 +245,9 @@ def _summarize(measurement: _Measurement, scores: Sequence[ImageScore]) -> dict[
     """Return the means of all metrics, their intervals, why some are missing, and notes. Raises DataError."""
     known, found, perceptual = _drop_masked(scores), measurement.found, measurement.perceptual
     if not known:
-        raise DataError(f"{found.chosen[0].target.path} and the others of its split: every target is masked everywhere")
+        raise DataError(
+            f"{found.chosen[0].target.path} and all others of its split: masked everywhere; check --mask-value"
+        )
     sets = perceptual.compare_sets(perceptual.take_features(), intervals=True)
     intervals = mean_intervals([one.values for one in known])
     notes = list(describe_pairs(found, measurement.model, full_size=measurement.full_size))
@@ -263,7 +265,7 @@ def _summarize(measurement: _Measurement, scores: Sequence[ImageScore]) -> dict[
 
 
 def _describe(measurement: _Measurement) -> dict[str, Any]:
-    """Return what was measured."""
+    """Describe what was measured: data, split, size, model."""
     found, model, config = measurement.found, measurement.model, measurement.model.config
     return {
         "data": found.place,
@@ -286,7 +288,7 @@ def _diagnose(measurement: _Measurement, training: TrainingMean | None) -> Diagn
         _, target, _ = present_pairs([found.train[index]], model)[0, 0]
         return found.train[index].name, target
 
-    # Not for the training split, in which every target would find itself.
+    # Not for the training split, where the nearest training target is the target itself.
     targets = None if training is None or found.split == "train" else TrainingTargets(training.thumbnails, read)
     indices = choose_evenly(len(dataset))
     return diagnose(

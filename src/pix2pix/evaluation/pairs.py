@@ -1,4 +1,4 @@
-"""A model and a place of pairs in, the pairs of one split as the model sees them out."""
+"""Find the pairs of an evaluation, and prepare them as the model needs them."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,11 +24,11 @@ from pix2pix.text import format_count
 
 @dataclass(frozen=True)
 class EvaluationPairs:
-    """The pairs of one split, and all others of their set."""
+    """The pairs of one split, and all other pairs of the data set."""
 
     pairs: PairSet
     split: str
-    place: str  # for people
+    place: str  # folder, folders or manifest, for messages
     notes: tuple[str, ...]  # on how they were found
 
     @property
@@ -44,14 +44,14 @@ class EvaluationPairs:
 def find_evaluation_pairs(model: Model, data: str | Path | None, options: EvaluateOptions) -> EvaluationPairs:
     """Find the pairs in DATA, or in --source and --target, in any layout. Raises ConfigError or DataError.
 
-    A missing split is carved as for the training.
+    A missing split is carved as in training.
     """
     settings = model.config.settings.data
     place = _locate(data, options)
     given = {"source_pattern": options.source_pattern, "target_pattern": options.target_pattern}
     own: dict[str, Any] = {name: getattr(settings, name) for name in given}
     notes: tuple[str, ...] = ()
-    # The training's patterns are of its own folders: a manifest does not need them.
+    # The patterns of the training are tried too, except for a manifest, which names each file.
     if any(given.values()) or not any(own.values()) or _is_manifest(place["path"]):
         pairs = _find_in_either_direction(_validate(settings, place, given))
     else:
@@ -62,7 +62,7 @@ def find_evaluation_pairs(model: Model, data: str | Path | None, options: Evalua
             other = _find_without_patterns(asked)
             if other is None:
                 raise
-            pairs, notes = other, (f"no names fit the patterns of the training: taken as {other.layout}",)
+            pairs, notes = other, (f"no names fit the patterns of the training: read as {other.layout}",)
     if pairs.unmatched:
         raise DataError(f"{describe_unmatched(pairs)}; add the missing halves or move these images away")
     if options.split not in pairs.splits:
@@ -73,12 +73,13 @@ def find_evaluation_pairs(model: Model, data: str | Path | None, options: Evalua
 
 
 def _locate(data: str | Path | None, options: EvaluateOptions) -> dict[str, Any]:
-    """Return the fields of Data that say where the pairs are.
+    """Return the settings of `Data` that tell where the pairs are.
 
-    The columns of a manifest and folders called source and target say which side is the source, so direction is AtoB.
+    The columns of a manifest, and folders named source and target, tell which side is the source. Then direction is
+    reset to AtoB.
     """
     if (options.source is None) != (options.target is None) or (data is not None and options.source is not None):
-        raise ConfigError("name the pairs in one way: DATA, or both of --source DIR and --target DIR")
+        raise ConfigError("give the pairs in one way: DATA, or --source DIR and --target DIR")
     place = {"path": None if data is None else str(data), "source": options.source, "target": options.target}
     named = data is None or _is_manifest(str(data)) or (Path(data) / "source_1").exists()
     return place | ({"direction": "AtoB"} if named else {})
@@ -99,7 +100,7 @@ def _validate(settings: Data, *changes: dict[str, Any]) -> Data:
 
 
 def _find_in_either_direction(data: Data) -> PairSet:
-    """Find pairs; where the layout itself says which side is the source, the training's direction is dropped."""
+    """Find pairs. If the layout determines which side is the source, ignore the direction of the training."""
     try:
         return _find_usable(data)
     except ConfigError:
@@ -109,7 +110,7 @@ def _find_in_either_direction(data: Data) -> PairSet:
 
 
 def _find_without_patterns(data: Data) -> PairSet | None:
-    """Try the other layouts; None where they do not fit, or where names suggest that another pattern is needed."""
+    """Try layouts without patterns; None if none fits, or if the names suggest that a pattern is needed."""
     try:
         pairs = _find_usable(data.model_copy(update={"source_pattern": None, "target_pattern": None}))
     except DataError:
@@ -118,19 +119,21 @@ def _find_without_patterns(data: Data) -> PairSet | None:
 
 
 def _find_usable(data: Data) -> PairSet:
-    """Find all pairs, or only those without problems if the training left such out."""
+    """Find all pairs; only those without problems if the training used --skip-bad."""
     pairs = find_pairs(data)
     if not data.skip_bad:
         return pairs
-    refuse_other_count(next(iter(pairs.splits.values())), max(1, len(data.sources)))  # a check would name settings
+    refuse_other_count(
+        next(iter(pairs.splits.values())), max(1, len(data.sources))
+    )  # first, since the error of a check would name settings
     return check(data).without_bad().pairs
 
 
 def present_pairs(pairs: Sequence[Pair], model: Model, *, full_size: bool = False) -> PairDataset:
-    """Make the data set of some pairs as the model sees them.
+    """Make the data set of some pairs as the model needs them.
 
-    Images are resized to image_size as in validation, or keep their sizes with `full_size`. For a training with native
-    sizes and without `full_size` they are cropped in the middle. Raises DataError for other channels than the model's.
+    Images are resized to image_size as in validation, or keep their sizes with `full_size`. If the training used native
+    sizes, images without `full_size` are cropped at the centre. Raises DataError for other channels than the model's.
     """
     model.prepared.refuse_other_files(pairs)
     load_size: Native | None = "native" if model.config.settings.native else None
@@ -138,26 +141,26 @@ def present_pairs(pairs: Sequence[Pair], model: Model, *, full_size: bool = Fals
     if full_size and min(dataset.smallest) < _smallest_side(model):
         height, width = dataset.smallest
         raise DataError(
-            f"{pairs[0].source.path} and the others of its split: the least height and width are {height}x{width}, and "
-            f"measuring them at full size takes {_smallest_side(model)} pixels a side: remove the small pairs"
+            f"{pairs[0].source.path} and the others of its split: the smallest height and width are {height}x{width}, "
+            f"but a measurement at full size needs {_smallest_side(model)} pixels a side: remove the small pairs"
         )
     return dataset
 
 
 def _smallest_side(model: Model) -> int:
-    """Return the pixels a side that SSIM and, if it is measured, the discriminator need."""
+    """Return the smallest side in pixels for SSIM and, if it is measured, for the discriminator."""
     if model.discriminator is None or not sees_file_pixels(model):
         return SMALLEST_SIDE
     return max(SMALLEST_SIDE, smallest_discriminated(model.config.settings.discriminator.patch_size))
 
 
 def sees_file_pixels(model: Model) -> bool:
-    """Return whether the training presented files pixel by pixel, not resized."""
+    """Return whether the training used the pixels of the files, not resized."""
     return model.config.scale == (1.0, 1.0)
 
 
 def describe_pairs(found: EvaluationPairs, model: Model, *, full_size: bool) -> Iterator[str]:
-    """Yield what a reader must know about the pairs to trust the numbers."""
+    """Yield notes on the pairs that a reader of the numbers must know."""
     yield from found.notes
     if full_size:
         yield "images are measured at full size; the diagnostics are measured at image_size"
@@ -168,4 +171,4 @@ def describe_pairs(found: EvaluationPairs, model: Model, *, full_size: bool) -> 
     settings = model.config.settings
     yield f"there is no folder for {found.split}: it was carved from train by seed {settings.data.split_seed}"
     if found.pairs.fingerprint() != settings.provenance.get("data_fingerprint"):
-        yield "these are not the data of the training, so some of these pairs may have been trained on"
+        yield "these are not the data of the training, so the training may have used some of these pairs"

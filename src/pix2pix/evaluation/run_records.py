@@ -1,4 +1,4 @@
-"""The folder of a run or of an evaluation in, what its files hold out."""
+"""Read the folder of a run or of an evaluation."""
 
 import csv
 import json
@@ -22,7 +22,7 @@ from pix2pix.reports.curves import Row, read_metrics
 Array = NDArray[np.float64]
 State = Literal["finished", "stopped early", "unfinished"]
 
-COLUMNS = {  # of tables of evaluations: name -> (title, higher is better; None where neither is)
+COLUMNS = {  # of tables: name -> (title, whether higher is better; None if neither)
     "label_accuracy": ("label accuracy", True),
     "label_class_accuracy": ("class accuracy", True),
     "label_iou": ("class IoU", True),
@@ -40,7 +40,7 @@ SET_METRICS = (
     "fine_detail_ratio",
     "source_dependence",
 )
-"""Columns that are numbers of a whole set, not of single images."""
+"""Columns that describe a whole set, not single images."""
 LABELS = {"label_accuracy": "pixel_accuracy", "label_class_accuracy": "class_accuracy", "label_iou": "iou"}
 
 
@@ -54,16 +54,16 @@ class EvaluationRecord:
     folder: Path
     metrics: Mapping[str, Any]
     names: tuple[str, ...]  # of the images, in order
-    values: Mapping[str, Array]  # metric -> of each image, (n,)
+    values: Mapping[str, Array]  # metric -> its value for each image, (n,)
 
     @property
     def diagnostics(self) -> Mapping[str, Any]:
-        """The diagnostics, which version 0.1 called health; empty where there are none."""
+        """The diagnostics (`health` in version 0.1); empty if there are none."""
         return self.metrics.get("diagnostics") or self.metrics.get("health") or {}
 
     @cached_property
     def numbers(self) -> dict[str, Any]:
-        """Name -> number, with those of labels and diagnostics; None for what was not measured."""
+        """Name -> number, including labels and diagnostics; None if not measured."""
         labels = self.metrics.get("labels") or {}
         return {**self.metrics, **self.diagnostics, **{name: labels.get(inner) for name, inner in LABELS.items()}}
 
@@ -75,7 +75,7 @@ class EvaluationRecord:
 
 
 def read_evaluation(folder: Path) -> EvaluationRecord:
-    """Read an evaluation. Raises ModelError naming a broken file, OSError for one that is absent."""
+    """Read an evaluation. Raises ModelError naming a broken file, OSError for a missing one."""
     path = folder / "metrics.json"
     try:
         metrics = json.loads(path.read_text(encoding="utf-8"))
@@ -87,7 +87,9 @@ def read_evaluation(folder: Path) -> EvaluationRecord:
         names = tuple(row.pop("name") for row in rows)
         values = {name: np.array([float(row[name]) for row in rows]) for name in (rows[0] if rows else {})}
     except (ValueError, KeyError, TypeError, csv.Error) as error:
-        raise ModelError(f"{path}: not a file of an evaluation, or broken ({error!r}); evaluate again") from None
+        raise ModelError(
+            f"{path}: not a file of an evaluation, or broken ({error!r}); run `pix2pix evaluate` again"
+        ) from None
     return EvaluationRecord(folder, metrics, names, values)
 
 
@@ -103,12 +105,12 @@ class RunRecord:
     config: Config
     rows: list[Row]
     state: State
-    kept_epoch: int | None  # epoch of its model; None before there is one
+    kept_epoch: int | None  # epoch of its model; None if there is no model yet
     evaluations: dict[str, EvaluationRecord]
 
     @property
     def warmup(self) -> int:
-        """Epochs in which only the discriminator is trained."""
+        """Number of epochs of discriminator warm-up."""
         return self.config.training.discriminator_epochs
 
     @property
@@ -118,7 +120,7 @@ class RunRecord:
 
     @cached_property
     def parameters(self) -> tuple[int, int]:
-        """Numbers of weights of generator and discriminator."""
+        """Number of parameters of generator and discriminator."""
         with torch.device("meta"):
             networks = build_networks(self.config)
         generator, discriminator = (sum(weights.numel() for weights in one.parameters()) for one in networks)
@@ -126,13 +128,13 @@ class RunRecord:
 
 
 def read_run(folder: Path, name: str) -> RunRecord:
-    """Read a run, finished or not. Raises ModelError or ConfigError naming what is absent or broken."""
+    """Read a run, finished or not. Raises ModelError or ConfigError naming a missing or broken file."""
     if not (folder / "config.yaml").exists():
         raise ModelError(f"{folder}: {_explain_missing_run(folder)}")
     config = make_config(read_yaml(folder / "config.yaml"), str(folder / "config.yaml"))
     rows = read_metrics(folder / "metrics.csv")
     if not rows:
-        raise ModelError(f"{folder}: no epoch has been finished yet; wait for the first, or leave this run out")
+        raise ModelError(f"{folder}: no epoch has been finished yet; wait for the first one, or leave this run out")
     evaluations = {path.parent.name: read_evaluation(path.parent) for path in folder.glob("evaluation/*/metrics.json")}
     kept = _read_value(folder / "model" / "config.json", "epoch")
     return RunRecord(
@@ -144,9 +146,9 @@ def _explain_missing_run(folder: Path) -> str:
     if not folder.exists():
         return "no such run folder"
     if (folder / "generator.safetensors").exists():
-        return "a model without its run; give the run folder, which has the curves"
+        return "a model folder; give the run folder, which has the curves"
     if (folder / "runs").is_dir():
-        return f"not a run but a folder of runs; give those in {folder / 'runs'}"
+        return f"not a run but a folder of runs; give the runs in {folder / 'runs'}"
     return "not a run folder, as it has no config.yaml; give folders that `pix2pix train` made"
 
 
@@ -157,7 +159,7 @@ def _find_state(folder: Path, config: Config, rows: list[Row]) -> State:
 
 
 def _read_value(path: Path, name: str) -> Any:
-    """Read one value of a JSON file; None where there is no such file or value. Raises ModelError if it is broken."""
+    """Read one value of a JSON file; None if there is no such file or value. Raises ModelError if it is broken."""
     if not path.exists():
         return None
     try:

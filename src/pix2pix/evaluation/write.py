@@ -1,4 +1,4 @@
-"""The numbers and outputs of an evaluation in, the files of its folder out."""
+"""Write and read the files of an evaluation: metrics.json, per_image.csv, outputs."""
 
 import csv
 import io
@@ -19,11 +19,11 @@ from pix2pix.model import Model, locate
 from pix2pix.reports.pages import Example
 from pix2pix.system.files import write_text
 
-SHOWN = 4  # images of the best, the median and the worst each
+SHOWN = 4  # images in each of the groups best, median and worst
 
 
 def choose_output(model: str | Path, name: str) -> Path:
-    """Return RUN/evaluation/NAME, or for a local model outside a run evaluation/NAME inside its folder.
+    """Return RUN/evaluation/NAME, or MODEL/evaluation/NAME for a local model outside a run.
 
     Raises ModelError for a model of the hub.
     """
@@ -32,23 +32,23 @@ def choose_output(model: str | Path, name: str) -> Path:
         return run / "evaluation" / name
     if Path(model).exists():
         return folder / "evaluation" / name
-    raise ModelError(f"{model}: comes from the hub; say where to write with --output DIR")
+    raise ModelError(f"{model}: comes from the hub; give a folder to write to with --output DIR")
 
 
 def find_run(folder: Path) -> Path | None:
-    """Return the run that a model folder, or a folder of evaluations, lies in; None outside a run."""
+    """Return the run that contains a model folder or a folder of evaluations; None outside a run."""
     run = folder.parent
     return run if (run / "config.yaml").exists() and (run / "model").is_dir() else None
 
 
 def remove_numbers(folder: Path) -> None:
-    """Remove older numbers, so that they never stand beside newer outputs if this evaluation is interrupted."""
+    """Remove older numbers, so that an interrupted evaluation does not leave them beside newer outputs."""
     for name in ("metrics.json", "per_image.csv", "report.html"):
         (folder / name).unlink(missing_ok=True)
 
 
 def output_path(folder: Path, pair: Pair, model: Model) -> Path:
-    """Return where the output of a pair is kept."""
+    """Return the path of the output of a pair, and make its folder."""
     suffix = images.suffix_for(model.target_values.dtype, model.out_channels)
     path = folder / "outputs" / f"{pair.name}{suffix}"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +75,7 @@ def write_numbers(
 
 
 def to_json(metrics: Mapping[str, Any]) -> str:
-    """Return strict JSON. An infinite number, such as the PSNR of an exact copy, becomes null."""
+    """Return strict JSON; infinity, such as the PSNR of an exact copy, and NaN become null."""
 
     def finite(value: Any) -> Any:
         if isinstance(value, Mapping):
@@ -88,7 +88,7 @@ def to_json(metrics: Mapping[str, Any]) -> str:
 
 
 def read_examples(folder: Path, scores: Sequence[ImageScore], dataset: PairDataset, model: Model) -> Iterator[Example]:
-    """Read the best, the median and the worst images by l1 for the page: up to SHOWN each, no image twice."""
+    """Read the best, median and worst images by l1 for the page: at most SHOWN each, no image twice."""
     ranked = sorted(scores, key=lambda score: score.values["l1"])
     size = min(SHOWN, max(1, len(ranked) // 3))
     starts: dict[Literal["best", "median", "worst"], int] = {

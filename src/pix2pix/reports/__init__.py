@@ -1,1 +1,1 @@
-"""HTML pages, curves, and sentences on what they show."""
+"""HTML pages, curves, and findings in words."""

@@ -1,4 +1,4 @@
-"""The rows of a run's metrics.csv, or a comparison of runs, in; what they show, in sentences, out."""
+"""Describe the curves of a run, or a comparison of runs, in sentences."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -9,9 +9,9 @@ from pix2pix.metrics.pixel import HIGHER_IS_BETTER
 from pix2pix.reports.curves import Row
 from pix2pix.text import format_list
 
-SATURATED_ACCURACY = 0.99  # of D on targets and on outputs
+SATURATED_ACCURACY = 0.99  # of D, on targets and on outputs
 FEWEST_EPOCHS = 3
-CHANGE = 0.02  # share by which a smoothed error must rise, or fall
+CHANGE = 0.02  # share by which a smoothed error must rise or fall
 IMPROVEMENT = 0.005  # share
 
 
@@ -19,9 +19,10 @@ IMPROVEMENT = 0.005  # share
 
 
 def advise(rows: Sequence[Row], best_by: str, warmup: int) -> list[str]:
-    """Return sentences on a run's curves; none for a young run.
+    """Return findings from the curves of a run; none for a short run.
 
-    `best_by` is the metric that picks the model. The `warmup` epochs, in which only D is trained, do not count.
+    `best_by` is the metric that selects the model. `warmup` is the number of epochs of discriminator warm-up, which do
+    not count.
     """
     train = [row for row in rows if row.split == "train" and row.epoch > warmup]
     val = [row for row in rows if row.split == "val" and row.epoch > warmup]
@@ -37,9 +38,9 @@ def _find_saturation(train: Sequence[Row]) -> Iterator[str]:
     lasting = saturated[::-1].index(False) if False in saturated else len(saturated)  # epochs at the end
     if lasting >= FEWEST_EPOCHS:
         yield (
-            f"The discriminator is saturated since epoch {train[-lasting].epoch}: it tells outputs from targets almost "
-            "without error, so the generator learns little from it. A smaller --discriminator.patch-size, a smaller "
-            "--discriminator-weight or more data may help."
+            f"The discriminator is saturated since epoch {train[-lasting].epoch}: it separates outputs from targets "
+            "almost without error, so the generator learns little from it. A smaller --discriminator.patch-size, a "
+            "smaller --discriminator-weight or more data may help."
         )
 
 
@@ -49,12 +50,12 @@ def _find_overfitting(train: Sequence[Row], val: Sequence[Row]) -> Iterator[str]
     raw = [row.values.get("g_l1", np.nan) for row in val]
     of_val, of_train = _smooth(raw), _smooth([row.values.get("g_l1", np.nan) for row in train])
     best = int(np.argmin(of_val)) if np.isfinite(of_val).all() else len(of_val) - 1
-    since = len(of_val) - max(best, int(np.argmin(raw)))  # epochs since the last sign that it still falls
+    since = len(of_val) - max(best, int(np.argmin(raw)))  # epochs since its last minimum
     rises, falls = of_val[-1] > (1 + CHANGE) * of_val[best], of_train[-1] < (1 - CHANGE) * of_train[best]
     if since > FEWEST_EPOCHS and rises and falls:
         yield (
             f"Overfitting begins around epoch {val[best].epoch}: from there the L1 of training pairs falls and the L1 "
-            "of validation pairs rises. L1 does not measure how real outputs look: see the samples before you stop "
+            "of validation pairs rises. L1 does not measure how real outputs look: look at the samples before you stop "
             "there."
         )
 
@@ -88,8 +89,8 @@ DERIVED = {
     "training.batch_size": ("training.norm_statistics",),
     "data.image_size": ("augment.load_size", "generator.depth"),
 }
-"""Setting -> settings that follow from it unless they are set."""
-FASTER = 1.1  # times as fast as another run before it is reported
+"""Setting -> settings whose defaults follow from it."""
+FASTER = 1.1  # ratio of speeds from which a difference is reported
 
 
 def describe_comparison(results: Mapping[str, Any]) -> Iterator[str]:
@@ -113,19 +114,19 @@ def describe_comparison(results: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _describe_differences(differences: Mapping[str, Any]) -> str:
-    fields = [field for field in differences if field not in NEUTRAL and not field.startswith("provenance.")]
-    derived = {other for field in fields for other in DERIVED.get(field, ())}
-    fields = [field for field in fields if field not in derived]
-    others = [field for field in fields if field != "training.seed"]
-    if not fields:
+    settings = [name for name in differences if name not in NEUTRAL and not name.startswith("provenance.")]
+    derived = {other for name in settings for other in DERIVED.get(name, ())}
+    settings = [name for name in settings if name not in derived]
+    others = [name for name in settings if name != "training.seed"]
+    if not settings:
         return "The settings that matter are the same: differences come from versions, the machine or interruptions."
     if not others:
         return "The runs differ in the seed alone: their differences are due to chance."
     if len(others) == 1:
-        seed = " and in the seed" if len(fields) > 1 else ""
+        seed = " and in the seed" if len(settings) > 1 else ""
         return (
             f"The runs differ in {others[0]}{seed}: other differences are probably its effect. More seeds would "
-            "show it more surely."
+            "confirm this."
         )
     return f"The runs differ in {len(others)} settings, so no difference can be attributed to one of them."
 
@@ -133,7 +134,7 @@ def _describe_differences(differences: Mapping[str, Any]) -> str:
 def _describe_validation(results: Mapping[str, Any]) -> Iterator[str]:
     winners: dict[str, list[str]] = {}
     for name, row in results["validation"].items():
-        if (best := row["best"]) is not None and name != "l2":  # psnr says the same
+        if (best := row["best"]) is not None and name != "l2":  # psnr ranks in the same way
             value, epoch = row["values"][best]["value"], row["values"][best]["epoch"]
             ahead = f"{_number(row['ahead'])} ahead of {row['next']}" if row["ahead"] else f"level with {row['next']}"
             winners.setdefault(best, []).append(f"{name} ({_number(value)} in epoch {epoch}, {ahead})")

@@ -1,4 +1,4 @@
-"""A run's `metrics.csv` in, its rows and curves out; or a metric of many images in, its histogram out."""
+"""Read `metrics.csv` and draw curves; draw histograms and spectra for pages."""
 
 import csv
 import io
@@ -17,16 +17,16 @@ if TYPE_CHECKING:  # matplotlib takes 26 MB, which a training needs only when it
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-CHANCE = math.log(2)  # the cross-entropy of a discriminator that guesses
-LINES: dict[str, Any] = {"train": "-", "val": (0, (3.5, 1.2))}  # solid, and dashes in units of the width
+CHANCE = math.log(2)  # the cross-entropy of random guesses
+LINES: dict[str, Any] = {"train": "-", "val": (0, (3.5, 1.2))}  # solid; dashes in units of the line width
 PANEL_SIZE = (4.3, 3.5)  # inches
 TRAINING_COLUMNS = ("learning_rate", "images_per_second")
 Across = Literal["epoch", "images_seen"]
-FEW_POINTS = 20  # curves with fewer have markers, filled for train and open for validation
+FEW_POINTS = 20  # a curve with fewer points gets markers, filled for train, open for validation
 ADVERSARIAL_UNITS = {"vanilla": "cross-entropy, nats", "lsgan": "squared error", "hinge": "hinge loss"}
 INK = "#24292f"
 LEGEND: dict[str, Any] = {"fontsize": 8, "frameon": False, "labelcolor": INK, "columnspacing": 1.2}
-COLOURS = {  # of Okabe and Ito, distinguishable by the colour-blind
+COLOURS = {  # by Okabe and Ito, for colour-blind readers too
     "g_adversarial": "#d55e00",
     "g_l1": "#009e73",
     "d_real": "#0072b2",
@@ -47,19 +47,19 @@ class Row:
     """One epoch of one split."""
 
     step: int
-    epoch: int  # whole epochs done
+    epoch: int  # number of complete epochs
     images_seen: int
     split: str
-    seconds: float  # spent training since the run began
+    seconds: float  # of training since the run began
     learning_rate: float
     images_per_second: float
-    values: dict[str, float]  # term or metric -> mean over the split; what was not measured is absent
+    values: dict[str, float]  # term or metric -> mean over the split; only what was measured
 
 
 def read_metrics(path: Path) -> list[Row]:
     """Read the rows of `metrics.csv`, oldest first; none if there is no file. Raises ModelError naming a broken line.
 
-    A last line without an end is still being written, or was when the process was killed; it is ignored.
+    A last line without a line end is skipped: it is still being written, or the process was killed.
     """
     if not path.exists():
         return []
@@ -89,7 +89,7 @@ def _row(cells: dict[str, str]) -> Row:
 
 
 class Panel(NamedTuple):
-    """One pair of axes: the terms that share a unit."""
+    """One plot: terms that have the same unit."""
 
     title: str
     terms: tuple[str, ...]
@@ -100,7 +100,7 @@ class Panel(NamedTuple):
 def draw_curves(metrics: Path, output: Path, *, discriminator_epochs: int = 0, adversarial: str = "vanilla") -> None:
     """Write the curves of a run as one PNG: a panel for each unit, train solid, validation dashed.
 
-    The first `discriminator_epochs`, the discriminator warm-up, are shaded; `adversarial` names the loss.
+    The discriminator warm-up, the first `discriminator_epochs`, is shaded; `adversarial` is the kind of loss.
     """
     rows = read_metrics(metrics)
     panels = _panels(rows, adversarial)
@@ -115,12 +115,12 @@ def draw_curves(metrics: Path, output: Path, *, discriminator_epochs: int = 0, a
 
 
 def curve_svgs(rows: Sequence[Row], *, discriminator_epochs: int = 0, adversarial: str = "vanilla") -> list[str]:
-    """Draw the panels of `draw_curves`, each as an SVG element for a page."""
+    """Draw the panels of `draw_curves` as SVG elements for a page."""
     return [_panel_svg(panel, rows, discriminator_epochs) for panel in _panels(rows, adversarial)]
 
 
 def _panels(rows: Sequence[Row], adversarial: str) -> list[Panel]:
-    """Return the panels in which something was measured."""
+    """Return the panels that have data."""
     unit, vanilla = ADVERSARIAL_UNITS.get(adversarial, adversarial), adversarial == "vanilla"
     panels = (
         Panel("Generator: adversarial term", ("g_adversarial",), unit, vanilla),
@@ -137,7 +137,7 @@ def _panels(rows: Sequence[Row], adversarial: str) -> list[Panel]:
 
 
 def _points(rows: Sequence[Row], term: str, split: str, across: Across = "epoch") -> list[tuple[int, float]]:
-    """Return (epoch, value) where the term was measured; learning rate and speed belong to training."""
+    """Return (epoch or pairs seen, value) of a term, where it was measured; learning rate and speed are of training."""
     if term in TRAINING_COLUMNS:
         found = [(getattr(row, across), getattr(row, term)) for row in rows if row.split == split == "train"]
     else:
@@ -186,14 +186,14 @@ def _panel_svg(panel: Panel, rows: Sequence[Row], discriminator_epochs: int) -> 
 
 
 RUNS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c564b", "#7f7f7f")
-MARKERS = ("o", "s", "^", "D")  # one for each round of the colours
+MARKERS = ("o", "s", "^", "D")  # one for each cycle of the colours
 LONGEST_NAME = 28  # letters in a legend
 
 
 def overlaid_svgs(runs: Mapping[str, Sequence[Row]], across: Across, adversarial: str | None) -> list[str]:
     """Draw the rows of several runs, by name: a panel for each term, a colour for each run, as SVG elements.
 
-    `adversarial` is the loss that all of them have, or None if they differ.
+    `adversarial` is the kind of loss of all runs, or None if they differ.
     """
     unit = "each run's own loss" if adversarial is None else ADVERSARIAL_UNITS.get(adversarial, adversarial)
     panels = [Panel(term, (term,), unit, adversarial == "vanilla") for term in ("g_adversarial", "d_real", "d_fake")]
@@ -210,7 +210,7 @@ def overlaid_svgs(runs: Mapping[str, Sequence[Row]], across: Across, adversarial
 
 
 def _overlaid_svg(panel: Panel, runs: Mapping[str, Sequence[Row]], across: Across) -> str:
-    """Return one panel; empty where no run has the term."""
+    """Return one panel; empty if no run has the term."""
     figure, (term,) = _make_figure(PANEL_SIZE), panel.terms
     axes = figure.add_subplot()
     splits = [split for split in LINES if any(_points(rows, term, split) for rows in runs.values())]
@@ -308,9 +308,9 @@ def _ticks(most: int, *, integer: bool = False) -> Any:
 
 
 def _inline_svg(figure: "Figure", label: str) -> str:
-    """Return an SVG element whose text is text and whose colour is that of the page, light or dark.
+    """Return an SVG element with real text, in the text colour of the page.
 
-    `label` describes it for screen readers, and makes its ids differ from those of other elements.
+    `label` describes the element for screen readers, and makes its ids unique on the page.
     """
     import matplotlib as mpl
 
@@ -320,5 +320,5 @@ def _inline_svg(figure: "Figure", label: str) -> str:
         figure.savefig(text, format="svg", transparent=True, metadata=nothing)
     svg = text.getvalue()
     svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
-    svg = re.sub(r' id="\w+_\d+"', "", svg)  # nothing refers to these, and a page may not repeat them
+    svg = re.sub(r' id="\w+_\d+"', "", svg)  # unused, and must not repeat on a page
     return svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)

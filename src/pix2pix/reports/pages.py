@@ -1,4 +1,4 @@
-"""An evaluation's numbers and images, or a run folder, in; its HTML page out."""
+"""Write the HTML pages of an evaluation and of a run."""
 
 import json
 import re
@@ -27,14 +27,14 @@ from pix2pix.text import format_count, format_list
 
 FEWEST_VALUES = 5  # for a histogram
 GROUPS = ("best", "median", "worst")
-QUESTIONS = {  # of the diagnostics -> their numbers
+QUESTIONS = {  # diagnostic -> (question, names of its numbers)
     "dropout": ("Does the output vary with dropout?", ("dropout_movement",)),
     "source": ("Does it depend on the source?", ("source_dependence", "matched_l1", "shuffled_l1")),
     "sharpness": ("Is it sharp?", ("gradient_ratio", "fine_detail_ratio")),
     "memory": ("Does it copy a training image?", ("nearest_ratio", "remembered")),
 }
 G_L1 = "Mean |y − G(x)| with images in [−1, 1]: 0 is a perfect copy, 2 is black in place of white."
-FOUR_NUMBERS = {  # (lecture, "Test"): adversarial loss -> metric -> what it says
+FOUR_NUMBERS = {  # (lecture, "Test"): adversarial loss -> metric -> what it means
     "vanilla": {
         "g_adversarial": "The generator's adversarial loss, −log D(x, G(x)): log 2 = 0.693 is chance; "
         "above it the discriminator recognises outputs.",
@@ -64,7 +64,7 @@ FOUR_NUMBERS = {  # (lecture, "Test"): adversarial loss -> metric -> what it say
 
 @dataclass(frozen=True)
 class Example:
-    """One image of an evaluation for the page."""
+    """One pair and its output, for the page of an evaluation."""
 
     name: str
     group: Literal["best", "median", "worst"]
@@ -86,8 +86,8 @@ def write_evaluation_report(
 ) -> None:
     """Write the page of one evaluation.
 
-    `metrics` is the content of `metrics.json`, `scores` are the metrics of all images, `adversarial` is the loss of
-    the discriminator, and `run` is the folder of the training, for its curves.
+    `metrics` is the content of `metrics.json`, `scores` are the metrics of each image, `adversarial` is the kind of
+    loss, and `run` is the folder of the training, for its curves.
     """
     spectrum = None if diagnostics is None else diagnostics.spectrum
     page = render(
@@ -119,7 +119,7 @@ def summarize(metrics: Mapping[str, Any]) -> str:
 
 
 def _compare_with_baselines(metrics: Mapping[str, Any], baselines: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return `better than both baselines on l1, but not on psnr and ssim`; empty where nothing can be compared."""
+    """Return `better than both baselines on l1, but not on psnr and ssim`; empty if nothing can be compared."""
     better: list[str] = []
     worse: list[str] = []
     for name in ALWAYS_SHOWN:
@@ -147,13 +147,13 @@ def _draw_spreads(scores: Sequence[Mapping[str, float]]) -> Iterator[Markup]:
 
 @dataclass(frozen=True)
 class _Settings:
-    """What the page needs to know of a run's config.yaml, which may be absent."""
+    """The settings of a run that its page needs; defaults if config.yaml is missing."""
 
     config: dict[str, Any]
     provenance: Mapping[str, Any]
     epochs: int | None
     best_by: str
-    warmup: int  # epochs in which only the discriminator is trained
+    warmup: int  # epochs of discriminator warm-up
     adversarial: str
 
 
@@ -174,7 +174,7 @@ def _read_settings(folder: Path) -> _Settings:
 def write_run_report(folder: Path) -> Path:
     """Write `report.html` into a run folder and return its path.
 
-    The page shows `config.yaml`, `metrics.csv`, `samples/` and `evaluation/*/metrics.json`, and says what is absent.
+    The page shows `config.yaml`, `metrics.csv`, `samples/` and `evaluation/*/metrics.json`, and says what is missing.
     Raises ConfigError or ModelError naming a broken file.
     """
     settings = _read_settings(folder)
@@ -203,15 +203,15 @@ def write_run_report(folder: Path) -> Path:
 
 @dataclass(frozen=True)
 class _RunState:
-    """How far a run is: its newest row, and a sentence about the epoch that validation picks."""
+    """The state of a run: its newest row, and a sentence about the best epoch."""
 
     newest: Row
-    epochs: int | None  # of the settings, if they are there
+    epochs: int | None  # as set; None if unknown
     best: str
 
 
 def _describe_state(rows: Sequence[Row], settings: _Settings) -> _RunState | None:
-    """Return the newest row and the best epoch; None if no epoch has been finished."""
+    """Describe the state of a run; None if no epoch has been finished."""
     if not rows:
         return None
     best_by, warmup = settings.best_by, settings.warmup
@@ -219,7 +219,7 @@ def _describe_state(rows: Sequence[Row], settings: _Settings) -> _RunState | Non
     if best_by == "last":
         sentence = "The newest epoch is kept."
     elif best is None:
-        sentence = "No validation has picked a best epoch yet."
+        sentence = "No validation has selected a best epoch yet."
     else:
         sentence = f"Best by validation {best_by}: epoch {best.epoch}, with "
         sentence += f"{format_number(best.values[best_by], best_by)}."
@@ -230,14 +230,14 @@ def _describe_state(rows: Sequence[Row], settings: _Settings) -> _RunState | Non
 
 
 def find_best_epoch(rows: Sequence[Row], metric: str, warmup: int) -> Row | None:
-    """Return the best validation by a metric after the discriminator's warm-up; the first of equals."""
+    """Return the row of the best validation by a metric, after discriminator warm-up; the first of equal ones."""
     measured = [row for row in rows if row.split == "val" and row.epoch > warmup and metric in row.values]
     sign = 1 if HIGHER_IS_BETTER.get(metric) else -1
     return max(measured, key=lambda row: sign * row.values[metric], default=None)
 
 
 def _tabulate_newest(rows: Sequence[Row], best: Row | None) -> dict[str, dict[str, float]]:
-    """Return column title -> term -> value: the newest row of each split, and the best validation if it is another."""
+    """Return column title -> term -> value: the newest row of each split, and the best validation if different."""
     newest = {row.split: row for row in rows}
     columns = {f"{split}, epoch {row.epoch}": row.values for split, row in newest.items()}
     if best is not None and best is not newest["val"]:
@@ -266,7 +266,7 @@ def _draw_curves(run: Path) -> list[Markup]:
 
 
 def _natural_order(path: Path) -> list[tuple[int, str]]:
-    """Order `epoch_9` before `epoch_10`."""
+    """Return a sort key that puts `epoch_9` before `epoch_10`."""
     return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", str(path))]
 
 

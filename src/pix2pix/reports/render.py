@@ -1,4 +1,4 @@
-"""The name of a template and its content in, one HTML page that needs nothing else out."""
+"""Render a template as one self-contained HTML page."""
 
 import base64
 import io
@@ -13,7 +13,7 @@ from pix2pix.data.io.arrays import Pixels
 from pix2pix.metrics.pixel import HIGHER_IS_BETTER, MEASURES, OWN_UNITS
 from pix2pix.text import format_duration
 
-JPEG_BYTES = 100_000  # a larger PNG goes into the page as JPEG
+JPEG_BYTES = 100_000  # a larger PNG is embedded as JPEG
 ALWAYS_SHOWN = ("l1", "psnr", "ssim")
 BASELINES = {
     "mean_target": "the mean training target, for every image",
@@ -23,7 +23,7 @@ BASELINES = {
 
 
 def render(page: str, **content: Any) -> str:
-    """Fill one of the templates `evaluation`, `run`, `compare` and `study`."""
+    """Render one of the templates `evaluation`, `run`, `compare` and `study`."""
     environment = Environment(
         loader=PackageLoader("pix2pix.reports", "templates"),
         autoescape=True,
@@ -39,7 +39,7 @@ def render(page: str, **content: Any) -> str:
 
 
 def format_number(value: float | None, unit: str = "") -> str:
-    """Return `0.1234`, `21.35 dB`, `∞ dB`, and `–` for what was not measured."""
+    """Return `0.1234`, `21.35 dB`, `∞ dB`, or `–` for None and NaN."""
     if value is None or math.isnan(value):
         return "–"
     if math.isinf(value):
@@ -51,7 +51,7 @@ def format_number(value: float | None, unit: str = "") -> str:
 
 
 def format_interval(ends: Sequence[float] | None, unit: str = "") -> str:
-    """Return `0.1200 to 0.1330`, and `–` for what has no interval."""
+    """Return `0.1200 to 0.1330`, or `–` for None."""
     if ends is None:
         return "–"
     low, high = (format_number(end, unit).removesuffix(" dB") for end in ends)
@@ -59,7 +59,7 @@ def format_interval(ends: Sequence[float] | None, unit: str = "") -> str:
 
 
 def data_uri(pixels: Pixels, widest: int) -> str:
-    """Encode (H, W, 1 or 3) as a data URI of a PNG, or of a JPEG where that is large; `widest` is in pixels."""
+    """Encode (H, W, 1 or 3) as a data URI, PNG or (if that is large) JPEG, at most `widest` pixels wide."""
     image = Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)
     if image.width > widest:
         image = image.resize((widest, max(1, round(widest * image.height / image.width))), Image.Resampling.LANCZOS)
@@ -76,6 +76,6 @@ def _encode(image: Image.Image, **options: Any) -> bytes:
 
 
 def _find_measured(metrics: Mapping[str, Any]) -> list[str]:
-    """Return the image metrics that an evaluation has."""
+    """Return the names of the image metrics in an evaluation."""
     names = (*HIGHER_IS_BETTER, *(measure.name for measure in OWN_UNITS))
     return [name for name in names if name in ALWAYS_SHOWN or metrics.get(name) is not None]

@@ -1,4 +1,4 @@
-"""The plan of a study in, the plan in words with an estimate of its time out."""
+"""Describe the plan of a study, with an estimate of its time."""
 
 import time
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from pix2pix.training.step import TrainState, train_step
 
 
 def describe_plan(plan: StudyPlan, processes: int) -> Iterator[str]:
-    """Yield the plan line by line. The time is estimated from a few updates of every variant."""
+    """Yield the lines of a plan. The time is estimated from a few updates of each variant."""
     first = plan.jobs[0].config
     height, width = first.data.image_size
     yield (

@@ -1,7 +1,7 @@
-"""One variant with one seed in; a trained and evaluated run out, in this process or in processes of their own.
+"""Run the jobs of a study: train and evaluate one variant with one seed each, in this process or in several.
 
-A finished job writes a file of its own last. Any other job starts, or resumes from its checkpoint. So a study may be
-killed at any moment and resumed by the same command.
+A job writes the file `study.json` when it is finished. Without this file it starts, or resumes from its checkpoint. So
+a study may be killed at any moment and resumed by the same command.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ from pix2pix.system.progress import OnNamedProgress
 from pix2pix.training.checkpoint import DESCRIPTION
 from pix2pix.training.train import train_with
 
-DONE = "study.json"  # in a run folder, once it is trained and evaluated
+DONE = "study.json"  # in the run folder of a finished job
 POLL_SECONDS = 1.0
 
 
@@ -41,10 +41,10 @@ class Job(BaseModel):
     variant: Variant
     seed: int
     config: Config
-    place: dict[str, Any]  # of the pairs, as keywords of `evaluate`
+    place: dict[str, Any]  # where the pairs are, as arguments of `evaluate`
     study: Path
     fingerprint: str  # of the data
-    choices: dict[str, Any]  # further keywords of `evaluate`
+    choices: dict[str, Any]  # other arguments of `evaluate`
 
     @property
     def name(self) -> str:
@@ -56,12 +56,12 @@ class Job(BaseModel):
 
     @property
     def logs(self) -> Path:
-        """Folder of its messages, and of the lock that keeps a second process out."""
+        """Folder of its log; its lock excludes a second process."""
         return self.study / "logs" / self.name
 
     @property
     def key(self) -> str:
-        """Return a hash of everything that the result depends on."""
+        """Hash of everything that determines the result."""
         parts = [self.config.model_dump(mode="json"), self.fingerprint, self.choices]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -71,11 +71,11 @@ class Job(BaseModel):
 
     @property
     def epochs_done(self) -> int:
-        """Whole epochs in its newest checkpoint."""
+        """Number of complete epochs in its newest checkpoint."""
         return int(_read_value(self.run / "checkpoints" / DESCRIPTION, "epoch") or 0)
 
     def run_here(self) -> None:
-        """Train, or resume, and evaluate. Raises as `train` and `evaluate` do; OSError if another process does it."""
+        """Train or resume, then evaluate. Raises as `train` and `evaluate` do; OSError if another process runs it."""
         self.logs.mkdir(parents=True, exist_ok=True)
         with lock_folder(self.logs):
             train_with(self.config, self.run)
@@ -84,14 +84,14 @@ class Job(BaseModel):
 
 
 def _read_value(path: Path, name: str) -> Any:
-    """Return one value of a JSON file; None where the file is absent or broken."""
+    """Read one value of a JSON file; None if the file is missing or broken."""
     with suppress(OSError, ValueError, KeyError, TypeError):
         return json.loads(path.read_text(encoding="utf-8"))[name]
     return None
 
 
 def run_jobs(jobs: Sequence[Job], processes: int, progress: OnNamedProgress | None) -> None:
-    """Run the jobs that are not done, `processes` at a time. Raises RunError at the end, naming the first failure."""
+    """Run all unfinished jobs, `processes` at a time. Raises RunError at the end, naming the first failure."""
     open_jobs = [job for job in jobs if not job.done]
     if processes > 1:
         _run_in_processes(jobs, open_jobs, processes, progress)
@@ -139,7 +139,7 @@ def _describe_failure(failed: Sequence[Job]) -> str:
 def _start(job: Job) -> "subprocess.Popen[str]":
     """Start a process with one thread that runs the job.
 
-    It saves and ends when its standard input is closed, which also happens when this process dies.
+    It saves and exits when its standard input is closed, which also happens if this process dies.
     """
     job.logs.mkdir(parents=True, exist_ok=True)
     path = job.logs / "log.txt"
@@ -152,7 +152,7 @@ def _start(job: Job) -> "subprocess.Popen[str]":
             stderr=log,
             text=True,
             env=os.environ | dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
-            start_new_session=True,  # Ctrl-C reaches this process only, which then closes the input of the others
+            start_new_session=True,  # Ctrl-C reaches only this process, which then closes their input
         )
     _input_of(process).write(job.model_dump_json() + "\n")
     _input_of(process).flush()
@@ -165,7 +165,7 @@ def _input_of(process: "subprocess.Popen[str]") -> IO[str]:
 
 
 def _stop(*processes: "subprocess.Popen[str]") -> None:
-    """Ask the processes to save and end, and wait for them."""
+    """Let the processes save and exit, and wait for them."""
     for process in processes:
         with suppress(BrokenPipeError):
             _input_of(process).close()

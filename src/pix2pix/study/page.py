@@ -1,4 +1,4 @@
-"""The evaluations of a study's jobs in; a page like the paper's figures, the figure as PNG, and the table out."""
+"""Write the page of a study, like the paper's figures and tables; also the figure as PNG and the table as JSON."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,7 +32,7 @@ Evaluations = dict[Variant, list[EvaluationRecord]]
 
 
 def write_page(folder: Path, kind: str, jobs: Sequence[Job], notes: Sequence[str]) -> dict[str, Any]:
-    """Write KIND.html, KIND.png and KIND.json into a study's folder; return what KIND.json holds."""
+    """Write KIND.html, KIND.png and KIND.json into the folder of a study; return the content of KIND.json."""
     evaluations: Evaluations = {}
     for job in jobs:
         record = read_evaluation(job.run / "evaluation" / job.choices["split"])
@@ -85,8 +85,8 @@ def _collect(kind: str, jobs: Sequence[Job], evaluations: Evaluations) -> dict[s
 def _average(records: Sequence[EvaluationRecord]) -> dict[str, Any]:
     """Average the numbers of one variant over its seeds.
 
-    `values` are means over seeds and images, `intervals` are of the images' means over seeds (bootstrap), `seeds` has
-    one number for each seed.
+    `values` are means over seeds and images. `intervals` are bootstrap intervals over images, each image averaged over
+    the seeds. `seeds` has one number for each seed.
     """
     values: dict[str, float | None] = {}
     intervals: dict[str, list[float] | None] = {}
@@ -107,13 +107,13 @@ def _average(records: Sequence[EvaluationRecord]) -> dict[str, Any]:
 
 
 def _average_images(records: Sequence[EvaluationRecord], name: str) -> Array | None:
-    """Return a metric of every image, averaged over the seeds; None where it is not a metric of single images."""
+    """Return a metric of each image, averaged over the seeds; None if it is not a metric of single images."""
     values = [record.values[name] for record in records if name in record.values]
     return np.mean(values, axis=0) if len(values) == len(records) else None
 
 
 def _find_best(table: Mapping[str, Any], name: str) -> str | None:
-    """Return the title of the best variant by a metric; None where there is nothing to choose."""
+    """Return the title of the best variant by a metric; None if variants cannot be ranked."""
     better = COLUMNS[name][1]
     known = {title: row["values"][name] for title, row in table.items() if row["values"].get(name) is not None}
     if better is None or len(known) < 2:
@@ -122,7 +122,7 @@ def _find_best(table: Mapping[str, Any], name: str) -> str | None:
 
 
 def _compare_order(evaluations: Evaluations, name: str) -> dict[str, Any] | None:
-    """Compare the order of the variants by a metric with the paper's, pair by pair; None where it was not measured."""
+    """Compare the order of the variants by a metric with the paper's, pair by pair; None if it was not measured."""
     known: dict[Variant, tuple[Array, Scores]] = {}
     for variant, records in evaluations.items():
         mean = _average_images(records, name)
@@ -160,7 +160,7 @@ def _compare_pair(first: Variant, second: Variant, known: Mapping[Variant, tuple
 
 
 def _conclude(record: EvaluationRecord) -> str:
-    """Return what the diagnostics say of sharpness and source."""
+    """Return the sentences of the diagnostics on sharpness and on the source."""
     sentences = record.diagnostics.get("sentences") or {}
     return " ".join(sentences[name] for name in ("sharpness", "source") if name in sentences)
 

@@ -1,4 +1,4 @@
-"""A question of the paper and pairs in; its variants trained, evaluated, and one page that shows them out."""
+"""Repeat an experiment of the paper on any pairs: train its variants, evaluate them, show them on one page."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -35,12 +35,12 @@ VARIED = {
     "loss.l2_weight": "the losses",
     "training.seed": "the seeds (--seeds)",
 }
-"""Settings that a study sets itself."""
+"""Settings that a study sets itself -> what it varies."""
 
 
 @dataclass(frozen=True)
 class Study:
-    """The page of a study, and what is on it, for programs."""
+    """The path of the page of a study, and its content for programs."""
 
     page: Path
     results: dict[str, Any]
@@ -48,19 +48,19 @@ class Study:
 
 @dataclass(frozen=True)
 class StudyPlan:
-    """All jobs of a study, and what people should know before it starts."""
+    """All jobs of a study, and notes for the user."""
 
     kind: str
     jobs: list[Job]
     notes: list[str]
     images_per_epoch: int
-    palette: str | None  # of the label maps, if labels are read
-    data: Data  # with nothing left open
+    palette: str | None  # of the label maps; None if labels are not read
+    data: Data  # with all settings resolved
     prepared: PreparedData
 
     @property
     def variants(self) -> list[Variant]:
-        """In the order of the figure."""
+        """The variants, in the order of the figure."""
         return list(dict.fromkeys(job.variant for job in self.jobs))
 
 
@@ -74,9 +74,9 @@ def study(
     progress: OnNamedProgress | None = None,
     **choices: Any,
 ) -> Study:
-    """Train and evaluate the variants of `losses`, `generators` or `patches` that are not done, and write the page.
+    """Train and evaluate all unfinished variants of `losses`, `generators` or `patches`, and write the page.
 
-    `overrides` are nested settings that all variants share; `choices` are the further keywords of `plan_study`. Raises
+    `overrides` are nested settings that all variants share; `choices` are the other arguments of `plan_study`. Raises
     ConfigError, DataError, ModelError, RunError or OSError, and Interrupted after a signal.
     """
     plan = plan_study(kind, data, overrides, run=run, **choices)
@@ -109,9 +109,9 @@ def plan_study(  # noqa: PLR0913  # the flags of the command
     if kind not in KINDS:
         raise ConfigError(f"there is no study `{kind}`; known: {', '.join(KINDS)}")
     if len(set(seeds)) != len(seeds) or not seeds:
-        raise ConfigError("--seeds: expected different numbers, one training of each variant for each")
+        raise ConfigError("--seeds: expected different numbers; each variant is trained once with each")
     _refuse_varied(overrides or {})
-    # The paper keeps the newest epoch. Keeping another would give each variant a budget of its own.
+    # As in the paper, the newest epoch is kept: all variants then have the same budget.
     shared = choose_settings(data, preset, config, merge_settings({"training": {"best_by": "last"}}, overrides or {}))
     report = check(shared.data)
     _refuse_unusable(report, shared, split)
@@ -140,9 +140,9 @@ def plan_study(  # noqa: PLR0913  # the flags of the command
 
 
 def _choose_palette(config: Config, palette: str | None, segmenter: bool) -> tuple[str | None, list[str]]:
-    """Return the colours of the label maps, None if labels are not to be read, and notes on why not."""
+    """Return the colours of the label maps, or None if labels are not read, and notes with the reason."""
     if config.native:
-        return None, ["label accuracy is not measured, as images keep their own sizes"]
+        return None, ["label accuracy is not measured, because images keep their own sizes"]
     if palette is not None:
         return format_palette(parse_palette(palette)), []
     if not segmenter:
@@ -150,11 +150,11 @@ def _choose_palette(config: Config, palette: str | None, segmenter: bool) -> tup
     try:
         return format_palette(find_palette(find_pairs(config.data).splits["train"])), []
     except DataError:
-        return None, ["label accuracy is not measured, as the sources are no label maps"]
+        return None, ["label accuracy is not measured, because the sources are not label maps"]
 
 
 def _train_segmenter(plan: StudyPlan, palette: str, progress: OnNamedProgress | None) -> None:
-    """Train the segmenter that all jobs share, before any of them needs it."""
+    """Train the segmenter that all jobs share."""
     job, pairs = plan.jobs[0], find_pairs(plan.data)
     load_or_train_segmenter(
         job.study / "segmenter",
@@ -167,10 +167,10 @@ def _train_segmenter(plan: StudyPlan, palette: str, progress: OnNamedProgress | 
 
 
 def _refuse_varied(overrides: Mapping[str, Any]) -> None:
-    for path, what in VARIED.items():
-        section, _, field = path.partition(".")
-        if field in overrides.get(section, {}):
-            raise ConfigError(f"{path}: a study varies {what} itself; drop this setting")
+    for setting, what in VARIED.items():
+        section, _, name = setting.partition(".")
+        if name in overrides.get(section, {}):
+            raise ConfigError(f"{setting}: a study varies {what} itself; leave this setting out")
 
 
 def _refuse_unusable(report: CheckReport, config: Config, split: str) -> None:

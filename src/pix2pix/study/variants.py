@@ -1,4 +1,4 @@
-"""The variants of the paper's experiments and its numbers for them: Figures 4 to 7 and Tables 1 to 3 of Isola et al."""
+"""The variants of the paper's experiments, and the paper's scores: figures 4 to 7 and tables 1 to 3 of Isola et al."""
 
 from typing import Any, NamedTuple
 
@@ -32,7 +32,7 @@ class Variant(NamedTuple):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The settings that it varies."""
+        """The settings that this variant changes."""
         chosen = LOSSES[self.loss]
         return {
             "generator": {"kind": self.generator},
@@ -89,7 +89,7 @@ QUESTIONS = {
 def choose_variants(kind: str, image_size: tuple[int, int]) -> tuple[list[Variant], list[str]]:
     """Return the columns of a study for an image size, and notes on changes.
 
-    A patch size that does not fit is replaced by the largest that does, if that covers the whole image.
+    A patch size that is too large is replaced by the largest one that fits, if that covers the whole image.
     """
     side, notes, found = min(image_size), [], []
     for variant in VARIANTS[kind]:
@@ -103,7 +103,7 @@ def choose_variants(kind: str, image_size: tuple[int, int]) -> tuple[list[Varian
             found.append(variant._replace(title=f"{largest}x{largest}", patch_size=largest))
             notes.append(
                 f"patches of {largest} replace {size}, which needs images of {smallest_discriminated(size)} pixels: "
-                f"they cover all of an image of {side}"
+                f"they cover a whole image of {side}"
             )
         else:
             notes.append(f"{variant.title} is left out: patches of {size} need {smallest_discriminated(size)} pixels")

@@ -1,4 +1,4 @@
-"""The state of a training <-> the newest checkpoint and its description, written whole or not at all."""
+"""Save and restore the state of a training: one checkpoint and its description, written atomically."""
 
 import json
 import time
@@ -17,38 +17,38 @@ from pix2pix.system.files import begin_to_write, write_text
 from pix2pix.training.step import TrainState
 
 STATE, DESCRIPTION = "state.pt", "state.json"
-SAVE_SECONDS = 300.0  # the most that is lost if the process is killed; an epoch may take hours
-SAVE_SHARE = 0.005  # of the training time that saving may take, unless more than SAVE_SECONDS would be lost
+SAVE_SECONDS = 300.0  # largest loss if the process is killed; an epoch may take hours
+SAVE_SHARE = 0.005  # largest share of the time spent on saving, unless SAVE_SECONDS have passed
 
 
 @dataclass
 class TrainingProgress:
-    """How far a training is. With the seed it determines all randomness of what follows."""
+    """Progress of a training. With the seed it determines all later randomness."""
 
-    epoch: int = 0  # whole epochs done
-    batch: int = 0  # batches done of the current epoch
+    epoch: int = 0  # complete epochs
+    batch: int = 0  # batches done in the current epoch
     step: int = 0  # steps done
     images_seen: int = 0
     seconds: float = 0.0  # spent on steps, before and after interruptions
-    best: float | None = None  # of the validation metric that picks the model
+    best: float | None = None  # best value of the metric that selects the model
     best_epoch: int = 0
     finished: bool = False  # all epochs are done, or patience has run out
-    sums: dict[str, float] = field(default_factory=dict)  # of the terms in the current epoch
+    sums: dict[str, float] = field(default_factory=dict)  # sums of the loss terms in the current epoch
 
 
 class Checkpoints:
-    """Say when a checkpoint is due, save it and restore it. Rank 0 reads and writes for all processes."""
+    """Decide when to save a checkpoint, save it and restore it. Rank 0 reads and writes for all processes."""
 
     def __init__(self, folder: Path, group: ProcessGroup, *, save_share: float = SAVE_SHARE) -> None:
         self.folder, self.group, self.save_share = folder, group, save_share
-        self.save_seconds = 0.0  # that training waited for the newest checkpoint
+        self.save_seconds = 0.0  # for which training waited for the newest checkpoint
         self._saved_at = time.monotonic()
         self._writer = ThreadPoolExecutor(1)
         self._writing: Future[None] | None = None
 
     def restore(self, state: TrainState, device: torch.device) -> TrainingProgress:
-        """Load the newest checkpoint into `state`; without one, nothing has been done yet."""
-        # For several processes on the CPU, since rank 0's GPU is not theirs.
+        """Load the newest checkpoint into `state` and return its progress; a new progress if there is none."""
+        # Several processes load it onto the CPU, since they have different GPUs.
         place = device if self.group.size == 1 else torch.device("cpu")
         saved = self.group.broadcast(lambda: load_checkpoint(self.folder, place))
         if saved is None:
@@ -60,12 +60,12 @@ class Checkpoints:
 
     @property
     def is_overdue(self) -> bool:
-        """Whether to save in the middle of an epoch."""
+        """Whether to save a checkpoint now, within an epoch."""
         return time.monotonic() - self._saved_at > SAVE_SECONDS
 
     @property
     def is_due(self) -> bool:
-        """Whether to save at the end of an epoch: not after every short one."""
+        """Whether to save a checkpoint now, at the end of an epoch: not after every short epoch."""
         return time.monotonic() - self._saved_at >= seconds_between_saves(self.save_seconds, self.save_share)
 
     def save(self, state: TrainState, progress: TrainingProgress) -> None:
@@ -79,7 +79,7 @@ class Checkpoints:
             if self.group.size == 1:
                 self._writing = self._writer.submit(finish)
             else:
-                finish()  # before the other ranks go on, so that all hear of a failure
+                finish()  # before the other ranks continue, so that all see a failure
 
         self.group.broadcast(write)
         self._saved_at = time.monotonic()
@@ -93,7 +93,7 @@ class Checkpoints:
 
 
 def stateful_parts(state: TrainState) -> dict[str, Any]:
-    """Return what a checkpoint holds, by name; each part has `state_dict` and `load_state_dict`."""
+    """Return the parts of a checkpoint by name; each has `state_dict` and `load_state_dict`."""
     parts: dict[str, Any] = {
         "generator": unwrap(state.generator),
         "discriminator": unwrap(state.discriminator),
@@ -104,17 +104,17 @@ def stateful_parts(state: TrainState) -> dict[str, Any]:
 
 
 def seconds_between_saves(save_seconds: float, save_share: float = SAVE_SHARE) -> float:
-    """Return how long to train before the next checkpoint, which takes `save_seconds`."""
+    """Return the seconds of training before the next checkpoint, which takes `save_seconds` to write."""
     return min(save_seconds / save_share, SAVE_SECONDS)
 
 
 def save_checkpoint(folder: Path, tensors: Mapping[str, Any], progress: TrainingProgress) -> Callable[[], None]:
-    """Begin to write `state.pt`, and `state.json` for people; call what is returned to finish.
+    """Begin to write `state.pt` and, for people, `state.json`; return a function that finishes the write.
 
-    Until then the old files stay. The tensors may change meanwhile: only the disk has to be waited for. Both calls
-    raise OSError naming the file.
+    Until it has finished, the old files stay. The tensors may change after the first call, since the second only waits
+    for the disk. Both raise OSError naming the file.
     """
-    for leftover in folder.glob(f".{STATE}.*.partial"):  # of a process that was killed while it wrote
+    for leftover in folder.glob(f".{STATE}.*.partial"):  # of a process that was killed during a write
         leftover.unlink(missing_ok=True)
     now = asdict(progress)
     finish = begin_to_write(folder / STATE, lambda file: torch.save(dict(tensors, progress=now), file))
@@ -127,14 +127,14 @@ def save_checkpoint(folder: Path, tensors: Mapping[str, Any], progress: Training
 
 
 def load_checkpoint(folder: Path, device: torch.device) -> tuple[dict[str, Any], TrainingProgress] | None:
-    """Read the newest checkpoint; None where there is none. Raises RunError if it is damaged."""
+    """Read the newest checkpoint; None if there is none. Raises RunError if it is damaged."""
     path = folder / STATE
     if not path.exists():
         return None
     try:
         tensors = torch.load(path, map_location=device, weights_only=True)
         return tensors, TrainingProgress(**tensors.pop("progress"))
-    except Exception as error:  # a damaged archive makes torch raise many kinds
+    except Exception as error:  # a damaged archive may raise anything
         raise RunError(
-            f"{path}: the checkpoint is broken ({type(error).__name__}); start again with --overwrite"
+            f"{path}: the checkpoint is broken ({type(error).__name__}); train again with --overwrite"
         ) from None

@@ -1,4 +1,4 @@
-"""A network in, the exponential moving average of its weights updated."""
+"""Exponential moving average of the weights of a network."""
 
 import torch
 from torch import nn
@@ -6,7 +6,7 @@ from torch import nn
 
 @torch.no_grad()
 def update_ema(average: nn.Module, network: nn.Module, decay: float) -> None:
-    """Move the average by 1 - decay towards the network: weights and running statistics of its norm layers."""
+    """Move the average towards the network by 1 - decay: weights, and running statistics of norm layers."""
     current = network.state_dict()
     for name, slow in average.state_dict().items():
         if slow.is_floating_point():

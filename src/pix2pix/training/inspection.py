@@ -1,4 +1,4 @@
-"""Settings in; the data inspected, refused or described, and the plan of a training out."""
+"""Inspect the data before a training: describe them, refuse unusable ones, and make the plan."""
 
 from collections.abc import Sequence
 
@@ -21,9 +21,9 @@ from pix2pix.training.validation import make_selection_metrics
 
 
 def inspect_and_plan(config: Config, bar: ProgressBar) -> tuple[Plan, PairSet, tuple[Problem, ...]]:
-    """Inspect all pairs and plan the training. Returns the plan, the pairs, and the files that --skip-bad left out.
+    """Inspect all pairs and plan the training. Returns the plan, the pairs, and what --skip-bad leaves out.
 
-    Raises DataError or ConfigError naming what cannot be trained on.
+    Raises DataError or ConfigError if training is not possible.
     """
     report, left_out = inspect_pairs(config, bar)
     for line in describe_data(report, left_out):
@@ -37,14 +37,14 @@ def inspect_and_plan(config: Config, bar: ProgressBar) -> tuple[Plan, PairSet, t
 
 
 def inspect_pairs(config: Config, bar: ProgressBar) -> tuple[CheckReport, tuple[Problem, ...]]:
-    """Read every file once. With --skip-bad, split the report in two: good pairs, and what is left out."""
+    """Read every file once. Returns the report, with --skip-bad that of the good pairs, and what is left out."""
     report = check(config.data, progress=lambda done, total: bar.update(done, total, "inspecting the pairs"))
     left_out = report.left_out if config.data.skip_bad else ()
     return (report.without_bad() if left_out else report), left_out
 
 
 def describe_data(report: CheckReport, left_out: Sequence[Problem], most: int = 3) -> list[str]:
-    """Return a few lines on the layout, and on what is left out or suspicious."""
+    """Describe the layout, what is left out, and warnings, in a few lines."""
     lines = [f"data         {report.pairs.layout}"]
     if report.pairs.hint:
         lines.append(f"hint         {report.pairs.hint}")
@@ -61,7 +61,7 @@ def describe_data(report: CheckReport, left_out: Sequence[Problem], most: int = 
 
 
 def describe_training(plan: Plan, pairs: PairSet) -> list[str]:
-    """Return the plan in a few lines."""
+    """Describe the plan in a few lines."""
     lines = []
     if pairs.carved:
         seed = plan.config.data.split_seed
@@ -74,7 +74,7 @@ def describe_training(plan: Plan, pairs: PairSet) -> list[str]:
 
 
 def refuse_unusable_data(config: Config, report: CheckReport) -> None:
-    """Raise DataError for missing, unmatched or bad pairs, ConfigError for settings that these splits cannot serve."""
+    """Raise DataError for missing, unmatched or bad pairs, ConfigError for settings that need other splits."""
     pairs = report.pairs
     if "train" not in pairs.splits:
         only = f"only {', '.join(pairs.splits)}" if pairs.splits else "all of them are bad"
@@ -89,21 +89,25 @@ def refuse_unusable_data(config: Config, report: CheckReport) -> None:
         more = f"; {len(others):,} more files have problems" if others else ""
         raise DataError(f"{path}: {reason}{more} (`pix2pix data check` lists them all, --skip-bad leaves them out)")
     if config.training.patience is not None and "val" not in pairs.splits:
-        raise ConfigError("training.patience waits for a better validation, and the data have no val split: drop it")
+        raise ConfigError(
+            "training.patience waits for a better validation, but the data have no val split: leave it out"
+        )
 
 
 def refuse_unmeasurable(plan: Plan, pairs: PairSet) -> None:
-    """Raise ConfigError if `best_by` cannot be measured on these pairs, on this machine."""
+    """Raise ConfigError if `best_by` cannot be measured with these pairs on this machine."""
     best_by = plan.config.training.best_by
     if best_by in ("fid", "kid") and len(pairs.splits.get("val", ("", ""))) < 2:
-        raise ConfigError(f"training.best_by {best_by} compares sets, and the val split has one pair")
+        raise ConfigError(
+            f"training.best_by {best_by} compares sets, but the val split has only one pair: choose another metric"
+        )
     make_selection_metrics(plan.config, torch.device("cpu"), plan.smallest)
     if best_by == "label_accuracy":
         _refuse_without_labels(pairs.splits["train"])
 
 
 def _refuse_without_labels(pairs: Sequence[Pair]) -> None:
-    """Raise ConfigError where the sources are not label maps."""
+    """Raise ConfigError if the sources are not label maps."""
     try:
         find_palette(pairs)
     except DataError as error:

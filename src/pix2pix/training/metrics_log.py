@@ -1,4 +1,4 @@
-"""Rows of numbers in; `metrics.csv` and TensorBoard events in the run folder out."""
+"""Write `metrics.csv` and TensorBoard events into a run folder."""
 
 import csv
 import io
@@ -16,12 +16,12 @@ SPEED = ("learning_rate", "images_per_second", "loading_share")
 
 
 def columns() -> tuple[str, ...]:
-    """Name the columns of `metrics.csv`: progress, speed, every loss term, every image metric."""
+    """Return the columns of `metrics.csv`: progress, speed, every loss term, every image metric."""
     return *PROGRESS, *SPEED, *all_terms(), *HIGHER_IS_BETTER
 
 
 class MetricsLog:
-    """Write the rows of one run. Opened after an interruption, it drops the rows that are newer than the checkpoint."""
+    """Write the rows of one run. When a run is resumed, rows that are newer than the checkpoint are dropped."""
 
     def __init__(self, folder: Path, step: int) -> None:
         self._path = folder / "metrics.csv"
@@ -31,7 +31,7 @@ class MetricsLog:
         self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 
     def write(self, row: Mapping[str, str | float]) -> None:
-        """Append one row, with a value for some of the columns, and its TensorBoard scalars."""
+        """Append one row, which may lack some columns, and its TensorBoard scalars."""
         with self._path.open("a", encoding="utf-8", newline="") as file:
             file.write(_as_csv([{name: _text(value) for name, value in row.items()}], self._columns))
         for name, value in row.items():
@@ -40,12 +40,12 @@ class MetricsLog:
         self._events.flush()
 
     def close(self) -> None:
-        """Finish the TensorBoard events."""
+        """Close the TensorBoard events."""
         self._events.close()
 
 
 def _rows_until(path: Path, step: int, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    """Read the rows up to a step, without a last line that is incomplete."""
+    """Read the rows up to a step; an incomplete last line is skipped."""
     if not path.exists():
         return []
     with path.open(encoding="utf-8", newline="") as file:

@@ -1,4 +1,4 @@
-"""A network and the optimiser's settings -> its Adam, the paper's optimiser."""
+"""Make Adam, the optimiser of the paper, for a network."""
 
 from typing import Any
 
@@ -17,15 +17,15 @@ AnyAdam = Adam | AdamInBackward
 def make_adam(network: nn.Module, settings: Optimizer, *, in_backward: bool = True, used_once: bool = False) -> AnyAdam:
     """Make Adam as the paper uses it (6.2): learning rate 2e-4, betas 0.5 and 0.999.
 
-    On a CPU it updates `in_backward`, unless the gradients of several processes must be averaged first. `used_once`
-    says that each weight is used once in a training step, as G's are, and D's, which sees two images, are not.
-    The network must be on its device. The state of either optimiser can be loaded into the other.
+    `in_backward` lets it update during the backward pass on a CPU; not possible if gradients of several processes are
+    averaged first. `used_once` states that each weight is used once in a training step: true for G, but not for D,
+    which sees two images. The network must be on its device. The two kinds of optimiser can load each other's state.
     """
     device = next(network.parameters()).device
     if in_backward and device.type == "cpu" and switch.available():
         return AdamInBackward(network, settings, used_once=used_once)
-    # Not fused on a CPU: there torch's kernel silently gives wrong numbers where a gradient or a moment has other
-    # strides than the weights, and is no faster on weights in channels_last order.
+    # Not fused on a CPU: torch's kernel there silently gives wrong numbers if a gradient or a moment has other strides
+    # than the weights, and it is not faster on weights in channels_last order.
     fused = device.type == "cuda"
     adam = Adam(network.parameters(), lr=settings.learning_rate, betas=settings.betas, fused=fused)
     adam.register_step_post_hook(forget_transforms)
@@ -43,7 +43,7 @@ def _fit_state_to_weights(adam: Any) -> None:
 
 
 def _step(value: Tensor, weights: Tensor) -> Tensor:
-    """Put a count where it is kept: on the device for the fused kernel, else on the CPU."""
+    """Move a count of steps to the device for the fused kernel, else to the CPU."""
     return value.to(weights.device if weights.is_cuda else "cpu", torch.float32)
 
 

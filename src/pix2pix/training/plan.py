@@ -1,4 +1,4 @@
-"""Settings and inspected data in; a plan out: settings with nothing left open, and how images are resized."""
+"""Plan a training: resolve all settings from the inspected data and the machine."""
 
 import platform
 from dataclasses import dataclass
@@ -19,28 +19,30 @@ from pix2pix.system.progress import OnProgress
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that is known before the first step."""
+    """Everything that is decided before the first step."""
 
-    config: Config  # nothing in it is `auto` or open
-    scale: tuple[float, float] | None  # size presented over the files' size; None where all become image_size
+    config: Config  # all settings resolved, none is `auto`
+    scale: (
+        tuple[float, float] | None
+    )  # size in training / size of the files; None if those differ and all become image_size
     counts: dict[str, int]  # pairs in each split
     prepared: PreparedData  # how files become channels
     smallest: tuple[int, int]  # the least height and width of images in validation
-    sizes: dict[tuple[int, int], int]  # of the files, with how many pairs have each
+    sizes: dict[tuple[int, int], int]  # size of the files -> number of pairs
 
     @property
     def norm_statistics(self) -> Literal["image", "running"]:
         """Statistics that batch norm uses outside training."""
         chosen = self.config.training.norm_statistics
-        assert chosen != "auto", "a plan leaves nothing open"
+        assert chosen != "auto", "all settings of a plan are resolved"
         return chosen
 
 
 def make_plan(config: Config, report: CheckReport, progress: OnProgress | None = None) -> Plan:
     """Derive every open setting from the inspected data and the machine.
 
-    Reads the training split where ranges are measured, and then calls progress(done, total). Raises ConfigError or
-    DataError for settings that do not suit the data.
+    Reads the training split if ranges must be measured, and then calls progress(done, total). Raises ConfigError or
+    DataError for settings that do not fit the data.
     """
     prepared = _prepare(config.data, report, progress)
     resolved = _resolve(config, prepared, report)
@@ -59,7 +61,7 @@ def make_plan(config: Config, report: CheckReport, progress: OnProgress | None =
 
 
 def _resolve(config: Config, prepared: PreparedData, report: CheckReport) -> Config:
-    """Return the settings with nothing left open, and with their provenance."""
+    """Return the settings with all open ones resolved, and with their provenance."""
     data, generator, training = config.data, config.generator, config.training
     device = choose_device(training.device)
     chosen = {
@@ -103,7 +105,7 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def _refuse_small_images(config: Config, report: CheckReport) -> None:
-    """Raise DataError for a pair that is too small, whole, for a patch of D or a window of SSIM."""
+    """Raise DataError for a pair that is smaller than a patch of D or a window of SSIM."""
     least = max(SMALLEST_SIDE, smallest_discriminated(config.discriminator.patch_size))
     if all(min(_size(text)) >= least for text in report.sizes):
         return
@@ -111,13 +113,13 @@ def _refuse_small_images(config: Config, report: CheckReport) -> None:
     for pair, (height, width) in zip(pairs, native_sizes(pairs).tolist(), strict=True):
         if min(height, width) < least:
             raise DataError(
-                f"{pair.source.path}: is {height}x{width} (HxW), and --load-size native validates images whole, "
-                f"which takes {least} pixels a side: remove the pair, or train at one size without --load-size native"
+                f"{pair.source.path}: is {height}x{width} (HxW), but --load-size native validates whole images, "
+                f"which need {least} pixels a side: remove the pair, or train at one size without --load-size native"
             )
 
 
 def _prepare(data: Data, report: CheckReport, progress: OnProgress | None) -> PreparedData:
-    """Prepare the training split; label maps of the other splits may hold its classes alone."""
+    """Prepare the data by the training split. Label maps of the other splits may hold only its classes."""
     splits = report.pairs.splits
     prepared = prepare_data(data, splits.get("train", ()), progress)
     prepared.refuse_unknown_classes(pair for split, pairs in splits.items() if split != "train" for pair in pairs)
@@ -125,13 +127,15 @@ def _prepare(data: Data, report: CheckReport, progress: OnProgress | None) -> Pr
 
 
 def _refuse_photometric(prepared: PreparedData) -> None:
-    """Raise ConfigError where photometric changes have nothing to change."""
+    """Raise ConfigError if photometric changes apply to none of several sources."""
     if len(prepared.sources) > 1 and not any(source.is_photo for source in prepared.sources):
-        raise ConfigError("augment.photometric changes those of several sources that are 8-bit images: these have none")
+        raise ConfigError(
+            "augment.photometric changes only sources that are 8-bit images, and none of these is: leave it out"
+        )
 
 
 def _refuse_single_pairs(training: Training, pairs: int) -> None:
-    """Raise ConfigError if the last batch, or a process's part of it, is a single pair."""
+    """Raise ConfigError if the last batch, or the part of one process, is a single pair."""
     batch, processes = training.effective_batch, training.processes
     last, parts = pairs % batch, 1 if training.sync_norm else processes
     if 1 in {len(range(last)[rank_slice(last, part, parts)]) for part in range(parts)}:
@@ -143,7 +147,7 @@ def _refuse_single_pairs(training: Training, pairs: int) -> None:
 
 
 def _choose_norm_statistics(training: Training) -> Literal["image", "running"]:
-    """Resolve `auto`: the image's own where training normalises single images too, else the running averages."""
+    """Resolve `auto`: "image" if training also normalises single images, else "running"."""
     if training.norm_statistics == "auto":
         together = training.effective_batch if training.sync_norm else training.batch_size
         return "image" if together == 1 else "running"

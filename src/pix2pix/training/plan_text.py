@@ -1,4 +1,4 @@
-"""A plan in, lines for people out."""
+"""Describe a plan in lines of text."""
 
 from pix2pix.config import Augment, Config, Training
 from pix2pix.data.checks.report import CheckReport
@@ -31,7 +31,7 @@ def describe_plan(plan: Plan) -> list[str]:
 
 
 def _image_sizes(plan: Plan) -> str:
-    """Say how images are resized or cropped."""
+    """Describe how images are resized or cropped."""
     config = plan.config
     height, width = config.data.image_size
     if config.load_size != "native":
@@ -58,13 +58,13 @@ def _describe_sources(prepared: PreparedData) -> str:
 def _processes(training: Training) -> str:
     if training.processes == 1:
         return ""
-    norm = "over all processes" if training.sync_norm else "in each process apart"
+    norm = "over all processes" if training.sync_norm else "in each process by itself"
     machines = "one machine" if training.nodes == 1 else f"each of {training.nodes} machines"
     return f"; {training.devices} processes on {machines}, batch norm {norm}"
 
 
 def preview_plan(config: Config, report: CheckReport) -> list[str]:
-    """Describe what `train` would do with checked data and these settings, or why it would refuse."""
+    """Describe what `train` would do with these data and settings, or why it would not start."""
     usable = report.without_bad()
     if "train" not in usable.counts or not (usable.source_channels and usable.target_channels):
         return ["train        would refuse: there are no pairs to train on"]

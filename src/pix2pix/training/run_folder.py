@@ -1,4 +1,4 @@
-"""A name and settings in; a run folder that is new, resumed or refused out. Also what a run returns."""
+"""Choose, create or overwrite the run folder of a training, or refuse it; and the result of a run."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from pix2pix.system.files import write_text
 from pix2pix.text import escape_unprintable
 from pix2pix.training.checkpoint import DESCRIPTION
 
-# What may change when a run is resumed, since it does not change what is learned.
+# Settings that may change when a run is resumed, since they do not change what is learned.
 FREE = {
     "data.path", "data.source", "data.target", "data.workers",
     "data.cache", "data.cache_dir",
@@ -28,7 +28,7 @@ FREE = {
 
 
 LEFT_OUT = "left_out.txt"
-"""What --skip-bad left out."""
+"""File that lists what --skip-bad left out."""
 MARKER = ".pix2pix-run"
 """File that marks a run folder. Version 0.1 wrote none: its runs are recognised by the names in them."""
 WRITTEN = (
@@ -45,19 +45,19 @@ class Run:
     path: Path
     metrics: dict[str, dict[str, float]]
     is_first: bool = True
-    """Whether this process reports the result, among those that torchrun or srun started."""
+    """Whether this is the first process of the training, which reports the result."""
 
     @property
     def model(self) -> Path:
-        """The folder that translate, evaluate, export and serve load."""
+        """The model folder, which translate and evaluate load."""
         return self.path / "model"
 
 
 def open_run(asked: Path | None, name: str, config: Config, *, overwrite: bool) -> Path:
-    """Choose the folder to train in; nothing is written.
+    """Choose the folder to train in; write nothing.
 
-    It is `asked`, or the first of runs/NAME, runs/NAME-2, ... that is free or can be resumed. Raises ConfigError if
-    `asked` holds a run with other settings.
+    It is `asked`, or else the first of runs/NAME, runs/NAME-2, ... that is free or can be resumed. Raises ConfigError
+    if `asked` holds a run with other settings.
     """
     if asked is not None:
         if not overwrite and asked.exists():
@@ -71,7 +71,7 @@ def open_run(asked: Path | None, name: str, config: Config, *, overwrite: bool) 
 
 
 def begin_run(folder: Path, config: Config, *, overwrite: bool) -> None:
-    """Make the folder and write `config.yaml`; with `overwrite`, first remove the run that is there."""
+    """Make the folder and write `config.yaml`; with `overwrite`, first remove an existing run."""
     if overwrite and folder.exists():
         _remove_run(folder, config.data)
     folder.mkdir(parents=True, exist_ok=True)
@@ -80,7 +80,7 @@ def begin_run(folder: Path, config: Config, *, overwrite: bool) -> None:
 
 
 def write_left_out(folder: Path, left_out: Sequence[tuple[Path | str, str]]) -> None:
-    """List the files that --skip-bad left out, one a line; remove an older list."""
+    """Write the list of what --skip-bad left out, one per line, or remove an older list."""
     path = folder / LEFT_OUT
     if left_out:
         lines = (f"{escape_unprintable(bad)}: {escape_unprintable(reason)}\n" for bad, reason in left_out)
@@ -119,16 +119,16 @@ def _is_run(folder: Path) -> bool:
 
 
 def changed_settings(folder: Path, config: Config) -> Iterator[tuple[str, Any, Any]]:
-    """Yield the settings that forbid resuming: (field, saved, asked)."""
+    """Yield (name, saved value, new value) of the settings that prevent resuming."""
     path = folder / "config.yaml"
     saved = make_config(read_yaml(path), str(path))
     old, new = dict(_leaves(saved)), dict(_leaves(config))
     free = FREE if config.optimizer.schedule == "constant" else FREE - {"training.epochs"}
     if config.training.effective_batch == saved.training.effective_batch:
-        free = free | {"training.batch_size"}  # the same pairs in each step, divided among other processes
-    for field in sorted(old.keys() | new.keys()):
-        if field not in free and old.get(field) != new.get(field):
-            yield field, old.get(field), new.get(field)
+        free = free | {"training.batch_size"}  # each step sees the same pairs, in another number of processes
+    for name in sorted(old.keys() | new.keys()):
+        if name not in free and old.get(name) != new.get(name):
+            yield name, old.get(name), new.get(name)
 
 
 def _refuse_other_settings(folder: Path, config: Config) -> None:
@@ -136,16 +136,16 @@ def _refuse_other_settings(folder: Path, config: Config) -> None:
         if any(folder.iterdir()):
             raise ConfigError(f"{folder}: exists and is not a run folder; choose another --run")
         return
-    for field, old, new in changed_settings(folder, config):
-        what = "the data have changed" if field == "provenance.data_fingerprint" else f"{field} was {old}, now {new}"
+    for name, old, new in changed_settings(folder, config):
+        what = "the data have changed" if name == "provenance.data_fingerprint" else f"{name} was {old}, now {new}"
         raise ConfigError(
-            f"{folder}: holds a run with other settings ({what}); give those to resume it, "
+            f"{folder}: holds a run with other settings ({what}); give those settings to resume it, "
             "another --run to keep both, or --overwrite to replace it"
         )
 
 
 def _can_resume(folder: Path, config: Config) -> bool:
-    """Return whether a folder holds an unfinished run with the same settings; an unreadable one does not."""
+    """Return whether a folder holds an unfinished run with the same settings; false if it is unreadable."""
     description = folder / "checkpoints" / DESCRIPTION
     try:
         finished = description.exists() and json.loads(description.read_text(encoding="utf-8"))["finished"]

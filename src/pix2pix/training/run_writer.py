@@ -1,4 +1,4 @@
-"""What a training shows in, files in its run folder out: metrics, samples, model, curves, report.
+"""Write the files of a run folder: metrics, samples, model, curves, report.
 
 All processes call these functions; rank 0 writes while the others wait.
 """
@@ -24,16 +24,16 @@ from pix2pix.training.step import TrainState
 
 
 class Speed(NamedTuple):
-    """How an epoch was trained, for its row of metrics."""
+    """Learning rate and speed of an epoch, for its row of metrics."""
 
     learning_rate: float
     images_per_second: float
     loading_share: float
-    """Share of the time that steps waited for pairs."""
+    """Share of the time in which steps waited for pairs."""
 
 
 class RunWriter:
-    """Write into one run folder. Opened after an interruption, it drops rows that are newer than the checkpoint."""
+    """Write into one run folder. When a run is resumed, rows that are newer than the checkpoint are dropped."""
 
     def __init__(self, folder: Path, plan: Plan, group: ProcessGroup, progress: TrainingProgress) -> None:
         self.folder, self.plan, self.group, self.progress = folder, plan, group, progress
@@ -53,7 +53,7 @@ class RunWriter:
             self._log.write({**row, **speed._asdict(), **values})
 
     def write_samples(self, epoch: int, draw: Callable[[], Sequence[Sequence[Pixels]]]) -> None:
-        """Write a sheet of rows of images: sources, output, target."""
+        """Write a sample sheet; `draw` returns its rows of images: sources, output, target."""
 
         def write() -> None:
             rows = draw()
@@ -74,7 +74,7 @@ class RunWriter:
         self.group.broadcast(lambda: model.save(self.folder / "model"))
 
     def write_report(self) -> Path:
-        """Draw the curves and write the report; returns the report's path."""
+        """Draw the curves, write the report, and return the path of the report."""
         config = self.plan.config
 
         def write() -> Path:
@@ -89,6 +89,6 @@ class RunWriter:
         return self.group.broadcast(write)
 
     def close(self) -> None:
-        """Finish the TensorBoard events."""
+        """Close the TensorBoard events."""
         if self._log is not None:
             self._log.close()

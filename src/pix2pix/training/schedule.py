@@ -1,6 +1,6 @@
 """The learning rate of an epoch, and the random seed of a step.
 
-Both are functions of the progress, so that a resumed run equals one that was never interrupted.
+Both are functions of the progress, so that a resumed run equals an uninterrupted one.
 """
 
 import numpy as np
@@ -26,13 +26,13 @@ def set_learning_rate(state: TrainState, rate: float) -> None:
 
 
 def step_seed(seed: int, step: int, rank: int = 0) -> int:
-    """Derive the seed of one process's part of one step; different steps and ranks get unrelated seeds."""
+    """Derive the seed of one step in one process; different steps and ranks get unrelated seeds."""
     words = [seed, step, rank] if rank else [seed, step]
     return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0])
 
 
 def seed_step(seed: int, device: torch.device) -> None:
-    """Seed what a step draws, dropout. Seeding GPUs too takes half a millisecond, so a step on the CPU does not."""
+    """Seed dropout, which a step draws. GPUs are seeded only if used, since that takes half a millisecond."""
     if device.type == "cpu":
         torch.default_generator.manual_seed(seed)
     else:

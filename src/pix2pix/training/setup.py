@@ -1,4 +1,4 @@
-"""A plan, its pairs and a run folder in; a trainer with all its parts out, restored from the newest checkpoint."""
+"""Build a trainer with all its parts, restored from the newest checkpoint."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -33,7 +33,7 @@ def make_trainer(
     *,
     save_share: float = SAVE_SHARE,
 ) -> Trainer:
-    """Build or restore everything that a training needs. Raises RunError for a damaged checkpoint."""
+    """Build or restore all parts of a training. Raises RunError for a damaged checkpoint."""
     keep_memory()
     config = plan.config
     device = compute_device(config.training.device, group.info)
@@ -61,7 +61,7 @@ def make_trainer(
 
 
 def make_train_loader(plan: Plan, pairs: Sequence[Pair], group: ProcessGroup) -> PairLoader:
-    """Return shuffled, augmented batches of this rank's pairs."""
+    """Make the loader of shuffled, augmented batches for this rank."""
     config, training = plan.config, plan.config.training
     return make_loader(
         make_dataset(pairs, plan.prepared, config.data, config.augment, config.load_size, training.seed),
@@ -75,7 +75,7 @@ def make_train_loader(plan: Plan, pairs: Sequence[Pair], group: ProcessGroup) ->
 
 
 def make_val_loader(plan: Plan, pairs: Sequence[Pair], group: ProcessGroup) -> PairLoader:
-    """Return this rank's pairs in order, not augmented; at their full size if the training is of native sizes."""
+    """Make the loader of validation pairs for this rank, in order, not augmented; at full size for native sizes."""
     config = plan.config
     dataset = make_dataset(pairs, plan.prepared, config.data, seed=config.training.seed, full_size=config.native)
     batch = 1 if config.native else VALIDATION_BATCH
@@ -103,7 +103,7 @@ def train_segmenter(
             progress=bar.update,
         )
 
-    group.broadcast(lambda: bool(load_or_train()))  # rank 0 trains, then all load
+    group.broadcast(lambda: bool(load_or_train()))  # rank 0 trains, then all ranks load
     return load_or_train()
 
 

@@ -1,4 +1,4 @@
-"""A plan in, the networks and optimisers of its training out."""
+"""Build the networks and optimisers of a training."""
 
 import copy
 
@@ -16,7 +16,7 @@ from pix2pix.training.step import TrainState
 
 
 def build_state(plan: Plan, device: torch.device, group: ProcessGroup) -> TrainState:
-    """Initialise networks, their average and their optimisers from the plan's seed, on a device."""
+    """Build networks, moving average and optimisers on a device; the seed of the plan determines the weights."""
     config, training = plan.config, plan.config.training
     torch.manual_seed(training.seed)
     generator, discriminator = build_networks(config)
@@ -30,8 +30,8 @@ def build_state(plan: Plan, device: torch.device, group: ProcessGroup) -> TrainS
         synchronise_norm(generator)
         synchronise_norm(discriminator)
     for network in filter(None, (generator, discriminator, average)):
-        network.to(device)  # before the optimisers are made, whose moments lie beside the weights
-    alone = group.size == 1  # otherwise gradients are averaged before they change a weight
+        network.to(device)  # before the optimisers, whose moments are on the same device
+    alone = group.size == 1  # otherwise gradients are averaged before an update
     return TrainState(
         data_parallel(with_precision(generator, training.precision), group),
         data_parallel(with_precision(discriminator, training.precision), group),

@@ -22,7 +22,7 @@ from pix2pix.training.optimizers import AnyAdam
 
 @dataclass
 class TrainState:
-    """Everything that training changes. The networks are as a step calls them: wrapped for precision and gradients."""
+    """Everything that training changes. The networks are wrapped for precision and for averaged gradients."""
 
     generator: nn.Module
     discriminator: nn.Module
@@ -48,10 +48,10 @@ def train_step(
 ) -> dict[str, Tensor]:
     """Update D, then G (paper, 3.3). Returns the detached, unweighted terms.
 
-    source (N, in, H, W) and target (N, out, H, W) are in [-1, 1]. In the order "two-pass" D runs on the output again
-    for G, after its own update; in "one-pass" both updates use its only run. During discriminator warm-up (lecture,
-    "Training details") `generator_learns` is false. Where the boolean `mask` (N, out, H, W) is false the target is
-    unknown: D is given the output there, beside the real pixels as well.
+    source (N, in, H, W) and target (N, out, H, W) are in [-1, 1]. In the order "two-pass", D runs on the output again
+    for G, after its own update. In "one-pass", both updates use the same run of D. During discriminator warm-up
+    (lecture, "Training details") `generator_learns` is false. Where the boolean `mask` (N, out, H, W) is false, the
+    target is unknown; the output replaces it, so D sees the output there in both images.
     """
     with torch.set_grad_enabled(generator_learns):
         output = state.generator(source)  # G(x), (N, out, H, W) in [-1, 1]
@@ -89,9 +89,9 @@ def train_step(
 
 
 def _with_gradient_of(term: Tensor, image: Tensor, output: Tensor) -> Tensor:
-    """Return a scalar whose gradient for `output` is that of `term` for `image`, a detached copy of it.
+    """Return a scalar that has the same gradient for `output` as `term` for `image`, a detached copy of `output`.
 
-    So D can be updated, and its graph freed, before G is, with the gradient of D as it was before its update.
+    This allows to update D and free its graph first, and to update G afterwards with the gradient of the old D.
     """
     if not image.requires_grad:
         return term

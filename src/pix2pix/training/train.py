@@ -1,4 +1,4 @@
-"""`train`: data and settings in, a run folder with a trained, validated model out."""
+"""Train a model: inspect the data, plan, open the run folder, fit, report."""
 
 import functools
 import os
@@ -31,21 +31,21 @@ def train(
     preset: str | None = None,
     config: str | Path | None = None,
     overwrite: bool = False,
-    **fields: Any,
+    **settings: Any,
 ) -> Run:
     """Train a translator on a folder of pairs; the same call again resumes an interrupted training.
 
-    `fields` are settings by their command-line names (`epochs=100`, `direction="BtoA"`, `base_channels=32`) or by
-    section (`generator={"kind": "resnet"}`). Started by torchrun or srun, this is one process of a
-    training; otherwise `devices=N` starts N of them. Raises ConfigError, DataError, RunError or OSError with one
-    sentence, and Interrupted, a KeyboardInterrupt, when a signal ended it.
+    `settings` are named as on the command line (`epochs=100`, `direction="BtoA"`, `base_channels=32`) or by section
+    (`generator={"kind": "resnet"}`). Under torchrun or srun, the caller is one process of the training; otherwise
+    `devices=N` starts N processes. Raises ConfigError, DataError, RunError or OSError with one sentence, and
+    Interrupted, a KeyboardInterrupt, after a signal.
     """
-    chosen = choose_settings(data, preset, config, nest_settings(fields))
+    chosen = choose_settings(data, preset, config, nest_settings(settings))
     return train_with(chosen, None if run is None else Path(run), overwrite=overwrite)
 
 
 def train_with(config: Config, run: Path | None = None, *, overwrite: bool = False) -> Run:
-    """Train with complete settings: inspect the data, plan, open the run folder, fit, report."""
+    """Train with checked settings: inspect the data, plan, open the run folder, fit, report."""
     config, info = choose_processes(config, os.environ)
     if info is None:
         return _launch(config, run, overwrite=overwrite)
@@ -69,10 +69,10 @@ def train_with(config: Config, run: Path | None = None, *, overwrite: bool = Fal
 
 
 def plan_only(config: Config, run: Path | None = None, *, overwrite: bool = False) -> None:
-    """Inspect the data and say what would be trained, and where; write nothing. Raises as `train` does."""
+    """Inspect the data and print what would be trained, and where; write nothing. Raises as `train` does."""
     config, info = choose_processes(config, os.environ)
     if info is not None and info.rank:
-        return  # rank 0 says it
+        return  # rank 0 prints it
     with ProgressBar() as bar:
         plan, _, _ = inspect_and_plan(config, bar)
         folder = _choose_folder(config, plan, run, overwrite=overwrite)
@@ -81,7 +81,7 @@ def plan_only(config: Config, run: Path | None = None, *, overwrite: bool = Fals
 
 def _launch(config: Config, run: Path | None, *, overwrite: bool) -> Run:
     """Train in several processes on this machine."""
-    from pix2pix.distributed.launcher import launch  # a training in one process has no use for torch's launcher
+    from pix2pix.distributed.launcher import launch  # not needed for one process
 
     training, call = config.training, functools.partial(train_with, config, run, overwrite=overwrite)
     assert training.devices != "auto"
@@ -92,7 +92,7 @@ def _launch(config: Config, run: Path | None, *, overwrite: bool) -> Run:
 def _begin(
     config: Config, run: Path | None, bar: ProgressBar, *, overwrite: bool
 ) -> tuple[Plan, dict[str, tuple[Pair, ...]], Path]:
-    """Inspect, plan and make the run folder, in one process for all."""
+    """Inspect, plan and make the run folder; rank 0 does this for all processes."""
     plan, pairs, left_out = inspect_and_plan(config, bar)
     folder = _choose_folder(config, plan, run, overwrite=overwrite)
     begin_run(folder, plan.config, overwrite=overwrite)

@@ -1,10 +1,10 @@
-"""The parts of a training in; epochs of steps, validations, kept models and checkpoints out.
+"""The training loop: epochs of steps, validations, kept models and checkpoints.
 
-All randomness of a step is a function of (seed, step, rank), and that of a pair of (seed, epoch, index), so that a
-resumed training is the training that was never interrupted.
+The randomness of a step is a function of (seed, step, rank), that of a pair a function of (seed, epoch, index). So a
+resumed training equals an uninterrupted one.
 
-Every process runs these lines. All hold the same weights, take their own part of each batch, and decide alike from the
-same numbers.
+Every process runs this loop. All have the same weights, take their own part of each batch, and make the same decisions
+from the same numbers.
 """
 
 import math
@@ -33,19 +33,19 @@ from pix2pix.training.step import TrainState, train_step
 from pix2pix.training.validation import Validation
 
 StopSignal = Callable[[], int | None]
-"""Return the signal that asks the training to end, None while there is none."""
+"""Return the signal that asks the training to end, or None."""
 
 
 @dataclass
 class StepTime:
-    """Seconds of training steps, and how many of them were spent waiting for pairs."""
+    """Seconds of training steps, in total and spent waiting for pairs."""
 
     total: float = 0.0
     waiting: float = 0.0
 
     @property
     def loading_share(self) -> float:
-        """Waiting as a share of the total."""
+        """Share of the time spent waiting."""
         return self.waiting / self.total
 
 
@@ -80,7 +80,9 @@ class Trainer:
                 scores: dict[str, float] = {}
                 if self.validation is not None and self.validation.is_due(progress.epoch):
                     scores = self.validation.run(progress.epoch)
-                    self._refuse_non_finite({name: scores[name] for name in scores if name != "psnr"})  # inf for a copy
+                    self._refuse_non_finite(
+                        {name: scores[name] for name in scores if name != "psnr"}
+                    )  # infinite for an exact copy
                     self.writer.write_metrics("val", scores, speed)
                 if self._is_best(scores):
                     self.writer.write_model(self.state, scores)
@@ -99,11 +101,11 @@ class Trainer:
 
     @property
     def pairs(self) -> int:
-        """Pairs of the training split."""
+        """Number of pairs in the training split."""
         return len(self.loader.dataset)
 
     def _train_epoch(self, stop: StopSignal) -> tuple[dict[str, float], Speed]:
-        """Take the steps of one epoch, or what is left of it. Returns the mean of each term over the whole epoch."""
+        """Take the remaining steps of one epoch. Returns the mean of each term over the whole epoch, and the speed."""
         progress, training = self.progress, self.config.training
         warm_up = progress.epoch < training.discriminator_epochs
         what = f"epoch {progress.epoch + 1}/{training.epochs}{' (discriminator warm-up)' if warm_up else ''}"
@@ -111,7 +113,7 @@ class Trainer:
         set_learning_rate(self.state, rate)
         self.state.generator.train()
         self.state.discriminator.train()
-        # Each rank sums its own parts; rank 0 begins with the sums of the checkpoint.
+        # Each rank sums its own parts; rank 0 starts with the sums of the checkpoint.
         sums = {name: torch.tensor(value if self.group.is_first else 0.0) for name, value in progress.sums.items()}
         began, seconds, seen = time.monotonic(), progress.seconds, progress.images_seen
         done = seen - progress.epoch * self.pairs  # pairs of this epoch
@@ -164,11 +166,11 @@ class Trainer:
         return terms
 
     def _on_device(self, tensor: Tensor) -> Tensor:
-        """Copy without waiting, where the memory is pinned for that."""
+        """Copy a tensor to the device, without waiting if its memory is pinned."""
         return tensor.to(self.device, non_blocking=True)
 
     def _is_finished(self) -> bool:
-        """Whether all epochs are done, or patience has run out."""
+        """Return whether all epochs are done, or patience has run out."""
         training, progress = self.config.training, self.progress
         if progress.epoch >= training.epochs:
             return True
@@ -176,7 +178,7 @@ class Trainer:
         return training.patience is not None and self.validation is not None and waited >= training.patience
 
     def _is_best(self, scores: Mapping[str, float]) -> bool:
-        """Whether to keep the model of this epoch; notes its score. Without validation the newest is kept."""
+        """Return whether to keep the model of this epoch, and note its score. Without validation the newest is kept."""
         progress, training = self.progress, self.config.training
         if not scores and self.validation is not None and training.best_by != "last":
             return False  # this epoch was not validated
@@ -185,12 +187,12 @@ class Trainer:
             better = value > progress.best if HIGHER_IS_BETTER[training.best_by] else value < progress.best
             if not better:
                 return False
-        warm_up = progress.epoch <= training.discriminator_epochs  # the generator has learned nothing yet
+        warm_up = progress.epoch <= training.discriminator_epochs  # the generator has not learned yet
         progress.best, progress.best_epoch = None if warm_up else value, progress.epoch
         return True
 
     def _save(self) -> None:
-        """Save a checkpoint, unless a weight is not finite."""
+        """Save a checkpoint. Raises RunError if a weight is not finite."""
         for network in (self.state.generator, self.state.discriminator):
             for name, weights in unwrap(network).named_parameters():
                 if not (weights.sum().isfinite() or weights.isfinite().all()):  # a sum is ten times as fast
@@ -203,13 +205,13 @@ class Trainer:
         for name, value in values.items():
             if not math.isfinite(value):
                 raise RunError(
-                    f"{self.folder}: {name} became {value} in epoch {epoch}; the last checkpoint is untouched: "
+                    f"{self.folder}: {name} became {value} in epoch {epoch}; the last checkpoint is intact: "
                     "try a lower --learning-rate or --precision 32"
                 )
 
 
 def timed(batches: Iterator[Batch], step_time: StepTime) -> Iterator[Batch]:
-    """Yield the same batches and add up the seconds that were spent waiting for them."""
+    """Yield the same batches, and add up the time spent waiting for them."""
     while True:
         began = time.perf_counter()
         batch = next(batches, None)
@@ -222,7 +224,7 @@ def timed(batches: Iterator[Batch], step_time: StepTime) -> Iterator[Batch]:
 def describe_epoch(
     progress: TrainingProgress, means: Mapping[str, float], scores: Mapping[str, float], best_by: str
 ) -> str:
-    """Return one line: the terms of training, the main metrics of validation, and a star if the model was kept."""
+    """Describe an epoch in one line: training terms, main validation metrics, a star if the model was kept."""
     train = " ".join(f"{name} {value:.3f}" for name, value in means.items() if name not in ("g_l2", *ACCURACIES))
     shown = dict.fromkeys(("g_l1", "psnr", "ssim", best_by))
     val = " ".join(f"{name} {scores[name]:.4g}" for name in shown if name in scores)

@@ -1,4 +1,4 @@
-"""The generator of an epoch in, the means of every metric over the validation split and a sheet of samples out."""
+"""Validate the generator after an epoch: the mean of every metric, and a sheet of samples."""
 
 import torch
 from torch import Tensor, nn
@@ -19,11 +19,11 @@ from pix2pix.metrics.segmentation import Segmenter
 from pix2pix.training.run_writer import RunWriter
 from pix2pix.training.step import TrainState
 
-LARGEST_SAMPLE = 512  # pixels of the longer side on a sheet, where images are larger than image_size
+LARGEST_SAMPLE = 512  # pixels of the longer side on a sheet, for images larger than image_size
 
 
 class Validation:
-    """Measure the validation split, each process its part of it, and draw its first pairs."""
+    """Measure the validation split, divided among the processes, and draw samples of its first pairs."""
 
     def __init__(
         self,
@@ -43,18 +43,18 @@ class Validation:
         self.discriminator = with_precision(unwrap(state.discriminator), config.training.precision)
 
     def is_due(self, epoch: int) -> bool:
-        """Whether to validate after an epoch, counted from 1: the first, the last and every so many."""
+        """Return whether to validate after an epoch, counted from 1: the first, the last, and every N-th."""
         training = self.config.training
         return epoch in (1, training.epochs) or epoch % training.validation_epochs == 0
 
     def run(self, epoch: int) -> dict[str, float]:
-        """Return the mean of each metric; write a sample sheet after some epochs."""
+        """Return the mean of each metric; after some epochs, write a sample sheet."""
         self.generator.eval()
         self.discriminator.eval()
         samples = self.config.training.samples if self._samples_are_due(epoch) else 0
         scores, outputs = self._score(samples)
         parts = self.group.all_gather((scores, outputs, self.perceptual.take_features()))
-        # In the order of the pairs, so that any number of processes gives the same sums.
+        # In the order of the pairs, so that the sums do not depend on the number of processes.
         means = mean_scores(sorted((one for part, *_ in parts for one in part), key=lambda one: one.index))
         set_metrics = self.perceptual.compare_sets([pair for *_, features in parts for pair in features])
         means |= {name: value for name, (value, _) in set_metrics.items()}
@@ -64,7 +64,7 @@ class Validation:
         return means
 
     def _score(self, samples: int) -> tuple[list[ImageScore], dict[int, Tensor]]:
-        """Measure this process's pairs; also return the outputs of those among the first `samples`."""
+        """Measure the pairs of this process; also return the outputs of those with an index below `samples`."""
         discriminator = self.discriminator if self.config.loss.adversarial_weight else None
         batches = (batch for batch in self.loader.epoch(0) if len(batch.index))
         measured = score(self.generator, discriminator, batches, self.config.loss, self.device, self.perceptual)
@@ -90,7 +90,7 @@ class Validation:
         return epoch <= 3 or epoch % every == 0 or epoch == training.epochs
 
     def _sample(self, index: int, output: Tensor) -> list[Pixels]:
-        """One row of a sheet: the sources, the output, the target."""
+        """Draw one row of a sheet: the sources, the output, the target."""
         dataset = self.loader.dataset
         source, target, _ = dataset[0, index]
         images = (*dataset.draw_sources(source), tensors.to_viewable(output), tensors.to_viewable(target))
@@ -99,19 +99,19 @@ class Validation:
 
 
 def _validated_generator(config: Config, state: TrainState) -> nn.Module:
-    """Return what is measured and kept: the moving average where there is one, on images of any size if native."""
+    """Return the generator to measure: the moving average if there is one; for any size if sizes are native."""
     network = unwrap(state.generator) if state.average is None else state.average
     generator = with_precision(network, config.training.precision)
     return AnySize(generator, int(network.size_multiple)) if config.native else generator  # type: ignore[arg-type]
 
 
 def make_selection_metrics(config: Config, device: torch.device, smallest: tuple[int, int]) -> PerceptualMetrics:
-    """Return what measures `best_by` beyond what every validation measures, on images of at least `smallest`.
+    """Load what the metric `best_by` needs beyond the usual ones, for images of at least the size `smallest`.
 
-    Raises ConfigError if it cannot be measured here.
+    Raises ConfigError if the metric cannot be measured.
     """
     chosen, channels = config.training.best_by, config.data.target_channels
-    assert channels is not None, "a plan leaves nothing open"
+    assert channels is not None, "all settings of a plan are resolved"
     perceptual = make_perceptual_metrics([chosen], image_size=smallest, channels=channels, device=device)
     if chosen in perceptual.missing:
         raise ConfigError(
