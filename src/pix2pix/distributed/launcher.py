@@ -73,7 +73,7 @@ def rendezvous(nodes: int, timeout: float, environment: Mapping[str, str]) -> di
     port = port or str(DEFAULT_PORT)
     if not address or not node or not node.isdecimal() or int(node) >= nodes or not port.isdecimal():
         raise ConfigError(
-            f"training.nodes {nodes}: on each machine set MASTER_ADDR, the address of the first one, and NODE_RANK, from 0 "
+            f"training.nodes {nodes}: on each machine set MASTER_ADDR, the first one's address, and NODE_RANK, from 0 "
             f"to {nodes - 1} (here {address or 'unset'} and {node or 'unset'}); or start with torchrun or srun"
         )
     return {
