@@ -463,7 +463,7 @@ def test_what_is_not_there_is_refused_before_anything_is_written(
     translator: Translator, photos: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "empty").mkdir()
-    for name, message in (("nowhere", "no such file"), ("empty", "no images"), ("photos/notes.txt", "no image by")):
+    for name, message in (("nowhere", "no such file"), ("empty", "no images"), ("photos/notes.txt", "not an image by")):
         with pytest.raises(DataError, match=rf"{tmp_path / name}: .*{message}"):
             translate_files(translator, [photos, tmp_path / name], tmp_path / "out")
     assert not (tmp_path / "out").exists()

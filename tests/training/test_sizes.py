@@ -208,5 +208,5 @@ def test_what_cannot_be_is_said_before_training(mixed: Path, places: Path, nativ
     assert "takes 24 pixels a side" in refused(places, discriminator={"patch_size": 70})
     with pytest.raises(ConfigError, match="--no-jitter turns off"):
         make_config(merge_settings(NATIVE, {"augment": {"jitter": False}}))
-    with pytest.raises(ConfigError, match="--segmenter reads labels from images of one size"):
+    with pytest.raises(ConfigError, match="--segmenter needs images of one size"):
         evaluate(native_run, mixed, segmenter=True)

@@ -71,8 +71,8 @@ def test_channels_types_ranges_and_classes_are_those_of_the_files(tmp_path: Path
     ("settings", "message"),
     [
         ({}, r"data\.source_channels is not set, expected a number"),
-        ({"source_channels": 1}, r"data\.target_channels is open"),
-        ({"source_channels": 1, "target_channels": 1, "source_kind": "labels"}, r"data\.source_labels is open"),
+        ({"source_channels": 1}, r"data\.target_channels is not set"),
+        ({"source_channels": 1, "target_channels": 1, "source_kind": "labels"}, r"data\.source_labels is not set"),
         (
             {"source_channels": 1, "target_channels": 1, "target_type": "uint8", "target_range": "measured"},
             r"data\.target_range is measured, expected numbers",

@@ -223,7 +223,7 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "samples of several depths": (retagged(encoded(picture(), "TIFF"), 256, 2**24).replace(
         struct.pack("<3H", 8, 8, 8), struct.pack("<3H", 8, 0, 8)), NO_IMAGE),
     "colours without a name": (retagged(tiff(np.ones((3, 6, 8), np.uint16), photometric="minisblack"), 262, 99),
-                               "in the colours 99"),
+                               "has the colour space 99"),
     "endless tiff": (looped(encoded(picture(), "TIFF")), "pages that link back to an earlier one"),
     "endless deep tiff": (looped(tiff(np.ones((6, 8), np.uint16))), "pages that link back to an earlier one"),
     "32-bit tiff": (encoded(picture("I"), "TIFF"), DEEP),

@@ -131,12 +131,12 @@ def test_manifest(tmp_path: Path, by_file: bool) -> None:
         (["source,target"], "no rows"),
         (["source,target", "1.png"], "line 2: expected one value for each"),
         (["source,target", "1.png,1.png,train"], "line 2: expected one value for each"),
-        (["source,target", "1.png,9.png"], r"line 2: target .*9\.png is no file"),
+        (["source,target", "1.png,9.png"], r"line 2: target .*9\.png is not a file"),
         (["source,target,split", "1.png,1.png,valid"], "line 2: split is 'valid', expected train, val or test"),
         (["source,target", "1.png,1.png", "1.png,2.png"], "lines 2 and 3: several sources have the name 1"),
         (["source,target", ".,1.png"], r"line 2: source '\.' is a folder, expected an image"),
         (["source,target", "..,1.png"], r"line 2: source '\.\.' is a folder, expected an image"),
-        (["source,target", "1.png, 2.png"], r"line 2: target .*/ 2\.png is no file"),
+        (["source,target", "1.png, 2.png"], r"line 2: target .*/ 2\.png is not a file"),
         (["source;target", "1.png;2.png"], "the header is 'source;target'"),
         (["Source,Target", "1.png,2.png"], "the header is 'Source,Target'"),
         (["source,target,target", "1.png,2.png,2.png"], "the header is 'source,target,target'"),
@@ -238,7 +238,7 @@ def test_a_missing_part_is_named(tmp_path: Path) -> None:
         (["source_1/1.png", "source_2/1.png"], "has a folder source_1 but no target"),
         (
             ["source_1/1.png", "source_2/2.png", "target/1.png"],
-            r"source_1 and .*source_2: no image of one .*pattern for",
+            r"source_1 and .*source_2: no image name occurs in both .*pattern for",
         ),
         (
             ["source_1/1.png", "source_1/3.png", "source_2/1.png", "target/3.png"],
@@ -398,7 +398,7 @@ def test_what_patterns_leave_is_listed_and_never_guessed(tmp_path: Path) -> None
     files = ("1_a.png", "1_b.png", "2_a.png", "3_b.png", "a_b.png", "_a.png", "4.png", "5_a.png", "5_a.PNG", "5_b.png")
     pairs = found(tree(tmp_path, *files), source_pattern="{id}_a.png", target_pattern="{id}_b.png")
     assert names(pairs) == ["1"]
-    reasons = {path.name: reason.split(" in ")[0].split(" with ")[0] for path, reason in pairs.unmatched}
+    reasons = {path.name: reason.split(" in ")[0].split(" as ")[0] for path, reason in pairs.unmatched}
     assert reasons == {
         "2_a.png": "has no partner 2",
         "3_b.png": "has no partner 3",
@@ -485,7 +485,7 @@ def test_a_pattern_is_suggested_within_a_folder(tmp_path: Path) -> None:
         ),
         (
             [f"train/{name}" for n in "123" for name in (f"images/2{n}_training.tif", f"manual/2{n}_manual1.gif")],
-            'say --source-pattern "images/{id}_training.tif" --target-pattern "manual/{id}_manual1.gif" or the other',
+            'give --source-pattern "images/{id}_training.tif" --target-pattern "manual/{id}_manual1.gif", or swap',
         ),
         (["1.png", "2.png"], "2 pairs of train are too few to carve val from: lower data.val_fraction"),
     ],
