@@ -437,5 +437,5 @@ def test_patterns_of_the_training_are_of_its_folders(tmp_path: Path) -> None:
         assert said == (place in ("folders", "wide"))
     with pytest.raises(DataError, match=r"no files fit \{id\}_in\.png"):
         evaluate(trained, tmp_path / "other")  # nothing is guessed where names suggest other patterns
-    with pytest.raises(ConfigError, match="is no pattern; write"):
+    with pytest.raises(ConfigError, match="is not a pattern; write"):
         evaluate(trained, tmp_path / "other", source_pattern="x.png")

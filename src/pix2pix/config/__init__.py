@@ -1,4 +1,4 @@
-"""The settings of a training: typed sections, presets, YAML."""
+"""Settings: typed sections, rules, presets, YAML. `Config` is a checked set of all settings of a training."""
 
 from pix2pix.config.config import (
     PATCH_LAYERS,

@@ -20,7 +20,7 @@ from pix2pix.config.sections import (
 PATCH_LAYERS = {1: 0, 16: 1, 34: 2, 70: 3, 142: 4, 286: 5}
 """Receptive field of the discriminator in pixels -> its number of stride-2 convolutions (paper, 6.1.2)."""
 SMALLEST_SIDE = 16
-"""Pixels; below this SSIM's 11x11 window has no room."""
+"""Pixels; a smaller image has no room for the 11x11 window of SSIM."""
 
 
 class Settings(Section):
@@ -65,9 +65,9 @@ class Config(Settings):
 def _data_rules(config: Config) -> Iterator[str]:
     data = config.data
     if (data.source is None) != (data.target is None):
-        yield "data.source and data.target name two folders of one set: give --source DIR and --target DIR"
+        yield "data.source and data.target belong together: give both --source DIR and --target DIR"
     if data.path is not None and data.source is not None:
-        yield "DATA and --source/--target are two ways to name the pairs: give one of them"
+        yield "DATA and --source/--target are two ways to give the pairs: give one of them"
     if data.val_fraction + data.test_fraction >= 1:
         yield "data.val_fraction and data.test_fraction leave nothing to train on: their sum must be below 1"
 
@@ -89,20 +89,20 @@ def _label_rules(config: Config) -> Iterator[str]:
     if data.source_range not in (None, "type") and data.source_type is None:
         yield "data.source_range: classes have no range; leave it out with --source-kind labels"
     if config.augment.photometric:
-        yield "augment.photometric changes brightness, which label maps do not have: drop it or --source-kind labels"
+        yield "augment.photometric changes brightness, which label maps do not have: leave it out"
 
 
 def _crop_rules(config: Config) -> Iterator[str]:
     load_size, (height, width) = config.load_size, config.data.image_size
     if load_size == "native":
         if not config.augment.jitter:
-            yield "augment.load_size native takes random crops, which --no-jitter turns off: drop one of the two"
+            yield "augment.load_size native takes random crops, which --no-jitter turns off: leave one out"
     elif load_size[0] < height or load_size[1] < width:
-        yield f"augment.load_size must be at least image_size, {height}x{width}, for a crop to fit"
+        yield f"augment.load_size is smaller than image_size, {height}x{width}, so no crop fits: raise --load-size"
 
 
 def _size_rules(config: Config) -> Iterator[str]:
-    """Yield what is wrong with image_size for the networks."""
+    """Yield what prevents the networks from using image_size."""
     generator, (height, width) = config.generator, config.data.image_size
     size, smaller = f"data.image_size {height}x{width}", min(height, width)
     multiple = size_multiple(generator, (height, width))
@@ -134,7 +134,7 @@ def _size_rules(config: Config) -> Iterator[str]:
 
 
 def _norm_rules(config: Config) -> Iterator[str]:
-    """Yield what is wrong with normalising the innermost map, where it has one pixel."""
+    """Yield what prevents a norm on an innermost map of one pixel."""
     generator, training, image_size = config.generator, config.training, config.data.image_size
     one_pixel = {size_multiple(generator, image_size)} == set(image_size)
     if not (generator.bottleneck_norm and generator.kind != "resnet" and one_pixel):
@@ -150,9 +150,9 @@ def _norm_rules(config: Config) -> Iterator[str]:
 def _training_rules(config: Config) -> Iterator[str]:
     training, loss = config.training, config.loss
     if training.patience is not None and training.best_by == "last":
-        yield "training.patience waits for a better validation, and training.best_by last measures none: drop one"
+        yield "training.patience waits for a better validation, but --best-by last needs none: leave one out"
     if training.best_by == "label_accuracy" and config.native:
-        yield "training.best_by label_accuracy needs images of one size, and load_size is native: choose another"
+        yield "training.best_by label_accuracy needs images of one size, but load_size is native: choose another metric"
     if training.discriminator_epochs >= training.epochs:
         yield (
             f"training.discriminator_epochs {training.discriminator_epochs} leaves the generator untrained: "
@@ -161,7 +161,7 @@ def _training_rules(config: Config) -> Iterator[str]:
     if not (loss.adversarial_weight or loss.l1_weight or loss.l2_weight):
         yield "loss: all weights are 0, so there is nothing to learn; give --l1-weight or --adversarial-weight"
     if loss.adversarial_weight == 0 and training.discriminator_epochs:
-        yield "training.discriminator_epochs needs a discriminator, and loss.adversarial_weight 0 trains none"
+        yield "training.discriminator_epochs needs a discriminator; --adversarial-weight 0 trains none: leave it out"
 
 
 # ---- sizes that follow from settings ---------------------------------------------------------------------------
@@ -173,7 +173,7 @@ def smallest_discriminated(patch_size: int) -> int:
 
 
 def resolved_depth(generator: Generator, image_size: tuple[int, int]) -> int:
-    """Return the layers of the encoder: as set, or as often as both sides can be halved evenly, at most 8."""
+    """Return the number of encoder layers: as set, or as often as both sides can be halved evenly, at most 8."""
     both = math.gcd(*image_size)
     return generator.depth or max(1, min(8, (both & -both).bit_length() - 1))
 

@@ -1,4 +1,4 @@
-"""Types of settings: what a value may be, and how it is read from a flag's word or a file and written to a file."""
+"""Types of settings: their allowed values, and how to read them from flags and files and write them to files."""
 
 import math
 import re
@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer
 
 
 def _parse_number(value: Any) -> Any:
-    """Read a flag's word as a number, for choices of numbers."""
+    """Convert the word of a flag to a number, for choices of numbers."""
     return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
@@ -41,7 +41,7 @@ def _parse_size(value: Any) -> Any:
     if isinstance(value, str):
         sides = value.lower().split("x")
         if not all(side.isdecimal() for side in sides) or len(sides) > 2:
-            raise ValueError(f"{value!r} is no size; write it 256, or 256x512 for height x width")
+            raise ValueError(f"{value!r} is not a size; expected 256, or 256x512 for height x width")
         value = [int(side) for side in sides]
         value = value * 2 if len(value) == 1 else value
     return (value, value) if isinstance(value, int) else value
@@ -59,7 +59,7 @@ def _write_size(size: tuple[int, int] | str) -> int | str:
 
 
 def _single(value: Any) -> Any:
-    """Unpack a list of one value, as which the command line gives a flag's word."""
+    """Unpack a list of one value: the command line passes the word of a flag in a list."""
     return value[0] if isinstance(value, list | tuple) and len(value) == 1 else value
 
 
@@ -84,7 +84,7 @@ def _parse_range(value: Any) -> Any:
     if not isinstance(value, str | None):
         for low, high in value:
             if not (math.isfinite(low) and math.isfinite(high) and low < high):
-                raise ValueError(f"{low:g},{high:g} is no range: expected two finite numbers, the lower one first")
+                raise ValueError(f"{low:g},{high:g} is not a range: expected two finite numbers, the lower one first")
     return value
 
 
@@ -145,7 +145,7 @@ def _check_pattern(value: Any) -> Any:
     for pattern in _as_tuple(value) or ():
         if isinstance(pattern, str) and pattern.count("{id}") != 1:
             raise ValueError(
-                f"{pattern!r} is no pattern; write {{id}} once where the pair's name stands, as in {{id}}_mask.png"
+                f"{pattern!r} is not a pattern; write {{id}} once in place of the pair's name, as in {{id}}_mask.png"
             )
     return value
 
@@ -156,7 +156,7 @@ def _check_numbers(value: Any) -> Any:
         return value
     for number in value:
         if not re.fullmatch("[1-9][0-9]*", str(number)):
-            raise ValueError(f"{number!r} is no number of a source: they are counted from 1")
+            raise ValueError(f"{number!r} is not the number of a source: expected 1, 2, ...")
     return {str(number): settings for number, settings in sorted(value.items(), key=lambda item: int(item[0]))}
 
 

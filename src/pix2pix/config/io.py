@@ -1,4 +1,4 @@
-"""Plain values -> checked settings, and back: layers, YAML, flat names, errors in one sentence."""
+"""Read, merge, check and write settings: layers, YAML, flat names, errors in one sentence."""
 
 import difflib
 from collections.abc import Mapping
@@ -90,13 +90,13 @@ def _suggestion(location: tuple[int | str, ...], model: type[BaseModel]) -> str:
     return f"; did you mean `{'.'.join([*section, near[0]])}`?" if near else f"; known: {', '.join(model.model_fields)}"
 
 
-def nest_settings(fields: Mapping[str, Any]) -> dict[str, Any]:
+def nest_settings(flat: Mapping[str, Any]) -> dict[str, Any]:
     """Put settings with flat names (`epochs`, `base_channels`) into their sections. Raises ConfigError.
 
-    `base_channels` is set in both networks; other fields that both have are given by section.
+    `base_channels` is set in both networks. Other settings that both have must be given by section.
     """
     nested: dict[str, Any] = {}
-    for name, value in fields.items():
+    for name, value in flat.items():
         if name in Settings.model_fields:
             nested = merge_settings(nested, {name: value})
         else:
@@ -108,8 +108,8 @@ def nest_settings(fields: Mapping[str, Any]) -> dict[str, Any]:
 def _sections_with(name: str) -> list[str]:
     if name == "base_channels":
         return ["generator", "discriminator"]
-    flat = ("data", "augment", "loss", "optimizer", "training")
-    known = {field: section for section in flat for field in _fields(section)}
+    sections = ("data", "augment", "loss", "optimizer", "training")
+    known = {setting: section for section in sections for setting in _fields(section)}
     if name not in known:
         if reason := explain_removal(name):
             raise ConfigError(f"there is no setting `{name}` any more: {reason}")

@@ -1,21 +1,21 @@
-"""Settings in the words of version 0.1 -> the same in today's words, for files; a suggestion, for what people type."""
+"""Convert settings of version 0.1 in files, and suggest the new names for what people type."""
 
 from collections.abc import Mapping
 from typing import Any
 
 RENAMED = {"data.parts": "data.sources"}
-"""Old name of a setting -> today's."""
+"""Old name of a setting -> new name."""
 REMOVED = {"data.cache_gigabytes": "decoded pairs are kept in memory only (--cache)"}
-"""Settings that are gone -> the reason. Files that have them are read without them."""
+"""Removed settings -> reason. In files they are skipped."""
 VALUES: dict[str, dict[Any, Any]] = {
     "data.cache": {True: "auto", False: "none", "disk": "auto"},
     "training.update_order": {"exact": "two-pass", "shared": "one-pass"},
 }
-"""Setting -> its old values and today's."""
+"""Setting -> old value -> new value."""
 
 
 def upgrade_settings(settings: Any) -> Any:
-    """Translate nested plain values that version 0.1 wrote. Everything else is returned as it is."""
+    """Convert nested plain values that version 0.1 wrote. Anything else is returned unchanged."""
     if not isinstance(settings, Mapping):
         return settings
     return {section: _upgrade_section(section, values) for section, values in settings.items()}
@@ -34,17 +34,17 @@ def _upgrade_section(section: str, values: Any) -> Any:
 
 
 def suggest_name(name: str) -> str | None:
-    """Return today's name of the old setting `name`, without its section; None if it is no old name."""
+    """Return the new name of the old setting `name`, without section; None if it is not an old name."""
     return next((_field(new) for old, new in RENAMED.items() if _field(old) == name), None)
 
 
 def explain_removal(name: str) -> str | None:
-    """Return why the setting `name`, without its section, is gone; None if it is no old name."""
+    """Return why the setting `name`, without section, was removed; None if it was not."""
     return next((reason for old, reason in REMOVED.items() if _field(old) == name), None)
 
 
 def suggest_value(setting: str, value: Any) -> str | None:
-    """Return today's word for an old value of `setting`; None if it is no old value."""
+    """Return the new word for an old value of `setting`; None if it is not an old value."""
     new = _new_value(setting, value)
     return None if new is value else new
 

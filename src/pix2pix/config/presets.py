@@ -1,4 +1,4 @@
-"""Presets: published recipes, one line each. A settings file overrides a preset, flags override both."""
+"""Presets: published recipes, one line each. A file of settings overrides a preset; flags override both."""
 
 import difflib
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ class Preset(NamedTuple):
 
 # fmt: off
 PRESETS = {
-    #                  batch  epochs  warm-up  rate        flip   dropout    from
+    #                  batch  epochs  warm-up  rate        flip   dropout    source
     "slides":   Preset(4,     300,    50,      "constant", False, (1, 2, 3), "the lecture: facades, its own figures"),
     "paper":    Preset(1,     200,    0,       "constant", True,  (1, 2, 3), "Isola et al. 2017, 6.2: facades, maps"),
     "junyanz":  Preset(1,     200,    0,       "linear",   True,  (2, 3, 4), "the public PyTorch code's defaults"),
@@ -57,7 +57,7 @@ def choose_settings(
 ) -> Config:
     """Merge preset, YAML file and overrides, and check the result. Raises ConfigError.
 
-    Without a named preset, a file is taken as it is; with neither, the paper's settings are taken.
+    Without a preset, a file is used alone; without both, the preset `paper` is used.
     """
     values = {} if file is None else read_yaml(file)
     name = preset or (DEFAULT_PRESET if file is None else None)

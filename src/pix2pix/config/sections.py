@@ -1,6 +1,6 @@
-"""The sections of the settings: one frozen class each, whose fields say their types, defaults and help.
+"""The sections of the settings: one frozen class each. The docstring of a field is its help.
 
-A function elsewhere receives the section that it needs, never all of them. Unknown names are errors.
+Other modules take only the sections that they need. Unknown names are errors.
 """
 
 from typing import Annotated, Literal
@@ -38,7 +38,7 @@ from pix2pix.errors import ConfigError
 
 
 class Section(BaseModel):
-    """A frozen group of settings; unknown names are errors, and each field's docstring is its help."""
+    """A frozen group of settings. Unknown names are errors, and the docstring of a field is its help."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_by_name=True)
 
@@ -62,7 +62,7 @@ class SourceSettings(Section):
 
     @property
     def network_channels(self) -> int | None:
-        """Channels of what the networks see: those of the files, or one for each class."""
+        """Channels in the networks: those of the files, or one for each class."""
         if self.kind == "labels":
             return None if self.labels is None else len(self.labels)
         return self.channels
@@ -133,7 +133,7 @@ class Data(Section):
 
     @property
     def network_channels(self) -> int | None:
-        """Channels of what the networks see of the source, of several together; None if that is open."""
+        """Channels of all sources together in the networks; None if not resolved yet."""
         counts = [part.network_channels for part in self.source_settings(max(1, len(self.sources)))]
         return None if None in counts else sum(filter(None, counts))
 
@@ -144,7 +144,7 @@ class Data(Section):
             return (SourceSettings.model_construct(**single, label_tolerance=self.label_tolerance),)
         if count == 1:
             raise ConfigError(
-                "data.sources is for several sources, and these pairs have one: use --source-range and such"
+                "data.sources is for several sources, but these pairs have one: use --source-range and so on"
             )
         if beyond := [number for number in self.sources if int(number) > count]:
             raise ConfigError(f"data.sources.{beyond[0]}: these pairs have {count} sources, counted from 1")
@@ -157,13 +157,13 @@ class Data(Section):
 
 
 def source_prefix(number: int, count: int) -> str:
-    """Return how the names of settings of one of `count` sources begin, after `data.` and as flags."""
+    """Return the prefix of the settings of one of `count` sources, after `data.` and in flags."""
     return "source_" if count == 1 else f"sources.{number}."
 
 
 def _of_one(name: str) -> str:
     plain = name.removeprefix("source_").replace("_", "-")
-    return f"data.{name} is for pairs of one source: of several, give it of each that needs it, as --sources.2.{plain}"
+    return f"data.{name} is for pairs with one source: with several, set it for each one, as in --sources.2.{plain}"
 
 
 class Make(Section):
@@ -177,11 +177,11 @@ class Make(Section):
     channels: Channels = 3
     """Channels of the targets: 3 repeats gray photos, 1 converts colour to gray."""
     sigma: Annotated[float, Field(gt=0, le=20)] = 1.4
-    """edges: width of the smoothing in pixels; more leaves out fine detail."""
+    """edges: width of the smoothing in pixels; larger values drop fine detail."""
     low: Annotated[float, Field(gt=0, le=1)] = 0.08
-    """edges: lower threshold of the contrast, as a share of the full range; an edge keeps above it everywhere."""
+    """edges: lower threshold of the contrast, as a share of the full range; an edge is above it everywhere."""
     high: Annotated[float, Field(gt=0, le=1)] = 0.2
-    """edges: upper threshold of the contrast; an edge exceeds it somewhere."""
+    """edges: upper threshold of the contrast; an edge is above it somewhere."""
     factor: Annotated[int, Field(ge=2, le=64)] = 4
     """lowres: factor by which the source is made smaller, before it is enlarged again (bicubic)."""
     holes: Annotated[float, Field(gt=0, le=0.6)] = 0.25
@@ -327,15 +327,15 @@ class Training(Section):
 
     @property
     def validation_epochs(self) -> int:
-        """From one validation to the next."""
+        """Number of epochs from one validation to the next."""
         return self.validate_every or (1 if self.patience else max(1, self.epochs // 50))
 
     @property
     def processes(self) -> int:
-        """On all machines; what is still `auto` stands for one."""
+        """Number of processes on all machines; `auto` counts as one."""
         return (1 if self.devices == "auto" else self.devices) * (1 if self.nodes == "auto" else self.nodes)
 
     @property
     def effective_batch(self) -> int:
-        """Pairs in an update, over all processes."""
+        """Number of pairs in an update, over all processes."""
         return self.batch_size * self.processes

@@ -1,4 +1,4 @@
-"""A trained model: weights and configuration, as a folder or a hub repository."""
+"""A trained model, weights and configuration, in a folder or in a repository of the hub."""
 
 from pix2pix.model.hub import locate
 from pix2pix.model.model import Model, build_networks, choose_statistics, describe_model, load_model

@@ -1,4 +1,4 @@
-"""The model card: a ModelConfig -> README.md of a model folder."""
+"""Write the model card, README.md of a model folder."""
 
 from pix2pix.model.model_config import CONFIG, ModelConfig
 
@@ -28,7 +28,7 @@ Validation: {measured or "no validation split"}.
     import pix2pix
     output = pix2pix.Translator.from_pretrained("THIS_FOLDER")({argument})
 
-{model_config.describe_presented_size()} Sides are then padded to multiples of what the generator takes, and cut back.
+{model_config.describe_presented_size()} Sides are then padded to multiples of what the generator takes, and cropped.
 Batch norm uses the statistics of {statistics}.
 All settings are in `{CONFIG}`.
 """

@@ -1,4 +1,4 @@
-"""The name of a model -> its folder: a run, a model folder, or a download from the Hugging Face hub."""
+"""Find the folder of a model by name: a run, a model folder, or a download from the Hugging Face hub."""
 
 from pathlib import Path
 
@@ -26,15 +26,15 @@ def locate(name: str | Path) -> Path:
 
 def _download(repository: str) -> Path:
     """Download a model of the hub into the hub's cache; HF_HOME and HF_HUB_OFFLINE are honoured."""
-    from huggingface_hub import snapshot_download  # heavy, and needed for hub ids alone
+    from huggingface_hub import snapshot_download  # slow to import, and needed for hub ids only
 
     try:
         files = [CONFIG, GENERATOR, DISCRIMINATOR]
         folder = Path(snapshot_download(repository, allow_patterns=files))
-    except Exception as error:  # the hub's client raises its own, requests' and OS errors alike
+    except Exception as error:  # the client of the hub raises many kinds
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelError(
-            f"{repository}: there is no such folder here, and the hub did not give it either ({reason}); "
+            f"{repository}: there is no such folder, and no such model on the hub ({reason}); "
             "check the path, or the network"
         ) from None
     if not (folder / CONFIG).exists():

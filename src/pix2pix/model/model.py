@@ -1,4 +1,4 @@
-"""A trained model: its weights and configuration <-> a folder; no flags, no pickle."""
+"""A trained model: save it to a folder and load it; no flags, no pickle."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from pix2pix.system.files import write_folder_atomically, write_text
 
 @dataclass(frozen=True)
 class Model:
-    """A generator in eval mode, its configuration and, where it was saved, the discriminator of its training."""
+    """A generator in eval mode, its configuration and, if it was saved, the discriminator of its training."""
 
     generator: nn.Module
     discriminator: PatchGAN | None
@@ -31,7 +31,7 @@ class Model:
 
     @cached_property
     def prepared(self) -> PreparedData:
-        """How files become channels of the networks, and outputs become values of files."""
+        """How files become channels of the networks, and how outputs become values of files."""
         return PreparedData.from_settings(self.config.settings.data, converts=self.config.converts)
 
     @property
@@ -57,16 +57,16 @@ class Model:
 
     @property
     def target_values(self) -> RangeEncoding:
-        """Type and range of the output's values, which [-1, 1] stands for."""
+        """Encoding of the output: type and range of its values."""
         return self.prepared.target_values
 
     @property
     def size_multiple(self) -> int:
-        """Sides that the generator takes are multiples of this."""
+        """The generator takes sides that are multiples of this."""
         return int(self.generator.size_multiple)  # type: ignore[arg-type]
 
     def save(self, folder: Path) -> None:
-        """Write the model folder, whole or not at all."""
+        """Write the model folder, completely or not at all."""
         with write_folder_atomically(folder) as new:
             save_weights(self.generator, new / GENERATOR)
             if self.discriminator is not None:
@@ -76,7 +76,7 @@ class Model:
 
 
 def build_networks(config: Config) -> tuple[nn.Module, PatchGAN]:
-    """Build generator and discriminator from resolved settings, freshly initialised."""
+    """Build generator and discriminator from resolved settings, with random weights."""
     source, target = _channels(config.data.network_channels), _channels(config.data.target_channels)
     generator = make_generator(
         config.generator, in_channels=source, out_channels=target, image_size=config.data.image_size
@@ -85,18 +85,18 @@ def build_networks(config: Config) -> tuple[nn.Module, PatchGAN]:
 
 
 def choose_statistics(generator: nn.Module, discriminator: nn.Module, statistics: Statistics) -> None:
-    """Choose what batch norm uses in eval mode: G as given, D always the statistics of the image.
+    """Choose the statistics of batch norm in eval mode: as given for G, those of the image for D.
 
-    D's running averages are over targets and outputs together, and so fit neither.
+    The running averages of D mix targets and outputs, so they fit neither.
     """
     set_norm_statistics(generator, statistics)
     set_norm_statistics(discriminator, "image")
 
 
 def load_model(name: str | Path, *, discriminator: bool = False) -> Model:
-    """Load a run folder, a model folder or a hub id onto the CPU, in eval mode.
+    """Load a run folder, a model folder or a hub id onto the CPU, in eval mode. Raises ModelError.
 
-    The discriminator is loaded only if asked for, and is None where the folder has none. Raises ModelError.
+    The discriminator is loaded only if `discriminator` is true; it is None if the folder has none.
     """
     folder = locate(name)
     model_config = read_model_config(folder / CONFIG)
@@ -110,7 +110,7 @@ def load_model(name: str | Path, *, discriminator: bool = False) -> Model:
 
 
 def describe_model(name: str | Path) -> dict[str, Any]:
-    """List the facts of a model for `pix2pix info`; every file of it is read and checked. Raises ModelError."""
+    """List the facts of a model for `pix2pix info`; reads and checks every file. Raises ModelError."""
     model = load_model(name, discriminator=True)
     model_config, config = model.config, model.config.settings
     return {

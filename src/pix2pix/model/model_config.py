@@ -1,4 +1,4 @@
-"""`config.json` of a model folder <-> ModelConfig: settings, batch norm statistics, and the size of images it takes."""
+"""Configuration of a model, `config.json`: settings, batch norm statistics, and the size at which it sees images."""
 
 import json
 from importlib.metadata import version
@@ -22,21 +22,21 @@ Size = tuple[int, int]
 
 
 class ModelConfig(Section):
-    """What is needed to rebuild the networks and to present an image as training did."""
+    """Everything needed to rebuild the networks and to present an image as in training."""
 
     format: Literal[1] = 1
-    """Version of this file's layout."""
+    """Version of the layout of this file."""
     pix2pix: str
-    """Version of the package that wrote it."""
+    """Version of the package that wrote the file."""
     settings: Config = Field(validation_alias="config", serialization_alias="config")
     """The resolved settings of the training, without the paths of its data."""
     norm_statistics: Statistics
     """What batch norm uses when translating: each image's own statistics, or the running averages of training."""
     scale: tuple[Factor, Factor] | None
-    """Size in training over the size of the files, (vertical, horizontal); None if the files' sizes differed, so that
-    each was resized to image_size."""
+    """Size in training over the size of the files, (vertical, horizontal); None if the sizes of the files
+    differed and all were resized to image_size."""
     converts: bool = False
-    """Whether files with another number of channels are converted, as training was asked to do."""
+    """Whether files with another number of channels are converted, as in training."""
     epoch: int
     """Epochs trained when the weights were saved."""
     validation: dict[str, float | None]
@@ -45,8 +45,8 @@ class ModelConfig(Section):
     def presented_size(self, size: Size) -> Size:
         """Return the size at which the generator sees an image of `size`, before padding.
 
-        An image of image_size is presented as it is. Others are scaled as in training, but at least so far that no
-        side is below image_size, since the generator has seen nothing smaller.
+        An image of image_size keeps its size. Others are scaled as in training, but no side becomes smaller than in
+        image_size, since the generator was not trained on smaller images.
         """
         smallest = self.settings.data.image_size
         if self.scale is None or size == smallest:

@@ -1,4 +1,4 @@
-"""The weights of a network <-> a safetensors file, checked tensor by tensor."""
+"""Save and load the weights of a network as a safetensors file; each tensor is checked."""
 
 import errno
 import os
@@ -18,10 +18,10 @@ def save_weights(network: nn.Module, path: Path) -> None:
     """Write all tensors of a network to a new file, and wait for the disk. Raises OSError naming the file."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     path.touch()
-    permissions = path.stat().st_mode  # of new files, which the library gives to its owner alone
+    permissions = path.stat().st_mode  # of new files; the library would make it readable for its owner only
     try:
         save_file(tensors, path)
-    except SafetensorError as error:  # of a full disk too
+    except SafetensorError as error:  # also for a full disk
         raise OSError(errno.EIO, f"cannot be written ({error})", str(path)) from None
     path.chmod(permissions)
     with path.open("rb+") as file:
@@ -31,7 +31,7 @@ def save_weights(network: nn.Module, path: Path) -> None:
 def load_weights(network: nn.Module, path: Path) -> None:
     """Fill a network after comparing the name, shape, type and values of every tensor. Raises ModelError."""
     if not path.exists():
-        raise ModelError(f"{path}: missing; copy the model folder again as a whole")
+        raise ModelError(f"{path}: missing; copy the whole model folder again")
     try:
         weights = load_file(path)
     except (OSError, SafetensorError) as error:

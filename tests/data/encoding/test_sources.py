@@ -207,8 +207,8 @@ def test_settings_that_fit_no_stack(tmp_path: Path, more: dict[str, Any], messag
 @pytest.mark.parametrize(
     ("sources", "message"),
     [
-        ({"0": {}}, "'0' is no number of a source"),
-        ({"depth": {}}, "'depth' is no number of a source"),
+        ({"0": {}}, "'0' is not the number of a source"),
+        ({"depth": {}}, "'depth' is not the number of a source"),
         ({2: {"rnge": "type"}}, r"no setting `data\.sources\.2\.rnge`; did you mean `data\.sources\.2\.range`"),
         ({2: {"labels": "0,1"}}, r"add --sources\.2\.kind labels"),
         ({2: {"kind": "labels", "range": "0,1"}}, "classes have no range"),

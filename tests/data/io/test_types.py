@@ -215,7 +215,7 @@ def test_targets_bounds_must_be_values_that_can_be_written(tmp_path: Path) -> No
     pairs = pairs_of(tmp_path, [np.zeros((4, 4, 1), np.uint16)])
     with pytest.raises(ConfigError, match=r"data\.target_range -5,7: the targets hold uint16 values"):
         prepare_data(Data(target_range=((-5, 7),)), pairs)
-    with pytest.raises(ConfigError, match=r"data\.source_range.*7,7 is no range"):
+    with pytest.raises(ConfigError, match=r"data\.source_range.*7,7 is not a range"):
         make_config({"data": {"source_range": "7,7"}})
 
 
