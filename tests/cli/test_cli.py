@@ -583,7 +583,7 @@ def test_pairs_from_photos(cli: Cli, tmp_path: Path) -> None:
     assert said[0].startswith("no pair: photos/bad.jpg: ")
     assert said[1] == "ignored, not image files by their names: photos/raw.heic"
     assert said[2].startswith("4 new pairs, 4 in all (train ")
-    assert said[3] == "pix2pix: 1 of the photos gave no pair; they are named above"
+    assert said[3] == "pix2pix: 1 of the photos could not be used; they are listed above"
     assert strict(cli("data", "check", "pairs", "--json").out)["sizes"] == {"32x40": 4}
     other = cli("data", "make", "photos", "--kind", "edges", "--output", "pairs", "--size", "32")
     assert (other.code, other.err.count("\n")) == (2, 1)

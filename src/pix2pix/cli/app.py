@@ -1,4 +1,4 @@
-"""The parser, and how an error becomes one sentence and an exit code.
+"""Parse the command line, run a command, and turn an error into one sentence and an exit code.
 
 Exit codes: 0 done, 1 failed, 2 misuse, 130 or 143 interrupted with everything saved.
 """
@@ -36,7 +36,7 @@ OUT_OF_MEMORY = "out of memory; try a smaller --batch-size, --image-size or imag
 
 
 def run(words: list[str]) -> None:
-    """Run the command line; exits with a code as above."""
+    """Run a command; exit with one of the codes above."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # file names need not be valid text

@@ -1,4 +1,4 @@
-"""What commands print: talk goes to stderr, results and tables to stdout."""
+"""Output of commands: messages go to stderr, results and tables to stdout."""
 
 import sys
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 METRICS_FIRST = ["g_adversarial", "g_l1", "d_real", "d_fake", "l1", "psnr", "ssim"]
 """Columns that every evaluation has, the lecture's four numbers first."""
 METRICS_MEASURED = ["ms_ssim", "lpips", "fid", "kid", "mae", "rmse"]
-"""Columns of metrics that not every evaluation can measure."""
+"""Columns of metrics that not every evaluation has."""
 
 
 def say(line: str) -> None:
-    """Print a line of talk to stderr."""
+    """Print a message to stderr."""
     print(line, file=sys.stderr)
 
 

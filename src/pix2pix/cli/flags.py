@@ -1,7 +1,7 @@
-"""Sections of settings -> flags of the command line.
+"""Make flags of the command line from sections of settings.
 
-A command takes sections as keyword arguments. `with_flags` replaces their types by models that say, for each field, how
-its flag is written. Fields in none of the tables below become flags of the same name and type.
+A command takes sections as keyword arguments. `with_flags` replaces their types by models that define the flag of each
+field. Fields that are in none of the tables below become flags of the same name and type.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from pix2pix.config.io import merge_settings, nest_settings
 from pix2pix.config.sections import Augment, Data, Make, Section, SourceSettings
 
 Json = Annotated[bool, Parameter(name="--json", negative=())]
-"""Print for programs, to stdout."""
+"""Print JSON for programs to stdout."""
 
 
 def _show_size(size: Any) -> str:
@@ -43,7 +43,7 @@ BY_TYPE: list[tuple[Any, Parameter]] = [
     (LabelNames, _ONE_WORD),
     (Words, _REPEATED),
 ]
-"""Types of fields -> how their flags are written."""
+"""Type of a field -> definition of its flag."""
 
 BY_FIELD = {
     "Data.path": _HIDDEN,  # the argument DATA
@@ -59,7 +59,7 @@ BY_FIELD = {
     "EvaluateOptions.segmenter": Parameter(negative=()),
     "EvaluateOptions.weights": Parameter(negative=(), show_default=False),
 }
-"""Single fields -> how their flags are written."""
+"""Single field -> definition of its flag."""
 
 GROUPS = {
     "data": Group("Data", sort_key=1),
@@ -72,7 +72,7 @@ GROUPS = {
 }
 """Sections of the settings -> the heading of their flags."""
 PREFIXED = {"generator", "discriminator"}
-"""Sections whose flags carry their name: `--generator.depth`."""
+"""Sections whose flags begin with the name of the section: `--generator.depth`."""
 ALONE = {
     Data: Group("Data"),
     Augment: Group("Augmentation"),
@@ -80,7 +80,7 @@ ALONE = {
     EvaluateOptions: Group("Evaluation"),
     Settings: None,
 }
-"""What a command may take by itself -> the heading of its flags."""
+"""Section that a command may take by itself -> the heading of its flags."""
 
 
 def with_flags(command: Callable[..., None]) -> Callable[..., None]:
@@ -96,14 +96,14 @@ def with_flags(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def given(settings: Section | None, base_channels: int | None = None) -> dict[str, Any]:
-    """Return the settings that flags have set, nested; `--base-channels` is the width of both networks."""
+    """Return the nested settings that were given by flags; `--base-channels` sets the width of both networks."""
     both = {} if base_channels is None else nest_settings({"base_channels": base_channels})
     return merge_settings(both, {} if settings is None else settings.model_dump(exclude_unset=True))
 
 
 @cache
 def flags_of(section: type[Section]) -> type[Section]:
-    """Return a model of the same fields, checks and help, annotated with how each flag is written."""
+    """Return a model with the same fields, checks and help, annotated with the definitions of its flags."""
     fields: Any = {name: _field(section, name, field) for name, field in section.model_fields.items()}
     return create_model(section.__name__, __base__=section, **fields)
 

@@ -6,7 +6,7 @@ from pix2pix.cli.overview import ABOUT, COMMANDS, DATA_COMMANDS, HELP, hang_up, 
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; exits with the code that `pix2pix.cli.app` lists."""
+    """Run the command line; exit with a code listed in `pix2pix.cli.app`."""
     words = sys.argv[1:] if arguments is None else arguments
     if words in HELP:
         _show(overview("pix2pix", ABOUT, COMMANDS))

@@ -1,4 +1,4 @@
-"""An error of the parser -> one sentence, with a suggestion for a word of version 0.1."""
+"""Explain an error of the parser in one sentence, with a suggestion for words of version 0.1."""
 
 from cyclopts import CoercionError, CycloptsError, UnknownCommandError, UnknownOptionError, ValidationError
 from pydantic import ValidationError as SettingsError
@@ -7,11 +7,11 @@ from pix2pix.config.io import explain
 from pix2pix.config.legacy import explain_removal, suggest_name
 
 OLD_COMMANDS = {"bench": "`make bench` in a clone of the repository measures the speed"}
-"""Commands of version 0.1 -> what to use today."""
+"""Command of version 0.1 -> what to use instead."""
 
 
 def explain_misuse(error: CycloptsError) -> str:
-    """Put an error of the parser into one sentence, and say where to read more."""
+    """Explain an error of the parser in one sentence, and name the help."""
     message = _suggest(error) or _describe(error)
     return f"{message}{'' if message[-1] in '.?!' else '.'} See `pix2pix --help`."
 
@@ -27,7 +27,7 @@ def _describe(error: CycloptsError) -> str:
 
 
 def _suggest(error: CycloptsError) -> str | None:
-    """Return what to use in place of a command or flag of version 0.1; None if it is no such word."""
+    """Return what to use instead of a command or flag of version 0.1; None for other words."""
     if isinstance(error, UnknownCommandError) and error.unused_tokens:
         command = error.unused_tokens[0]
         return f"There is no command `{command}` any more; {OLD_COMMANDS[command]}" if command in OLD_COMMANDS else None

@@ -1,6 +1,6 @@
-"""Tables of the commands, and the overview that `pix2pix --help` prints from them.
+"""Tables of the commands, and the overview that `pix2pix --help` prints.
 
-Nothing else is imported for it, so that it answers at once; the parser is imported for a command.
+This module imports nothing heavy, so the overview appears at once; the parser is imported only for a command.
 """
 
 import os
@@ -18,13 +18,13 @@ DATA_COMMANDS = {
     "download": "Download and unpack a published data set of pairs. Run it again to continue.",
 }
 COMMANDS = {
-    "demo": "Train, evaluate and report on data that come with the package; minutes on two CPU cores.",
+    "demo": "Train and evaluate a model on generated facades, and write a report; takes minutes on two CPU cores.",
     "data": "Check, preview, make or download pairs.",
     "train": "Train a model on pairs. Run the same command again to resume.",
     "evaluate": "Measure a model on a split: losses, image metrics, confidence intervals, baselines, a report.",
     "translate": "Translate images, or folders of images. Each output has the size and the name of its input.",
     "info": "Describe a model: networks, channels, sizes, batch norm statistics, validation.",
-    "compare": "Compare runs: settings, curves, best epochs, evaluations, images, and what follows from them.",
+    "compare": "Compare runs: settings, curves, best epochs, evaluations, images, findings.",
     "study": "Repeat one of the paper's experiments: train its variants and compare them. Run it again to resume.",
 }
 
@@ -44,6 +44,6 @@ def overview(prefix: str, about: str, commands: dict[str, str]) -> str:
 
 
 def hang_up() -> NoReturn:
-    """Exit without a message when the reader of stdout has gone, with nothing left to flush."""
+    """Exit without a message after the reader of stdout has closed it."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(1)

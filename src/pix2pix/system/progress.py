@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 OnProgress = Callable[[int, int], object]
 """Called with the number of items done and of all. `ProgressBar.update` is one."""
-OnNamedProgress = Callable[[int, int, str], object]
-"""Called with the number of items done, of all, and what is being done."""
+OnNamedProgress = Callable[[int, int | None, str], object]
+"""Called with the number of items done, of all (None if unknown), and what is being done."""
 
 LINE_SECONDS = 30.0  # between two lines without a terminal
 RECENT = 64  # updates from which the rate is computed

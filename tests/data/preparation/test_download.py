@@ -259,7 +259,9 @@ def part_of_another_file(body: bytes) -> Step:
 def test_later_calls_resume(server: Server, fetch: Any, files: Files, archive: bytes, tmp_path: Path) -> None:
     half = len(archive) // 2
     server.play(serving(archive, upto=half), status(503))
-    with pytest.raises(DataError, match=r"answers 503 .* is kept in .*set\.download, and the same command goes on"):
+    with pytest.raises(
+        DataError, match=r"answers 503 .*set\.download keeps the partial download: run the same command again"
+    ):
         fetch()
     assert len(server.asked) == 1 + transfer.TRIES
     server.play(status(404))
@@ -299,7 +301,7 @@ def test_resume_after_a_stall(
         (status(403), "answers 403"),
         (status(204), "answers 204"),
         (status(206), "answers 206"),
-        (lambda h: h.answer(200, b"<html>log in</html>", Content_Type="text/html"), "is no .tar.gz or .zip archive"),
+        (lambda h: h.answer(200, b"<html>log in</html>", Content_Type="text/html"), "is not a .tar.gz or .zip archive"),
         (redirecting("/facades.tar.gz"), "Exceeded maximum allowed redirects"),
         (redirecting("file:///etc/passwd"), "unsupported protocol"),
         (redirecting("ftp://127.0.0.1/x"), "unsupported protocol"),
@@ -459,7 +461,7 @@ def test_ctrl_c_says_where_to_go_on(
     with pytest.raises(SystemExit) as end:
         main(["data", "download", "--url", server.url])
     assert end.value.code == 130
-    assert "interrupted and saved in facades.download; the same command goes on" in capsys.readouterr().err
+    assert "interrupted and saved in facades.download; run the same command again" in capsys.readouterr().err
 
 
 # ---- names, files and messages --------------------------------------------------------------------------------------
@@ -495,23 +497,23 @@ def test_no_layout_is_a_note(tmp_path: Path) -> None:
 
 def test_misuse(tmp_path: Path) -> None:
     for name, changes, words in (
-        (None, {}, "say what to download: facades"),
+        (None, {}, r"give the name of a set \(facades"),
         ("facade", {}, "did you mean `facades`?"),
         ("horses", {}, "known: facades, maps"),
         ("facades", {"digest": "abc"}, "64 hexadecimal digits"),
         ("facades", {"url": "ftp://host/x.zip"}, "http, https or file"),
         ("facades", {"url": "http:///x.zip"}, "and a host"),
-        ("facades", {"url": "http://[/x.zip"}, "is no address"),
-        (None, {"url": "http://[/x.zip"}, "is no address"),
-        ("facades", {"output": Path(".")}, "a folder by its own name"),
-        ("../up", {"url": "http://host/x.zip"}, "no name for a set"),
-        (None, {"url": "http://host/"}, "no name for a set"),
+        ("facades", {"url": "http://[/x.zip"}, "is not an address"),
+        (None, {"url": "http://[/x.zip"}, "is not an address"),
+        ("facades", {"output": Path(".")}, "the name of a folder to create"),
+        ("../up", {"url": "http://host/x.zip"}, "not a name for a set"),
+        (None, {"url": "http://host/"}, "not a name for a set"),
     ):
         with pytest.raises(ConfigError, match=words):
             download(name, **{"output": tmp_path / "set"} | changes)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.txt").write_text("mine")
-    with pytest.raises(ConfigError, match="holds something else"):
+    with pytest.raises(ConfigError, match="holds files that are not a downloaded set"):
         download("facades", tmp_path / "mine")
     assert sorted(contents(tmp_path)) == ["mine/thesis.txt"]
 
@@ -602,12 +604,12 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     "device": (lambda: tar_with(GOOD, entry("set/d", kind=tarfile.CHRTYPE, devmajor=1, devminor=3)), "a device"),
     "pipe": (lambda: tar_with(GOOD, entry("set/p", kind=tarfile.FIFOTYPE)), "a device"),
     "sparse": (lambda: raw_tar(b"0", b"S", 1024), "a link or a device|damaged"),
-    "absolute": (lambda: tar_with(GOOD, entry("/tmp/evil")), "'/tmp/evil' is not one of a file inside"),
-    "up": (lambda: tar_with(GOOD, entry("set/../../evil")), "is not one of a file inside"),
-    "up by backslash": (lambda: tar_with(GOOD, entry("set\\..\\..\\evil")), "is not one of a file inside"),
-    "drive": (lambda: tar_with(GOOD, entry("C:\\evil")), "is not one of a file inside"),
-    "control characters": (lambda: tar_with(GOOD, entry("set/a\x1b[2Jb")), "is not one of a file inside"),
-    "deep": (lambda: tar_with(GOOD, entry("a/" * 20 + "b")), "is not one of a file inside"),
+    "absolute": (lambda: tar_with(GOOD, entry("/tmp/evil")), "'/tmp/evil' does not lead to a file inside"),
+    "up": (lambda: tar_with(GOOD, entry("set/../../evil")), "does not lead to a file inside"),
+    "up by backslash": (lambda: tar_with(GOOD, entry("set\\..\\..\\evil")), "does not lead to a file inside"),
+    "drive": (lambda: tar_with(GOOD, entry("C:\\evil")), "does not lead to a file inside"),
+    "control characters": (lambda: tar_with(GOOD, entry("set/a\x1b[2Jb")), "does not lead to a file inside"),
+    "deep": (lambda: tar_with(GOOD, entry("a/" * 20 + "b")), "does not lead to a file inside"),
     "duplicates": (lambda: tar_with(GOOD, GOOD), "two members named"),
     "case": (lambda: tar_with(entry("a/B.png"), entry("a/b.png")), "two members named 'a/b.png'"),
     "case of folders": (lambda: tar_with(entry("A/1.png"), entry("a/2.png")), "two members named 'a'"),
@@ -629,8 +631,8 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     "checksum": (lambda: with_bad_checksum(tar_with(GOOD)), "damaged"),
     "zip symlink": (lambda: zip_with((member("l", stat.S_IFLNK | 0o777), b"/etc/passwd")), "a link or a device"),
     "zip device": (lambda: zip_with((member("d", stat.S_IFCHR), b"")), "a link or a device"),
-    "zip up": (lambda: zip_with((member("../evil"), b"x")), "is not one of a file inside"),
-    "zip absolute": (lambda: zip_with((member("//tmp/evil"), b"x")), "is not one of a file inside"),
+    "zip up": (lambda: zip_with((member("../evil"), b"x")), "does not lead to a file inside"),
+    "zip absolute": (lambda: zip_with((member("//tmp/evil"), b"x")), "does not lead to a file inside"),
     "zip bomb": (lambda: zip_with((member("zeros"), bytes(8 * 2**20))), "more than 100 times its size"),
     "zip bomb by bzip2": (lambda: zip_with((member("z"), b"x"), method=zipfile.ZIP_BZIP2), "another method"),
     "zip encrypted": (encrypted, "encrypted"),
@@ -638,8 +640,8 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     "zip cut": (lambda: zip_with((member("a"), os.urandom(9999)))[:-50], "damaged"),
     "zip offset": (misplaced_zip, "damaged"),
     "zip twice": (lambda: zip_with((member("a/./b"), b"x"), (member("a/b"), b"y")), "two members named"),
-    "empty": (lambda: b"", "no .tar.gz or .zip"),
-    "other": (lambda: b"Rar!\x1a\x07\x00", "no .tar.gz or .zip"),
+    "empty": (lambda: b"", "is not a .tar.gz or .zip"),
+    "other": (lambda: b"Rar!\x1a\x07\x00", "is not a .tar.gz or .zip"),
 }  # fmt: skip
 
 

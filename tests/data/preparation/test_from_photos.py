@@ -283,7 +283,7 @@ def test_other_settings_or_photos_are_refused(photos: Path, tmp_path: Path) -> N
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.txt").write_text("mine")
     for overwrite in (False, True):
-        with pytest.raises(ConfigError, match="holds something else"):
+        with pytest.raises(ConfigError, match="holds files that `data make` did not write"):
             make(photos, tmp_path / "mine", Make(kind="gray"), overwrite=overwrite)
     with lock_folder(output), pytest.raises(OSError, match="another process"):
         make(photos, output, Make(kind="gray"), overwrite=False)

@@ -1,1 +1,1 @@
-"""The commands: each parses its words, calls the function that does the work, and prints what comes back."""
+"""The commands: each calls the function that does the work, and prints the result."""

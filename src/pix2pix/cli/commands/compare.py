@@ -1,4 +1,4 @@
-"""`pix2pix compare`: runs -> a page that shows them side by side."""
+"""`pix2pix compare`: compare runs on one page."""
 
 from pathlib import Path
 from typing import Annotated
@@ -18,14 +18,14 @@ def compare(
     device: Device = "auto",
     json_: Json = False,
 ) -> None:
-    """Compare runs: settings, curves, best epochs, evaluations, images, and what follows from them.
+    """Compare runs: settings, curves, best epochs, evaluations, images, findings.
 
     Parameters
     ----------
     runs
         Run folders, two or more, finished or not.
     output
-        Folder for compare.html and compare.json; by default runs/compare, and none with --json.
+        Folder for compare.html and compare.json; by default runs/compare, or no files with --json.
     device
         Where to translate the example images.
     json_

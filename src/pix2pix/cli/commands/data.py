@@ -85,11 +85,11 @@ def download(
     with ProgressBar("downloading", in_bytes=True) as bar:
         done = fetch(name, output, url=url, digest=sha256, progress=bar.update)
     if not done.new:
-        say(f"{done.path} is there already")
+        say(f"{done.path} exists already")
     facts = {name: format_counts(fact) if isinstance(fact, dict) else fact for name, fact in done.record.items()}
     say(align(facts))
     if done.note:
-        say(f"note: not yet pairs to train on: {done.note}")
+        say(f"note: no pairs were found in it: {done.note}")
     print(done.path)
 
 
@@ -171,4 +171,4 @@ def make(
     say(f"{made.new} new pairs, {sum(made.counts.values())} in all ({format_counts(made.counts)})")
     print(made.path)
     if made.failed:
-        raise DataError(f"{len(made.failed)} of the photos gave no pair; they are named above")
+        raise DataError(f"{len(made.failed)} of the photos could not be used; they are listed above")

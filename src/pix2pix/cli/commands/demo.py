@@ -1,4 +1,4 @@
-"""`pix2pix demo`: train, evaluate and report on data that come with the package."""
+"""`pix2pix demo`: train and evaluate a model on generated facades."""
 
 from pathlib import Path
 
@@ -6,12 +6,12 @@ from pix2pix.cli.console import print_metrics
 
 
 def demo(*, run: Path = Path("runs/demo"), overwrite: bool = False) -> None:
-    """Train, evaluate and report on data that come with the package; minutes on two CPU cores.
+    """Train and evaluate a model on generated facades, and write a report; takes minutes on two CPU cores.
 
     Parameters
     ----------
     run
-        Folder of the run; an interrupted demo continues in it.
+        Folder of the run; the same command resumes an interrupted demo.
     overwrite
         Replace the run in this folder.
     """

@@ -1,4 +1,4 @@
-"""`pix2pix evaluate`: a model and pairs -> metrics and a report."""
+"""`pix2pix evaluate`: measure a model on pairs, and write a report."""
 
 from pix2pix.cli.console import print_labels, print_metrics, say
 from pix2pix.cli.flags import Json, with_flags

@@ -1,4 +1,4 @@
-"""`pix2pix info`: a model -> facts about it."""
+"""`pix2pix info`: describe a model."""
 
 import json
 

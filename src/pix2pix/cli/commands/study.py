@@ -1,4 +1,4 @@
-"""`pix2pix study`: pairs -> one of the paper's experiments on one page."""
+"""`pix2pix study`: repeat an experiment of the paper on any pairs."""
 
 import json
 from pathlib import Path
@@ -39,11 +39,11 @@ def study(
     data
         Folder of pairs, or pairs.csv; or use --source DIR --target DIR.
     run
-        Folder of the study; several studies may share it, and with it the trainings that they have in common.
+        Folder of the study. Several studies may share it, and then share the trainings that they have in common.
     seeds
         Seeds; each variant is trained once with each.
     processes
-        Trainings at the same time, each with one thread if there are several.
+        Number of trainings at the same time; with several, each uses one thread.
     split
         Pairs to measure and show: train, val or test.
     preset
@@ -53,11 +53,11 @@ def study(
     base_channels
         Channels of the first layer of both networks.
     segmenter
-        Where the sources are label maps, measure how well labels can be read from the outputs, as the paper does.
+        If the sources are label maps, measure how well labels can be read from the outputs, as in the paper.
     palette
         Colours of the label maps, as #0000ff,#ff5500,... or a file with one on each line; by default found in the maps.
     dry_run
-        Print the plan with an estimate of its time and stop.
+        Print the plan with an estimate of its time, and stop.
     json_
         Print the table as JSON.
     """

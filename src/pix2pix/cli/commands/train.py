@@ -1,4 +1,4 @@
-"""`pix2pix train`: pairs and settings -> a trained model in a run folder."""
+"""`pix2pix train`: train a model on pairs, in a run folder."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def train(
     data
         Folder of pairs, or pairs.csv; or use --source DIR --target DIR.
     run
-        Folder of the run; by default runs/NAME, named after the data.
+        Folder of the run; by default runs/NAME, where NAME is that of the data.
     preset
         Published recipe: slides (the lecture's), paper or junyanz; by default paper.
     config

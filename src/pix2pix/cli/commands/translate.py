@@ -1,4 +1,4 @@
-"""`pix2pix translate`: a model and images -> translated images."""
+"""`pix2pix translate`: translate images with a model."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -32,13 +32,13 @@ def translate(
     model
         Run folder, model folder or hub id.
     inputs
-        Images, or folders of images; for a model of several sources one of each, in the order of its training.
+        Images, or folders of images; for a model of several sources one for each source, in the order of its training.
     output
-        Folder for the translations.
+        Folder for the outputs.
     batch_size
         Images of one size that are translated together.
     shard
-        Translate one part of the images only: i/n, with i from 1 to n. Jobs of an array may share the output folder.
+        Translate only one part of the images: i/n, with i from 1 to n. Several jobs may share the output folder.
     source_pattern
         File names in the folders of several sources, such as {id}_t1.tif: one for all, or one for each.
     dropout
@@ -48,8 +48,8 @@ def translate(
     device
         Where to compute.
     precision
-        Arithmetic: float32, or bfloat16, which is faster where the hardware has it, with errors of about a thousandth
-        of the range.
+        Arithmetic: float32, or bfloat16, which is faster if the hardware has it; its errors are about a thousandth of
+        the range.
     """
     from pix2pix.inference.pipeline import translate as carry_out
     from pix2pix.text import escape_unprintable

@@ -1,8 +1,8 @@
-"""An untrusted .tar.gz or .zip -> its regular files below one folder, within limits.
+"""Safe extraction of untrusted .tar.gz and .zip archives.
 
 The whole archive is rejected for a link, a device, a name that leads out of the folder, two members of one name, or
-more members or bytes than the limits allow. tarfile and zipfile only parse it: their own extraction creates links,
-and its filter can be bypassed (CVE-2025-4517).
+more members or bytes than the limits allow. tarfile and zipfile only parse it: their own extraction creates links, and
+their filter can be bypassed (CVE-2025-4517).
 """
 
 import errno
@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from pix2pix.errors import DataError
+from pix2pix.system.progress import OnNamedProgress
 
 MAX_MEMBERS = 500_000
 MAX_TOTAL_BYTES = 64 * 2**30
@@ -27,15 +28,12 @@ MAX_TAR_HEADER_BYTES = 2**16  # and the size of the blocks in which content is c
 MAX_ZIP_DIRECTORY_BYTES = 32 * 2**20
 MAX_DEPTH = 16  # nested folders
 
-ReportProgress = Callable[[int, int | None, str], object]
-"""Called with bytes done, bytes in all (None if unknown), and what is being done."""
-
 Member = tuple[str, IO[bytes] | None]
-"""Name and content of a file; None as the content of a folder."""
+"""Name and content of a file; the content of a folder is None."""
 
 
-def extract(archive: Path, folder: Path, progress: ReportProgress | None = None) -> tuple[int, int]:
-    """Extract into the new `folder`; return how many files were written, and how many hidden ones were left out.
+def extract(archive: Path, folder: Path, progress: OnNamedProgress | None = None) -> tuple[int, int]:
+    """Extract into the new `folder`; return the numbers of files written and of hidden files skipped.
 
     Raises DataError naming the archive, OSError naming the folder if its disk is full. After either, the folder may
     hold a part of the files.
@@ -46,20 +44,20 @@ def extract(archive: Path, folder: Path, progress: ReportProgress | None = None)
         file.seek(0)
         try:
             if start not in (b"\x1f\x8b", b"PK"):
-                raise DataError("is no .tar.gz or .zip archive")
+                raise DataError("is not a .tar.gz or .zip archive")
             read_members = _read_zip if start == b"PK" else _read_tar
             members = read_members(file, min(MAX_TOTAL_BYTES, FREE_BYTES + MAX_RATIO * size))
             return _write(members, folder, lambda: progress and progress(file.tell(), size, "unpacking"))
         except DataError as error:
             raise DataError(f"{archive}: {error}") from None
-        except Exception as error:  # parsers of damaged files raise nearly anything, EINVAL for a negative offset
+        except Exception as error:  # damaged files may raise anything, EINVAL for a negative offset
             if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
                 raise OSError(error.errno, error.strerror, error.filename or str(folder)) from None
             raise DataError(f"{archive}: is damaged ({error or type(error).__name__})") from None
 
 
 def _write(members: Iterator[Member], folder: Path, report: Callable[[], object]) -> tuple[int, int]:
-    """Write the files below a new folder; return the counts of written and of hidden ones. Raises DataError."""
+    """Write the files below a new folder; return the numbers of written and of hidden files. Raises DataError."""
     folder.mkdir()
     files = hidden = 0
     used = {".": (PurePosixPath(), False)}
@@ -83,18 +81,18 @@ def _write(members: Iterator[Member], folder: Path, report: Callable[[], object]
 
 
 def _check_name(name: str) -> PurePosixPath:
-    """Return the relative path that a member's name means, in NFC. Raises DataError for one that leads elsewhere."""
+    """Return the relative path of a member, in NFC. Raises DataError for a name that leads out of the folder."""
     parts = re.split(r"[/\\]", unicodedata.normalize("NFC", name))
     rooted = parts[0] == "" or re.match(r"[A-Za-z]:", name)
     if rooted or ".." in parts or re.search(r"[\x00-\x1f\x7f]", name) or len(parts) > MAX_DEPTH:
-        raise DataError(f"the name {name[:200]!r} is not one of a file inside a folder")
+        raise DataError(f"the name {name[:200]!r} does not lead to a file inside the folder")
     return PurePosixPath(*parts)
 
 
 def _check_collisions(path: PurePosixPath, is_file: bool, used: dict[str, tuple[PurePosixPath, bool]]) -> None:
     """Add a path and its folders to those `used`: the path in lower case -> the path, and whether it is a file.
 
-    Raises DataError for a second file of one name, and for names that are the same where case does not count.
+    Raises DataError for a second file of one name, also if the names differ only in case.
     """
     for entry in ((path, is_file), *((parent, False) for parent in path.parents)):
         key = str(entry[0]).casefold()
@@ -108,15 +106,15 @@ def _read_tar(file: IO[bytes], max_bytes: int) -> Iterator[Member]:
     stream: Any = _LimitedFile(gzip.GzipFile(fileobj=file), "headers", MAX_TAR_HEADER_BYTES, max_bytes)
     with tarfile.open(fileobj=stream, mode="r:") as tar:
         while (member := tar.next()) is not None:
-            tar.members.clear()  # type: ignore[attr-defined]  # or each would stay in memory
-            if member.size < 0:  # would lead back to an earlier member
+            tar.members.clear()  # type: ignore[attr-defined]  # otherwise each would stay in memory
+            if member.size < 0:  # it would lead back to an earlier member
                 raise ValueError("a member has a negative size")
             if not member.isdir() and (member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or member.issparse()):
                 raise DataError(f"{member.name!r} is a link or a device; only files and folders are unpacked")
             yield member.name, None if member.isdir() else tar.extractfile(member)
-    if any(stream.last):  # tarfile takes a damaged header for the end
+    if any(stream.last):  # tarfile stops at a damaged header
         raise DataError("has data where a member should begin")
-    while stream.read(MAX_TAR_HEADER_BYTES):  # to the end, where gzip compares its checksum
+    while stream.read(MAX_TAR_HEADER_BYTES):  # to the end, where gzip checks the sum
         pass
 
 

@@ -1,6 +1,6 @@
-"""The name of a published set, or the address of an archive of pairs -> a complete folder that `train` reads.
+"""Download a published set, or any archive of pairs, into a complete folder that `train` reads.
 
-What has arrived waits in OUTPUT.download, from where the same command goes on. If one address fails, the next is tried.
+A partial download is kept in OUTPUT.download; the same command continues it. If one address fails, the next is tried.
 """
 
 import json
@@ -16,11 +16,12 @@ from urllib.request import url2pathname
 from pix2pix.config import Data
 from pix2pix.data.pairing.pair import SPLITS
 from pix2pix.data.pairing.pairs import find_pairs
-from pix2pix.data.preparation.archive import ReportProgress, extract
+from pix2pix.data.preparation.archive import extract
 from pix2pix.data.preparation.catalog import CATALOG, PublishedSet, addresses_of, find_set
 from pix2pix.data.preparation.transfer import PartialFile, TransferError, fetch
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.system.files import lock_folder, sha256, write_folder_atomically, write_text
+from pix2pix.system.progress import OnNamedProgress
 from pix2pix.system.signals import raise_interrupted
 
 RECORD = "download.json"
@@ -32,11 +33,11 @@ class Downloaded:
 
     path: Path
     new: bool
-    """False if it was there already."""
+    """False if it existed before."""
     record: dict[str, Any]
     """Content of `download.json`: address, bytes, SHA-256, files, pairs, origin."""
     note: str = ""
-    """Why no pairs are found in it; empty if there are some."""
+    """Why it has no pairs; empty if it has some."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class _Request:
     name: str
     output: Path
     urls: tuple[str, ...]
-    local: Path | None  # the archive, where it is a file of this machine
+    local: Path | None  # the archive, if it is a file on this machine
     size: int | None
     sha256: str | None
     published: PublishedSet | None
@@ -56,12 +57,12 @@ def download(
     *,
     url: str | None = None,
     digest: str | None = None,
-    progress: ReportProgress | None = None,
+    progress: OnNamedProgress | None = None,
 ) -> Downloaded:
     """Fetch and extract a published set by its name, or the archive at `url` (http, https, file, or a path).
 
-    `digest` is the archive's SHA-256, if known. Raises ConfigError for a name, address or output that is not accepted,
-    DataError if no address gives the archive; what has arrived of it is kept.
+    `digest` is the archive's SHA-256, if known. Raises ConfigError for an invalid name, address or output, and
+    DataError if no address gives the archive; a partial download is kept.
     """
     request = _make_request(name, output, url, digest)
     if not _is_free(request.output):
@@ -74,7 +75,7 @@ def download(
         try:
             return _try_addresses(request, store, progress)
         finally:
-            with suppress(OSError):  # unless something is in it
+            with suppress(OSError):  # fails if it is not empty
                 store.rmdir()
 
 
@@ -82,9 +83,9 @@ def _make_request(name: str | None, output: Path | None, url: str | None, digest
     """Check the arguments of `download`. Raises ConfigError, DataError."""
     if name is None and url is None:
         sets = ", ".join(f"{name} ({published.rounded_size})" for name, published in CATALOG.items())
-        raise ConfigError(f"say what to download: {sets}, or --url ADDRESS of another archive")
+        raise ConfigError(f"give the name of a set ({sets}), or --url ADDRESS of another archive")
     if output is not None and output.name in ("", ".."):
-        raise ConfigError(f"--output {output}: expected a folder by its own name, which will be made")
+        raise ConfigError(f"--output {output}: expected the name of a folder to create")
     if digest is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", digest):
         raise ConfigError(f"--sha256 {digest}: expected 64 hexadecimal digits")
     digest = digest.lower() if digest else None
@@ -96,7 +97,7 @@ def _make_request(name: str | None, output: Path | None, url: str | None, digest
     if name is None:
         name = re.sub(r"(\.tar\.gz|\.tgz|\.zip)$", "", unquote(urlsplit(url).path).rpartition("/")[2])
     if not re.fullmatch(r"\w[\w.-]*", name):
-        raise ConfigError(f"{name!r} is no name for a set: letters, digits, dots, - and _; give one before --url")
+        raise ConfigError(f"{name!r} is not a name for a set: use letters, digits, dots, - and _ before --url")
     return _Request(name, output or Path(name), (url,), local, None, digest, CATALOG.get(name))
 
 
@@ -105,7 +106,7 @@ def _find_local(url: str) -> Path | None:
     try:
         parts = urlsplit(url)
     except ValueError as error:
-        raise ConfigError(f"--url {url}: is no address ({error})") from None
+        raise ConfigError(f"--url {url}: is not an address ({error})") from None
     if parts.scheme in ("http", "https") and parts.hostname:
         return None
     if "://" in url and parts.scheme != "file":
@@ -126,7 +127,7 @@ def _read_existing(request: _Request) -> Downloaded:
     with suppress(OSError, ValueError):
         record = json.loads((output / RECORD).read_text(encoding="utf-8"))
     if not isinstance(record, dict):
-        raise ConfigError(f"{output}: holds something else than a downloaded set; choose another --output")
+        raise ConfigError(f"{output}: holds files that are not a downloaded set; choose another --output")
     same_archive = request.sha256 in (None, record.get("sha256"))
     same_origin = record.get("from") in (*request.urls, str(request.local))
     if record.get("name") != request.name or not same_origin or not same_archive:
@@ -134,7 +135,7 @@ def _read_existing(request: _Request) -> Downloaded:
     return Downloaded(output, False, record)
 
 
-def _try_addresses(request: _Request, store: Path, progress: ReportProgress | None) -> Downloaded:
+def _try_addresses(request: _Request, store: Path, progress: OnNamedProgress | None) -> Downloaded:
     """Fetch, verify and unpack from the first address that gives the archive. Raises DataError if none does."""
     reasons = []
     for url in request.urls:
@@ -144,21 +145,22 @@ def _try_addresses(request: _Request, store: Path, progress: ReportProgress | No
             downloaded = _unpack(part.path, url, request, progress)
         except TransferError as error:
             reasons.append(f"{url}: {error}")
-        except DataError as error:  # another archive than it should be
+        except DataError as error:  # not the expected archive
             part.remove()
             reasons.append(f"{url}: {str(error).removeprefix(f'{part.path}: ')}")
         else:
             for each in request.urls:
                 PartialFile(store, each).remove()
             return downloaded
-    kept = f"; what has arrived is kept in {store}, and the same command goes on" if any(store.iterdir()) else ""
+    hint = f"; {store} keeps the partial download: run the same command again to continue"
+    kept = hint if any(store.iterdir()) else ""
     raise DataError(
-        f"{request.name} could not be downloaded ({'; '.join(reasons)}){kept}; or fetch it by hand, and give the file: "
-        f"pix2pix data download {request.name} --url FILE"
+        f"{request.name} could not be downloaded ({'; '.join(reasons)}){kept}; or download it yourself and give the "
+        f"file: pix2pix data download {request.name} --url FILE"
     )
 
 
-def _unpack(archive: Path, origin: str, request: _Request, progress: ReportProgress | None) -> Downloaded:
+def _unpack(archive: Path, origin: str, request: _Request, progress: OnNamedProgress | None) -> Downloaded:
     """Verify and extract an archive into the output folder. Raises DataError, ConfigError if the output is in use."""
     size, digest = archive.stat().st_size, sha256(archive)
     if request.size not in (None, size):
@@ -180,7 +182,7 @@ def _unpack(archive: Path, origin: str, request: _Request, progress: ReportProgr
 
 
 def _unwrap(unpacked: Path, folder: Path) -> None:
-    """Move the set into `folder`, without the folders around it that hold nothing else."""
+    """Move the set into `folder`, without enclosing folders that contain nothing else."""
     layout = {*SPLITS, *"AB", *(split + side for split in SPLITS for side in "AB")}
     top = unpacked
     while [entry.is_dir() and entry.name not in layout for entry in top.iterdir()] == [True]:
@@ -191,7 +193,7 @@ def _unwrap(unpacked: Path, folder: Path) -> None:
 
 
 def _count_pairs(folder: Path, output: Path) -> tuple[dict[str, int], str]:
-    """Return the pairs in each split, and why there are none, naming the folder by its name to come."""
+    """Return the number of pairs in each split, and why there are none; the message names the final folder."""
     try:
         found = find_pairs(Data(path=str(folder), val_fraction=0, test_fraction=0))
     except (DataError, ConfigError) as error:

@@ -1,4 +1,4 @@
-"""An http or https address -> a file; a stopped transfer goes on, as long as the server still has the same file."""
+"""Download a file by http or https; a stopped transfer is continued if the server still has the same file."""
 
 import hashlib
 import json
@@ -9,12 +9,13 @@ from pathlib import Path
 
 import httpx2
 
-from pix2pix.data.preparation.archive import MAX_TOTAL_BYTES, ReportProgress
+from pix2pix.data.preparation.archive import MAX_TOTAL_BYTES
 from pix2pix.system.files import write_text
+from pix2pix.system.progress import OnNamedProgress
 
 MAX_REDIRECTS = 5
-TIMEOUT = 30.0  # seconds without an answer or a byte, after which a request has failed
-TRIES = 3  # failed requests in a row, none of which brings new bytes, before an address is given up
+TIMEOUT = 30.0  # seconds without an answer or a byte until a request fails
+TRIES = 3  # failed requests in a row without new bytes, until an address is given up
 PAUSE = 2.0  # seconds between two requests
 
 
@@ -23,11 +24,11 @@ class TransferError(Exception):
 
 
 class _TemporaryError(TransferError):
-    """Why a request failed, where another one may not."""
+    """Why a request failed; a later one may succeed."""
 
 
 class PartialFile:
-    """What has arrived from one address, with the ETag that tells whether the server still has the same file."""
+    """The partial download from one address, and the ETag that identifies the file on the server."""
 
     def __init__(self, folder: Path, url: str) -> None:
         self.url = url
@@ -44,7 +45,7 @@ class PartialFile:
         return self.path.stat().st_size if self.path.exists() else 0
 
     def start(self, etag: str | None, total: int | None) -> None:
-        """Begin another file, without what has arrived before."""
+        """Drop the partial download and begin a new file."""
         self.remove()
         self.etag, self.total = etag, total
         write_text(self._facts_path, json.dumps({"url": self.url, "etag": etag, "total": total}))
@@ -55,8 +56,8 @@ class PartialFile:
         self.etag = self.total = None
 
 
-def fetch(part: PartialFile, progress: ReportProgress | None = None) -> None:
-    """Fetch what is missing of a file. Raises TransferError; what has arrived is kept, and the next call goes on."""
+def fetch(part: PartialFile, progress: OnNamedProgress | None = None) -> None:
+    """Download the missing part of a file. Raises TransferError; the part is kept, and the next call continues it."""
     if part.size and part.size == part.total:
         return
     failures, furthest = 0, part.size
@@ -72,8 +73,8 @@ def fetch(part: PartialFile, progress: ReportProgress | None = None) -> None:
             time.sleep(PAUSE)
 
 
-def _request(client: httpx2.Client, part: PartialFile, progress: ReportProgress | None) -> None:
-    """Ask once for the rest of the file, and append it. Raises TransferError, OSError naming the file."""
+def _request(client: httpx2.Client, part: PartialFile, progress: OnNamedProgress | None) -> None:
+    """Request the rest of the file once, and append it. Raises TransferError, OSError naming the file."""
     headers = {"Accept-Encoding": "identity"}
     if part.size and part.etag:
         headers |= {"Range": f"bytes={part.size}-", "If-Range": part.etag}
@@ -88,7 +89,7 @@ def _request(client: httpx2.Client, part: PartialFile, progress: ReportProgress 
 
 
 def _check_answer(response: httpx2.Response, part: PartialFile) -> None:
-    """Check status and headers, and start `part` anew if the server sends the whole file. Raises TransferError."""
+    """Check status and headers; restart `part` if the server sends the whole file. Raises TransferError."""
     status, etag = response.status_code, response.headers.get("ETag", "")
     if status == 200:
         length = response.headers.get("Content-Length")
@@ -107,15 +108,15 @@ def _check_answer(response: httpx2.Response, part: PartialFile) -> None:
         raise kind(f"answers {status} {response.reason_phrase}")
 
 
-def _append(response: httpx2.Response, part: PartialFile, progress: ReportProgress | None) -> None:
-    """Append the body to the file, block by block: they stay there however this process ends. Raises TransferError."""
+def _append(response: httpx2.Response, part: PartialFile, progress: OnNamedProgress | None) -> None:
+    """Append the body to the file, block by block, so that a killed process loses little. Raises TransferError."""
     with part.path.open("ab") as file:
         for block in response.iter_raw():
             file.write(block)
             file.flush()
             if file.tell() > (MAX_TOTAL_BYTES if part.total is None else part.total):
                 part.remove()
-                raise TransferError("sends more than it should")
+                raise TransferError("sends more bytes than announced")
             if progress is not None:
                 progress(file.tell(), part.total, "downloading")
     if part.total is not None and part.size < part.total:
