@@ -13,7 +13,7 @@ import torch
 
 from benchmarks.conditions import NO_BF16, SMALLEST, TARGET_SIZES, Conditions, collect_pairs
 from benchmarks.flops import step_work
-from benchmarks.inference import folder_rows, picture_rows
+from benchmarks.inference import folder_rows, image_rows
 from benchmarks.limits import Limits, describe_machine, measure_limits
 from benchmarks.loading import loading_rows
 from benchmarks.processes import memory_rows, startup_rows
@@ -42,7 +42,7 @@ class Section(NamedTuple):
 SECTIONS = {
     "training": Section(step_rows, (70, 45), (3, 3)),
     "run": Section(run_rows, (110, 70), (25, 20)),
-    "inference": Section(picture_rows, (35, 15), (2, 2)),
+    "inference": Section(image_rows, (35, 15), (2, 2)),
     "folder": Section(folder_rows, (210, 15), (15, 3)),
     "memory": Section(memory_rows, (65, 35), (25, 20)),
     "loading": Section(loading_rows, (0, 0), (5, 3)),

@@ -18,25 +18,25 @@ from pix2pix.inference.pipeline import translate_files
 from pix2pix.networks.blocks import Statistics
 
 TARGETS = {"32": (1.55, 1.7), "bf16": (2.9, 3.3)}  # must reach, aim
-TOGETHER = 8  # pictures, for the throughput
-FOLDER, QUICK_FOLDER = 1000, 60  # pictures
-BATCH = 4  # of the folder's pictures together, as `translate` has it
+TOGETHER = 8  # images, for the throughput
+FOLDER, QUICK_FOLDER = 1000, 60  # images
+BATCH = 4  # of the folder's images together, as `translate` has it
 Run = Callable[[Tensor], Tensor]
 
 
-def picture_rows(conditions: Conditions) -> Iterator[Row]:
+def image_rows(conditions: Conditions) -> Iterator[Row]:
     """Time one image and eight, by either statistics of batch norm; the note tells the error."""
-    yield from _pictures("running", "32", conditions)
-    yield from _pictures("image", "32", conditions)
+    yield from _images("running", "32", conditions)
+    yield from _images("image", "32", conditions)
     if conditions.bf16:
-        yield from _pictures("running", "bf16", conditions)
+        yield from _images("running", "bf16", conditions)
     else:
         must, aim = conditions.targets(TARGETS["bf16"])
-        work = "one picture, bf16, running averages"
+        work = "one image, bf16, running averages"
         yield Row(section="inference", work=work, must=must, aim=aim, note=NO_BF16)
 
 
-def _pictures(statistics: Statistics, precision: Precision, conditions: Conditions) -> Iterator[Row]:
+def _images(statistics: Statistics, precision: Precision, conditions: Conditions) -> Iterator[Row]:
     folder = conditions.scratch / f"model {statistics} {precision}"
     eager = _eager(save_model(conditions, folder, statistics), statistics)
     ours = our_translator(folder, precision).translate
@@ -46,16 +46,16 @@ def _pictures(statistics: Statistics, precision: Precision, conditions: Conditio
     arithmetic = "fp32" if precision == "32" else precision
     # Eager batch norm takes the statistics of the whole batch: another result, so only one image is compared.
     for count in (1, TOGETHER) if statistics == "running" else (1,):
-        picture = source[:count]
-        tasks = {"reference": lambda x=picture: eager(x), "ours": lambda x=picture: ours(x)}
+        image = source[:count]
+        tasks = {"reference": lambda x=image: eager(x), "ours": lambda x=image: ours(x)}
         timings = interleaved(tasks, conditions.rounds(31 if count == 1 else 9))
         yield compared(
             timings["ours"],
             timings["reference"],
             section="inference",
-            work=f"{'one picture' if count == 1 else f'{count} pictures'}, {arithmetic}, {words}",
+            work=f"{'one image' if count == 1 else f'{count} images'}, {arithmetic}, {words}",
             targets=conditions.targets(TARGETS[precision] if statistics == "running" and count == 1 else None),
-            note=f"{count / timings['ours'].median:.1f} pictures/s; error against eager fp32 in [-1, 1]: "
+            note=f"{count / timings['ours'].median:.1f} images/s; error against eager fp32 in [-1, 1]: "
             f"max {error.max():.1e}, mean {error.mean():.1e}",
         )
 
@@ -73,7 +73,7 @@ def _eager(network: nn.Module, statistics: Statistics) -> Run:
 
 def folder_rows(conditions: Conditions) -> Iterator[Row]:
     """Time `translate` from files to files against the same translator on tensors, in turns of a few batches."""
-    model, inputs = conditions.scratch / "model folder", conditions.scratch / "pictures"
+    model, inputs = conditions.scratch / "model folder", conditions.scratch / "images"
     save_model(conditions, model, "running")
     translator = our_translator(model)
     count = QUICK_FOLDER if conditions.quick else FOLDER
@@ -106,7 +106,7 @@ def folder_rows(conditions: Conditions) -> Iterator[Row]:
     must, aim = conditions.targets((0.95, 0.98))
     yield Row(
         section="inference",
-        work=f"translate, a folder of {count:,} pictures, against the bare loop",
+        work=f"translate, a folder of {count:,} images, against the bare loop",
         ours=f"{1 / ours:.2f}/s",
         reference=f"{1 / reference:.2f}/s",
         value=reference / ours,

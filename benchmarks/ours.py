@@ -22,12 +22,12 @@ from pix2pix.training.step import train_step
 class OurTraining:
     """A trainer as the command `train` makes it, for its step to be run alone; writes into `folder`."""
 
-    def __init__(self, config: Config, folder: Path, display: ProgressBar | None = None) -> None:
-        display = display or ProgressBar(silent=True)
-        plan, pairs, _ = inspect_and_plan(config, display)
+    def __init__(self, config: Config, folder: Path, bar: ProgressBar | None = None) -> None:
+        bar = bar or ProgressBar(silent=True)
+        plan, pairs, _ = inspect_and_plan(config, bar)
         begin_run(folder, plan.config, overwrite=False)
         self.plan, self.folder = plan, folder
-        self.trainer = make_trainer(plan, pairs.splits, folder, display)
+        self.trainer = make_trainer(plan, pairs.splits, folder, bar)
         self.trainer.state.generator.train()
         self.trainer.state.discriminator.train()
 
@@ -41,7 +41,7 @@ class OurTraining:
 def save_model(conditions: Conditions, folder: Path, statistics: Statistics) -> ReferenceUNet:
     """Write a model folder as training would; returns the same network, plainly built, in eval mode.
 
-    Its weights are as drawn, and its running averages have seen a few pictures, so that outputs vary as a trained
+    Its weights are as drawn, and its running averages have seen a few images, so that outputs vary as a trained
     network's do.
     """
     torch.manual_seed(0)

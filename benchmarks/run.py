@@ -18,7 +18,7 @@ EPOCHS = 200
 
 
 class _Clock(ProgressBar):
-    """A display that shows nothing, notes when updates were done, and runs bare steps in between."""
+    """A progress bar that shows nothing, notes when updates were done, and runs bare steps in between."""
 
     BLOCK = 4  # updates in a row of either kind
 

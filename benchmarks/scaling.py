@@ -15,7 +15,7 @@ from pix2pix.system.files import write_atomically
 
 SHAPES = {128: (1, 4, 16), 256: (1, 2, 4, 8, 16), 512: (1, 2, 4)}  # image size -> batches
 QUICK_SHAPES = {128: (1, 4), 256: (1, 2, 4), 512: (1,)}
-BESIDE = ", beside it one picture of the usual size"
+BESIDE = ", beside it one image of the usual size"
 INK = "#24292f"
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")  # Okabe and Ito, distinct for the colour-blind
 Shape = tuple[int, int]

@@ -1,9 +1,9 @@
-"""Train three translators on procedural facades and draw held-out results as one picture: input, output, target.
+"""Train three translators on procedural facades and draw held-out results as one figure: input, output, target.
 
     python examples/gallery.py --output docs/gallery.png
 
 The data are drawn by the package itself: `pix2pix.synthetic` gives photos and their label maps, `pix2pix data make`
-derives the other inputs from the photos. Nothing is downloaded. An interrupted call goes on where it was stopped, and
+derives the other inputs from the photos. Nothing is downloaded. An interrupted call resumes where it was stopped, and
 finished trainings are not repeated; `--work` holds the data and the run folders.
 """
 
@@ -23,7 +23,7 @@ GAP, TITLE, LABEL = 6, 40, 24  # pixels
 
 
 class Task(NamedTuple):
-    """One block of the picture."""
+    """One block of the figure."""
 
     title: str
     source: str
@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--image-size", type=int, default=128, help="side of the images in pixels")
     parser.add_argument("--base-channels", type=int, default=32)
     parser.add_argument("--rows", type=int, default=3, help="held-out pairs that are shown of each task")
-    parser.add_argument("--scale", type=float, default=1.0, help="pixels of the picture for each pixel of an image")
+    parser.add_argument("--scale", type=float, default=1.0, help="pixels of the figure for each pixel of an image")
     chosen = parser.parse_args(arguments)
 
     photos = chosen.work / "photos"
@@ -115,7 +115,7 @@ def results(data: Path, run: Path, numbers: range) -> Iterator[tuple[Image.Image
         yield image, translator(image), Image.open(data / "B" / "test" / source.name)
 
 
-# ---- the picture -------------------------------------------------------------------------------------------------
+# ---- the figure --------------------------------------------------------------------------------------------------
 
 
 def block(task: Task, rows: list[tuple[Image.Image, ...]], scale: float) -> Image.Image:

@@ -284,7 +284,7 @@ def test_every_row_is_measured_where_there_is_bf16(capsys: pytest.CaptureFixture
         assert code == 0, err
         found = json.loads(out)["rows"]
         assert arithmetic == all(row["value"] is not None for row in found)
-        works.append({row["work"] for row in found if row["must"] is None and "8 pictures" not in row["work"]})
+        works.append({row["work"] for row in found if row["must"] is None and "8 images" not in row["work"]})
     assert works[0] == works[1]
 
 
