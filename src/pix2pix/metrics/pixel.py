@@ -104,7 +104,7 @@ def _reconstruction_of_each(output: Tensor, target: Tensor, counted: Tensor | No
 
 
 def _mean(values: Tensor, counted: Tensor | None) -> Tensor:
-    """(N, C, H, W) -> the means (N,) over the counted pixels."""
+    """Return the mean of each image over the counted pixels: (N, C, H, W) -> (N,)."""
     if counted is None:
         return values.mean(dim=(1, 2, 3))
     return torch.where(counted, values, 0).sum(dim=(1, 2, 3)) / counted.sum(dim=(1, 2, 3))

@@ -99,7 +99,7 @@ def _refuse_unsuitable(config: Config, prepared: PreparedData, report: CheckRepo
 
 
 def _size(text: str) -> tuple[int, int]:
-    """`HxW` -> (H, W)."""
+    """Parse `HxW` as (H, W)."""
     height, width = text.split("x")
     return int(height), int(width)
 

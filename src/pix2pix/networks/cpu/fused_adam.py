@@ -34,7 +34,7 @@ class AdamInBackward:
         large: int = 2**16,
         part_size: int = 2**20,
     ) -> None:
-        """Tensors of `large` numbers or more are updated during backward; for smaller ones the call costs too much."""
+        """Update tensors of `large` numbers or more during backward; for smaller ones the call costs too much."""
         self.param_groups: list[dict[str, Any]] = [
             {
                 "params": list(network.parameters()),

@@ -20,7 +20,7 @@ from pix2pix.networks.cpu.gradients import ALL_TAPS, CENTRE, Taps, needs_weight_
 
 
 def conv_stride2(x: Tensor, weight: Tensor, limits: Limits | None = None) -> Tensor:
-    """(N, C, H, W) and (O, C, 4, 4) -> (N, O, H/2, W/2): `conv2d` with stride 2 and padding 1, for even H and W.
+    """Compute `conv2d` with stride 2 and padding 1: (N, C, H, W), even H and W, and (O, C, 4, 4) -> (N, O, H/2, W/2).
 
     Computes in the type of x; the gradient of the weights has the type of the weights. `limits` are the largest sizes
     for which each sum is a matrix product.
@@ -30,7 +30,7 @@ def conv_stride2(x: Tensor, weight: Tensor, limits: Limits | None = None) -> Ten
 
 
 def conv_transpose_stride2(x: Tensor, weight: Tensor, limits: Limits | None = None) -> Tensor:
-    """(N, C, H, W) and (C, O, 4, 4) -> (N, O, 2H, 2W): `conv_transpose2d` with stride 2 and padding 1."""
+    """Compute `conv_transpose2d` with stride 2 and padding 1: (N, C, H, W) and (C, O, 4, 4) -> (N, O, 2H, 2W)."""
     y: Tensor = _ConvTransposeStride2.apply(x, weight, limits or limits_for(x.dtype))
     return y
 
@@ -83,7 +83,7 @@ def save_for_gradients(ctx: Any, x: Tensor, weight: Tensor, taps: Taps = ALL_TAP
 
 
 def _sum_patches(x: Tensor, weight: Tensor, limits: Limits) -> Tensor:
-    """(N, C, H, W) and (O, C, taps) -> (N, O, H/2, W/2): patches times weights."""
+    """Multiply patches by weights: (N, C, H, W) and (O, C, taps) -> (N, O, H/2, W/2)."""
     n, _, height, width = x.shape
     if (height, width) != (2, 2) and n * height * width // 4 > limits.patches:
         return F.conv2d(x, weight, stride=2, padding=1)
@@ -97,7 +97,7 @@ def _sum_patches(x: Tensor, weight: Tensor, limits: Limits) -> Tensor:
 
 
 def _spread_patches(x: Tensor, weight: Tensor, limits: Limits) -> Tensor:
-    """(N, O, h, w) and (O, C, taps) -> (N, C, 2h, 2w): each input adds a patch.
+    """Add a patch for each input: (N, O, h, w) and (O, C, taps) -> (N, C, 2h, 2w).
 
     Few channels are returned in the plain order (N, C, H, W), in which bias and tanh are faster.
     """
@@ -124,7 +124,7 @@ def _spread_patches(x: Tensor, weight: Tensor, limits: Limits) -> Tensor:
 
 
 def spread_by_channel(x: Tensor, weight: Tensor) -> Tensor:
-    """(N, O, h, w) and (O, C, 4, 4) -> (N, C, 2h, 2w): the same, faster for few channels in bfloat16.
+    """Compute the same as `_spread_patches`, faster for few channels in bfloat16.
 
     Sums in bfloat16 are fast only over long rows; here a row is a whole channel.
     """
@@ -140,7 +140,7 @@ def spread_by_channel(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def _weight_gradient(weight: Tensor, small: Tensor, large: Tensor, limits: Limits) -> Tensor | None:
-    """(N, O, h, w) and (N, C, 2h, 2w) -> (O, C, 4, 4), or None if it was passed on in parts."""
+    """Compute the gradient (O, C, 4, 4) from (N, O, h, w) and (N, C, 2h, 2w); None if it was passed on in parts."""
     n, _, h, w = small.shape
     taps = _taps_that_see(large.shape[-2:])
     if taps == ALL_TAPS and n * h * w > limits.weights:
@@ -155,7 +155,7 @@ def _weight_gradient(weight: Tensor, small: Tensor, large: Tensor, limits: Limit
 
 
 def _gradient_parts(small: Tensor, large: Tensor, rows: int) -> Iterator[Tensor]:
-    """(N, O, h, w) and (N, C, 2h, 2w) -> (rows, C, taps) for each `rows` of O in turn."""
+    """Yield the gradient in parts (rows, C, taps) of O, from (N, O, h, w) and (N, C, 2h, 2w)."""
     values, patches = nhwc(small).flatten(0, 2).t(), _patches(large)
     c = large.shape[1]
     side = math.isqrt(patches.shape[1] // c)
@@ -169,7 +169,7 @@ def _gradient_parts(small: Tensor, large: Tensor, rows: int) -> Iterator[Tensor]
 
 
 def _patches(x: Tensor) -> Tensor:
-    """(N, C, H, W) -> (N·H/2·W/2, taps·C): the patch around every second pixel, zero outside the map."""
+    """Return the patch around every second pixel, zero outside the map: (N, C, H, W) -> (N·H/2·W/2, taps·C)."""
     if x.shape[-2:] == (2, 2):
         return nhwc(x).flatten(1)
     padded = F.pad(nhwc(x), (0, 0, 1, 1, 1, 1))
@@ -186,7 +186,7 @@ def _taps_that_see(large: Sequence[int]) -> Taps:
 
 
 def nhwc(x: Tensor) -> Tensor:
-    """(N, C, H, W) -> (N, H, W, C), contiguous; a view if the memory is in channels_last order."""
+    """Return (N, C, H, W) as contiguous (N, H, W, C); a view if the memory is in channels_last order."""
     return x.permute(0, 2, 3, 1).contiguous()
 
 

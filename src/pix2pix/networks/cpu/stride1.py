@@ -12,7 +12,7 @@ from pix2pix.networks.cpu.im2col import empty_nhwc, nhwc, save_for_gradients
 
 
 def conv_few_outputs(x: Tensor, weight: Tensor) -> Tensor:
-    """(N, C, H, W) and (O, C, 4, 4) -> (N, O, H-1, W-1): `conv2d` with padding 1, for very few outputs O.
+    """Compute `conv2d` with padding 1, for very few outputs O: (N, C, H, W) and (O, C, 4, 4) -> (N, O, H-1, W-1).
 
     Computes in the type of x; the gradient of the weights has the type of the weights.
     """
@@ -72,7 +72,7 @@ class _ConvManyOutputs(torch.autograd.Function):
 
 
 def _weight_gradient(gradient: Tensor, x: Tensor) -> Tensor:
-    """(N, O, H-1, W-1) and (N, C, H, W) -> (O, C, 4, 4), in float32 or a longer type."""
+    """Compute the gradient (O, C, 4, 4), in float32 or a longer type, from (N, O, H-1, W-1) and (N, C, H, W)."""
     padded = F.pad(nhwc(x), (0, 0, 1, 1, 1, 1))
     n, height, width, c = padded.shape
     image, row, pixel, _ = padded.stride()
@@ -87,10 +87,10 @@ def _weight_gradient(gradient: Tensor, x: Tensor) -> Tensor:
 
 
 def _mirror_taps(weight: Tensor) -> Tensor:
-    """(O, C, 4, 4) -> (O·4·4, C), each kernel rotated by 180 degrees."""
+    """Rotate each kernel by 180 degrees: (O, C, 4, 4) -> (O·4·4, C)."""
     return nhwc(weight).flip(1, 2).flatten(0, 2)
 
 
 def _pixels(x: Tensor) -> Tensor:
-    """(N, C, H, W) -> (N, H·W, C)."""
+    """Return the pixels of maps as rows: (N, C, H, W) -> (N, H·W, C)."""
     return nhwc(x).flatten(1, 2)

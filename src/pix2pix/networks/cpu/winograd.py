@@ -37,7 +37,7 @@ _POINTS = (0.0, 1.0, -1.0, 2.0, -2.0, 0.5)
 
 
 def convolve(x: Tensor, weight: Tensor, kind: Kind, tile: int) -> Tensor:
-    """(N, C, H, W) -> (N, O, H-1, W-1) for "stride1", (N, O, 2H, 2W) for "transposed".
+    """Convolve (N, C, H, W): the output is (N, O, H-1, W-1) for "stride1", (N, O, 2H, 2W) for "transposed".
 
     weight is (O, C, 4, 4), or (C, O, 4, 4) for "transposed"; `tile` is the number of outputs of a tile along an
     axis, in each output phase. The results are those of `conv2d` and `conv_transpose2d` with padding 1, up to rounding.
@@ -225,13 +225,13 @@ class _Tiling:
         return self.n * self.count[0] * self.count[1]
 
     def gather(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (points, tiles, C): the inputs of the tiles, which overlap by taps - 1."""
+        """Return the inputs of the tiles, which overlap by taps - 1: (N, C, H, W) -> (points, tiles, C)."""
         (top, bottom), (left, right) = self._margins()
         padded = F.pad(nhwc(x), (0, 0, left, right, top, bottom))
         return self._overlapping(padded).reshape(self.points, self.total, -1)
 
     def gather_adjoint(self, tiles: Tensor) -> Tensor:
-        """(points, tiles x C) -> (N, C, H, W): add the tiles where they overlap."""
+        """Add the tiles where they overlap: (points, tiles x C) -> (N, C, H, W)."""
         height, width = self.size
         c = tiles.numel() // (self.points * self.total)
         vertical, horizontal = self._margins()
@@ -248,7 +248,7 @@ class _Tiling:
         return x
 
     def scatter(self, outputs: Tensor) -> Tensor:
-        """(tile², tiles x output phases x O) -> the map, (N, O, H', W')."""
+        """Join the tiles to a map: (tile², tiles x output phases x O) -> (N, O, H', W')."""
         (down, across), phases, tile = self.count, self.phases, self.tile
         parts = outputs.view(tile, tile, self.n, down, across, phases, phases, -1)
         whole = parts.permute(2, 3, 0, 5, 4, 1, 6, 7).reshape(self.n, down * tile * phases, across * tile * phases, -1)
@@ -258,7 +258,7 @@ class _Tiling:
         return y
 
     def scatter_adjoint(self, gradient: Tensor) -> Tensor:
-        """(N, O, H', W') -> (tile², tiles x output phases x O)."""
+        """Divide a map into tiles: (N, O, H', W') -> (tile², tiles x output phases x O)."""
         (down, across), phases, tile = self.count, self.phases, self.tile
         first, (height, width) = self._outputs()
         right, bottom = across * tile * phases - width - first, down * tile * phases - height - first
