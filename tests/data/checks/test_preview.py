@@ -124,7 +124,7 @@ def test_refusals_write_nothing(tmp_path: Path) -> None:
     config, output = Config(data=data), tmp_path / "sheet.png"
     with pytest.raises(ConfigError, match=r"--count 0: .* 1 to 200"):
         preview(config, output, count=0)
-    with pytest.raises(ConfigError, match=r"ends in \.png"):
+    with pytest.raises(ConfigError, match=r"ending in \.png"):
         preview(config, tmp_path / "sheet.jpg")
     with pytest.raises(ConfigError, match="lies in the data"):
         preview(config, tmp_path / "data/train/sheet.png")

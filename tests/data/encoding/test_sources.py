@@ -190,9 +190,9 @@ def test_the_check_tells_of_each_source(tmp_path: Path) -> None:
     ("more", "message"),
     [
         ({"sources": {4: {"kind": "labels"}}}, r"data\.sources\.4: these pairs have 3 sources"),
-        ({"source_channels": 3}, r"data\.source_channels is for pairs of one source: .* as --sources\.2\.channels"),
-        ({"source_range": "type"}, r"data\.source_range is for pairs of one source"),
-        ({"source_kind": "labels", "sources": {}}, r"data\.source_kind is for pairs of one source"),
+        ({"source_channels": 3}, r"data\.source_channels is for pairs with one source: .* in --sources\.2\.channels"),
+        ({"source_range": "type"}, r"data\.source_range is for pairs with one source"),
+        ({"source_kind": "labels", "sources": {}}, r"data\.source_kind is for pairs with one source"),
         (
             {"sources": {2: {"range": "type"}}},
             r"data\.sources\.2\.range type: .* float32 .*or --sources\.2\.range=LOW,HIGH",
