@@ -13,7 +13,7 @@ from torch import Tensor
 from pix2pix.data.io import images
 from pix2pix.data.io.arrays import Array, ImageFacts
 from pix2pix.errors import ConfigError, DataError
-from pix2pix.inference.encode import read_sources
+from pix2pix.inference.encode_sources import read_sources
 from pix2pix.inference.jobs import Job, Shard, find_jobs, find_stacked_jobs
 from pix2pix.inference.memory import check_memory
 from pix2pix.inference.optimize import Precision

@@ -20,7 +20,7 @@ from pix2pix.data.io.arrays import Array, to_pil, with_channels
 from pix2pix.data.io.eight_bit import from_pil
 from pix2pix.errors import ModelError
 from pix2pix.inference.any_size import AnySize
-from pix2pix.inference.encode import encode_sources
+from pix2pix.inference.encode_sources import encode_sources
 from pix2pix.inference.optimize import Precision, optimize_generator
 from pix2pix.model import Model, load_model
 from pix2pix.system.hardware import choose_device
