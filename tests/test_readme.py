@@ -27,8 +27,9 @@ def small_flags() -> list[str]:
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     make_facades(tmp_path / "pairs", train=3, val=1, test=1, size=32)
-    (tmp_path / "photos").mkdir()
-    Image.fromarray(facade(0, 40)[1]).save(tmp_path / "photos" / "one.png")
+    for folder in ("inputs", "photos"):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(facade(0, 40)[1]).save(tmp_path / folder / "one.png")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
