@@ -12,6 +12,10 @@ EdgeMap = NDArray[np.float32]
 
 MAX_CELLS = 128
 """Largest number of cells along the longer side."""
+STRONG_PERCENTILE = 95
+"""Edges from this percentile on count alike, so that the border of a hole does not outweigh all others."""
+MAX_SHARE = 1 / 3
+"""Largest offset as a share of the side; larger ones are not believed."""
 MIN_CORRELATION = 0.25
 """Smallest correlation of the two edge maps, shifted by the offset, for which the offset counts; edge maps of unrelated
 images stay below 0.12."""
@@ -32,7 +36,8 @@ def edge_map(values: Array) -> EdgeMap:
         return np.zeros((1, 1), np.float32)
     cells = gray[: height * block, : width * block].reshape(height, block, width, block).mean(axis=(1, 3))
     edges = np.hypot(*np.gradient(cells))
-    return (edges / max(float(edges.max()), 1e-300)).astype(np.float32)
+    strong = max(float(np.percentile(edges, STRONG_PERCENTILE)), 1e-300)
+    return np.minimum(edges / strong, 1).astype(np.float32)
 
 
 def cell_size(height: int, width: int) -> int:
@@ -56,8 +61,11 @@ def find_offset(source: EdgeMap, target: EdgeMap) -> tuple[int, int] | None:
     moved = np.roll(moving, (down, right), (0, 1))
     if np.corrcoef(moved.ravel(), fixed.ravel())[0, 1] < MIN_CORRELATION:
         return None
-    gain_is_clear = _correlate(source, target, (down, right)) >= MIN_GAIN * _correlate(source, target, (0, 0))
-    return (down, right) if gain_is_clear else (0, 0)
+    moved_agreement, own_agreement = (_correlate(source, target, at) for at in ((down, right), (0, 0)))
+    within = abs(down) <= MAX_SHARE * source.shape[0] and abs(right) <= MAX_SHARE * source.shape[1]
+    if within and moved_agreement >= MIN_GAIN * own_agreement:
+        return down, right
+    return (0, 0) if own_agreement >= MIN_CORRELATION else None
 
 
 def _correlate(source: EdgeMap, target: EdgeMap, offset: tuple[int, int]) -> float:
