@@ -271,6 +271,12 @@ def test_other_settings_or_photos_are_refused(photos: Path, tmp_path: Path) -> N
         make(photos, output, Make(kind="edges", sigma=2))
     with pytest.raises(ConfigError, match="made with --kind edges, not gray"):
         make(photos, output, Make(kind="gray"))
+    description = json.loads((output / "make.json").read_text("utf-8"))
+    assert description.pop("detector")
+    (output / "make.json").write_text(json.dumps(description), "utf-8")  # as version 0.1 wrote it
+    with pytest.raises(ConfigError, match="edge detector of another version"):
+        make(photos, output, Make(kind="edges"))
+    (output / "make.json").write_bytes(before["make.json"])
     (photos / "0.png").rename(photos / "renamed.png")
     with pytest.raises(ConfigError, match="made from other photos"):
         make(photos, output, Make(kind="edges"))

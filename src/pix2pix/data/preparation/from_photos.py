@@ -153,6 +153,8 @@ def _first_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
         if was.get(name) != value:
             flag = name.replace("_", "-")
             return f"was made with --{flag} {was.get(name)}, not {value}"
+    if old.get("detector") != new.get("detector"):
+        return "was made by the edge detector of another version, whose edges differ"
     return f"was made from other photos ({old.get('photos')} of them; now there are {new['photos']})"
 
 

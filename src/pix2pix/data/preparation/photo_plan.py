@@ -31,6 +31,10 @@ class Task:
         return source, target
 
 
+EDGE_DETECTOR = "scikit-image"
+"""Recorded with sets of edges; version 0.1 had a detector of its own, whose edges must not be mixed with these."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """All pairs to make."""
@@ -60,6 +64,8 @@ def plan_pairs(photos: Path, settings: Make) -> Plan:
         "photos": len(named),
         "names": hashlib.sha256("\0".join(sorted(named)).encode(errors="surrogateescape")).hexdigest(),
     }
+    if settings.kind == "edges":
+        description["detector"] = EDGE_DETECTOR
     tasks = [Task(path, name, splits[name]) for name, path in named.items()]
     return Plan(tasks, description, ignored)
 
