@@ -161,7 +161,9 @@ class Translator:
         source, target = self.model.source_values, self.model.target_values
         expected = source.file_channels if isinstance(source, LabelEncoding) else self.model.in_channels
         if batch.shape[1] != expected:
-            raise ModelError(f"got {batch.shape[1]} channels, but the model translates {expected}; convert the image")
+            raise ModelError(
+                f"got {format_count(batch.shape[1], 'channel')}, but the model translates {expected}; convert the image"
+            )
         arrays = batch.detach().permute(0, 2, 3, 1).cpu().numpy()
         encoded = torch.stack([source.to_tensor(array) for array in arrays])
         if not encoded.isfinite().all():
@@ -173,9 +175,8 @@ class Translator:
     def translate(self, source: Tensor) -> Tensor:
         """Translate (N, in, H, W) in [-1, 1], any H and W, to (N, out, H, W) float32 in [-1, 1] on `device`."""
         if source.shape[1] != self.model.in_channels:
-            raise ModelError(
-                f"got {source.shape[1]} channels, but the model translates {self.model.in_channels}; convert the image"
-            )
+            got = format_count(source.shape[1], "channel")
+            raise ModelError(f"got {got}, but the model translates {self.model.in_channels}; convert the image")
         size = (source.shape[-2], source.shape[-1])
         if 0 in size:
             raise ValueError(f"expected an image that is not empty, got {size[0]}x{size[1]}")
