@@ -532,12 +532,29 @@ def test_overwrite_removes_only_what_a_run_wrote(cli: Cli, facades: Path, tmp_pa
     assert cli("train", facades, *tiny(), "--run", run).code == 0
     (run / "notes.txt").write_text("keep me", "utf-8")
     shutil.copytree(facades, run / "pairs")
-    inside = cli("train", run / "pairs", *tiny(), "--run", run, "--overwrite")
-    assert inside.code == 2
-    assert "holds the data" in inside.err
+    linked = tmp_path / "linked"
+    linked.symlink_to(run / "pairs")
+    manifest = tmp_path / "pairs.csv"
+    rows = [f"{path},{path}" for path in sorted((run / "pairs" / "train").iterdir())]
+    manifest.write_text("\n".join(["source,target", *rows]), "utf-8")
+    for data in (run / "pairs", linked, manifest):
+        flags = tiny().copy() if data is not manifest else tiny()[2:]  # a manifest says which side is the source
+        inside = cli("train", data, *flags, "--run", run, "--overwrite")
+        assert inside.code == 2
+        assert "holds the data" in inside.err
     assert cli("train", facades, *tiny("--l1-weight 10"), "--run", run, "--overwrite").code == 0
     assert (run / "notes.txt").read_text("utf-8") == "keep me"
     assert len(files_in(run / "pairs")) == len(files_in(facades))
+
+
+def test_a_folder_of_a_training_that_was_killed_at_once_is_used(cli: Cli, facades: Path, tmp_path: Path) -> None:
+    """Between its marker and its settings, a killed training has written nothing else."""
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / ".pix2pix-run").write_text("", "utf-8")
+    (folder / ".config.yaml.123.partial").write_text("data:", "utf-8")
+    assert cli("train", facades, *tiny(), "--run", folder).code == 0
+    assert (folder / "model" / "config.json").exists()
 
 
 # ---- results on stdout, talk on stderr -------------------------------------------------------------------------

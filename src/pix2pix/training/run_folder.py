@@ -3,14 +3,14 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
-from pix2pix.config import Config, Data
+from pix2pix.config import Config
 from pix2pix.config.io import make_config, read_yaml, to_yaml
 from pix2pix.errors import ConfigError
 from pix2pix.system.files import write_text
@@ -70,10 +70,14 @@ def open_run(asked: Path | None, name: str, config: Config, *, overwrite: bool) 
     return folder
 
 
-def begin_run(folder: Path, config: Config, *, overwrite: bool) -> None:
-    """Make the folder and write `config.yaml`; with `overwrite`, first remove an existing run."""
+def begin_run(folder: Path, config: Config, *, overwrite: bool, data_files: Iterable[str] = ()) -> None:
+    """Make the folder and write `config.yaml`; with `overwrite`, first remove an existing run.
+
+    Raises ConfigError, and removes nothing, if it is not a run folder or holds one of `data_files`.
+    """
     if overwrite and folder.exists():
-        _remove_run(folder, config.data)
+        _refuse_to_remove(folder, data_files)
+        _remove_run(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / MARKER, "This folder belongs to a training of pix2pix.\n")
     write_text(folder / "config.yaml", to_yaml(config))
@@ -89,15 +93,22 @@ def write_left_out(folder: Path, left_out: Sequence[tuple[Path | str, str]]) -> 
         path.unlink(missing_ok=True)
 
 
-def _remove_run(folder: Path, data: Data) -> None:
-    """Remove the files of a run by name. Raises ConfigError, and removes nothing, if it is not a run folder."""
-    if any(folder.iterdir()) and not _is_run(folder):
+def _refuse_to_remove(folder: Path, data_files: Iterable[str]) -> None:
+    """Raise ConfigError if a folder is no run's, or holds one of these files, whatever links lead to it."""
+    if not (_is_run(folder) or _is_unused(folder)):
         raise ConfigError(f"{folder}: not a run folder, so --overwrite does not remove it; choose another --run")
-    for place in filter(None, (data.path, *(data.source or ()), data.target)):
-        if Path(place).resolve().is_relative_to(folder.resolve()):
-            raise ConfigError(
-                f"{folder}: holds the data {place}, so --overwrite does not touch it; choose another --run"
-            )
+    real, places = folder.resolve(), {}
+    for file in data_files:
+        parent, name = os.path.split(file)
+        if parent not in places:
+            places[parent] = Path(parent).resolve()
+        place = places[parent] / name
+        if (place.resolve() if place.is_symlink() else place).is_relative_to(real):
+            raise ConfigError(f"{folder}: holds the data, such as {file}; choose another --run, or move the data")
+
+
+def _remove_run(folder: Path) -> None:
+    """Remove the files of a run by name."""
     for name in WRITTEN:
         path = folder / name
         if path.is_dir() and not path.is_symlink():
@@ -118,6 +129,11 @@ def _is_run(folder: Path) -> bool:
     return has_fingerprint and set(os.listdir(folder)) <= set(WRITTEN)  # version 0.1 wrote nothing else
 
 
+def _is_unused(folder: Path) -> bool:
+    """Return whether a folder is empty, or a training was killed there before it had written its settings."""
+    return all(name == MARKER or (name.startswith(".") and name.endswith(".partial")) for name in os.listdir(folder))
+
+
 def changed_settings(folder: Path, config: Config) -> Iterator[tuple[str, Any, Any]]:
     """Yield (name, saved value, new value) of the settings that prevent resuming."""
     path = folder / "config.yaml"
@@ -133,7 +149,7 @@ def changed_settings(folder: Path, config: Config) -> Iterator[tuple[str, Any, A
 
 def _refuse_other_settings(folder: Path, config: Config) -> None:
     if not (folder / "config.yaml").exists():
-        if any(folder.iterdir()):
+        if not _is_unused(folder):
             raise ConfigError(f"{folder}: exists and is not a run folder; choose another --run")
         return
     for name, old, new in changed_settings(folder, config):
@@ -149,7 +165,7 @@ def _can_resume(folder: Path, config: Config) -> bool:
     description = folder / "checkpoints" / DESCRIPTION
     try:
         finished = description.exists() and json.loads(description.read_text(encoding="utf-8"))["finished"]
-        return not finished and not any(changed_settings(folder, config))
+        return _is_unused(folder) or (not finished and not any(changed_settings(folder, config)))
     except (OSError, ValueError, KeyError, TypeError):  # ConfigError is a ValueError
         return False
 

@@ -95,7 +95,8 @@ def _begin(
     """Inspect, plan and make the run folder; rank 0 does this for all processes."""
     plan, pairs, left_out = inspect_and_plan(config, bar)
     folder = _choose_folder(config, plan, run, overwrite=overwrite)
-    begin_run(folder, plan.config, overwrite=overwrite)
+    files = (ref.file for split in pairs.splits.values() for pair in split for ref in pair.refs)
+    begin_run(folder, plan.config, overwrite=overwrite, data_files=files)
     write_left_out(folder, left_out)
     bar.say(f"run          {folder}")
     return plan, pairs.splits, folder

@@ -4,6 +4,8 @@ import json
 import os
 import re
 import shutil
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -361,6 +363,19 @@ def test_unlike_pictures_give_no_shift(folder: Path) -> None:
     assert report.alignment is not None
     assert not report.alignment.reliable
     assert "too few to judge" in report.to_text()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes")
+def test_names_that_are_not_unicode_are_pairs_like_any_other(tmp_path: Path) -> None:
+    """Facts about them are stored too, and what is stored is text."""
+    for name in (b"good.png", b"odd\xff.png"):
+        for side in (b"A", b"B"):
+            images.write(Path(os.fsdecode(os.path.join(os.fsencode(tmp_path), side, name))), noise(16, 16))
+    for _ in range(2):  # measured, then remembered
+        report = check(Data(path=str(tmp_path), cache_dir=str(tmp_path / "cache")))
+        assert report.ok
+        assert sum(report.counts.values()) == 2
+        time.sleep(0.15)  # a file changed a moment ago is not remembered
 
 
 def test_many_findings_are_cut_short_for_readers_only(tmp_path: Path) -> None:

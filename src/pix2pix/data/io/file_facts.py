@@ -91,7 +91,8 @@ class FileFacts:
             return None
         try:
             row = self._database.execute(
-                "SELECT answer FROM facts WHERE file = ? AND question = ? AND stamp = ?", (_key(file), question, stamp)
+                "SELECT answer FROM facts WHERE file = ? AND question = ? AND stamp = ?",
+                (_key(file), _text(question), stamp),
             ).fetchone()
             return None if row is None else json.loads(row[0])
         except ValueError:
@@ -104,7 +105,7 @@ class FileFacts:
         """Store an answer (plain values) that was found after the stamp was taken."""
         if self._database is None or stamp is None:
             return
-        self._new.append((_key(file), question, stamp, json.dumps(answer)))
+        self._new.append((_key(file), _text(question), stamp, json.dumps(answer)))
         if time.monotonic() - self._flushed > FLUSH_SECONDS:
             self.flush()
 
@@ -186,6 +187,11 @@ def _is_damaged(error: sqlite3.Error) -> bool:
 def _remove(path: Path) -> None:
     for suffix in ("", "-journal", "-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def _text(question: str) -> str:
+    """Return a question that SQLite takes: it may hold a file name, which need not be Unicode."""
+    return question.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _key(file: str) -> bytes:
