@@ -88,6 +88,20 @@ def test_patches_that_do_not_fit() -> None:
     assert "286x286 is left out" in notes[0]
 
 
+def test_patch_size_is_free_where_the_study_does_not_vary_it(facades: Path, tmp_path: Path) -> None:
+    patches = merge_settings(SMALL, {"discriminator": {"patch_size": 16}})
+    for kind in ("losses", "generators"):
+        jobs = plan_study(kind, facades, patches, run=tmp_path / "study").jobs
+        sizes = {job.variant.title: job.config.discriminator.patch_size for job in jobs}
+        assert set(sizes.values()) == {16, 70}
+        assert {title for title, size in sizes.items() if size == 70} == {
+            job.variant.title for job in jobs if not job.config.loss.adversarial_weight
+        }, "without a discriminator the training is the same with every patch size"
+        assert "unet-l1+cgan-16-seed0" in {job.name for job in jobs}
+    with pytest.raises(ConfigError, match=r"discriminator\.patch_size: a study varies the patches itself"):
+        plan_study("patches", facades, patches, run=tmp_path / "study")
+
+
 def test_page_table_and_figure(generators: tuple[Path, Study]) -> None:
     folder, done = generators
     titles = [variant.title for variant in VARIANTS["generators"]]

@@ -28,14 +28,13 @@ from pix2pix.training.plan import make_plan
 
 VARIED = {
     "generator.kind": "the generators",
-    "discriminator.patch_size": "the patches",
     "discriminator.conditional": "the losses",
     "loss.adversarial_weight": "the losses",
     "loss.l1_weight": "the losses",
     "loss.l2_weight": "the losses",
     "training.seed": "the seeds (--seeds)",
 }
-"""Settings that a study sets itself -> what it varies."""
+"""Settings that every study sets itself -> what it varies."""
 
 
 @dataclass(frozen=True)
@@ -110,12 +109,12 @@ def plan_study(  # noqa: PLR0913  # the flags of the command
         raise ConfigError(f"there is no study `{kind}`; known: {', '.join(KINDS)}")
     if len(set(seeds)) != len(seeds) or not seeds:
         raise ConfigError("--seeds: expected different numbers; each variant is trained once with each")
-    _refuse_varied(overrides or {})
+    _refuse_varied(kind, overrides or {})
     # As in the paper, the newest epoch is kept: all variants then have the same budget.
     shared = choose_settings(data, preset, config, merge_settings({"training": {"best_by": "last"}}, overrides or {}))
     report = check(shared.data)
     _refuse_unusable(report, shared, split)
-    variants, notes = choose_variants(kind, shared.data.image_size)
+    variants, notes = choose_variants(kind, shared.data.image_size, shared.discriminator.patch_size)
     palette, more = _choose_palette(shared, palette, segmenter)
     measured = {} if palette is None else {"palette": palette, "segmenter_folder": str(Path(run) / "segmenter")}
     jobs = [
@@ -166,8 +165,9 @@ def _train_segmenter(plan: StudyPlan, palette: str, progress: OnNamedProgress | 
     )
 
 
-def _refuse_varied(overrides: Mapping[str, Any]) -> None:
-    for setting, what in VARIED.items():
+def _refuse_varied(kind: str, overrides: Mapping[str, Any]) -> None:
+    patches = {"discriminator.patch_size": "the patches"} if kind == "patches" else {}
+    for setting, what in (VARIED | patches).items():
         section, _, name = setting.partition(".")
         if name in overrides.get(section, {}):
             raise ConfigError(f"{setting}: a study varies {what} itself; leave this setting out")

@@ -25,9 +25,14 @@ class Variant(NamedTuple):
     paper: Scores | None
 
     @property
+    def has_discriminator(self) -> bool:
+        """Whether its loss has an adversarial term; without one the patch size does not matter."""
+        return bool(LOSSES[self.loss]["loss"]["adversarial_weight"])
+
+    @property
     def name(self) -> str:
-        """The name of its run folder, without the seed; without D the patch size does not matter."""
-        patches = "" if LOSSES[self.loss]["loss"]["adversarial_weight"] == 0 else f"-{self.patch_size}"
+        """The name of its run folder, without the seed."""
+        patches = f"-{self.patch_size}" if self.has_discriminator else ""
         return f"{self.generator}-{self.loss}{patches}"
 
     @property
@@ -86,13 +91,15 @@ QUESTIONS = {
 }
 
 
-def choose_variants(kind: str, image_size: tuple[int, int]) -> tuple[list[Variant], list[str]]:
+def choose_variants(kind: str, image_size: tuple[int, int], patch_size: int = 70) -> tuple[list[Variant], list[str]]:
     """Return the columns of a study for an image size, and notes on changes.
 
-    A patch size that is too large is replaced by the largest one that fits, if that covers the whole image.
+    `patch_size` is that of every discriminator in the studies that do not vary it. In the study of patches, one that is
+    too large is replaced by the largest one that fits, if that covers the whole image.
     """
     side, notes, found = min(image_size), [], []
-    for variant in VARIANTS[kind]:
+    for row in VARIANTS[kind]:
+        variant = row if kind == "patches" or not row.has_discriminator else row._replace(patch_size=patch_size)
         size = variant.patch_size
         if side >= smallest_discriminated(size):
             found.append(variant)
