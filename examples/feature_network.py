@@ -2,7 +2,8 @@
 
     python examples/feature_network.py RUN DATA
 
-From the shell: pix2pix evaluate RUN DATA --features examples.feature_network:make_features
+The evaluation is written to a folder of its own, so that the one in RUN keeps its numbers of Inception.
+From the shell: pix2pix evaluate RUN DATA --output DIR --features examples.feature_network:make_features
 """
 
 import argparse
@@ -45,8 +46,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("run", type=Path, help="run or model folder")
     parser.add_argument("data", type=Path, help="the pairs to measure on")
     parser.add_argument("--split", default="test")
+    parser.add_argument("--output", type=Path, default=Path("evaluation-features"), help="folder of this evaluation")
     chosen = parser.parse_args(arguments)
-    measured = pix2pix.evaluate(chosen.run, chosen.data, split=chosen.split, features=make_features())
+    measured = pix2pix.evaluate(
+        chosen.run, chosen.data, split=chosen.split, output=chosen.output, features=make_features()
+    )
     print(f"fid {measured.metrics['fid']:.4f}, kid {measured.metrics['kid']:.5f}")
 
 

@@ -52,8 +52,10 @@ def test_sixteen_bit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 def test_feature_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_facades(tmp_path / "pairs", train=3, val=1, test=8, size=32)
     run = pix2pix.train(tmp_path / "pairs", run=tmp_path / "run", image_size=32, base_channels=4, epochs=1)
-    load("feature_network").main([str(run.path), str(tmp_path / "pairs")])
+    load("feature_network").main([str(run.path), str(tmp_path / "pairs"), "--output", str(tmp_path / "own")])
     assert "fid " in capsys.readouterr().out
+    assert (tmp_path / "own" / "metrics.json").exists()
+    assert not (run.path / "evaluation").exists()
 
 
 def test_gallery(tmp_path: Path) -> None:

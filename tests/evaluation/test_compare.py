@@ -173,6 +173,28 @@ def test_an_evaluation_of_version_0_1_is_read(two: tuple[Path, Path], tmp_path: 
     assert expected["test"]["metrics"]["gradient_ratio"]["values"].keys() == {"usual", "plain"}
 
 
+def test_an_evaluation_of_an_older_model_is_marked(two: tuple[Path, Path], tmp_path: Path) -> None:
+    runs = copies(two, tmp_path)
+    path = runs[0] / "evaluation/test/metrics.json"
+    metrics = json.loads(path.read_text("utf-8"))
+    path.write_text(json.dumps(metrics | {"epoch": metrics["epoch"] - 1}))
+    done = pix2pix.compare(*runs, output=tmp_path / "out", device="cpu")
+    sentence = f"Measured on epoch {metrics['epoch'] - 1}; the model is now epoch {metrics['epoch']}: run"
+    assert list(done.results["evaluations"]["test"]["outdated"]) == ["usual"]
+    assert [said for said in done.results["findings"] if sentence in said]
+    assert f"usual: {sentence}" in Page(tmp_path / "out/compare.html").text
+
+
+def test_fid_of_different_networks_is_not_compared(two: tuple[Path, Path], tmp_path: Path) -> None:
+    runs = copies(two, tmp_path)
+    for networks, best in ((("Textures", "Textures"), "plain"), (("Textures", None), None)):
+        for run, fid, network in zip(runs, (3.0, 2.0), networks, strict=True):
+            path = run / "evaluation/test/metrics.json"
+            metrics = json.loads(path.read_text("utf-8"))
+            path.write_text(json.dumps(metrics | {"fid": fid, "features": network}))
+        assert pix2pix.compare(*runs).results["evaluations"]["test"]["metrics"]["fid"]["best"] == best
+
+
 def test_data_that_are_gone(two: tuple[Path, Path], tmp_path: Path) -> None:
     runs = copies(two, tmp_path)
     for run in runs:
@@ -229,7 +251,11 @@ def test_from_the_command_line(
         ({"training.seed": {}}, "in the seed alone"),
         ({"training.seed": {}, "loss.l1_weight": {}}, "in loss.l1_weight and in the seed:"),
         ({"training.batch_size": {}, "training.norm_statistics": {}}, "in training.batch_size:"),
-        ({"loss.l1_weight": {}, "loss.l2_weight": {}}, "in 2 settings"),
+        ({"loss.l1_weight": {}, "loss.l2_weight": {}}, "in 2 settings: loss.l1_weight and loss.l2_weight. So no"),
+        (
+            {"loss.l1_weight": {}, "training.batch_size": {}, "training.norm_statistics": {}, "data.path": {}},
+            "in 2 settings: loss.l1_weight and training.batch_size (the table has 2 more, which follow from these",
+        ),
     ],
 )
 def test_what_a_difference_may_be_laid_to(differences: Any, words: str) -> None:

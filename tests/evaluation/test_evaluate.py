@@ -151,7 +151,8 @@ def test_every_number_against_its_definition(model: Path, facades: Path, tmp_pat
 
 
 def test_baselines_against_their_definitions(model: Path, facades: Path, tmp_path: Path) -> None:
-    baselines = evaluate(model, facades, output=tmp_path, device="cpu").metrics["baselines"]
+    metrics = evaluate(model, facades, output=tmp_path, device="cpu").metrics
+    baselines = metrics["baselines"]
     mean = np.mean([target for _, target in split_of(facades, "train").values()], axis=0)
     pairs = split_of(facades, "test").values()
     expected = {
@@ -162,6 +163,8 @@ def test_baselines_against_their_definitions(model: Path, facades: Path, tmp_pat
     for name, values in expected.items():
         assert {metric: baselines[name][metric] for metric in values} == pytest.approx(values, rel=1e-4)
         assert baselines[name].keys() == {*PICTURES, *OWN}
+        for metric, (low, high) in metrics["baseline_differences"][name].items():
+            assert low <= metrics[metric] - baselines[name][metric] <= high
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from pix2pix.metrics.diagnostics import (
     Diagnostics,
     TrainingTargets,
     choose_evenly,
+    conclude_memory,
     diagnose,
     gradient_energy,
     make_thumbnails,
@@ -105,6 +106,18 @@ def test_numbers_against_their_definitions() -> None:
     first = copies.neighbours[0]
     assert (first.output == first.training).all()
     assert first.nearest == f"training {first.name.removeprefix('image ')}"
+
+
+@pytest.mark.parametrize(
+    ("ratio", "remembered", "words"),
+    [
+        (0.4, 0.1, "may copy training images"),
+        (0.9, 0.8, "Either the outputs are inaccurate, or the model copies training images"),
+        (0.9, 0.1, "no sign that the model copies"),
+    ],
+)
+def test_memory_claims_no_more_than_its_numbers(ratio: float, remembered: float, words: str) -> None:
+    assert words in conclude_memory(ratio, remembered)
 
 
 def test_noise_is_seeded_and_is_off_afterwards() -> None:

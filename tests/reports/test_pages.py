@@ -126,6 +126,10 @@ def test_evaluation_page_is_complete(tmp_path: Path) -> None:
     assert page.source.count("<svg") == 2  # no image has an SSIM
 
 
+def differences_of_l1(to_mean: list[float], to_source: list[float]) -> dict[str, Any]:
+    return {"mean_target": {"l1": to_mean}, "source": {"l1": to_source}}
+
+
 @pytest.mark.parametrize(
     ("change", "text"),
     [
@@ -135,6 +139,16 @@ def test_evaluation_page_is_complete(tmp_path: Path) -> None:
         ({"l1": 0.9, "psnr": 1.0, "ssim": 0.0}, "It is not better than both baselines on l1, psnr and ssim."),
         ({"baselines": {"mean_target": METRICS["baselines"]["mean_target"]}}, "better than the baseline on l1"),
         ({"baselines": {}}, "No baselines were measured."),
+        (
+            {"baseline_differences": differences_of_l1([-0.002, 0.001], [-0.3, -0.2])},
+            "It is better than both baselines on psnr, but not on ssim. It is not clearly better on l1: the 95 % "
+            "interval of a difference includes 0.",
+        ),
+        ({"baseline_differences": differences_of_l1([0.001, 0.002], [-0.3, -0.2])}, "psnr, but not on l1 and ssim."),
+        ({"baseline_differences": differences_of_l1([-0.2, -0.1], [-0.3, -0.2])}, "on l1 and psnr, but not on ssim."),
+        ({"missing": {"fid": "no weights", "kid": "no weights"}}, "fid and kid were not measured: no weights."),
+        ({"missing": {"fid": "no weights"}}, "fid was not measured: no weights."),
+        ({"fid": 3.2, "features": "Textures"}, "fid and kid use the features of the network Textures in place of"),
         ({"d_real": None, "d_fake": None, "g_adversarial": None}, "without a discriminator"),
         ({"model": HOSTILE, "data": HOSTILE}, HOSTILE),
         ({"images": 1}, "On 1 test image the output"),
@@ -216,6 +230,14 @@ def test_run_page_says_what_is_absent(tmp_path: Path, metrics: str | None) -> No
         "no config.yaml",
     ):
         assert text in page.text
+
+
+@pytest.mark.parametrize(("kept", "outdated"), [(57, False), (60, True)])
+def test_an_evaluation_of_an_older_model_is_marked(tmp_path: Path, kept: int, outdated: bool) -> None:
+    folder = make_run(tmp_path / "run")
+    (folder / "model" / "config.json").write_text(json.dumps({"epoch": kept}))
+    text = "Measured on epoch 57; the model is now epoch 60: run pix2pix evaluate again."
+    assert Page(write_run_report(folder)).text.replace("`", "").count(text) == (2 if outdated else 0)
 
 
 def test_broken_evaluation_is_named(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """Measure baselines, outputs that need no model: the mean training target, and the source itself."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -10,8 +11,9 @@ from pix2pix.data.loading.dataset import Batch, PairDataset
 from pix2pix.data.loading.loader import make_loader
 from pix2pix.data.pairing.pair import Pair
 from pix2pix.evaluation.pairs import present_pairs
+from pix2pix.metrics.bootstrap import Interval, mean_intervals
 from pix2pix.metrics.diagnostics import make_thumbnails
-from pix2pix.metrics.pixel import ImageScore, image_metrics, mean_scores
+from pix2pix.metrics.pixel import ImageScore, image_metrics
 from pix2pix.model import Model
 
 BATCH = 4
@@ -40,12 +42,12 @@ def average_targets(train: Sequence[Pair], model: Model) -> TrainingMean | None:
     return TrainingMean(total / count.clamp(min=1), colour, torch.cat(thumbnails))
 
 
-def measure_baselines(training: TrainingMean | None, dataset: PairDataset, model: Model) -> dict[str, dict[str, float]]:
-    """Measure the mean training target as output, and the source if it has as many channels as the target.
+def measure_baselines(training: TrainingMean | None, dataset: PairDataset, model: Model) -> dict[str, list[ImageScore]]:
+    """Measure each image: the mean training target as output, and the source if it has as many channels as the target.
 
     At full size images may differ in size, so the mean colour of the training targets replaces their mean image.
     """
-    found: dict[str, dict[str, float]] = {}
+    found: dict[str, list[ImageScore]] = {}
     if training is not None:
         name, mean = ("mean_colour", training.colour) if dataset.full_size else ("mean_target", training.mean)
         found[name] = _measure_baseline(dataset, lambda batch: mean.expand_as(batch.target), model)
@@ -54,7 +56,23 @@ def measure_baselines(training: TrainingMean | None, dataset: PairDataset, model
     return found
 
 
-def _measure_baseline(dataset: PairDataset, output: Callable[[Batch], Tensor], model: Model) -> dict[str, float]:
+def compare_with_baselines(
+    scores: Sequence[ImageScore], baselines: Mapping[str, Sequence[ImageScore]]
+) -> dict[str, dict[str, Interval | None]]:
+    """Return baseline -> metric -> interval of the mean of model minus baseline, image by image (paired bootstrap)."""
+    differences: dict[str, dict[str, Interval | None]] = {}
+    for name, others in baselines.items():
+        by_index = {other.index: other.values for other in others}
+        with np.errstate(invalid="ignore"):  # the PSNR of perfect copies is infinite
+            rows = [
+                {metric: float(np.subtract(one.values[metric], value)) for metric, value in by_index[one.index].items()}
+                for one in scores
+            ]
+        differences[name] = mean_intervals(rows)
+    return differences
+
+
+def _measure_baseline(dataset: PairDataset, output: Callable[[Batch], Tensor], model: Model) -> list[ImageScore]:
     scores = []
     for batch in read_batches(dataset):
         terms = image_metrics(output(batch), batch.target, batch.mask, target_span(model))
@@ -62,7 +80,7 @@ def _measure_baseline(dataset: PairDataset, output: Callable[[Batch], Tensor], m
             ImageScore(int(index), {name: term[n].item() for name, term in terms.items()})
             for n, index in enumerate(batch.index)
         ]
-    return mean_scores(scores)
+    return scores
 
 
 def read_batches(dataset: PairDataset) -> Iterator[Batch]:

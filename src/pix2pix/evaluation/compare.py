@@ -23,7 +23,7 @@ from pix2pix.metrics.bootstrap import mean_interval
 from pix2pix.metrics.diagnostics import choose_evenly
 from pix2pix.metrics.pixel import HIGHER_IS_BETTER
 from pix2pix.model import load_model
-from pix2pix.reports.advice import advise, describe_comparison
+from pix2pix.reports.advice import advise, describe_comparison, describe_outdated
 from pix2pix.reports.curves import Across, overlaid_svgs
 from pix2pix.reports.pages import find_best_epoch
 from pix2pix.reports.render import render
@@ -197,18 +197,26 @@ def _compare_evaluations(records: Sequence[RunRecord]) -> Iterator[tuple[str, di
         found = {record.name: record.evaluations[split] for record in records if split in record.evaluations}
         absent = [record.name for record in records if split not in record.evaluations]
         if len(found) > 1:
-            yield split, _compare_split(found) | {"absent": absent}
+            outdated = {
+                record.name: sentence
+                for record in records
+                if split in record.evaluations
+                and (sentence := describe_outdated(found[record.name].metrics.get("epoch"), record.kept_epoch))
+            }
+            yield split, _compare_split(found) | {"absent": absent, "outdated": outdated}
 
 
 def _compare_split(found: Mapping[str, EvaluationRecord]) -> dict[str, Any]:
     reason = _explain_unpaired(found)
+    features = {run: one.metrics.get("features") for run, one in found.items()}
     table: dict[str, Any] = {}
     for name, (_, higher) in COLUMNS.items():
         numbers = {run: one.numbers.get(name) for run, one in found.items()}
         values = {run: float(value) for run, value in numbers.items() if value is not None}
         if not values:
             continue
-        ranked = _rank(values if reason is None else {}, higher)
+        comparable = reason is None and not (name in ("fid", "kid") and len(set(features.values())) > 1)
+        ranked = _rank(values if comparable else {}, higher)
         best = ranked["best"]
         others = [run for run in values if best is not None and run != best]
         table[name] = {
@@ -221,7 +229,7 @@ def _compare_split(found: Mapping[str, EvaluationRecord]) -> dict[str, Any]:
             },
         }
     images = {run: len(one.names) for run, one in found.items()}
-    return {"images": images, "not_paired": reason, "metrics": table}
+    return {"images": images, "not_paired": reason, "features": features, "metrics": table}
 
 
 def _pair_images(best: EvaluationRecord, other: EvaluationRecord, name: str) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from pix2pix.errors import ConfigError, DataError
 from pix2pix.evaluation.baselines import (
     TrainingMean,
     average_targets,
+    compare_with_baselines,
     measure_baselines,
     read_batches,
     target_span,
@@ -109,17 +110,18 @@ def evaluate_with(
     scores = list(_measure_pairs(measurement, folder, labels, progress))
     summary = _summarize(measurement, scores)
     diagnostics = _diagnose(measurement, training)
+    known = _drop_masked(scores)
     metrics = {
         "model": str(model),
         **_describe(measurement),
         "dropout": options.dropout,
         **summary,
-        "baselines": baselines,
+        "baselines": {name: mean_scores(of_images) for name, of_images in baselines.items()},
+        "baseline_differences": compare_with_baselines(known, baselines),
         "labels": None if labels is None else labels.to_json(),
         "diagnostics": {**diagnostics.numbers, "sentences": diagnostics.sentences},
     }
     write_numbers(folder, metrics, scores, found.chosen)
-    known = _drop_masked(scores)
     write_evaluation_report(
         folder / "report.html",
         metrics,

@@ -30,7 +30,7 @@ def mean_intervals(rows: Sequence[Mapping[str, float]], seed: int = 0) -> dict[s
     finite = np.isfinite(values).all(axis=0)
     means = np.concatenate([weights @ values[:, finite] for weights in resample_weights(len(rows), seed)])
     for name, low, high in zip(np.array(names)[finite], *percentile_interval(means), strict=True):
-        intervals[str(name)] = (float(low), float(high))
+        intervals[str(name)] = _round(low), _round(high)
     return intervals
 
 
@@ -71,4 +71,9 @@ def half_sample_interval(
     rng = np.random.default_rng(seed)
     halves = [statistic(rng.permutation(count)[: count // 2]) for _ in range(HALF_SAMPLES)]
     deviation = float(np.std(halves, ddof=1))
-    return whole - 1.96 * deviation, whole + 1.96 * deviation
+    return _round(whole - 1.96 * deviation), _round(whole + 1.96 * deviation)
+
+
+def _round(value: float) -> float:
+    """Round to ten significant digits, so that the mean of equal values is that value."""
+    return float(f"{value:.10g}")

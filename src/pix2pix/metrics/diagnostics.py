@@ -273,11 +273,7 @@ def _examine_memory(found: Diagnostics, images: _Images, training: TrainingTarge
         f"On thumbnails, the distance from an output to the nearest training target is {format_share(ratio)} of the "
         f"distance from a real target to its nearest. {format_share(remembered)} of the outputs are nearer to a "
         "training target than to their own target. "
-    ) + (
-        "Look at the pairs below: the model may copy training images."
-        if ratio < 0.5
-        else "The model does not copy training images."
-    )
+    ) + conclude_memory(ratio, remembered)
     for index in torch.argsort(nearest)[:NEIGHBOURS].tolist():
         name, image = training.read(int(indices[index]))
         found.neighbours.append(
@@ -291,6 +287,15 @@ def _examine_memory(found: Diagnostics, images: _Images, training: TrainingTarge
                 distance_to_own=float(own[index]),
             )
         )
+
+
+def conclude_memory(ratio: float, remembered: float) -> str:
+    """Say whether the model may copy training images, from `nearest_ratio` and `remembered`."""
+    if ratio < 0.5:
+        return "The model may copy training images: look at the pairs below."
+    if remembered >= 0.5:
+        return "Either the outputs are inaccurate, or the model copies training images: look at the pairs below."
+    return "There is no sign that the model copies training images."
 
 
 def _find_nearest(images: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@ Nothing is downloaded (`weights.py`). A metric without weights is listed in `mis
 
 import importlib
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from pix2pix.errors import ConfigError, ModelError
 from pix2pix.metrics.bootstrap import Interval, half_sample_interval
 from pix2pix.metrics.weights import ALEXNET, WeightsUnavailableError, identify_files, load_inception, load_lpips
+from pix2pix.text import format_list
 
 PERCEPTUAL = ("ms_ssim", "lpips", "fid", "kid")
 """The metrics of this module."""
@@ -127,6 +128,13 @@ def make_perceptual_metrics(
         except WeightsUnavailableError as error:
             metrics.missing |= dict.fromkeys(set_metrics, f"{error}, or give your own network with --features")
     return metrics
+
+
+def describe_missing(missing: Mapping[str, str]) -> Iterator[str]:
+    """Yield a sentence for each reason in `missing`, metric -> reason: `fid and kid were not measured: ...`."""
+    for reason in dict.fromkeys(missing.values()):
+        names = [name for name in missing if missing[name] == reason]
+        yield f"{format_list(names)} {'was' if len(names) == 1 else 'were'} not measured: {reason}"
 
 
 # ---- networks of the user -------------------------------------------------------------------------------------

@@ -77,6 +77,13 @@ def _smooth(values: Sequence[float]) -> np.ndarray[tuple[int], np.dtype[np.float
     return np.array([float(np.median(values[max(0, n - 4) : n + 1])) for n in range(len(values))], np.float64)
 
 
+def describe_outdated(measured: int | None, kept: int | None) -> str | None:
+    """Say that an evaluation measured another epoch than that of the model; None if it is up to date or unknown."""
+    if measured is None or kept is None or measured == kept:
+        return None
+    return f"Measured on epoch {measured}; the model is now epoch {kept}: run `pix2pix evaluate` again."
+
+
 # ---- several runs ------------------------------------------------------------------------------------------------
 
 
@@ -128,7 +135,12 @@ def _describe_differences(differences: Mapping[str, Any]) -> str:
             f"The runs differ in {others[0]}{seed}: other differences are probably its effect. More seeds would "
             "confirm this."
         )
-    return f"The runs differ in {len(others)} settings, so no difference can be attributed to one of them."
+    rest = len(differences) - len(settings)
+    more = f" (the table has {rest} more, which follow from these or do not change what is learned)" if rest else ""
+    return (
+        f"The runs differ in {len(settings)} settings: {format_list(settings)}{more}. "
+        "So no difference can be attributed to one of them."
+    )
 
 
 def _describe_validation(results: Mapping[str, Any]) -> Iterator[str]:
@@ -146,6 +158,7 @@ def _describe_validation(results: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _describe_evaluation(split: str, evaluation: Mapping[str, Any]) -> Iterator[str]:
+    yield from (f"{name}, split {split}: {sentence}" for name, sentence in evaluation["outdated"].items())
     if (reason := evaluation["not_paired"]) is not None:
         yield f"Split {split}: {reason}."
         return
@@ -175,9 +188,9 @@ def _describe_speed(runs: Mapping[str, Any]) -> Iterator[str]:
         if speed[fast] > FASTER * speed[slow]:
             yield (
                 f"{fast} trained {speed[fast] / speed[slow]:.1f} times as fast as {slow} ({speed[fast]:.3g} and "
-                f"{speed[slow]:.3g} pairs per second). This is comparable only on one idle machine."
+                f"{speed[slow]:.3g} images per second). This is comparable only on one idle machine."
             )
 
 
 def _number(value: float) -> str:
-    return f"{value:.4g}"
+    return f"{value:#.4g}".removesuffix(".")  # 14.00 beside 14.41

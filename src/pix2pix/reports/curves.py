@@ -131,7 +131,7 @@ def _panels(rows: Sequence[Row], adversarial: str) -> list[Panel]:
         Panel("Labels read from the outputs", ("label_accuracy",), "share of pixels"),
         Panel("Discriminator: accuracy", ("d_real_accuracy", "d_fake_accuracy"), "share of patches, 1/2 is chance"),
         Panel("Learning rate", ("learning_rate",), "step size of Adam"),
-        Panel("Speed", ("images_per_second",), "pairs per second, updates only"),
+        Panel("Speed", ("images_per_second",), "images per second, updates only"),
     )
     return [panel for panel in panels if any(_points(rows, term, split) for term in panel.terms for split in LINES)]
 
@@ -203,7 +203,7 @@ def overlaid_svgs(runs: Mapping[str, Sequence[Row]], across: Across, adversarial
         Panel(one.name, (one.name,), one.unit or f"{'higher' if one.higher_is_better else 'lower'} is better")
         for one in MEASURES[2:]
     ]
-    panels += [Panel("images_per_second", ("images_per_second",), "pairs per second, updates only")]
+    panels += [Panel("images_per_second", ("images_per_second",), "images per second, updates only")]
     if len({row.learning_rate for rows in runs.values() for row in rows}) > 1:
         panels += [Panel("learning_rate", ("learning_rate",), "step size of Adam")]
     return [svg for panel in panels if (svg := _overlaid_svg(panel, runs, across))]

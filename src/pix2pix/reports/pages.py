@@ -19,7 +19,7 @@ from pix2pix.data.io.arrays import Pixels
 from pix2pix.errors import ModelError
 from pix2pix.metrics.diagnostics import Diagnostics
 from pix2pix.metrics.pixel import HIGHER_IS_BETTER, MEASURES
-from pix2pix.reports.advice import advise
+from pix2pix.reports.advice import advise, describe_outdated
 from pix2pix.reports.curves import Row, curve_svgs, read_metrics, spectrum_svg, spread_svg
 from pix2pix.reports.render import ALWAYS_SHOWN, format_number, render
 from pix2pix.system.files import write_text
@@ -114,25 +114,36 @@ def summarize(metrics: Mapping[str, Any]) -> str:
         f"{100 * metrics['l1']:.1f} % of the full range on average "
         f"(PSNR {format_number(metrics['psnr'], 'dB')}, SSIM {format_number(metrics['ssim'])})."
     )
-    comparison = _compare_with_baselines(metrics, metrics.get("baselines") or {})
-    return f"{sentence} It is {comparison}." if comparison else sentence
+    return " ".join([sentence, *_describe_baselines(metrics)])
 
 
-def _compare_with_baselines(metrics: Mapping[str, Any], baselines: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return `better than both baselines on l1, but not on psnr and ssim`; empty if nothing can be compared."""
-    better: list[str] = []
-    worse: list[str] = []
+def _describe_baselines(metrics: Mapping[str, Any]) -> Iterator[str]:
+    """Yield `It is better than both baselines on l1, but not on psnr.` and on which metrics this is not clear."""
+    baselines = metrics.get("baselines") or {}
+    metrics_by_outcome: dict[str, list[str]] = {"better": [], "not better": [], "unclear": []}
     for name in ALWAYS_SHOWN:
-        value, others = metrics[name], [baseline[name] for baseline in baselines.values()]
-        if others and None not in (value, *others):
-            beats = value > max(others) if HIGHER_IS_BETTER[name] else value < min(others)
-            (better if beats else worse).append(name)
-    if not better and not worse:
-        return ""
+        if baselines and None not in (metrics[name], *(baseline[name] for baseline in baselines.values())):
+            outcomes = {_compare_with_baseline(metrics, baseline, name) for baseline in baselines}
+            worst = next(outcome for outcome in ("not better", "unclear", "better") if outcome in outcomes)
+            metrics_by_outcome[worst].append(name)
+    better, worse, unclear = metrics_by_outcome.values()
     those = "both baselines" if len(baselines) == 2 else "the baseline"
     if better and worse:
-        return f"better than {those} on {format_list(better)}, but not on {format_list(worse)}"
-    return f"{'' if better else 'not '}better than {those} on {format_list(better or worse)}"
+        yield f"It is better than {those} on {format_list(better)}, but not on {format_list(worse)}."
+    elif better or worse:
+        yield f"It is {'' if better else 'not '}better than {those} on {format_list(better or worse)}."
+    if unclear:
+        yield f"It is not clearly better on {format_list(unclear)}: the 95 % interval of a difference includes 0."
+
+
+def _compare_with_baseline(metrics: Mapping[str, Any], baseline: str, name: str) -> str:
+    """Return whether the model is better: by the interval of the difference, or by the mean if there is none."""
+    sign = 1 if HIGHER_IS_BETTER[name] else -1
+    ends = ((metrics.get("baseline_differences") or {}).get(baseline) or {}).get(name)
+    if ends is None:
+        ends = [metrics[name] - metrics["baselines"][baseline][name]] * 2
+    low, high = sorted(sign * end for end in ends)
+    return "better" if low > 0 else "not better" if high <= 0 else "unclear"
 
 
 def _draw_spreads(scores: Sequence[Mapping[str, float]]) -> Iterator[Markup]:
@@ -189,7 +200,7 @@ def write_run_report(folder: Path) -> Path:
         terms=_tabulate_newest(rows, find_best_epoch(rows, settings.best_by, settings.warmup)),
         curves=_draw_curves(folder),
         sheets={path.stem: _read_image(path) for path in [*samples[:1], *samples[1:][-1:]]},
-        evaluations=list(_read_evaluations(folder)),
+        evaluations=list(_read_evaluations(folder, _read_kept_epoch(folder))),
         meanings=FOUR_NUMBERS.get(settings.adversarial, {}),
         settings=yaml.safe_dump(settings.config, sort_keys=False, allow_unicode=True) if settings.config else "",
         provenance=settings.provenance,
@@ -245,8 +256,18 @@ def _tabulate_newest(rows: Sequence[Row], best: Row | None) -> dict[str, dict[st
     return columns
 
 
-def _read_evaluations(folder: Path) -> Iterator[dict[str, Any]]:
-    """Read every `evaluation/*/metrics.json`, with its summary and the link to its page."""
+def _read_kept_epoch(folder: Path) -> int | None:
+    """Return the epoch of the run's model; None without a model."""
+    path = folder / "model" / "config.json"
+    try:
+        epoch: int | None = json.loads(path.read_text(encoding="utf-8")).get("epoch") if path.exists() else None
+    except (ValueError, AttributeError) as error:
+        raise ModelError(f"{path}: broken ({error})") from None
+    return epoch
+
+
+def _read_evaluations(folder: Path, kept_epoch: int | None) -> Iterator[dict[str, Any]]:
+    """Read every `evaluation/*/metrics.json`, with its summary, the link to its page and whether it is outdated."""
     for path in sorted(folder.glob("evaluation/*/metrics.json"), key=_natural_order):
         try:
             metrics = json.loads(path.read_text(encoding="utf-8"))
@@ -255,7 +276,14 @@ def _read_evaluations(folder: Path) -> Iterator[dict[str, Any]]:
             raise ModelError(f"{path}: not the metrics of an evaluation ({error!r})") from None
         page = path.with_name("report.html")
         link = quote(page.relative_to(folder).as_posix()) if page.exists() else None
-        yield {"name": path.parent.name, "metrics": metrics, "headline": sentence, "link": link}
+        outdated = describe_outdated(metrics.get("epoch"), kept_epoch)
+        yield {
+            "name": path.parent.name,
+            "metrics": metrics,
+            "headline": sentence,
+            "link": link,
+            "outdated": outdated,
+        }
 
 
 def _draw_curves(run: Path) -> list[Markup]:

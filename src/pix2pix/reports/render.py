@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from pix2pix.data.io.arrays import Pixels
+from pix2pix.metrics.perceptual import describe_missing
 from pix2pix.metrics.pixel import HIGHER_IS_BETTER, MEASURES, OWN_UNITS
 from pix2pix.text import format_duration
 
@@ -34,7 +35,12 @@ def render(page: str, **content: Any) -> str:
     environment.filters.update(
         number=format_number, interval=format_interval, duration=format_duration, data_uri=data_uri
     )
-    constants = {"measures": (*MEASURES, *OWN_UNITS), "baseline_names": BASELINES, "measured": _find_measured}
+    constants = {
+        "measures": (*MEASURES, *OWN_UNITS),
+        "baseline_names": BASELINES,
+        "measured": _find_measured,
+        "describe_missing": describe_missing,
+    }
     return environment.get_template(f"{page}.html.j2").render(page=page, **constants, **content).strip() + "\n"
 
 

@@ -28,13 +28,14 @@ def evaluate(
     """
     from pix2pix.evaluation.evaluate import evaluate_with
     from pix2pix.evaluation.write import to_json
+    from pix2pix.metrics.perceptual import describe_missing
 
     with ProgressBar("evaluating") as bar:
         result = evaluate_with(model, data, options or EvaluateOptions(), progress=bar.update)
     for note in result.metrics["notes"]:
         say(f"note: {note}")
-    for name, reason in result.metrics["missing"].items():
-        say(f"not measured: {name}: {reason}")
+    for sentence in describe_missing(result.metrics["missing"]):
+        say(sentence)
     if json_:
         print(to_json(result.metrics), end="")
     else:
