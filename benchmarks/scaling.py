@@ -101,7 +101,9 @@ def draw_growth(row: Row, output: Path, title: str) -> None:
     axes.loglog(work, [cheapest * millions for millions in work], ":", color=INK, lw=1.2, label="in proportion")
     axes.set_title(title, fontsize=10, color=INK, loc="left")
     axes.set_xlabel("millions of pixels in a batch", fontsize=9, color=INK)
-    axes.set_ylabel("a training step, in steps of one image", fontsize=9, color=INK)
+    axes.set_ylabel(
+        f"time of a training step (one image of {row.reference.partition(' x')[0]}: 1)", fontsize=9, color=INK
+    )
     axes.tick_params(colors=INK, labelsize=8)
     axes.grid(color=INK, alpha=0.15, lw=0.6, which="both")
     axes.spines[:].set_visible(False)

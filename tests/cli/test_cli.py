@@ -1,6 +1,7 @@
 """The command line: what it takes, what it says and where, and how every bad input ends in one sentence."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -194,7 +195,9 @@ TRAIN: dict[str, Case] = {
     "unknown choice": lambda root, run: train(
         root, 2, "data.direction", "'AtB'", "'AtoB' or 'BtoA'", flags="--direction AtB"
     ),
-    "out of range": lambda root, run: train(root, 2, "training.epochs", "'0'", "equal to 1", flags="--epochs 0"),
+    "out of range": lambda root, run: train(
+        root, 2, "training.epochs", "'0'", "expected 1 or more", flags="--epochs 0"
+    ),
     "not a size": lambda root, run: train(root, 2, "data.image_size", "256x512", flags="--image-size big"),
     "absent device": lambda root, run: train(sides(root), 2, "device mps", "--device auto", flags="--device mps"),
     "too many words": lambda root, run: train(root, 2, "'more'", flags="more"),
@@ -204,7 +207,9 @@ TRAIN: dict[str, Case] = {
     "unknown field in YAML": settings_file("training:\n  epoch: 3\n", "`training.epoch`", "`training.epochs`?"),
     "unknown section in YAML": settings_file("trainin:\n  epochs: 3\n", "`trainin`", "`training`?"),
     "unknown field with a preset": settings_file("loss:\n  l1: 3\n", "loss.l1", flags="--preset paper"),
-    "wrong type in YAML": settings_file("training:\n  epochs: many\n", "training.epochs", "'many'", "integer"),
+    "wrong type in YAML": settings_file(
+        "training:\n  epochs: many\n", "training.epochs", "'many'", "expected a whole number"
+    ),
     "wrong shape in YAML": settings_file("training: 3\n", "training: expected settings by name below it, not 3"),
     "a list as YAML": settings_file("- epochs\n", "expected sections"),
     "no YAML at all": settings_file("training: {epochs: 3\n", "not valid YAML at line 2"),
@@ -610,7 +615,11 @@ def test_pairs_from_photos(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_what_people_read_without_json(cli: Cli, run: Path, facades: Path, tmp_path: Path) -> None:
-    assert "5" in dict(line.split(maxsplit=1) for line in cli("info", run).out.splitlines())["depth"]
+    facts = dict(line.split(maxsplit=1) for line in cli("info", run).out.splitlines())
+    assert facts["depth"] == "5"
+    assert facts["image_size"] == "32x32"
+    assert re.match(r"l1 0\.\d{4}, .*psnr \d+\.\d\d\b", facts["validation"])
+    assert "batch norm folded into the convolutions" not in facts["engine"]  # each image has its own statistics
     measured = cli("evaluate", run, facades, "--output", "out", "--device", "cpu")
     rows = measured.out.splitlines()
     assert rows[0].split() == ["g_adversarial", "g_l1", "d_real", "d_fake", "l1", "psnr", "ssim", "mae", "rmse"]

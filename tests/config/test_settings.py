@@ -57,6 +57,11 @@ def test_what_is_no_setting_of_0_1_stays_as_it_is(values: object) -> None:
         ({"update_order": "exact"}, "did you mean 'two-pass'?"),
         ({"epoch": 3}, "did you mean `epochs`?"),
         ({"training": {"epoch": 3}}, "did you mean `training.epochs`?"),
+        ({"epochs": "many"}, "training.epochs = 'many': expected a whole number"),
+        ({"epochs": 2.5}, "training.epochs = 2.5: expected a whole number"),
+        ({"l1_weight": "much"}, "loss.l1_weight = 'much': expected a number"),
+        ({"flip": "often"}, "augment.flip = 'often': expected true or false"),
+        ({"cache": "disk"}, "data.cache = 'disk': expected 'auto', 'memory' or 'none'"),
     ],
 )
 def test_python_gets_the_suggestions_of_the_command_line(fields: dict[str, object], said: str) -> None:

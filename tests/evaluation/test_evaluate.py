@@ -227,7 +227,7 @@ def test_a_carved_split_is_the_trainings(facades: Path, tmp_path: Path) -> None:
     run = train_with(choose_settings(data, None, None, merge_settings(TINY, own)), tmp_path / "run")
     metrics = evaluate(run.path, data, split="val", output=tmp_path / "val", device="cpu").metrics
     assert (metrics["notes"], metrics["images"]) == (
-        ["there is no folder for val: it was carved from train by seed 3"],
+        ["there is no folder for val: it was taken from train (seed 3)"],
         3,
     )
     validation = load_model(run.path).config.validation

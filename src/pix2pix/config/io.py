@@ -13,6 +13,20 @@ from pix2pix.config.legacy import explain_removal, suggest_name, suggest_value, 
 from pix2pix.config.sections import SourceSettings
 from pix2pix.errors import ConfigError
 
+EXPECTED = {
+    **dict.fromkeys(("int_parsing", "int_type", "int_from_float"), "expected a whole number"),
+    **dict.fromkeys(("float_parsing", "float_type"), "expected a number"),
+    "finite_number": "expected a finite number",
+    **dict.fromkeys(("bool_parsing", "bool_type"), "expected true or false"),
+    "string_type": "expected text",
+    "literal_error": "expected {expected}",
+    "greater_than": "expected a number above {gt}",
+    "greater_than_equal": "expected {ge} or more",
+    "less_than": "expected a number below {lt}",
+    "less_than_equal": "expected {le} or less",
+}
+"""Type of an error of pydantic -> what was expected. Other errors keep pydantic's message."""
+
 
 def merge_settings(*layers: Mapping[str, Any]) -> dict[str, Any]:
     """Merge nested mappings; a later layer overrides an earlier one."""
@@ -73,6 +87,8 @@ def explain(error: ValidationError, root: type[BaseModel] = Settings) -> str:
         return f"{field}: {message}" if field and field not in message else message
     new = suggest_value(field, first["input"])
     more = "" if new is None else f"; did you mean {new!r}?"
+    if expected := EXPECTED.get(first["type"]):
+        message = expected.format(**first.get("ctx", {}))
     return f"{field} = {first['input']!r}: {message[0].lower()}{message[1:]}{more}"
 
 

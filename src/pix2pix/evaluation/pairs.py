@@ -169,6 +169,6 @@ def describe_pairs(found: EvaluationPairs, model: Model, *, full_size: bool) -> 
     if found.split not in found.pairs.carved:
         return
     settings = model.config.settings
-    yield f"there is no folder for {found.split}: it was carved from train by seed {settings.data.split_seed}"
+    yield f"there is no folder for {found.split}: it was taken from train (seed {settings.data.split_seed})"
     if found.pairs.fingerprint() != settings.provenance.get("data_fingerprint"):
         yield "these are not the data of the training, so the training may have used some of these pairs"

@@ -22,8 +22,8 @@ Optimization = Literal["packed", "folded"]
 Precision = Literal["32", "bf16"]
 
 DESCRIPTIONS: dict[Optimization, str] = {
-    "packed": "packed (oneDNN, weights reordered once, running averages folded in, one image at a time)",
-    "folded": "folded (torch, running averages folded in)",
+    "packed": "packed weights (oneDNN, reordered once), one image at a time",
+    "folded": "torch's convolutions",
 }
 
 
@@ -33,10 +33,12 @@ def choose_optimization(device: torch.device, precision: Precision = "32") -> Op
     return "packed" if can_pack and (precision == "32" or has_bf16()) else "folded"
 
 
-def describe_optimization() -> str:
-    """Describe the device and the optimization that this machine uses by default."""
+def describe_optimization(norm: str, norm_statistics: str) -> str:
+    """Describe the device and the optimization that this machine uses by default for a model with these settings."""
     device = choose_device("auto")
-    return f"{device}, {DESCRIPTIONS[choose_optimization(torch.device(device))]}, fp32"
+    folds = norm == "batch" and norm_statistics == "running"
+    norms = ", batch norm folded into the convolutions" if folds else ""
+    return f"{device}, fp32, {DESCRIPTIONS[choose_optimization(torch.device(device))]}{norms}"
 
 
 def optimize_generator(generator: nn.Module, device: torch.device, *, precision: Precision = "32") -> nn.Module:

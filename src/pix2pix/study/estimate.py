@@ -9,7 +9,7 @@ from pix2pix.config import Config
 from pix2pix.model import build_networks
 from pix2pix.networks import set_fast_convolutions
 from pix2pix.study.study import StudyPlan
-from pix2pix.text import format_duration
+from pix2pix.text import format_count, format_duration
 from pix2pix.training.optimizers import make_adam
 from pix2pix.training.step import TrainState, train_step
 
@@ -18,11 +18,10 @@ def describe_plan(plan: StudyPlan, processes: int) -> Iterator[str]:
     """Yield the lines of a plan. The time is estimated from a few updates of each variant."""
     first = plan.jobs[0].config
     height, width = first.data.image_size
-    yield (
-        f"{plan.kind}: {len(plan.variants)} variants x {len(plan.jobs) // len(plan.variants)} seeds = "
-        f"{len(plan.jobs)} trainings of {first.training.epochs} epochs on {plan.images_per_epoch} pairs "
-        f"of {height}x{width}"
-    )
+    variants, jobs = format_count(len(plan.variants), "variant"), format_count(len(plan.jobs), "training")
+    seeds = format_count(len(plan.jobs) // len(plan.variants), "seed")
+    epochs, pairs = format_count(first.training.epochs, "epoch"), format_count(plan.images_per_epoch, "pair")
+    yield f"{plan.kind}: {variants} x {seeds} = {jobs} of {epochs} on {pairs} of {height}x{width}"
     yield from (f"note: {note}" for note in plan.notes)
     per_update: dict[str, float] = {}  # seconds by variant
     total = 0.0
@@ -35,7 +34,7 @@ def describe_plan(plan: StudyPlan, processes: int) -> Iterator[str]:
         updates = plan.images_per_epoch / job.config.training.batch_size
         seconds = (job.config.training.epochs - job.epochs_done) * updates * per_update[job.variant.name]
         total += seconds
-        done = f", {job.epochs_done} epochs done" if job.epochs_done else ""
+        done = f", {format_count(job.epochs_done, 'epoch')} done" if job.epochs_done else ""
         yield f"  {job.name:40} about {format_duration(seconds)}{done}"
     together = f" with {processes} processes" if processes > 1 else ""
     yield f"in all about {format_duration(total / processes)}{together}, without validation and evaluation"

@@ -65,7 +65,7 @@ def describe_training(plan: Plan, pairs: PairSet) -> list[str]:
     lines = []
     if pairs.carved:
         seed = plan.config.data.split_seed
-        lines.append(f"             {format_list(pairs.carved)} carved from train by seed {seed}")
+        lines.append(f"             {format_list(pairs.carved)} taken from train (seed {seed})")
     return [
         *lines,
         *describe_plan(plan),

@@ -1,10 +1,15 @@
 """Describe a plan in lines of text."""
 
+from collections.abc import Mapping
+
 from pix2pix.config import Augment, Config, Training
 from pix2pix.data.checks.report import CheckReport
 from pix2pix.data.encoding.prepared import PreparedData
 from pix2pix.errors import ConfigError, DataError
+from pix2pix.text import format_count
 from pix2pix.training.plan import Plan, make_plan
+
+Size = tuple[int, int]
 
 
 def describe_plan(plan: Plan) -> list[str]:
@@ -23,7 +28,7 @@ def describe_plan(plan: Plan) -> list[str]:
         f"images       {_image_sizes(plan)}, {_augmentations(config.augment)}",
         f"generator    {generator.kind}, depth {generator.depth}, {generator.base_channels} base channels",
         f"patches      {config.discriminator.patch_size}x{config.discriminator.patch_size}, {config.loss.adversarial}",
-        f"training     {training.epochs} epochs{warm_up}; batches of {batches}; learning rate {rate}",
+        f"training     {format_count(training.epochs, 'epoch')}{warm_up}; batches of {batches}; learning rate {rate}",
         f"machine      {training.device}, {training.precision} arithmetic, {training.convolutions} convolutions"
         f"{_processes(training)}",
         f"step         {training.update_order} discriminator, seed {training.seed}",
@@ -35,13 +40,31 @@ def _image_sizes(plan: Plan) -> str:
     config = plan.config
     height, width = config.data.image_size
     if config.load_size != "native":
-        load = "x".join(map(str, config.load_size)) if config.augment.jitter else "none"
-        mixed = "; all are resized to it, whatever their shape" if len(plan.sizes) > 1 else ""
-        return f"{height}x{width}{mixed}; random jitter from {load}"
+        return _resizing(plan.sizes, config.load_size if config.augment.jitter else (height, width), (height, width))
     small = sum(count for (h, w), count in plan.sizes.items() if h < height or w < width)
     total = sum(plan.sizes.values())
     padded = f" ({small:,} of {total:,} pairs are smaller and padded by reflection)" if small else ""
     return f"crops of {height}x{width} at their own size{padded}, validated whole"
+
+
+def _resizing(sizes: Mapping[Size, int], load: Size, crop: Size) -> str:
+    """Describe how files of these sizes (H, W), each with its number of pairs, become training images."""
+    heights, widths = zip(*sizes, strict=True)
+    if len(sizes) == 1:
+        words = f"{heights[0]}x{widths[0]} in the files"
+    else:
+        words = f"heights {min(heights)} to {max(heights)}, widths {min(widths)} to {max(widths)} in the files"
+    if set(sizes) != {load}:
+        words += f", resized to {load[0]}x{load[1]}"
+    if changed := sum(count for size, count in sizes.items() if _changes_shape(size, load)):
+        share = "" if len(sizes) == 1 else f" of {changed:,} of {sum(sizes.values()):,} pairs"
+        words += f" (the shape{share} changes; --load-size native keeps the pixels)"
+    return words if crop == load else f"{words}, crops of {crop[0]}x{crop[1]}"
+
+
+def _changes_shape(size: Size, load: Size) -> bool:
+    """Return whether a resize changes the ratio of height to width by more than rounding does, 2 %."""
+    return abs(size[0] * load[1] / (size[1] * load[0]) - 1) > 0.02
 
 
 def _augmentations(augment: Augment) -> str:

@@ -227,7 +227,7 @@ def describe_epoch(
     """Describe an epoch in one line: training terms, main validation metrics, a star if the model was kept."""
     train = " ".join(f"{name} {value:.3f}" for name, value in means.items() if name not in ("g_l2", *ACCURACIES))
     shown = dict.fromkeys(("g_l1", "psnr", "ssim", best_by))
-    val = " ".join(f"{name} {scores[name]:.4g}" for name in shown if name in scores)
+    val = " ".join(f"{name} {scores[name]:#.4g}" for name in shown if name in scores)
     star = " *" if progress.best_epoch == progress.epoch else ""
     line = f"epoch {progress.epoch}: {train}{f' | val {val}' if val else ''}{star}"
     return f"{line}  [{format_duration(progress.seconds)}]"

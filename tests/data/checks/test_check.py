@@ -78,7 +78,7 @@ def test_all_problems_are_reported(folder: Path, decode: bool) -> None:
         "A/0.png": "cannot be read as an image (not a PNG, JPEG, BMP, WebP, GIF, TIFF or .npy): remove or replace it",
         "B/0.png": "cannot be read as an image (not a PNG, JPEG, BMP, WebP, GIF, TIFF or .npy): remove or replace it",
         "A/1.png": f"is 6x8 (HxW), but its target {folder}/B/1.png is 6x9; the two images of a pair need one size",
-        "A/2.png": f"has 3 channels, but {8 if decode else 9} of {9 if decode else 10} sources have 1; "
+        "A/2.png": f"has 3 channels, but 1 as in {8 if decode else 9} of {9 if decode else 10} sources is expected; "
         "set --source-channels 1 or 3 to convert",
         "A/6.png": "is a folder, expected an image file",
     }
@@ -422,7 +422,7 @@ def test_the_report_says_how_long_it_took_and_draws_a_sheet(
 
     main(["data", "check", str(facades), "--preview", str(tmp_path / "sheet.png")])
     said = capsys.readouterr()
-    assert re.search(r"inspected    \d+ files in \d+\.\d s, \S+ s for a thousand", said.out)
+    assert re.search(r"inspected    \d+ files in \d+\.\d s, \S+ s per 1,000 files", said.out)
     assert "sheet.png" in said.err
     assert images.read(tmp_path / "sheet.png").shape[2] == 3
     with pytest.raises(SystemExit, match="2"):

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from pix2pix.data.pairing.pair import Unmatched, source_titles
 from pix2pix.data.pairing.pairs import PairSet
-from pix2pix.text import escape_unprintable, format_counts, format_examples
+from pix2pix.text import escape_unprintable, format_count, format_counts, format_examples, format_list
 
 MAX_LINES = 30
 """The text lists up to this many problems of one heading in full; of more, it lists the first three of each kind."""
@@ -173,7 +173,7 @@ class CheckReport:
 
     def to_text(self) -> str:
         """Return the report as text: content, problems, unmatched files, warnings. Long lists are shortened."""
-        carved, unknown = f" ({' and '.join(self.carved)} carved from train)" if self.carved else "", "?"
+        carved, unknown = f" ({format_list(self.carved)} taken from train)" if self.carved else "", "?"
         values = ", ".join(f"{name} {_describe_values(kind, side)}" for name, _, kind, side in self._sides())
         unusable = f", {_count_pairs(len(self.bad))} unusable" if self.problems else ""
         lines = [
@@ -197,7 +197,7 @@ class CheckReport:
             names = format_examples(map(escape_unprintable, self.pairs.ignored))
             lines.append(f"ignored      {names}: not image files by their names")
         each = 1000 * self.seconds / max(1, self.files)
-        lines.append(f"inspected    {self.files:,} files in {self.seconds:.1f} s, {each:.2g} s for a thousand")
+        lines.append(f"inspected    {self.files:,} files in {self.seconds:.1f} s, {each:#.2g} s per 1,000 files")
         return "\n".join(lines)
 
 
@@ -238,7 +238,8 @@ def _colour_lines(sides: Sequence[tuple[str, ValueReport | None]], most: int = 8
     for name, side in sides:
         if side and side.colours:
             shown = format_examples(side.colours, most)
-            lines.append(f"colours      {name_images(name)} have {len(side.colours)} in all, like label maps: {shown}")
+            count = format_count(len(side.colours), "colour")
+            lines.append(f"colours      {name_images(name)} have {count}, as few as label maps: {shown}")
     return lines
 
 

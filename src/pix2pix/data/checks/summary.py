@@ -198,7 +198,8 @@ def find_other_channels(
         return expected, []
     most, count = counts.most_common(1)[0]
     flag = f"--{prefix.replace('_', '-')}channels"
-    reason = f"but {count} of {counts.total()} {name_images(side.name)} have {most}; set {flag} 1 or 3 to convert"
+    share = f"{count} of {counts.total()} {name_images(side.name)}"
+    reason = f"but {most} as in {share} is expected; set {flag} 1 or 3 to convert"
     return most, [
         Problem(path, f"has {format_count(has, 'channel')}, {reason}")
         for path, has in zip(paths, side.channels, strict=True)
@@ -212,7 +213,8 @@ def find_other_types(side: SideSummary, paths: Sequence[Path]) -> tuple[str | No
     if not counts:
         return None, []
     most, count = counts.most_common(1)[0]
-    reason = f"but {count} of {counts.total()} {name_images(side.name)} hold {TYPES[most - 1]}: save all in one type"
+    share = f"{count} of {counts.total()} {name_images(side.name)}"
+    reason = f"but {TYPES[most - 1]} as in {share} is expected: save all in one type"
     return TYPES[most - 1], [
         Problem(path, f"holds {TYPES[has - 1]} values, {reason}")
         for path, has in zip(paths, side.types, strict=True)

@@ -60,7 +60,7 @@ def choose_cache(data: Data, count: int, decoded: DecodedFormat) -> CacheChoice:
         return CacheChoice(False, "none, files are decoded each time")
     needed = int(decoded.offsets(count)[-1]) * decoded.dtype.itemsize
     free = free_shared_memory() if _loads_in_processes(data) else free_memory()
-    size = f"{needed / GIGABYTE:.2f} GB"
+    size = f"{needed / GIGABYTE:.1f} GB" if needed >= GIGABYTE else f"{needed / 1e6:,.1f} MB"
     if needed <= MEMORY_SHARE * free:
         return CacheChoice(True, f"memory, {size} of decoded pairs")
     return CacheChoice(

@@ -61,7 +61,7 @@ def find_layout(data: Data) -> Layout:
         raise ConfigError("no data is named: give DATA, a folder of image pairs, or --source DIR --target DIR")
     root = Path(data.path)
     if not root.exists():
-        raise DataError(f"{root}: no such folder or manifest; expected {LAYOUTS}")
+        raise DataError(f"{root}: no such folder or manifest; expected a folder of image pairs, or a {MANIFEST}")
     return _manifest(root, data) if root.is_file() else _layout_of_folder(root, data)
 
 
