@@ -28,6 +28,11 @@ def format_examples(items: Iterable[object], most: int = 3) -> str:
     return ", ".join(words[:most]) + more
 
 
+def format_digits(value: float) -> str:
+    """Return four significant digits, zeros included: `14.00`, `0.1322`, `1234`."""
+    return f"{value:#.4g}".rstrip(".")
+
+
 def format_duration(seconds: float) -> str:
     """Return `1 h 02 min`, `3 min 20 s` or `45 s`."""
     minutes, rest = divmod(round(seconds), 60)

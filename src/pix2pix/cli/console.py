@@ -3,6 +3,8 @@
 import sys
 from typing import Any
 
+from pix2pix.text import format_count
+
 METRICS_FIRST = ["g_adversarial", "g_l1", "d_real", "d_fake", "l1", "psnr", "ssim"]
 """Columns that every evaluation has, the lecture's four numbers first."""
 METRICS_MEASURED = ["ms_ssim", "lpips", "fid", "kid", "mae", "rmse"]
@@ -30,7 +32,7 @@ def print_labels(labels: dict[str, Any]) -> None:
 
 def print_metrics(metrics: dict[str, Any]) -> None:
     """Print the metrics of an evaluation, those of its baselines, and confidence intervals."""
-    rows = {f"{metrics['split']} ({metrics['images']} images)": metrics} | metrics["baselines"]
+    rows = {f"{metrics['split']} ({format_count(metrics['images'], 'image')})": metrics} | metrics["baselines"]
     names = METRICS_FIRST + [name for name in METRICS_MEASURED if metrics.get(name) is not None]
     print(" " * 22 + "".join(f"{name:>14}" for name in names))
     for row, values in rows.items():

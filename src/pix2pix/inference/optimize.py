@@ -22,7 +22,7 @@ Optimization = Literal["packed", "folded"]
 Precision = Literal["32", "bf16"]
 
 DESCRIPTIONS: dict[Optimization, str] = {
-    "packed": "packed weights (oneDNN, reordered once), one image at a time",
+    "packed": "weights reordered once for the CPU library oneDNN, one image at a time",
     "folded": "torch's convolutions",
 }
 

@@ -24,7 +24,7 @@ from pix2pix.distributed.process_group import ProcessGroup
 from pix2pix.errors import Interrupted, RunError
 from pix2pix.metrics.pixel import ACCURACIES, HIGHER_IS_BETTER
 from pix2pix.system.progress import ProgressBar
-from pix2pix.text import format_duration
+from pix2pix.text import format_digits, format_duration
 from pix2pix.training.checkpoint import Checkpoints, TrainingProgress
 from pix2pix.training.ema import update_ema
 from pix2pix.training.run_writer import RunWriter, Speed
@@ -227,7 +227,7 @@ def describe_epoch(
     """Describe an epoch in one line: training terms, main validation metrics, a star if the model was kept."""
     train = " ".join(f"{name} {value:.3f}" for name, value in means.items() if name not in ("g_l2", *ACCURACIES))
     shown = dict.fromkeys(("g_l1", "psnr", "ssim", best_by))
-    val = " ".join(f"{name} {scores[name]:#.4g}" for name in shown if name in scores)
+    val = " ".join(f"{name} {format_digits(scores[name])}" for name in shown if name in scores)
     star = " *" if progress.best_epoch == progress.epoch else ""
     line = f"epoch {progress.epoch}: {train}{f' | val {val}' if val else ''}{star}"
     return f"{line}  [{format_duration(progress.seconds)}]"

@@ -487,7 +487,7 @@ def test_a_pattern_is_suggested_within_a_folder(tmp_path: Path) -> None:
             [f"train/{name}" for n in "123" for name in (f"images/2{n}_training.tif", f"manual/2{n}_manual1.gif")],
             'give --source-pattern "images/{id}_training.tif" --target-pattern "manual/{id}_manual1.gif", or swap',
         ),
-        (["1.png", "2.png"], "2 pairs of train are too few to carve val from: lower data.val_fraction"),
+        (["1.png", "2.png"], "2 pairs in train: too few to take val from, lower data.val_fraction"),
     ],
 )
 def test_errors_say_what_to_do(tmp_path: Path, files: list[str], message: str) -> None:

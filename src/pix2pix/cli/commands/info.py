@@ -18,10 +18,14 @@ def info(model: str, /, *, json_: Json = False) -> None:
     """
     from pix2pix.inference.optimize import describe_optimization
     from pix2pix.model import describe_model
+    from pix2pix.text import format_digits
 
     facts = describe_model(model)
     facts["engine"] = describe_optimization(facts["norm"], facts["norm_statistics"])
     if not json_:
         facts["image_size"] = "x".join(map(str, facts["image_size"]))
-        facts["validation"] = ", ".join(f"{name} {value:#.4g}" for name, value in facts["validation"].items()) or "none"
+        metrics = {
+            name: "not finite" if value is None else format_digits(value) for name, value in facts["validation"].items()
+        }
+        facts["validation"] = ", ".join(f"{name} {value}" for name, value in metrics.items()) or "none"
     print(json.dumps(facts, indent=2) if json_ else align(facts))

@@ -197,7 +197,7 @@ class CheckReport:
             names = format_examples(map(escape_unprintable, self.pairs.ignored))
             lines.append(f"ignored      {names}: not image files by their names")
         each = 1000 * self.seconds / max(1, self.files)
-        lines.append(f"inspected    {self.files:,} files in {self.seconds:.1f} s, {each:#.2g} s per 1,000 files")
+        lines.append(f"inspected    {self.files:,} files in {self.seconds:.1f} s, {each:.3g} s per 1,000 files")
         return "\n".join(lines)
 
 

@@ -11,7 +11,7 @@ from pix2pix.data.pairing.layouts import find_layout
 from pix2pix.data.pairing.matching import match_layout
 from pix2pix.data.pairing.pair import SPLITS, Pair, Unmatched
 from pix2pix.errors import DataError
-from pix2pix.text import format_examples
+from pix2pix.text import format_count, format_examples
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,9 @@ def carve_splits(splits: dict[str, list[Pair]], data: Data) -> tuple[dict[str, l
         if split in splits or not taken:
             continue
         if taken >= len(splits["train"]):
-            raise DataError(f"{count} pairs of train are too few to carve {split} from: lower data.{split}_fraction")
+            raise DataError(
+                f"{format_count(count, 'pair')} in train: too few to take {split} from, lower data.{split}_fraction"
+            )
         ordered = sorted(splits["train"], key=lambda pair: carving_key(pair.name, data.split_seed))
         splits[split], splits["train"] = ordered[:taken], ordered[taken:]
         carved.append(split)
