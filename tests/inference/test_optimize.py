@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from pix2pix.config import Generator
-from pix2pix.inference.optimize import choose_optimization, optimize_generator
+from pix2pix.inference.optimize import choose_optimization, describe_optimization, optimize_generator
 from pix2pix.networks import make_generator, set_norm_statistics
 from pix2pix.networks.blocks import BatchNorm, Statistics
 from pix2pix.networks.cpu.packed import PackedConv
@@ -103,3 +103,10 @@ def test_bf16_errs_by_little() -> None:
 def test_a_processor_takes_packed_weights() -> None:
     assert choose_optimization(CPU) == ("packed" if torch.backends.mkldnn.is_available() else "folded")
     assert choose_optimization(torch.device("cuda")) == "folded"
+
+
+def test_only_running_averages_are_described_as_folded() -> None:
+    folded = "batch norm folded into the convolutions"
+    assert folded in describe_optimization("batch", "running")
+    for norm, statistics in (("batch", "image"), ("instance", "running"), ("none", "running")):
+        assert folded not in describe_optimization(norm, statistics)

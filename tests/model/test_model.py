@@ -56,7 +56,10 @@ def test_presented_size(scale: Scale, size: Size, presented: Size) -> None:
 
 def test_info_and_card_state_the_rule_of_the_size(folder: Path) -> None:
     rule = load_model(folder).config.describe_presented_size()
-    assert rule == "An image of 64x64 keeps its size; others are scaled by 1, or by more where a side would be smaller."
+    assert rule == (
+        "An image of 64x64 keeps its size; others are scaled by 1, as in training, "
+        "but no side becomes smaller than in 64x64."
+    )
     assert describe_model(folder)["presented_at"] == rule
     assert rule in (folder / "README.md").read_text(encoding="utf-8")
     assert model_config(None).describe_presented_size() == "Every image is resized to 64x64."

@@ -66,8 +66,8 @@ class ModelConfig(Section):
             return "Every image keeps its size."
         factor = f"{self.scale[0]:g}" + ("" if self.scale[0] == self.scale[1] else f" x {self.scale[1]:g}")
         return (
-            f"An image of {height}x{width} keeps its size; others are scaled by {factor}, "
-            "or by more where a side would be smaller."
+            f"An image of {height}x{width} keeps its size; others are scaled by {factor}, as in training, "
+            f"but no side becomes smaller than in {height}x{width}."
         )
 
 
