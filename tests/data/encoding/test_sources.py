@@ -155,8 +155,14 @@ def with_nan(values: NDArray[Any]) -> NDArray[Any]:
     [
         (smaller, r"source_2/4\.tif: is 28x32 \(HxW\), but its target \S*target/4\.tif is 32x32; the images of a pair"),
         (with_nan, r"source_2/4\.tif: holds NaN"),
-        (lambda values: values.astype(np.int16), r"source_2/4\.tif: holds int16 values, but float32 as in 6 of 7"),
-        (lambda values: values.repeat(2, 2), r"/4\.tif: has 2 channels, but 1 as in 6 .* set --sources\.2\.channels"),
+        (
+            lambda values: values.astype(np.int16),
+            r"source_2/4\.tif: holds int16 values, but float32 as in 6 of 7 images of source 2 is expected",
+        ),
+        (
+            lambda values: values.repeat(2, 2),
+            r"source_2/4\.tif: has 2 channels, but 1 as in 6 .* set --sources\.2\.channels",
+        ),
     ],
 )  # fmt: skip
 def test_a_bad_second_source_is_named(tmp_path: Path, change: Any, reason: str) -> None:
