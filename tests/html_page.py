@@ -8,7 +8,7 @@ from pathlib import Path
 class Page(HTMLParser):
     """What a browser would load or run, and whether every element is closed."""
 
-    VOID = ("meta", "img", "br", "hr", "link", "input")
+    VOID = ("meta", "img", "br", "hr", "link", "input", "wbr")
 
     def __init__(self, path: Path) -> None:
         super().__init__()

@@ -96,14 +96,16 @@ def test_curves_show_what_was_measured(tmp_path: Path) -> None:
     path.write_text(csv_of(3))
     rows = read_metrics(path)
     vanilla = curve_svgs(rows, discriminator_epochs=1)
-    assert len(vanilla) == 7
-    assert ["log 2 = chance" in svg for svg in vanilla] == [True, False, True, *[False] * 4]
+    assert len(vanilla) == 6  # none for the constant learning rate
+    path.write_text(csv_of(3).replace("0.0002", "0.0001", 1))
+    assert [svg.count("learning rate of Adam") for svg in curve_svgs(read_metrics(path))] == [*[0] * 5, 1, 0]
+    assert ["log 2 = chance" in svg for svg in vanilla] == [True, False, True, *[False] * 3]
     assert all("discriminator warm-up" in svg for svg in vanilla)
     assert all(f"{term}, {split}" in vanilla[2] for term in ("d_real", "d_fake") for split in ("train", "val"))
     for row in rows:
         row.values.pop("g_adversarial")
     plain = curve_svgs(rows, adversarial="lsgan")
-    assert len(plain) == 6
+    assert len(plain) == 5
     assert not any("log 2" in svg or "discriminator warm-up" in svg for svg in plain)
 
 
@@ -204,7 +206,7 @@ def test_run_page_is_complete(tmp_path: Path) -> None:
     assert "10 of 12 epochs done. Best by validation l1: epoch 3, with 0.0321." in page.text
     assert "Other metrics are best in other epochs: psnr 3" not in page.text
     assert "10 min 00 s" in page.text
-    assert page.source.count("<svg") == 7
+    assert page.source.count("<svg") == 6
     assert "epoch_1, the first sheet" in page.text
     assert "epoch_10, the newest sheet" in page.text
     assert "epoch_9" not in page.text

@@ -122,7 +122,7 @@ def curve_svgs(rows: Sequence[Row], *, discriminator_epochs: int = 0, adversaria
 def _panels(rows: Sequence[Row], adversarial: str) -> list[Panel]:
     """Return the panels that have data."""
     unit, vanilla = ADVERSARIAL_UNITS.get(adversarial, adversarial), adversarial == "vanilla"
-    panels = (
+    panels = [
         Panel("Generator: adversarial term", ("g_adversarial",), unit, vanilla),
         Panel("Generator: L1 term", ("g_l1",), "mean |y − G(x)|, images in [−1, 1]"),
         Panel("Discriminator", ("d_real", "d_fake"), unit, vanilla),
@@ -130,9 +130,11 @@ def _panels(rows: Sequence[Row], adversarial: str) -> list[Panel]:
         Panel("Structural similarity", ("ssim",), "SSIM, 1 is a perfect copy"),
         Panel("Labels read from the outputs", ("label_accuracy",), "share of pixels"),
         Panel("Discriminator: accuracy", ("d_real_accuracy", "d_fake_accuracy"), "share of patches, 1/2 is chance"),
-        Panel("Learning rate", ("learning_rate",), "step size of Adam"),
+        Panel("Learning rate", ("learning_rate",), "learning rate of Adam"),
         Panel("Speed", ("images_per_second",), "images per second, updates only"),
-    )
+    ]
+    if len({row.learning_rate for row in rows}) <= 1:  # a constant, which the settings name
+        panels = [panel for panel in panels if panel.terms != ("learning_rate",)]
     return [panel for panel in panels if any(_points(rows, term, split) for term in panel.terms for split in LINES)]
 
 
@@ -205,7 +207,7 @@ def overlaid_svgs(runs: Mapping[str, Sequence[Row]], across: Across, adversarial
     ]
     panels += [Panel("images_per_second", ("images_per_second",), "images per second, updates only")]
     if len({row.learning_rate for rows in runs.values() for row in rows}) > 1:
-        panels += [Panel("learning_rate", ("learning_rate",), "step size of Adam")]
+        panels += [Panel("learning_rate", ("learning_rate",), "learning rate of Adam")]
     return [svg for panel in panels if (svg := _overlaid_svg(panel, runs, across))]
 
 
@@ -247,8 +249,10 @@ def _scale(axes: "Axes", panel: Panel, last: int) -> None:
     if panel.terms[0] in TRAINING_COLUMNS:
         axes.set_ylim(bottom=0)
         axes.yaxis.set_major_locator(_ticks(5))
-        axes.yaxis.set_major_formatter("{x:g}")
-    axes.set_xlim(0, 1.02 * last)
+        axes.ticklabel_format(axis="y", scilimits=(-2, 4), useMathText=True)  # 2.0 ×10⁻⁴, not 0.0002 and 5e-05
+        axes.yaxis.get_offset_text().set(size=8, color=INK)
+    axes.set_xlim(0, 1.05 * last)  # the last markers stay clear of the edge
+    axes.margins(y=0.08)
     axes.xaxis.set_major_locator(_ticks(6, integer=True))
 
 

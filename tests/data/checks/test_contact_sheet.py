@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pix2pix.data.checks.contact_sheet import GAP, draw_sheet, title_height
+from pix2pix.data.checks.contact_sheet import FRAME, GAP, draw_sheet, fit, title_height
 from pix2pix.data.io.arrays import Pixels
 
 
@@ -27,12 +27,16 @@ def test_sheet_places_every_pixel() -> None:
     assert (cell(0, 2)[35:165, 5:145] == short).all()
     rest = result.astype(int)
     for row in range(2):
-        rest[top + row * (200 + GAP) : top + row * (200 + GAP) + 200] = 255
+        first = top + row * (200 + GAP)
+        for y in (first - 1, first + 200):  # a frame above and below
+            x = GAP + 2 * (151 + GAP) if row else GAP  # the first image of full size in this row
+            assert (result[y, x - 1 : x + 152] == FRAME).all()
+        rest[first - 1 : first + 201] = 255
     assert (rest[top:] == 255).all()  # white between the rows
     for column in range(3):  # a title over each column, white beside it
         x = GAP + column * (151 + GAP)
-        assert (result[:top, x : x + 151] < 128).any()
-        assert (result[:top, x - GAP : x] == 255).all()
+        assert (result[: top - 1, x : x + 151] < 128).any()
+        assert (result[: top - 1, x - GAP : x] == 255).all()
 
 
 def test_sheet_enlarges_small_images_by_whole_pixels() -> None:
@@ -41,7 +45,23 @@ def test_sheet_enlarges_small_images_by_whole_pixels() -> None:
     expected = np.kron(small, np.ones((4, 4, 1), np.uint8))  # 40 -> 160, the first multiple from 128
     top = title_height(160)
     assert (result[top : top + 120, GAP : GAP + 160] == expected).all()
-    assert (result[:top, :GAP] == 255).all()
+    assert (result[: top - 1, :GAP] == 255).all()
+
+
+def test_a_white_image_has_a_frame() -> None:
+    white = np.full((130, 130, 3), 255, np.uint8)
+    result, top = draw_sheet([[white, white], [white]], ("source", "target")), title_height(130)
+    framed = (result[top - 1 :] == FRAME).all(axis=2)
+    assert framed.sum() == 3 * 4 * 131
+    assert (result[top - 1 :][~framed] == 255).all()
+
+
+def test_images_fit_one_side() -> None:
+    image = pixels(32, 16, 3)
+    assert (fit(image, 128) == np.kron(image, np.ones((4, 4, 1), np.uint8))).all()
+    assert fit(image, 100).shape == (100, 50, 3)
+    assert fit(image, 16).shape == (16, 8, 3)
+    assert (fit(image, 32) == image).all()
 
 
 def test_sheet_without_rows_has_its_titles() -> None:

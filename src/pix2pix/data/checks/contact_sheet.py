@@ -1,4 +1,4 @@
-"""Draw rows of images, uint8 (H, W, 1 or 3), on one contact sheet (H, W, 3): titled columns on white."""
+"""Draw rows of images, uint8 (H, W, 1 or 3), on one contact sheet (H, W, 3): titled columns, framed, on white."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pix2pix.data.io.arrays import Pixels, pil_to_array, to_pil
 
-GAP = 4  # white pixels around every cell
+GAP = 6  # pixels around every cell, white except for the frame
+FRAME = (208, 215, 222)  # of one pixel around every image, so that white images are seen
 MIN_SIDE = 128  # pixels; images with a shorter longer side are enlarged
 
 
@@ -15,9 +16,9 @@ def draw_sheet(rows: Sequence[Sequence[Pixels]], titles: Sequence[str]) -> Pixel
     """Draw rows of images (H, W, 1 or 3) on one sheet (H, W, 3), with a title above each column.
 
     All cells have the size of the largest image; smaller images are centred. Images with both sides below MIN_SIDE are
-    enlarged by whole pixels; no others are resampled.
+    enlarged by whole pixels; no others are resampled. A row may end early.
     """
-    assert all(len(row) == len(titles) for row in rows), "one title for each column"
+    assert all(len(row) <= len(titles) for row in rows), "one title for each column"
     cells = [[_to_rgb(enlarge(image)) for image in row] for row in rows]
     height = max((cell.shape[0] for row in cells for cell in row), default=MIN_SIDE)
     width = max((cell.shape[1] for row in cells for cell in row), default=MIN_SIDE)
@@ -30,6 +31,7 @@ def draw_sheet(rows: Sequence[Sequence[Pixels]], titles: Sequence[str]) -> Pixel
         for j, cell in enumerate(row):
             h, w, _ = cell.shape
             y, x = top + i * (height + GAP) + (height - h) // 2, GAP + j * (width + GAP) + (width - w) // 2
+            sheet[y - 1 : y + h + 1, x - 1 : x + w + 1] = FRAME
             sheet[y : y + h, x : x + w] = cell
     return sheet
 
@@ -42,12 +44,16 @@ def enlarge(image: Pixels) -> Pixels:
 
 def shrink_to_fit(image: Pixels, most: int) -> Pixels:
     """Shrink (H, W, 1 or 3) to a longer side of `most` pixels if it is larger (bicubic)."""
-    height, width, _ = image.shape
-    scale = most / max(height, width)
-    if scale >= 1:
-        return image
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return pil_to_array(to_pil(image).resize(size, Image.Resampling.BICUBIC))
+    return fit(image, min(most, max(image.shape[:2])))
+
+
+def fit(image: Pixels, side: int) -> Pixels:
+    """Resize (H, W, 1 or 3) to a longer side of `side` pixels; by whole pixels where that is a multiple."""
+    longest = max(image.shape[:2])
+    if longest <= side and side % longest == 0:
+        return image.repeat(side // longest, axis=0).repeat(side // longest, axis=1)
+    height, width = (max(1, round(length * side / longest)) for length in image.shape[:2])
+    return pil_to_array(to_pil(image).resize((width, height), Image.Resampling.BICUBIC))
 
 
 def title_height(width: int) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from pix2pix.config import Config, Data
-from pix2pix.data.checks.contact_sheet import draw_sheet, shrink_to_fit
+from pix2pix.data.checks.contact_sheet import draw_sheet, fit
 from pix2pix.data.encoding import tensors
 from pix2pix.data.encoding.prepared import prepare_data
 from pix2pix.data.io import images
@@ -20,7 +20,7 @@ from pix2pix.errors import ConfigError, DataError
 from pix2pix.system.progress import OnProgress
 
 MAX_PAIRS = 200
-MAX_CELL = 256  # pixels; a larger image is resized to this longer side
+MAX_CELL = 256  # pixels; all images are resized to one longer side, that of the largest or this
 DRAWS = 2  # augmented versions of each pair
 
 
@@ -102,12 +102,12 @@ def _augment(pairs: Sequence[Pair], config: Config, seed: int) -> Iterator[list[
 
 
 def _arrange(cells: Sequence[Sequence[Pixels]], titles: Sequence[str]) -> Pixels:
-    """Draw the sheet. With many pairs, several stand in one row, so that the sheet is about square."""
+    """Draw the sheet, with images of one longer side. With many pairs, several stand in one row, for a square sheet."""
     columns = max(1, round(math.sqrt(len(cells) / len(titles))))
-    blank = [np.full((1, 1, 1), 255, np.uint8)] * len(titles)
-    padded = [*cells, *[blank] * (-len(cells) % columns)]
+    side = min(MAX_CELL, max(max(image.shape[:2]) for pair in cells for image in pair))
+    images_of_pairs = [[fit(image, side) for image in pair] for pair in cells]
     rows = [
-        [shrink_to_fit(image, MAX_CELL) for pair in padded[start : start + columns] for image in pair]
-        for start in range(0, len(padded), columns)
+        [image for pair in images_of_pairs[start : start + columns] for image in pair]
+        for start in range(0, len(cells), columns)
     ]
     return draw_sheet(rows, list(titles) * columns)
