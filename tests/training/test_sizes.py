@@ -205,7 +205,7 @@ def test_what_cannot_be_is_said_before_training(mixed: Path, places: Path, nativ
     images.write(places / "A/9.png", np.zeros((15, 40, 1), np.uint16))
     images.write(places / "B/9.tif", np.zeros((15, 40, 2), np.uint16))
     assert "A/9.png: is 15x40 (HxW), but --load-size native validates whole images" in refused(places)
-    assert "takes 24 pixels a side" in refused(places, discriminator={"patch_size": 70})
+    assert "need 24 pixels a side" in refused(places, discriminator={"patch_size": 70})
     with pytest.raises(ConfigError, match="--no-jitter turns off"):
         make_config(merge_settings(NATIVE, {"augment": {"jitter": False}}))
     with pytest.raises(ConfigError, match="--segmenter needs images of one size"):
