@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test lint types format bench
+.PHONY: demo test lint types format bench reliability
 
 demo: $(INSTALLED)
 	@$(BIN)/pix2pix demo
@@ -13,6 +13,9 @@ test: $(INSTALLED)
 
 bench: $(INSTALLED)
 	@$(BIN)/python -m benchmarks
+
+reliability: $(INSTALLED)
+	@$(BIN)/python -m tests.reliability
 
 lint: $(INSTALLED)
 	@$(BIN)/ruff check .
