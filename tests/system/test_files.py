@@ -8,7 +8,13 @@ from typing import BinaryIO
 import pytest
 import torch
 
-from pix2pix.system.files import begin_to_write, replace_folder, write_atomically, write_folder_atomically
+from pix2pix.system.files import (
+    begin_to_write,
+    remove_partial_files,
+    replace_folder,
+    write_atomically,
+    write_folder_atomically,
+)
 from pix2pix.training.checkpoint import TrainingProgress, load_checkpoint, save_checkpoint
 
 CPU = torch.device("cpu")
@@ -47,6 +53,38 @@ def test_a_file_is_named_once_it_is_on_the_disk(tmp_path: Path, monkeypatch: pyt
         finish()
     assert caught.value.filename == str(path)
     assert [(one.name, one.read_bytes()) for one in tmp_path.iterdir()] == [("a.bin", b"new")]
+
+
+@pytest.mark.parametrize("length", [1, 64, 65, 143, 249, 255])
+def test_every_name_that_the_file_system_takes_can_be_written(tmp_path: Path, length: int) -> None:
+    path = tmp_path / ("ä" * (length // 2) + "x" * (length % 2))
+    longest: list[int] = []
+    finish = begin_to_write(path, lambda file: file.write(b"new"), lambda at: longest.append(len(os.fsencode(at.name))))
+    finish()
+    assert [(one.name, one.read_bytes()) for one in tmp_path.iterdir()] == [(path.name, b"new")]
+    assert longest[0] <= max(length, 90)  # some encrypted file systems take 143 bytes
+
+
+@pytest.mark.parametrize("name", ["a.bin", "x" * 255])
+def test_leftovers_of_killed_processes_are_removed(tmp_path: Path, name: str) -> None:
+    """Those of files with these names alone, and not one that is being written."""
+    kept = {".b.bin.1.partial", ".a.bin.partial", "a.bin.1.partial", ".a.bin.x.partial", ".notes.1.partial"}
+    for other in kept:
+        (tmp_path / other).write_bytes(b"")
+    path = tmp_path / name
+    process = os.fork()
+    if process == 0:
+        begin_to_write(path, lambda file: file.write(b"half"))
+        os._exit(0)  # as if killed
+    os.waitpid(process, 0)
+    finish = begin_to_write(path, lambda file: file.write(b"new"))
+    assert len(list(tmp_path.iterdir())) == len(kept) + 2
+    remove_partial_files(tmp_path, [name])
+    assert len(list(tmp_path.iterdir())) == len(kept) + 1
+    finish()
+    assert {one.name for one in tmp_path.iterdir()} == kept | {name}
+    assert path.read_bytes() == b"new"
+    remove_partial_files(tmp_path / "nowhere", [name])
 
 
 def contents(root: Path) -> dict[str, str]:

@@ -4,15 +4,21 @@ import errno
 import hashlib
 import io
 import os
+import re
 import shutil
+import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 if sys.platform != "win32":
     import fcntl
+
+
+_PARTIAL = re.compile(r"\.(?P<stem>.+)\.[0-9]+\.partial", re.DOTALL)
+"""Name of a file that is being written, or that a killed process left."""
 
 
 class _ErrorKeepingFile(io.FileIO):
@@ -36,16 +42,20 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     begin_to_write(path, write)()
 
 
-def begin_to_write(path: Path, write: Callable[[BinaryIO], object]) -> Callable[[], None]:
+def begin_to_write(
+    path: Path, write: Callable[[BinaryIO], object], before_rename: Callable[[Path], object] | None = None
+) -> Callable[[], None]:
     """Do the first half of `write_atomically`, and return the second half as a function, which may run in a thread.
 
-    The first half writes the content, which may change afterwards. The second half waits for the disk and gives the
-    file its name. Both raise OSError naming `path`.
+    The first half writes the content, which may change afterwards. The second half waits for the disk, calls
+    `before_rename` with the finished file under its temporary name, and gives it its own. Both raise OSError naming
+    `path`.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{_partial_stem(path.name)}.{os.getpid()}.partial")
     with _removing_on_error(path, partial):
         path.parent.mkdir(parents=True, exist_ok=True)
         raw = _ErrorKeepingFile(partial, "wb")
+        _try_lock(raw.fileno())  # tells `remove_partial_files` that a process is writing
         file = io.BufferedWriter(raw)
         try:
             write(file)
@@ -61,10 +71,49 @@ def begin_to_write(path: Path, write: Callable[[BinaryIO], object]) -> Callable[
         with _removing_on_error(path, partial):
             with file:
                 os.fsync(file.fileno())
+            if before_rename is not None:
+                before_rename(partial)
             os.replace(partial, path)
             _sync_folder(path.parent)
 
     return finish
+
+
+def remove_partial_files(folder: Path, names: Collection[str]) -> None:
+    """Remove what killed processes left in a folder of files with these names; files being written stay."""
+    stems = {_partial_stem(name) for name in names}
+    with suppress(OSError):
+        for name in os.listdir(folder):
+            match = _PARTIAL.fullmatch(name)
+            if match and match["stem"] in stems:
+                with suppress(OSError):
+                    _remove_unless_locked(folder / name)
+
+
+def _remove_unless_locked(partial: Path) -> None:
+    descriptor = os.open(partial, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    try:
+        if stat.S_ISREG(os.fstat(descriptor).st_mode) and _try_lock(descriptor):
+            partial.unlink()
+    finally:
+        os.close(descriptor)
+
+
+def _try_lock(descriptor: int) -> bool:
+    """Lock an open file until it is closed; return False if another process has the lock, or there are no locks."""
+    if sys.platform == "win32":
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _partial_stem(name: str) -> str:
+    """Return a name for unfinished files that is short enough wherever `name` itself is: 64 bytes at most."""
+    encoded = os.fsencode(name)
+    return name if len(encoded) <= 64 else hashlib.sha256(encoded).hexdigest()[:32]
 
 
 @contextmanager
