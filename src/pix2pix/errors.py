@@ -17,6 +17,10 @@ class RunError(RuntimeError):
     """A training cannot continue, such as after a loss that is not finite. Exit code 1."""
 
 
+class InUseError(RunError):
+    """Another process is writing to the folder; the message says which. Exit code 1."""
+
+
 class Interrupted(KeyboardInterrupt):
     """A signal ended a training; all its state is saved. Exit code 128 + signal."""
 

@@ -24,7 +24,7 @@ from pix2pix.study import jobs
 from pix2pix.study.estimate import describe_plan
 from pix2pix.study.study import Study, plan_study, study
 from pix2pix.study.variants import VARIANTS, choose_variants
-from pix2pix.system.files import lock_folder
+from pix2pix.system.locks import lock_folder
 
 SMALL: dict[str, Any] = {
     "data": TINY["data"],

@@ -23,7 +23,8 @@ from pix2pix.config import Generator
 from pix2pix.data.loading.dataset import PairDataset
 from pix2pix.metrics.palette import Colour, label_pixels
 from pix2pix.networks import make_generator
-from pix2pix.system.files import lock_folder, write_atomically, write_text
+from pix2pix.system.files import write_atomically, write_text
+from pix2pix.system.locks import lock_folder
 from pix2pix.system.progress import OnNamedProgress
 
 UNKNOWN = 255  # the class of a pixel where the photo is masked

@@ -24,7 +24,8 @@ from pix2pix.config import Config
 from pix2pix.errors import ConfigError, DataError, Interrupted, ModelError, RunError
 from pix2pix.evaluation.evaluate import evaluate
 from pix2pix.study.variants import Variant
-from pix2pix.system.files import lock_folder, write_text
+from pix2pix.system.files import write_text
+from pix2pix.system.locks import lock_folder
 from pix2pix.system.progress import OnNamedProgress
 from pix2pix.training.checkpoint import DESCRIPTION
 from pix2pix.training.train import train_with

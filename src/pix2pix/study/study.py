@@ -21,8 +21,8 @@ from pix2pix.metrics.segmentation import load_or_train_segmenter
 from pix2pix.study.jobs import Job, run_jobs
 from pix2pix.study.page import write_page
 from pix2pix.study.variants import KINDS, Variant, choose_variants
-from pix2pix.system.files import lock_folder
 from pix2pix.system.hardware import choose_device
+from pix2pix.system.locks import lock_folder
 from pix2pix.system.progress import OnNamedProgress
 from pix2pix.training.plan import make_plan
 

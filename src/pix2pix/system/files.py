@@ -1,6 +1,5 @@
-"""Atomic writes of files and folders, folder locks, hashes. Every write to disk goes through here."""
+"""Atomic writes of files and folders, hashes. Every write to disk goes through here."""
 
-import errno
 import hashlib
 import io
 import os
@@ -170,29 +169,6 @@ def replace_folder(new: Path, folder: Path) -> None:
         raise
     _sync_folder(folder.parent)
     shutil.rmtree(previous, ignore_errors=True)
-
-
-@contextmanager
-def lock_folder(folder: Path) -> Iterator[None]:
-    """Lock a folder against other processes within the block. Raises OSError naming it if another one has the lock.
-
-    The lock stays when the folder is renamed. The system releases it when the process ends in any way.
-    """
-    if sys.platform == "win32":
-        yield
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            busy = "another process is writing to it; wait until it has finished"
-            raise OSError(errno.EBUSY, busy, str(folder)) from None
-        except OSError:  # some network file systems have no locks
-            pass
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def sha256(path: Path) -> str:

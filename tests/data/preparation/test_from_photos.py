@@ -23,7 +23,7 @@ from pix2pix.data.preparation.derive import Mask, draw_holes, find_edges
 from pix2pix.data.preparation.from_photos import JOURNAL, Made, make
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.synthetic.facades import facade
-from pix2pix.system.files import lock_folder
+from pix2pix.system.locks import lock_folder
 
 # ---- edges -------------------------------------------------------------------------------------------------------
 

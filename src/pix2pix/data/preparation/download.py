@@ -20,7 +20,8 @@ from pix2pix.data.preparation.archive import extract
 from pix2pix.data.preparation.catalog import CATALOG, PublishedSet, addresses_of, find_set
 from pix2pix.data.preparation.transfer import PartialFile, TransferError, fetch
 from pix2pix.errors import ConfigError, DataError
-from pix2pix.system.files import lock_folder, sha256, write_folder_atomically, write_text
+from pix2pix.system.files import sha256, write_folder_atomically, write_text
+from pix2pix.system.locks import lock_folder
 from pix2pix.system.progress import OnNamedProgress
 from pix2pix.system.signals import raise_interrupted
 

@@ -22,8 +22,9 @@ from pix2pix.data.pairing.pair import SPLITS
 from pix2pix.data.preparation.derive import derive_pair
 from pix2pix.data.preparation.photo_plan import Plan, Task, plan_pairs, refuse_nested, refuse_settings
 from pix2pix.errors import ConfigError, DataError
-from pix2pix.system.files import lock_folder, replace_folder, sha256, write_text
+from pix2pix.system.files import replace_folder, sha256, write_text
 from pix2pix.system.hardware import usable_cores
+from pix2pix.system.locks import lock_folder
 from pix2pix.system.progress import OnProgress
 from pix2pix.system.signals import raise_interrupted
 
