@@ -275,7 +275,7 @@ MODEL: dict[str, Case] = {
     "unknown statistics": with_model(
         card(lambda values: values.update(norm_statistics="batch")), 1, CARD, "norm_statistics"
     ),
-    "impossible scale": with_model(card(lambda values: values.update(scale=[0, float("nan")])), 1, CARD, "scale"),
+    "impossible scale": with_model(card(lambda values: values.update(scale=[1, 1e300])), 1, CARD, "scale"),
     "open channels": with_model(
         card(lambda values: values["config"]["data"].update(source_channels=None)), 1, CARD, "source_channels"
     ),

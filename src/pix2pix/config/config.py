@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from pydantic import Field, model_validator
 
-from pix2pix.config.fields import Native
+from pix2pix.config.fields import Native, Text
 from pix2pix.config.sections import (
     Augment,
     Data,
@@ -33,7 +33,7 @@ class Settings(Section):
     loss: Loss = Loss()
     optimizer: Optimizer = Optimizer()
     training: Training = Training()
-    provenance: dict[str, str] = Field(default_factory=dict)
+    provenance: dict[str, Text] = Field(default_factory=dict, max_length=64)
     """Versions, and a fingerprint of the data, of the run that saved the settings; a resumed run compares it."""
 
 

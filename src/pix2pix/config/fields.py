@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PlainSerializer
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
 
 # ---- numbers and choices ---------------------------------------------------------------------------------------
 
@@ -15,10 +15,28 @@ def _parse_number(value: Any) -> Any:
     return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
-Count = Annotated[int, Field(ge=1)]
+MAX_SIDE = 16_384
+"""Pixels of a side of the images in training."""
+MAX_SOURCES = 64
+LARGEST_VALUE = 1e38
+"""Of a pixel; the difference of two such values is still finite in float32."""
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+BatchSize = Annotated[int, Field(ge=1, le=65_536)]
+Width = Annotated[int, Field(ge=1, le=1024)]
+"""Channels of the first layer of a network."""
+ChannelCount = Annotated[int, Field(ge=1, le=65_536)]
+"""Channels of a file."""
+Layer = Annotated[int, Field(ge=1, le=64)]
+Machines = Annotated[int, Field(ge=1, le=4096)]
+"""Machines, or devices of a machine."""
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]
-Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Weight = Annotated[float, Field(ge=0, le=1e9)]
+Levels = Annotated[float, Field(ge=0, le=65_535)]
+"""A distance of colours, in gray levels."""
+Text = Annotated[str, Field(max_length=4096)]
+"""A path, a pattern or a version."""
 BestBy = Literal["l1", "l2", "psnr", "ssim", "ms_ssim", "lpips", "fid", "kid", "label_accuracy", "last"]
 Cache = Literal["auto", "memory", "none"]
 Channels = Annotated[Literal[1, 3], BeforeValidator(_parse_number)]
@@ -40,7 +58,7 @@ def _parse_size(value: Any) -> Any:
     value = _single(value)
     if isinstance(value, str):
         sides = value.lower().split("x")
-        if not all(side.isdecimal() for side in sides) or len(sides) > 2:
+        if not all(re.fullmatch("[0-9]{1,9}", side) for side in sides) or len(sides) > 2:
             raise ValueError(f"{value!r} is not a size; expected 256, or 256x512 for height x width")
         value = [int(side) for side in sides]
         value = value * 2 if len(value) == 1 else value
@@ -63,7 +81,8 @@ def _single(value: Any) -> Any:
     return value[0] if isinstance(value, list | tuple) and len(value) == 1 else value
 
 
-_Sides = tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
+_Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
+_Sides = tuple[_Side, _Side]
 Size = Annotated[_Sides, BeforeValidator(_parse_size), PlainSerializer(_write_size)]
 """(height, width) in pixels, written `256` or `256x512`."""
 LoadSize = Annotated[Native | _Sides, BeforeValidator(_parse_load_size), PlainSerializer(_write_size)]
@@ -81,10 +100,16 @@ def _parse_range(value: Any) -> Any:
         value = _parse_bounds(value)
     if isinstance(value, list | tuple) and len(value) == 2 and not any(isinstance(end, list | tuple) for end in value):
         value = (tuple(value),)
-    if not isinstance(value, str | None):
-        for low, high in value:
-            if not (math.isfinite(low) and math.isfinite(high) and low < high):
-                raise ValueError(f"{low:g},{high:g} is not a range: expected two finite numbers, the lower one first")
+    return value
+
+
+def _check_range(value: Any) -> Any:
+    """Raise ValueError for bounds that are not finite, too large or in the wrong order."""
+    for low, high in () if isinstance(value, str) else value:
+        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+            raise ValueError(f"{low:g},{high:g} is not a range: expected two finite numbers, the lower one first")
+        if max(-low, high) > LARGEST_VALUE:
+            raise ValueError(f"{low:g},{high:g}: expected numbers from -{LARGEST_VALUE:g} to {LARGEST_VALUE:g}")
     return value
 
 
@@ -117,16 +142,19 @@ def _parse_mask_value(value: Any) -> Any:
     """Read a number; nan stays the word `nan`, so that it equals itself."""
     try:
         number = float(_single(value))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return _single(value)
     return "nan" if math.isnan(number) else number
 
 
-Bounds = tuple[tuple[float, float], ...]
+Bounds = Annotated[tuple[tuple[float, float], ...], Field(max_length=65_536)]
 """Values that become -1 and 1: of each channel, or one pair for all channels."""
-ValueRange = Annotated[Literal["type", "measured", "percentile"] | Bounds, BeforeValidator(_parse_range)]
+ValueRange = Annotated[
+    Literal["type", "measured", "percentile"] | Bounds, BeforeValidator(_parse_range), AfterValidator(_check_range)
+]
 LabelNames = Annotated[tuple[str, ...], BeforeValidator(_parse_labels)]
-MaskValue = Annotated[Literal["nan"] | Annotated[float, Field(allow_inf_nan=False)], BeforeValidator(_parse_mask_value)]
+_Masked = Annotated[float, Field(ge=-LARGEST_VALUE, le=LARGEST_VALUE)]
+MaskValue = Annotated[Literal["nan"] | _Masked, BeforeValidator(_parse_mask_value)]
 
 
 # ---- names of files, and several sources -----------------------------------------------------------------------
@@ -142,7 +170,8 @@ def _write_words(words: tuple[str, ...] | None) -> Any:
 
 def _check_pattern(value: Any) -> Any:
     """Raise ValueError for a pattern of file names without exactly one {id}."""
-    for pattern in _as_tuple(value) or ():
+    patterns = _as_tuple(value)
+    for pattern in patterns if isinstance(patterns, list | tuple) else ():
         if isinstance(pattern, str) and pattern.count("{id}") != 1:
             raise ValueError(
                 f"{pattern!r} is not a pattern; write {{id}} once in place of the pair's name, as in {{id}}_mask.png"
@@ -155,12 +184,17 @@ def _check_numbers(value: Any) -> Any:
     if not isinstance(value, Mapping):
         return value
     for number in value:
-        if not re.fullmatch("[1-9][0-9]*", str(number)):
-            raise ValueError(f"{number!r} is not the number of a source: expected 1, 2, ...")
+        if not (re.fullmatch("[1-9][0-9]?", text := str(number)[:100]) and int(text) <= MAX_SOURCES):
+            raise ValueError(f"{text!r} is not the number of a source: expected 1 to {MAX_SOURCES}")
     return {str(number): settings for number, settings in sorted(value.items(), key=lambda item: int(item[0]))}
 
 
-Words = Annotated[tuple[str, ...], Field(min_length=1), BeforeValidator(_as_tuple), PlainSerializer(_write_words)]
+Words = Annotated[
+    tuple[Text, ...],
+    Field(min_length=1, max_length=MAX_SOURCES),
+    BeforeValidator(_as_tuple),
+    PlainSerializer(_write_words),
+]
 """One word, or one for each of several sources."""
 IsPattern = BeforeValidator(_check_pattern)
 """Names of files with {id} where the name of the pair stands."""

@@ -8,13 +8,16 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from pix2pix.config.bounded_yaml import YamlError, parse_yaml
 from pix2pix.config.config import Config, Settings
 from pix2pix.config.legacy import explain_removal, suggest_name, suggest_value, upgrade_settings
 from pix2pix.config.sections import SourceSettings
 from pix2pix.errors import ConfigError
+from pix2pix.system.reading import read_text
+from pix2pix.text import escape_unprintable
 
 EXPECTED = {
-    **dict.fromkeys(("int_parsing", "int_type", "int_from_float"), "expected a whole number"),
+    **dict.fromkeys(("int_parsing", "int_parsing_size", "int_type", "int_from_float"), "expected a whole number"),
     **dict.fromkeys(("float_parsing", "float_type"), "expected a number"),
     "finite_number": "expected a finite number",
     **dict.fromkeys(("bool_parsing", "bool_type"), "expected true or false"),
@@ -23,7 +26,9 @@ EXPECTED = {
     "greater_than": "expected a number above {gt}",
     "greater_than_equal": "expected {ge} or more",
     "less_than": "expected a number below {lt}",
-    "less_than_equal": "expected {le} or less",
+    "less_than_equal": "expected {le:,} or less",
+    "string_too_long": "expected {max_length:,} characters or fewer",
+    "too_long": "expected {max_length:,} items or fewer",
 }
 """Type of an error of pydantic -> what was expected. Other errors keep pydantic's message."""
 
@@ -52,12 +57,16 @@ def make_config(values: Mapping[str, Any], origin: str = "the settings") -> Conf
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """Read a YAML file of settings, of this version or 0.1. Raises ConfigError naming the file."""
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        values = parse_yaml(read_text(Path(path)))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such configuration file; `--print-config` writes one to start from") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read as a configuration ({error.strerror or error})") from None
+    except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: cannot be read as a configuration ({error})") from None
-    except (yaml.YAMLError, ValueError) as error:  # a date that does not exist is a ValueError
+    except YamlError as error:
+        raise ConfigError(f"{path}, {error}") from None
+    except (yaml.YAMLError, ValueError, TypeError) as error:  # a date that does not exist, a list as a name
         where = getattr(error, "problem_mark", None)
         raise ConfigError(f"{path}: not valid YAML{f' at line {where.line + 1}' if where else ''}") from None
     if not isinstance(values or {}, dict):
@@ -75,21 +84,36 @@ def explain(error: ValidationError, root: type[BaseModel] = Settings) -> str:
 
     `root` is the model that was validated.
     """
-    first = error.errors()[0]
-    parts = [str(part) for part in first["loc"]]
-    field = ".".join(part for part in parts if not part.startswith(("function", "tuple", "literal", "constrained")))
+    first = error.errors(include_url=False)[0]
+    parts = [str(part)[:100] for part in first["loc"]]
+    inner = [part for part in parts if not part.startswith(("function", "tuple", "literal", "constrained"))]
+    field = escape_unprintable(".".join(inner))
     if first["type"] == "extra_forbidden":
         return f"there is no setting `{field}`{_suggestion(first['loc'], root)}"
     if first["type"] in ("model_type", "dict_type"):
-        return f"{field or 'the settings'}: expected settings by name below it, not {first['input']!r}"
+        return f"{field or 'the settings'}: expected settings by name below it, not {_show(first['input'])}"
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "value_error":
         return f"{field}: {message}" if field and field not in message else message
     new = suggest_value(field, first["input"])
     more = "" if new is None else f"; did you mean {new!r}?"
     if expected := EXPECTED.get(first["type"]):
-        message = expected.format(**first.get("ctx", {}))
-    return f"{field} = {first['input']!r}: {message[0].lower()}{message[1:]}{more}"
+        limits = {name: _as_whole(limit) for name, limit in first.get("ctx", {}).items()}
+        message = expected.format(**limits)
+    return f"{field} = {_show(first['input'])}: {message[0].lower()}{message[1:]}{more}"
+
+
+def _as_whole(limit: Any) -> Any:
+    return int(limit) if isinstance(limit, float) and limit.is_integer() else limit
+
+
+def _show(value: Any) -> str:
+    """Return a value as Python writes it, cut to a length for a message."""
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of thousands of digits
+        return "a number of thousands of digits"
+    return text if len(text) <= 120 else f"{text[:100]}... ({len(text):,} characters)"
 
 
 def _suggestion(location: tuple[int | str, ...], model: type[BaseModel]) -> str:

@@ -12,9 +12,11 @@ from pydantic import (
 )
 
 from pix2pix.config.fields import (
+    BatchSize,
     BestBy,
     ByNumber,
     Cache,
+    ChannelCount,
     Channels,
     Count,
     Device,
@@ -22,16 +24,22 @@ from pix2pix.config.fields import (
     Fraction,
     IsPattern,
     LabelNames,
+    Layer,
+    Levels,
     LoadSize,
+    Machines,
     MaskValue,
     Norm,
     PatchSize,
     Probability,
+    Seed,
     Size,
+    Text,
     UpdateOrder,
     ValueRange,
     ValueType,
     Weight,
+    Width,
     Words,
 )
 from pix2pix.errors import ConfigError
@@ -46,7 +54,7 @@ class Section(BaseModel):
 class SourceSettings(Section):
     """Settings of one of several sources: how its files become channels."""
 
-    channels: Count | None = None
+    channels: ChannelCount | None = None
     """Channels of its files; by default as stored. 1 and 3 convert between gray and colour, 2 and 4 include the alpha
     channel."""
     range: ValueRange | None = None
@@ -55,7 +63,7 @@ class SourceSettings(Section):
     """`image` for quantities, or `labels` for a label map, whose colours or gray values are classes."""
     labels: LabelNames | None = None
     """Classes of the label map; by default those found in the training split."""
-    label_tolerance: Weight = 0.0
+    label_tolerance: Levels = 0.0
     """Largest distance, in gray levels, between a pixel's colour and its class."""
     type: ValueType | None = None
     """Type of the values, read from the files."""
@@ -71,17 +79,17 @@ class SourceSettings(Section):
 class Data(Section):
     """Where the pairs are, and how files become a source and a target."""
 
-    path: str | None = None
+    path: Text | None = None
     """Folder or manifest of the pairs (the argument DATA)."""
     source: Words | None = None
     """Folder of sources, in place of DATA; needs --target. Repeat it for several sources: their channels are
     concatenated in the order given."""
-    target: str | None = None
+    target: Text | None = None
     """Folder of targets; source and target of one name are a pair."""
     source_pattern: Annotated[Words | None, IsPattern] = None
     """File names of the sources where they differ from the targets', such as `{id}_training.tif`; {id} stands for the
     name of the pair. Repeat it where each of several sources has its own."""
-    target_pattern: Annotated[str | None, IsPattern] = None
+    target_pattern: Annotated[Text | None, IsPattern] = None
     """File names of the targets, such as `{id}_manual1.gif`. With both patterns, sources and targets may lie in one
     folder."""
     skip_bad: bool = False
@@ -90,10 +98,10 @@ class Data(Section):
     """Which side is the source: A is the left half, `A/` or `trainA/`."""
     image_size: Size = (256, 256)
     """Size in pixels of the images in training and validation: N or HxW."""
-    source_channels: Count | None = None
+    source_channels: ChannelCount | None = None
     """Channels of the source; by default those of the files. 1 converts colour to gray, 3 repeats gray, 4 (of RGB) and
     2 (of gray) include the alpha channel."""
-    target_channels: Count | None = None
+    target_channels: ChannelCount | None = None
     """Channels of the target; by default those of the files."""
     source_range: ValueRange | None = None
     """Values of the source that become -1 and 1. `type`: the limits of the data type; `measured`: minimum and maximum
@@ -106,7 +114,7 @@ class Data(Section):
     a channel."""
     source_labels: LabelNames | None = None
     """Classes of the label maps, as `#0000aa,#ff0000` or `0,1,7`; by default those found in the training split."""
-    label_tolerance: Weight = 0.0
+    label_tolerance: Levels = 0.0
     """Largest distance, in gray levels, between a pixel's colour and its class; for label maps that JPEG has
     blurred."""
     sources: Annotated[dict[str, SourceSettings], ByNumber] = {}
@@ -121,14 +129,14 @@ class Data(Section):
     """Share of `train` to use as `val` where the data have no such split."""
     test_fraction: Fraction = 0.1
     """Share of `train` to use as `test` where the data have no such split."""
-    split_seed: int = 0
+    split_seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] = 0
     """Seed of these splits. The split of a pair depends on its name and this seed only."""
     cache: Cache = "auto"
     """Keep decoded pairs in memory: `auto` and `memory` do if they take a quarter of the free memory at most; `none`
     decodes the files each time."""
-    cache_dir: str | None = None
+    cache_dir: Text | None = None
     """Folder for facts about files that are kept between runs; by default pix2pix in XDG_CACHE_HOME or ~/.cache."""
-    workers: Literal["auto"] | Annotated[int, Field(ge=0)] = "auto"
+    workers: Literal["auto"] | Annotated[int, Field(ge=0, le=1024)] = "auto"
     """Loader processes; 0 loads in the training process."""
 
     @property
@@ -190,7 +198,7 @@ class Make(Section):
     """Share of the photos to use as `val`."""
     test_fraction: Fraction = 0.1
     """Share of the photos to use as `test`."""
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    seed: Seed = 0
     """Seed of the splits and holes, which depend on a photo's name and this seed only."""
 
 
@@ -228,7 +236,7 @@ class Generator(Section):
     depth: Annotated[int, Field(ge=1, le=10)] | None = None
     """Layers of the encoder, each of which halves the image: 8 is U-Net 256, 7 is U-Net 128. By default as many as
     image_size allows, at most 8."""
-    base_channels: Count = 64
+    base_channels: Width = 64
     """Channels of the first layer."""
     norm: Norm = "batch"
     """Normalisation after each convolution but the first, the innermost and the last."""
@@ -236,7 +244,7 @@ class Generator(Section):
     """Normalise the innermost encoder layer too; with batch size 1 a 1x1 map then has no variance."""
     dropout: Fraction = 0.5
     """Probability of dropout, the method's noise z; in a ResNet inside every block."""
-    dropout_layers: tuple[Count, ...] = (1, 2, 3)
+    dropout_layers: Annotated[tuple[Layer, ...], Field(max_length=64)] = (1, 2, 3)
     """Decoder layers with dropout, counted from the innermost; numbers beyond the widest layers have no effect."""
 
 
@@ -245,7 +253,7 @@ class Discriminator(Section):
 
     patch_size: PatchSize = 70
     """Receptive field in pixels; 1 is the PixelGAN, 286 the ImageGAN (paper, 4.4)."""
-    base_channels: Count = 64
+    base_channels: Width = 64
     """Channels of the first layer."""
     norm: Norm = "batch"
     """Normalisation after each convolution but the first and the last."""
@@ -271,7 +279,7 @@ class Loss(Section):
 class Optimizer(Section):
     """Adam, for both networks."""
 
-    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 2e-4
+    learning_rate: Annotated[float, Field(gt=0, le=100)] = 2e-4
     """Learning rate of Adam."""
     betas: tuple[Fraction, Fraction] = (0.5, 0.999)
     """Decay rates of Adam's first and second moment."""
@@ -284,9 +292,9 @@ class Training(Section):
 
     epochs: Count = 200
     """Passes over the training pairs, discriminator warm-up included."""
-    batch_size: Count = 1
+    batch_size: BatchSize = 1
     """Pairs in an update of one process; with several processes an update sees batch_size x processes."""
-    discriminator_epochs: Annotated[int, Field(ge=0)] = 0
+    discriminator_epochs: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     """Discriminator warm-up: first epochs in which only D is trained (lecture, "Training details": 50)."""
     ema: Fraction = 0.0
     """Decay of an exponential moving average of G, which is validated and saved in place of G; 0 is none, 0.999
@@ -302,17 +310,17 @@ class Training(Section):
     of the epochs, or every epoch with --patience."""
     patience: Count | None = None
     """Stop after this many epochs without a better validation."""
-    samples: Annotated[int, Field(ge=0)] = 6
+    samples: Annotated[int, Field(ge=0, le=256)] = 6
     """Validation pairs on the sample sheets."""
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    seed: Seed = 0
     """Seed of weights, order, augmentation and dropout."""
     device: Device = "auto"
     """Where to train; `auto` takes a GPU if there is one."""
     precision: Literal["auto", "32", "bf16"] = "auto"
     """Arithmetic of the networks: float32 or bfloat16; `auto` is bf16 where the hardware has it."""
-    devices: Literal["auto"] | Count = "auto"
+    devices: Literal["auto"] | Machines = "auto"
     """Processes on each machine, one for each device; `auto` takes all GPUs, or one process on a CPU."""
-    nodes: Literal["auto"] | Count = "auto"
+    nodes: Literal["auto"] | Machines = "auto"
     """Machines; `auto` is what torchrun or srun says, else one."""
     sync_norm: bool = False
     """Compute batch norm over the images of all processes; otherwise each process normalises its own."""

@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from pix2pix.config import Config
@@ -100,7 +101,8 @@ def load_model(name: str | Path, *, discriminator: bool = False) -> Model:
     """
     folder = locate(name)
     model_config = read_model_config(folder / CONFIG)
-    generator, opponent = build_networks(model_config.settings)
+    with torch.device("meta"):  # no memory before the weights are known to fit
+        generator, opponent = build_networks(model_config.settings)
     choose_statistics(generator, opponent, model_config.norm_statistics)
     load_weights(generator, folder / GENERATOR)
     if not discriminator or not (folder / DISCRIMINATOR).exists():

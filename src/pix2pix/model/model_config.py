@@ -1,6 +1,5 @@
 """Configuration of a model, `config.json`: settings, batch norm statistics, and the size at which it sees images."""
 
-import json
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Literal
@@ -8,15 +7,19 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError
 
 from pix2pix.config import Config, Section
+from pix2pix.config.fields import MAX_SIDE
 from pix2pix.config.io import explain
 from pix2pix.config.legacy import upgrade_settings
 from pix2pix.data.encoding.prepared import PreparedData
 from pix2pix.errors import ConfigError, ModelError
 from pix2pix.networks.blocks import Statistics
+from pix2pix.system.reading import read_json
 
 CONFIG = "config.json"
 
-Factor = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Factor = Annotated[float, Field(ge=1e-6, le=MAX_SIDE)]
+"""Size in training over the size of a file, in which a side has one pixel or more."""
+Metric = Annotated[str, Field(max_length=100)]
 Size = tuple[int, int]
 """(height, width) in pixels."""
 
@@ -26,7 +29,7 @@ class ModelConfig(Section):
 
     format: Literal[1] = 1
     """Version of the layout of this file."""
-    pix2pix: str
+    pix2pix: Annotated[str, Field(max_length=100)]
     """Version of the package that wrote the file."""
     settings: Config = Field(validation_alias="config", serialization_alias="config")
     """The resolved settings of the training, without the paths of its data."""
@@ -37,9 +40,9 @@ class ModelConfig(Section):
     differed and all were resized to image_size."""
     converts: bool = False
     """Whether files with another number of channels are converted, as in training."""
-    epoch: int
+    epoch: Annotated[int, Field(ge=0, le=1_000_000)]
     """Epochs trained when the weights were saved."""
-    validation: dict[str, float | None]
+    validation: Annotated[dict[Metric, float | None], Field(max_length=100)]
     """Validation metrics of that epoch; empty without a validation split."""
 
     def presented_size(self, size: Size) -> Size:
@@ -95,7 +98,7 @@ def make_model_config(
 def read_model_config(path: Path) -> ModelConfig:
     """Read and check `config.json`, of version 0.1 too. Raises ModelError."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
         if isinstance(values, dict):
             values = {name: upgrade_settings(value) if name == "config" else value for name, value in values.items()}
         model_config = ModelConfig.model_validate(values)
@@ -103,7 +106,9 @@ def read_model_config(path: Path) -> ModelConfig:
         raise ModelError(
             f"{path}: not a model configuration that this version reads: {explain(error, ModelConfig)}"
         ) from None
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read as a model configuration ({error.strerror or error})") from None
+    except ValueError as error:
         raise ModelError(f"{path}: cannot be read as a model configuration ({error})") from None
     try:
         PreparedData.from_settings(model_config.settings.data)

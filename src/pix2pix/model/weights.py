@@ -2,16 +2,22 @@
 
 import errno
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from pix2pix.errors import ModelError
+from pix2pix.system.reading import open_regular
+from pix2pix.text import escape_unprintable
 
 GENERATOR, DISCRIMINATOR = "generator.safetensors", "discriminator.safetensors"
+MAX_HEADER_BYTES = 2**20  # of the largest network here, it takes 30 kB
+TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64}
+"""Types of tensors in safetensors files; networks use the second and the last."""
 
 
 def save_weights(network: nn.Module, path: Path) -> None:
@@ -28,24 +34,61 @@ def save_weights(network: nn.Module, path: Path) -> None:
         os.fsync(file.fileno())
 
 
+def check_header(network: nn.Module, path: Path) -> None:
+    """Compare the name, shape and type of every tensor of a file with a network, which may be on the meta device.
+
+    Reads the header of the file only. Raises ModelError.
+    """
+    found, expected = _read_header(path), network.state_dict()
+    if odd := sorted(set(expected) ^ set(found)):
+        name = escape_unprintable(odd[0][:100])
+        raise ModelError(f"{path}: does not fit its config.json: tensor {name} is in only one of the two")
+    for name, tensor in expected.items():
+        if found[name] != (wanted := _describe(tensor.dtype, tensor.shape)):
+            raise ModelError(f"{path}: does not fit its config.json: {name} is {found[name]}, expected {wanted}")
+
+
 def load_weights(network: nn.Module, path: Path) -> None:
-    """Fill a network after comparing the name, shape, type and values of every tensor. Raises ModelError."""
-    if not path.exists():
-        raise ModelError(f"{path}: missing; copy the whole model folder again")
+    """Fill a network after comparing the name, shape, type and values of every tensor. Raises ModelError.
+
+    A network on the meta device gets memory on the CPU once the header of the file fits.
+    """
+    check_header(network, path)
+    if any(weights.is_meta for weights in network.parameters()):
+        network.to_empty(device="cpu")
     try:
         weights = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise ModelError(f"{path}: broken or not a safetensors file ({error}); copy it again") from None
-    expected = network.state_dict()
-    if odd := sorted(set(expected) ^ set(weights)):
-        raise ModelError(f"{path}: does not fit its config.json: tensor {odd[0]} is in only one of the two")
+        raise _broken(path, error) from None
     for name, tensor in weights.items():
-        if (found := _describe(tensor)) != (wanted := _describe(expected[name])):
-            raise ModelError(f"{path}: does not fit its config.json: {name} is {found}, expected {wanted}")
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise ModelError(f"{path}: {name} holds numbers that are not finite; the file is broken, copy it again")
     network.load_state_dict(weights)
 
 
-def _describe(tensor: torch.Tensor) -> str:
-    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
+def _read_header(path: Path) -> dict[str, str]:
+    """Return name -> type and shape of the tensors of a file; the library checks that they fill it. Raises ModelError.
+
+    The length of the header is limited first, since the library reads headers of up to 100 MB.
+    """
+    try:
+        with open_regular(path) as file:
+            length = int.from_bytes(file.read(8), "little")
+        if length > MAX_HEADER_BYTES:
+            raise ModelError(f"{path}: its header claims {length:,} bytes, expected at most {MAX_HEADER_BYTES:,}")
+        with safe_open(path, "pt") as tensors:
+            slices = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118
+            return {name: _describe(TYPES.get(one.get_dtype()), one.get_shape()) for name, one in slices.items()}
+    except FileNotFoundError:
+        raise ModelError(f"{path}: missing; copy the whole model folder again") from None
+    except (OSError, SafetensorError) as error:
+        raise _broken(path, error) from None
+
+
+def _broken(path: Path, error: Exception) -> ModelError:
+    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return ModelError(f"{path}: broken or not a safetensors file ({escape_unprintable(reason[:200])}); copy it again")
+
+
+def _describe(dtype: torch.dtype | None, shape: Sequence[int]) -> str:
+    return f"{'of another type' if dtype is None else str(dtype).removeprefix('torch.')} {tuple(shape)}"

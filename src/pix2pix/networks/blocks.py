@@ -149,7 +149,12 @@ def up_layer(
 
 
 def initialise(network: nn.Module) -> None:
-    """Draw weights from N(0, 0.02) and norm gains from N(1, 0.02); set biases to 0 (paper, 6.2)."""
+    """Draw weights from N(0, 0.02) and norm gains from N(1, 0.02); set biases to 0 (paper, 6.2).
+
+    A network on the meta device has no values to draw.
+    """
+    if any(weights.is_meta for weights in network.parameters()):
+        return  # the first draw there takes half a second of imports
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             nn.init.normal_(module.weight, 0.0, 0.02)
