@@ -1,11 +1,13 @@
 """Tools of the checks: small data, small trainings as real processes, comparison of what they leave bit for bit."""
 
 import csv
+import multiprocessing
+import multiprocessing.process
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -178,3 +180,66 @@ def run_differences(first: Path, second: Path) -> list[str]:
         *differences(model_tensors(first), model_tensors(second), "model"),
         *differences(metrics(first), metrics(second), "metrics"),
     ]
+
+
+# ---- forked processes ------------------------------------------------------------------------------------------
+
+
+def warm_up() -> None:
+    """Import what a training imports, once, so that forked processes begin at once. Take no step: threads would stay.
+
+    A new process needs about three seconds to import torch. A forked one is as real for signals, files and memory.
+    """
+    import matplotlib.pyplot  # noqa: F401
+
+    import pix2pix.cli.app
+    import pix2pix.cli.commands.train
+    import pix2pix.reports.curves
+    import pix2pix.training.train  # noqa: F401
+
+    torch.set_num_threads(1)
+
+
+def fork(
+    words: Sequence[str | Path], messages: Path, prepare: Callable[[], object] | None = None
+) -> multiprocessing.process.BaseProcess:
+    """Start `pix2pix WORDS` in a fork of this process, which was warmed up; call `prepare` in it first.
+
+    Its messages are appended to a file. The caller joins or kills it.
+    """
+    process = multiprocessing.get_context("fork").Process(target=_forked, args=(list(words), messages, prepare))
+    process.start()
+    return process
+
+
+def _forked(words: list[str | Path], messages: Path, prepare: Callable[[], object] | None) -> None:
+    from pix2pix.cli.app import run
+
+    descriptor = os.open(messages, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for stream in (1, 2):
+        os.dup2(descriptor, stream)
+    sys.stdout, sys.stderr = (os.fdopen(stream, "w", buffering=1, closefd=False, encoding="utf-8") for stream in (1, 2))
+    if prepare is not None:
+        prepare()
+    run([str(word) for word in words])
+
+
+def train_words(data: Path, run: Path, *words: str | Path) -> list[str | Path]:
+    """Return the words of a small training, for `fork`."""
+    return ["train", data, "--run", run, *TINY_WORDS, *words]
+
+
+def end_of(process: multiprocessing.process.BaseProcess, timeout: float = 120) -> int:
+    """Wait for the end of a forked process and return its exit code; kill it after the time limit."""
+    process.join(timeout)
+    if process.exitcode is None:
+        process.kill()
+        process.join()
+        raise AssertionError(f"a training did not end within {timeout:.0f} s")
+    return process.exitcode
+
+
+def train_to_end(words: Sequence[str | Path], messages: Path, prepare: Callable[[], object] | None = None) -> None:
+    """Run a forked training to its end. Raises AssertionError with its messages if it fails."""
+    code = end_of(fork(words, messages, prepare))
+    assert code == 0, f"exit {code}: {messages.read_text(encoding='utf-8')[-1500:]}"

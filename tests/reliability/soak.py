@@ -353,8 +353,10 @@ class Soak:
         """Show that the comparison finds one changed byte, and another seed."""
         state = runs.saved_state(self.work / "calm")
         changed = runs.saved_state(self.work / "calm")
-        weights = next(iter(changed["generator"].values()))
-        weights.view(torch.uint8).view(-1)[0] ^= 1
+        name, weights = next(iter(changed["generator"].items()))
+        flat = weights.contiguous().reshape(-1).view(torch.uint8)
+        flat[0] ^= 1
+        changed["generator"][name] = flat.view(weights.dtype).reshape(weights.shape)
         found = runs.differences(state, changed)
         short = [self.work / f"control_{seed}" for seed in (0, 1)]
         for seed, folder in enumerate(short):
