@@ -14,7 +14,7 @@ from benchmarks.timing import interleaved
 from pix2pix.data.encoding import tensors
 from pix2pix.data.io import images
 from pix2pix.inference.optimize import Precision
-from pix2pix.inference.pipeline import translate_files
+from pix2pix.inference.pipeline import Options, translate_files
 from pix2pix.networks.blocks import Statistics
 
 TARGETS = {"32": (1.55, 1.7), "bf16": (2.9, 3.3)}  # must reach, aim
@@ -101,7 +101,9 @@ def folder_rows(conditions: Conditions) -> Iterator[Row]:
                 bare.append(time.perf_counter() - began)
         last = time.perf_counter()
 
-    translate_files(translator, [inputs], conditions.scratch / "translated", batch_size=BATCH, progress=between)
+    translate_files(
+        translator, [inputs], conditions.scratch / "translated", Options(BATCH, overwrite=True), progress=between
+    )
     ours, reference = sum(files) / count, sum(bare) / len(bare) / BATCH  # what disturbs the machine is in both
     must, aim = conditions.targets((0.95, 0.98))
     yield Row(

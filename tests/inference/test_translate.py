@@ -16,7 +16,6 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision.transforms.v2 import functional
 
-from pix2pix.config.io import make_config
 from pix2pix.data.encoding import tensors
 from pix2pix.data.io import images
 from pix2pix.data.io.arrays import to_pil
@@ -26,38 +25,12 @@ from pix2pix.data.transforms.padding import pad_to_multiple
 from pix2pix.errors import ConfigError, DataError, ModelError
 from pix2pix.inference.jobs import Shard
 from pix2pix.inference.memory import needed_memory
-from pix2pix.inference.pipeline import translate_files
+from pix2pix.inference.pipeline import Options, translate_files
+from pix2pix.inference.record import NAME as RECORD
 from pix2pix.inference.translator import Translator
-from pix2pix.model import Model, build_networks, load_model, make_model_config
+from pix2pix.model import Model, build_networks, load_model
 from pix2pix.networks import set_norm_statistics
-
-SIZE = 32
-LEVEL = 1 / 127.5  # one step of 8 bits in [-1, 1]
-Scale = tuple[float, float] | None
-
-
-def make_model(source: int = 3, target: int = 3, scale: Scale = (1.0, 1.0), statistics: Any = "image") -> Model:
-    """An untrained model of few weights, large enough that its pictures are not flat."""
-    values = {
-        "data": {"image_size": SIZE, "source_channels": source, "target_channels": target},
-        "generator": {"base_channels": 4},
-        "discriminator": {"base_channels": 4, "patch_size": 16},
-    }
-    config = make_config(values)
-    torch.manual_seed(0)
-    generator, _ = build_networks(config)
-    with torch.no_grad():
-        for weights in generator.parameters():
-            if weights.ndim == 4:
-                weights.mul_(8)
-    set_norm_statistics(generator, statistics)
-    return Model(
-        generator.eval(), None, make_model_config(config, statistics, scale, converts=False, epoch=1, validation={})
-    )
-
-
-def noise(*shape: int) -> NDArray[np.uint8]:
-    return np.random.default_rng(sum(shape)).integers(0, 256, shape, dtype=np.uint8)
+from tests.inference.small_models import SIZE, Scale, make_model, noise
 
 
 def floats(pixels: NDArray[np.uint8], dtype: Any = np.float32) -> NDArray[Any]:
@@ -339,7 +312,8 @@ def photos(tmp_path: Path) -> Path:
 
 
 def files_in(folder: Path) -> set[str]:
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != RECORD)
+    return {path.relative_to(folder).as_posix() for path in files}
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 8])
@@ -349,7 +323,7 @@ def test_a_folder_keeps_names_sizes_and_nesting(
     output = tmp_path / "out"
     counts: list[tuple[int, int]] = []
     result = translate_files(
-        translator, [photos], output, batch_size=batch_size, progress=lambda *count: counts.append(count)
+        translator, [photos], output, Options(batch_size), progress=lambda *count: counts.append(count)
     )
     assert files_in(output) == {"a.png", "b.JPG", "deep/er/c.bmp", "d.webp", "e.png"}
     assert {path.relative_to(output).as_posix() for path in result.written} == files_in(output)
@@ -376,11 +350,12 @@ def test_large_pictures_go_alone_and_too_large_ones_are_refused(
     original = Translator.translate
     monkeypatch.setattr(Translator, "translate", lambda self, x: together.append(len(x)) or original(self, x))
     memory = needed_memory(translator.model, (60, 60))
-    result = translate_files(translator, [tmp_path / "in"], tmp_path / "out", batch_pixels=1000, memory=memory)
+    options = Options(batch_pixels=1000, memory=memory)
+    result = translate_files(translator, [tmp_path / "in"], tmp_path / "out", options)
     assert together == [2, 1, 1]
     ((path, reason),) = result.failed
     assert path.name == "4.png"
-    assert re.search(r"4\.png: is 90x90 \(HxW\), and translating it whole takes about .* GB are free", reason)
+    assert re.search(r"4\.png: is 90x90 \(HxW\), and translating it whole takes about .* are free", reason)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
@@ -455,7 +430,8 @@ def test_an_output_over_another_input_is_refused(
 def test_earlier_translations_within_the_input_are_no_inputs(translator: Translator, photos: Path) -> None:
     first = translate_files(translator, [photos], photos / "out")
     files = files_in(photos)
-    assert translate_files(translator, [photos], photos / "out") == first
+    again = translate_files(translator, [photos], photos / "out")
+    assert (again.written, again.already) == ((), first.written)
     assert files_in(photos) == files
 
 
@@ -481,7 +457,7 @@ def test_a_full_disk_leaves_no_part_of_a_file(
     before = (output / "a.png").read_bytes()
     monkeypatch.setattr(Image.Image, "save", save)
     with pytest.raises(DataError, match=rf"{output}/a\.png: cannot be written \(No space left"):
-        translate_files(translator, [photos], output)
+        translate_files(translator, [photos], output, Options(overwrite=True))
     assert files_in(output) == {"a.png"}
     assert (output / "a.png").read_bytes() == before
 

@@ -30,9 +30,7 @@ class Job:
 
 def find_jobs(inputs: Sequence[Path], output: Path, file_type: FileType) -> list[Job]:
     """List the images among the inputs, which are files and folders. Raises DataError."""
-    jobs = [job for entry in inputs for job in _find_images(entry, output, file_type)]
-    _check_outputs(jobs, output)
-    return jobs
+    return [job for entry in inputs for job in _find_images(entry, output, file_type)]
 
 
 def find_stacked_jobs(
@@ -54,7 +52,6 @@ def find_stacked_jobs(
         jobs = list(_match_folders(inputs, output, file_type, patterns))
         if all(job.problem for job in jobs):
             raise DataError(f"{jobs[0].problem}; no image of {inputs[0]} has a partner in every other folder")
-    _check_outputs(jobs, output)
     return jobs
 
 
@@ -92,31 +89,6 @@ def _match_name(name: str, matches: list[list[Job]], folders: Sequence[Path]) ->
     if missing:
         for (job,) in (jobs for jobs in matches if len(jobs) == 1):
             yield Job(job.sources, job.name, f"{job.sources[0]}: has no partner {name} in {missing}")
-
-
-def _check_outputs(jobs: list[Job], output: Path) -> None:
-    """Raise DataError if an output would replace another output, or the input of any job."""
-    usable = [job for job in jobs if not job.problem]
-    inputs = {_file_id(path): path for job in usable for path in job.sources}
-    seen: dict[Path, Path] = {}
-    for job in usable:
-        target, source = output / job.name, job.sources[0]
-        if target in seen:
-            raise DataError(
-                f"{seen[target]} and {source} would both become {target}; translate them into different folders"
-            )
-        if (file_id := _file_id(target)) is not None and file_id in inputs:
-            raise DataError(f"{source}: its output would replace {inputs[file_id]}, an input; choose another --output")
-        seen[target] = source
-
-
-def _file_id(path: Path) -> tuple[int, int] | None:
-    """Return device and inode of the file behind a path, or None if there is none."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def _find_images(entry: Path, output: Path, file_type: FileType) -> Iterator[Job]:

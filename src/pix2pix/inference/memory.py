@@ -1,37 +1,59 @@
-"""Estimate the memory that translating an image takes, and compare it with the free memory."""
+"""Estimate the memory that translating images takes, and keep all that is in flight within a budget."""
 
 import math
-from pathlib import Path
+from dataclasses import dataclass
 
-from pix2pix.data.io.arrays import ImageFacts
-from pix2pix.errors import DataError
+import torch
+
 from pix2pix.model import Model
 from pix2pix.model.model_config import Size
-from pix2pix.system.hardware import GIGABYTE, free_memory
+from pix2pix.system.hardware import free_memory
 
 SMALL = 2**28
-"""Up to this many bytes the free memory is not checked."""
+"""The budget is never below this many bytes, unless it is given."""
 NUMBERS = {"unet": 1.6, "encoder_decoder": 1.6, "resnet": 4.0}
 """Numbers in memory at the peak, per pixel and base channel; 1.5 were measured for the U-Net."""
 
 
-def needed_memory(model: Model, size: Size) -> int:
-    """Estimate the bytes that translating one image takes at its peak."""
+def working_memory(model: Model, presented: Size) -> int:
+    """Estimate the bytes that the generator takes at its peak for one image of the size at which it sees it."""
     generator, channels = model.config.settings.generator, model.in_channels + model.out_channels
     per_pixel = NUMBERS[generator.kind] * generator.base_channels + 2 * channels
-    numbers = math.prod(model.config.presented_size(size)) * per_pixel + math.prod(size) * 3 * channels
-    return round(4 * numbers)
+    return round(4 * math.prod(presented) * per_pixel)
 
 
-def check_memory(path: Path, facts: ImageFacts, model: Model, memory: int | None = None) -> None:
-    """Raise DataError for an image that takes more than `memory` bytes, by default the free memory."""
-    needed = needed_memory(model, (facts.height, facts.width))
-    if memory is None:
-        if needed <= SMALL:
-            return
-        memory = free_memory() or needed  # 0 means unknown: accept the image
-    if needed > memory:
-        raise DataError(
-            f"{path}: is {facts.height}x{facts.width} (HxW), and translating it whole takes about "
-            f"{needed / GIGABYTE:.1f} GB of memory, but {memory / GIGABYTE:.1f} GB are free: cut it into parts"
-        )
+def held_memory(model: Model, size: Size) -> int:
+    """Estimate the bytes for decoding an image, holding it, and encoding its output."""
+    return 12 * math.prod(size) * (model.in_channels + model.out_channels)
+
+
+def needed_memory(model: Model, size: Size) -> int:
+    """Estimate the bytes that translating one image takes at its peak."""
+    return working_memory(model, model.config.presented_size(size)) + held_memory(model, size)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The most memory that all images in flight may take."""
+
+    model: Model
+    host: float
+    """Bytes of this machine; on a CPU those of the generator are among them."""
+    device: float | None = None
+    """Bytes of the GPU for the generator; None on a CPU."""
+
+    @classmethod
+    def of(cls, model: Model, device: torch.device, memory: float | None = None) -> "Budget":
+        """Take `memory` bytes of this machine, by default all that are free, and the free memory of the GPU."""
+        host = memory if memory is not None else max(free_memory() or math.inf, SMALL)  # 0 means unknown
+        if device.type == "cpu":
+            return cls(model, host)
+        return cls(model, host, torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else math.inf)
+
+    def fits(self, sizes: list[Size], batch: int = 1) -> bool:
+        """Return whether images of these sizes can be in flight at once, `batch` of them in the generator."""
+        held = sum(held_memory(self.model, size) for size in sizes)
+        working = batch * max(working_memory(self.model, self.model.config.presented_size(size)) for size in sizes)
+        if self.device is None:
+            return held + working <= self.host
+        return held <= self.host and working <= self.device

@@ -1,87 +1,105 @@
 """Translate files and folders into files of the same names, each written completely or not at all."""
 
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor
 
-from pix2pix.data.io import images
-from pix2pix.data.io.arrays import Array, ImageFacts
 from pix2pix.errors import ConfigError, DataError
+from pix2pix.inference.batches import Batch, BatchLimits, Reading, form_batches, read_ahead
 from pix2pix.inference.encode_sources import read_sources
 from pix2pix.inference.jobs import Job, Shard, find_jobs, find_stacked_jobs
-from pix2pix.inference.memory import check_memory
+from pix2pix.inference.memory import Budget, needed_memory
 from pix2pix.inference.optimize import Precision
+from pix2pix.inference.outputs import plan_outputs, refuse_collisions, remove_leftovers
+from pix2pix.inference.record import Record, Stamp, hash_method
 from pix2pix.inference.translator import Translator
+from pix2pix.inference.writing import FileThreads, OutputWriter
+from pix2pix.system.hardware import GIGABYTE
 from pix2pix.system.progress import OnProgress
 from pix2pix.text import format_count
 
 BATCH_PIXELS = 2**24
-"""Largest number of pixels in a batch, unless one image has more; four times as many are read ahead."""
+"""Largest number of pixels in a batch, unless one image has more."""
 
 
 @dataclass(frozen=True)
 class Translated:
-    """The files written, and the inputs that could not be translated, each with the reason."""
+    """What a translation has written, and what it has not."""
 
     written: tuple[Path, ...]
     failed: tuple[tuple[Path, str], ...]
+    """Inputs that could not be translated, each with the reason."""
+    already: tuple[Path, ...] = ()
+    """Outputs that an earlier translation has written, of the same sources by the same model and settings."""
+    edited: tuple[Path, ...] = ()
+    """Such outputs that were changed since; they stay as they are."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How images are translated; the defaults are those of the command."""
+
+    batch_size: int = 4
+    overwrite: bool = False
+    """Translate all images again, and replace files that no translation wrote."""
+    seed: int | None = None
+    """Seed of dropout. An output depends on the seed and its own name only."""
+    memory: float | None = None
+    """Most bytes for all images in flight; by default all that are free."""
+    batch_pixels: int = BATCH_PIXELS
 
 
 def translate_files(
     translator: Translator,
     inputs: Sequence[Path],
     output: Path,
+    options: Options = Options(),
     *,
-    batch_size: int = 4,
     shard: Shard = Shard(),  # noqa: B008  # a tuple
     patterns: Sequence[str] = (),
     progress: OnProgress | None = None,
-    batch_pixels: int = BATCH_PIXELS,
-    memory: int | None = None,
 ) -> Translated:
     """Translate images and folders into `output`; each output has the name of its input.
 
     A model of several sources takes one file, or one folder, for each; images are matched by name or by `patterns`.
-    Consecutive images of one size form batches. Images that cannot be read, do not fit the model or take more than
-    `memory` bytes (by default the free memory) are skipped and reported. Calls progress(done, total). Raises DataError
-    if there is nothing to translate.
+    Consecutive images of one size form batches. What an earlier translation has written, of the same sources by the
+    same model and settings, is not done again. Images that cannot be read, do not fit the model or cannot be written
+    are skipped and reported. Calls progress(done, total). Raises DataError if there is nothing to translate, if an
+    input or a file that no translation wrote would be replaced, and for a full disk.
     """
-    jobs = shard.select(_list_jobs(translator, inputs, output, patterns))
-    written: list[Path] = []
-    failed: list[tuple[Path, str]] = []
-    writing: list[tuple[Path, Future[Future[None]]]] = []
+    jobs = _list_jobs(translator, inputs, output, patterns)
+    refuse_collisions(jobs, output)
+    record = Record(output)
+    drawn = {"dropout": translator.dropout, "seed": options.seed if translator.dropout else None}
+    method = hash_method(translator.model, precision=translator.precision, **drawn)
+    mine = shard.select(jobs)
+    planned = plan_outputs(mine, output, record, method, overwrite=options.overwrite)
+    remove_leftovers(planned.to_do, output)
+    limits = _limits(translator, options)
+    with FileThreads(2) as threads, ThreadPoolExecutor(2) as disk:
+        writer = OutputWriter(output, record, method, planned, threads, disk)
 
-    def read(job: Job, facts: ImageFacts) -> Tensor:
-        if translator.device.type == "cpu":
-            check_memory(job.sources[0], facts, translator.model, memory)
-        return read_sources(job.sources, translator.model)
+        def finish_writing() -> None:
+            writer.finish()
+            if progress is not None and (done := len(writer.written) + len(writer.failed)):
+                progress(len(mine) - len(planned.to_do) + done, len(mine))
 
-    def finish_writing() -> None:
-        while writing:
-            path, begun = writing.pop(0)
-            begun.result().result()
-            written.append(path)
-        if progress is not None and (written or failed):
-            progress(len(written) + len(failed), len(jobs))
-
-    with _FileThreads(2) as threads, ThreadPoolExecutor(2) as disk:
-        readings = _read_ahead(jobs, read, threads, batch_size, 4 * batch_pixels)
-        for batch in _form_batches(readings, batch_size, batch_pixels, failed):
-            if translator.device.type == "cpu":
-                threads.wait_until_idle()
-            outputs = translator.translate(torch.stack([source for _, source in batch]))
-            finish_writing()
-            for (job, _), array in zip(batch, translator.model.target_values.to_arrays(outputs), strict=True):
-                path = output / job.name
-                writing.append((path, threads.submit(_begin_to_write, path, array, disk)))
+        batches = form_batches(planned.to_do, limits, writer.fail)
+        for batch in read_ahead(batches, _reader(translator), threads, limits, finish_writing):
+            _translate_batch(translator, batch, writer, options.seed, finish_writing)
         finish_writing()
-    return Translated(tuple(written), tuple(failed))
+    return Translated(tuple(writer.written), tuple(writer.failed), tuple(planned.already), tuple(planned.edited))
+
+
+def _limits(translator: Translator, options: Options) -> BatchLimits:
+    draws = translator.dropout and options.seed is not None  # each image has a seed of its own
+    budget = Budget.of(translator.model, translator.device, options.memory)
+    return BatchLimits(1 if draws else options.batch_size, options.batch_pixels, budget, None)
 
 
 def _list_jobs(translator: Translator, inputs: Sequence[Path], output: Path, patterns: Sequence[str]) -> list[Job]:
@@ -97,75 +115,66 @@ def _list_jobs(translator: Translator, inputs: Sequence[Path], output: Path, pat
     return find_stacked_jobs(inputs, output, file_type, patterns)
 
 
-class _FileThreads(ThreadPoolExecutor):
-    """Threads that decode files before the generator and encode them after it.
+def _reader(translator: Translator) -> Callable[[Job], Reading]:
+    def read(job: Job) -> Reading:
+        stamps = stamp_sources(job)
+        return Reading(stamps, read_sources(job.sources, translator.model))
 
-    On a CPU the generator needs all cores, so these threads are idle while it computes; only writes to the disk go on.
-    """
-
-    def __init__(self, threads: int) -> None:
-        super().__init__(threads)
-        self._busy: list[Future[Any]] = []
-
-    def submit(self, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        self._busy = [future for future in self._busy if not future.done()]
-        self._busy.append(super().submit(work, *args, **kwargs))
-        return self._busy[-1]
-
-    def wait_until_idle(self) -> None:
-        """Wait until all submitted work is done."""
-        wait(self._busy)
+    return read
 
 
-def _begin_to_write(path: Path, array: Array, disk: Executor) -> Future[None]:
-    """Encode an image, and return a future that waits for the disk. Both raise DataError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return disk.submit(images.begin_to_write(path, array))
+def stamp_sources(job: Job) -> tuple[Stamp, ...]:
+    """Take the stamp of each source, before it is read. Raises DataError."""
+    try:
+        return tuple(Stamp.of(path) for path in job.sources)
+    except OSError as error:
+        raise DataError(f"{error.filename}: cannot be read ({error.strerror or error})") from None
 
 
-def _form_batches(
-    readings: Iterator[tuple[Job, Future[Tensor]]],
-    batch_size: int,
-    batch_pixels: int,
-    failed: list[tuple[Path, str]],
-) -> Iterator[list[tuple[Job, Tensor]]]:
-    """Group consecutive images of one size into batches; add images that cannot be translated to `failed`."""
-    batch: list[tuple[Job, Tensor]] = []
-    for job, reading in readings:
+def _translate_batch(
+    translator: Translator,
+    batch: Batch,
+    writer: OutputWriter,
+    seed: int | None,
+    finish_writing: Callable[[], object],
+) -> None:
+    """Translate a batch that has been read, and begin to write its outputs."""
+    if batch.tiled:
+        needed = needed_memory(translator.model, batch.size) / GIGABYTE
+        height, width = batch.size
+        reason = f"{batch.jobs[0].sources[0]}: is {height}x{width} (HxW), and translating it whole takes about "
+        writer.fail(batch.jobs[0], f"{reason}{needed:.1f} GB of memory, but fewer are free: cut it into parts")
+        return
+    done: list[tuple[Job, Reading]] = []
+    for job, reading in zip(batch.jobs, batch.readings, strict=True):
         try:
-            source = reading.result()
+            done.append((job, reading.result()))
         except DataError as error:
-            failed.append((job.sources[0], str(error)))
-            continue
-        pixels = (len(batch) + 1) * source[0].numel()
-        if batch and (len(batch) == batch_size or batch[0][1].shape != source.shape or pixels > batch_pixels):
-            yield batch
-            batch = []
-        batch.append((job, source))
-    if batch:
-        yield batch
+            writer.fail(job, str(error))
+    batch.readings.clear()
+    if translator.device.type == "cpu":
+        writer.threads.wait_until_idle()
+    while done:  # of one size, unless the header of a file is wrong
+        alike = [one for one in done if one[1].source.shape == done[0][1].source.shape]
+        done = [one for one in done if one[1].source.shape != alike[0][1].source.shape]
+        if seed is not None and translator.dropout:
+            torch.manual_seed(derive_seed(seed, alike[0][0]))
+        sources = [reading.source for _, reading in alike]
+        outputs = translator.translate(torch.stack(sources) if len(sources) > 1 else sources[0][None])
+        del sources
+        finish_writing()
+        to_write = [(job, reading.stamps) for job, reading in alike]
+        alike.clear()  # the sources are not needed any more
+        for (job, stamps), image in zip(to_write, outputs, strict=True):
+            try:
+                writer.begin(job, stamps, translator.model.target_values.to_array(image))
+            except ValueError as error:  # weights that are not finite
+                writer.fail(job, f"{job.sources[0]}: the model gives no image for it ({error})")
 
 
-def _read_ahead(
-    jobs: Sequence[Job], read: Callable[[Job, ImageFacts], Tensor], pool: Executor, count: int, most_pixels: int
-) -> Iterator[tuple[Job, Future[Tensor]]]:
-    """Yield jobs in order with their readings, and read up to `count` more ahead, of at most `most_pixels` in all."""
-    waiting: deque[tuple[Job, Future[Tensor], int]] = deque()
-    for job in jobs:
-        reading: Future[Tensor] = Future()
-        pixels = 0
-        try:
-            if job.problem:
-                raise DataError(job.problem)
-            facts = images.probe(job.sources[0])
-            pixels = facts.height * facts.width
-        except DataError as error:
-            reading.set_exception(error)
-        while waiting and (len(waiting) > count or pixels + sum(other for *_, other in waiting) > most_pixels):
-            yield waiting.popleft()[:2]
-        waiting.append((job, reading if reading.done() else pool.submit(read, job, facts), pixels))
-    while waiting:
-        yield waiting.popleft()[:2]
+def derive_seed(seed: int, job: Job) -> int:
+    """Return the seed of one image, so that its output depends neither on the others nor on their order."""
+    return int.from_bytes(hashlib.sha256(f"{seed} {job.name.as_posix()!r}".encode()).digest()[:7], "big")
 
 
 def translate(  # noqa: PLR0913  # the flags of the command
@@ -173,37 +182,41 @@ def translate(  # noqa: PLR0913  # the flags of the command
     inputs: str | Path | Sequence[str | Path],
     *,
     output: str | Path,
+    overwrite: bool = False,
     batch_size: int = 4,
     shard: str | None = None,
     source_pattern: str | Sequence[str] = (),
     dropout: bool = False,
     seed: int | None = None,
+    memory: float | None = None,
     device: str = "auto",
     precision: Precision = "32",
     progress: OnProgress | None = None,
 ) -> Translated:
     """Load a model and translate images and folders into `output`: `pix2pix translate` in Python.
 
-    `shard`, such as "2/8", selects the second of eight parts of the images; other processes can translate the others
-    into the same folder. A model of several sources takes one file, or one folder, for each; `source_pattern`, one for
-    all or one for each, tells how names in the folders match. `seed` repeats an output made with `dropout`.
+    What an earlier call has written, of the same sources by the same model and settings, is not done again; a file that
+    no translation wrote is never replaced. `overwrite` does everything again and replaces what is there. `shard`, such
+    as "2/8", selects the second of eight parts of the images; other processes can translate the others into the same
+    folder. A model of several sources takes one file, or one folder, for each; `source_pattern`, one for all or one for
+    each, tells how names in the folders match. `seed` repeats an output made with `dropout`. `memory` is the most that
+    all images in flight may take, in GB, beyond the model; by default all that is free.
     Raises ConfigError, ModelError or DataError.
     """
     if batch_size < 1:
         raise ConfigError(f"--batch-size {batch_size}: expected 1 or more")
+    if memory is not None and not (memory > 0 and math.isfinite(memory)):
+        raise ConfigError(f"--memory {memory:g}: expected a number of gigabytes above 0")
     part = Shard() if shard is None else Shard.parse(shard)
-    if seed is not None:
-        if not 0 <= seed < 2**63:
-            raise ConfigError(f"--seed {seed}: expected a number from 0 to 2^63 - 1")
-        torch.manual_seed(seed)
+    if seed is not None and not 0 <= seed < 2**63:
+        raise ConfigError(f"--seed {seed}: expected a number from 0 to 2^63 - 1")
     entries = [Path(inputs)] if isinstance(inputs, str | Path) else [Path(entry) for entry in inputs]
     if precision not in ("32", "bf16"):
         raise ConfigError(f"--precision {precision}: expected 32 or bf16")
-    translator = Translator.from_pretrained(model, device=device, dropout=dropout, precision=precision)
     patterns = [source_pattern] if isinstance(source_pattern, str) else list(source_pattern)
     for pattern in patterns:
         if pattern.count("{id}") != 1:
             raise ConfigError(f"--source-pattern {pattern}: write {{id}} once where the image's name stands")
-    return translate_files(
-        translator, entries, Path(output), batch_size=batch_size, shard=part, patterns=patterns, progress=progress
-    )
+    translator = Translator.from_pretrained(model, device=device, dropout=dropout, precision=precision)
+    options = Options(batch_size, overwrite, seed, None if memory is None else memory * GIGABYTE)
+    return translate_files(translator, entries, Path(output), options, shard=part, patterns=patterns, progress=progress)

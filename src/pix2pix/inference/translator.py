@@ -42,6 +42,7 @@ class Translator:
     ) -> None:
         self.model = model
         self.device = torch.device(device)
+        self.dropout, self.precision = dropout, precision
         self.generator = model.generator.to(self.device).eval()
         optimized = optimize_generator(self.generator, self.device, precision=precision)
         self.optimized = self.for_any_size(optimized)

@@ -1,7 +1,7 @@
 """`pix2pix translate`: translate images with a model."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -10,6 +10,9 @@ from pix2pix.config.fields import Device
 from pix2pix.errors import DataError
 from pix2pix.system.progress import ProgressBar
 
+if TYPE_CHECKING:
+    from pix2pix.inference.pipeline import Translated
+
 
 def translate(
     model: str,
@@ -17,15 +20,20 @@ def translate(
     /,
     *,
     output: Path,
+    overwrite: bool = False,
     batch_size: int = 4,
     shard: str | None = None,
     source_pattern: Annotated[list[str], Parameter(negative=())] = [],  # noqa: B006  # never changed
     dropout: bool = False,
     seed: int | None = None,
+    memory: float | None = None,
     device: Device = "auto",
     precision: Literal["32", "bf16"] = "32",
 ) -> None:
     """Translate images, or folders of images. Each output has the size and the name of its input.
+
+    The same command again does only what is missing: outputs of the same sources, model and settings stay. A file that
+    no translation wrote is never replaced.
 
     Parameters
     ----------
@@ -34,7 +42,9 @@ def translate(
     inputs
         Images, or folders of images; for a model of several sources one for each source, in the order of its training.
     output
-        Folder for the outputs.
+        Folder for the outputs. A hidden file in it records what was written.
+    overwrite
+        Translate all images again, and replace files in the output folder that no translation wrote.
     batch_size
         Images of one size that are translated together.
     shard
@@ -45,6 +55,8 @@ def translate(
         Keep dropout on, the method's noise: outputs differ from run to run.
     seed
         Seed of dropout, to repeat an output.
+    memory
+        Most memory for all images in flight in GB, beyond the model; by default all that is free.
     device
         Where to compute.
     precision
@@ -52,15 +64,25 @@ def translate(
         the range.
     """
     from pix2pix.inference.pipeline import translate as carry_out
-    from pix2pix.text import escape_unprintable
 
     choices: dict[str, Any] = {"batch_size": batch_size, "shard": shard, "dropout": dropout, "seed": seed}
-    choices["source_pattern"] = source_pattern
+    choices |= {"source_pattern": source_pattern, "overwrite": overwrite, "memory": memory}
     with ProgressBar("translating") as bar:
         result = carry_out(
             model, inputs, output=output, device=device, precision=precision, progress=bar.update, **choices
         )
-    say(f"{len(result.written)} translated into {output}")
+    _report(result, output)
+
+
+def _report(result: "Translated", output: Path) -> None:
+    """Say what was translated. Raises DataError if an image could not be."""
+    from pix2pix.text import escape_unprintable, format_examples
+
+    there = f"{len(result.already):,} were there already, " if result.already else ""
+    say(f"{there}{len(result.written):,} translated into {output}")
+    if result.edited:
+        names = escape_unprintable(format_examples(result.edited))
+        say(f"{len(result.edited):,} were changed after they were written and stay as they are: {names}")
     if len(result.failed) == 1:
         raise DataError(result.failed[0][1])
     for _, reason in result.failed:

@@ -68,8 +68,13 @@ def write(path: Path, values: Array) -> None:
     begin_to_write(path, values)()
 
 
-def begin_to_write(path: Path, values: Array) -> Callable[[], None]:
-    """Encode as `write` does; return a function that waits for the disk and gives the file its name."""
+def begin_to_write(
+    path: Path, values: Array, before_rename: Callable[[Path], object] | None = None
+) -> Callable[[], None]:
+    """Encode as `write` does; return a function that waits for the disk and gives the file its name.
+
+    It calls `before_rename` with the finished file under its temporary name.
+    """
     suffix, dtype, channels = path.suffix.lower(), values.dtype.name, values.shape[2]
     if not can_hold(suffix, dtype, channels):
         able = [known for known in sorted({*eight_bit.WRITE_OPTIONS, ".npy"}) if can_hold(known, dtype, channels)]
@@ -83,7 +88,7 @@ def begin_to_write(path: Path, values: Array) -> Callable[[], None]:
             file.write(_ENCODERS[suffix](values))
 
     with _naming(path):
-        wait_for_the_disk = files.begin_to_write(path, encode)
+        wait_for_the_disk = files.begin_to_write(path, encode, before_rename)
 
     def finish() -> None:
         with _naming(path):
@@ -124,4 +129,4 @@ def _naming(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror or error})") from None
+        raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
