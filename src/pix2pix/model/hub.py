@@ -1,38 +1,89 @@
 """Find the folder of a model by name: a run, a model folder, or a download from the Hugging Face hub."""
 
+import difflib
+import functools
+import os
+import re
+import sys
 from pathlib import Path
+from typing import Any
 
 from pix2pix.errors import ModelError
 from pix2pix.model.model_config import CONFIG
 from pix2pix.model.weights import DISCRIMINATOR, GENERATOR
+from pix2pix.system.reading import SMALL
+from pix2pix.text import escape_unprintable
+
+PREFIX = "hf://"
+"""Before the name of a model of the hub, it says that no path is meant."""
+MAX_BYTES = {CONFIG: SMALL, GENERATOR: 8 * 2**30, DISCRIMINATOR: 8 * 2**30}
+"""File of a model -> the largest size that is downloaded."""
+_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
+_FILE = re.compile(r"\.(safetensors|json|ya?ml|pth?|ckpt|onnx|zip|gz|csv|png|jpe?g|tiff?)$", re.IGNORECASE)
 
 
 def locate(name: str | Path) -> Path:
     """Return the folder with `config.json`: `name` itself, its `model/`, or a download from the hub.
 
-    Raises ModelError.
+    The hub is asked only for `hf://owner/name`, and for an `owner/name` that resembles nothing in this folder; a line
+    on stderr says so first. Raises ModelError.
     """
     path = Path(name)
     for folder in (path / "model", path):
         if (folder / CONFIG).exists():
             return folder
+    shown = escape_unprintable(name)
     if path.exists():
         what = "a run that has no model yet" if (path / "config.yaml").exists() else "not a model or run folder"
-        raise ModelError(f"{path}: {what}; expected {CONFIG} and {GENERATOR} in it or in its `model/`")
-    if str(name).count("/") == 1 and not str(name).startswith((".", "/", "~", "runs/")):
-        return _download(str(name))
-    raise ModelError(f"{path}: no such model; give a run folder, a model folder or a hub id such as `owner/name`")
+        raise ModelError(f"{shown}: {what}; expected {CONFIG} and {GENERATOR} in it or in its `model/`")
+    repository = str(name).removeprefix(PREFIX)
+    if _REPOSITORY.fullmatch(repository) and ".." not in repository:
+        if str(name).startswith(PREFIX):
+            return _download(repository)
+        near = _find_similar(path)
+        if near is None:
+            return _download(repository)
+        raise ModelError(f"{shown}: no such model here{near}; the hub is not asked, as {PREFIX}{repository} would")
+    raise ModelError(f"{shown}: no such model; give a run folder, a model folder or a hub id such as `owner/name`")
 
 
+def _find_similar(path: Path) -> str | None:
+    """Return what shows that `path`, of two parts, was meant as a path here, as a hint; None if nothing does.
+
+    A mistyped path is the user's own affair, which nobody else should get to know.
+    """
+    first, last = path.parts
+    if Path("runs", last).exists():
+        return f"; did you mean {Path('runs', last)}?"
+    if Path(first).exists():
+        return f", though {first} exists"
+    if first.lower() in ("runs", "models", "checkpoints", "data", "datasets", "output", "outputs"):
+        return f", nor a folder {first}"
+    if _FILE.search(last):
+        return ", and it looks like a file"
+    try:
+        folders = [entry.name for entry in os.scandir() if entry.is_dir()]
+    except OSError:
+        folders = []
+    near = difflib.get_close_matches(first, [*folders, "runs"], n=1, cutoff=0.7)
+    return f"; did you mean {Path(near[0], last)}?" if near else None
+
+
+@functools.cache  # one question for each model and process
 def _download(repository: str) -> Path:
-    """Download a model of the hub into the hub's cache; HF_HOME and HF_HUB_OFFLINE are honoured."""
-    from huggingface_hub import snapshot_download  # slow to import, and needed for hub ids only
+    """Download the files of a model into the hub's cache; HF_HOME, HF_ENDPOINT and HF_HUB_OFFLINE are honoured."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # otherwise the client tells the hub what runs here
+    from huggingface_hub import constants, snapshot_download  # slow to import, and needed for hub ids only
 
     try:
-        files = [CONFIG, GENERATOR, DISCRIMINATOR]
-        folder = Path(snapshot_download(repository, allow_patterns=files))
+        if not constants.HF_HUB_OFFLINE:
+            print(f"{repository}: no such folder here; asking {constants.ENDPOINT} for this model", file=sys.stderr)
+            _check_sizes(repository)
+        folder = Path(snapshot_download(repository, allow_patterns=list(MAX_BYTES)))
+    except ModelError:
+        raise
     except Exception as error:  # the client of the hub raises many kinds
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = escape_unprintable((str(error).strip() or type(error).__name__).splitlines()[0][:300])
         raise ModelError(
             f"{repository}: there is no such folder, and no such model on the hub ({reason}); "
             "check the path, or the network"
@@ -40,3 +91,26 @@ def _download(repository: str) -> Path:
     if not (folder / CONFIG).exists():
         raise ModelError(f"{repository}: the hub repository has no {CONFIG}, so it is not a pix2pix model")
     return folder
+
+
+def _check_sizes(repository: str) -> None:
+    """Raise ModelError for files that are too large, and what the client raises for a repository that is not there.
+
+    If the hub cannot be reached, nothing is checked, and the cache is used.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        info: Any = HfApi().model_info(repository, files_metadata=True, timeout=20)
+    except HfHubHTTPError:
+        raise
+    except Exception:  # no network, or a server that does not speak the language of the hub
+        return
+    for file in info.siblings or ():
+        limit = MAX_BYTES.get(file.rfilename)
+        if limit is not None and (file.size or 0) > limit:
+            raise ModelError(
+                f"{repository}: {file.rfilename} has {file.size:,} bytes on the hub, more than the {limit:,} that are "
+                "downloaded; download it yourself and give its folder"
+            )

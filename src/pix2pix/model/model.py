@@ -113,10 +113,11 @@ def load_model(name: str | Path, *, discriminator: bool = False) -> Model:
 
 def describe_model(name: str | Path) -> dict[str, Any]:
     """List the facts of a model for `pix2pix info`; reads and checks every file. Raises ModelError."""
-    model = load_model(name, discriminator=True)
+    folder = locate(name)
+    model = load_model(folder, discriminator=True)
     model_config, config = model.config, model.config.settings
     return {
-        "folder": str(locate(name)),
+        "folder": str(folder),
         "pix2pix": model_config.pix2pix,
         "generator": config.generator.kind,
         "depth": config.generator.depth,
