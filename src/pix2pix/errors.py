@@ -18,7 +18,14 @@ class RunError(RuntimeError):
 
 
 class InUseError(RunError):
-    """Another process is writing to the folder; the message says which. Exit code 1."""
+    """Another process is training in the run folder. Exit code 1."""
+
+    def __init__(self, folder: object, holder: str) -> None:
+        super().__init__(f"{folder}: is in use by {holder}; wait until it has finished, or choose another --run")
+        self.folder, self.holder = folder, holder
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return InUseError, (self.folder, self.holder)
 
 
 class Interrupted(KeyboardInterrupt):

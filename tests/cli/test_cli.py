@@ -527,10 +527,10 @@ def test_overwrite_removes_only_what_a_run_wrote(cli: Cli, facades: Path, tmp_pa
     (project / "model").mkdir()
     (project / "model" / "thesis.txt").write_text("years of work", "utf-8")
     before = files_in(project)
-    for data in (project / "data", facades):
+    for data, words in ((project / "data", "holds the data"), (facades, "not a run folder")):
         refused = cli("train", data, *tiny(), "--config", project / "config.yaml", "--run", project, "--overwrite")
         assert (refused.code, refused.out) == (2, "")
-        assert "not a run folder" in refused.err
+        assert words in refused.err
         assert files_in(project) == before
 
     run = tmp_path / "mine"

@@ -158,7 +158,7 @@ def test_what_is_done_is_not_done_again(
 
 def test_another_budget_needs_another_folder(generators: tuple[Path, Study], facades: Path) -> None:
     folder, _ = generators
-    with pytest.raises(ConfigError, match=r"holds a run with other settings \(.* was .*another --run"):
+    with pytest.raises(ConfigError, match=r"holds a run with other settings: .* was .*another --run"):
         study("generators", facades, merge_settings(SMALL, {"data": {"image_size": 64}}), run=folder)
 
 

@@ -26,7 +26,7 @@ from pix2pix.system.progress import ProgressBar
 from pix2pix.training import checkpoint
 from pix2pix.training.checkpoint import SAVE_SHARE
 from pix2pix.training.inspection import inspect_and_plan
-from pix2pix.training.run_folder import begin_run, open_run
+from pix2pix.training.run_folder import begin_run
 from pix2pix.training.setup import make_trainer
 from pix2pix.training.train import train_with
 from pix2pix.training.trainer import Trainer
@@ -38,7 +38,7 @@ def trainer(pairs_in: Path, folder: Path, /, *, save_share: float = SAVE_SHARE, 
     """A training that is about to begin, or to be resumed, in `folder`."""
     with ProgressBar() as bar:
         plan, pairs, _ = inspect_and_plan(choose_settings(pairs_in, None, None, merge_settings(TINY, settings)), bar)
-        begin_run(open_run(folder, "x", plan.config, overwrite=False), plan.config, overwrite=False)
+        begin_run(folder, plan.config, overwrite=False)
         return make_trainer(plan, pairs.splits, folder, bar, save_share=save_share)
 
 
@@ -318,7 +318,7 @@ def test_a_disk_that_fails_ends_the_run_at_the_last_checkpoint(
     assert [path.name for path in (folder / "checkpoints").iterdir() if "partial" in path.name] == []
 
 
-@pytest.mark.parametrize(("share", "epochs"), [(math.inf, [1, 2, 3, 4]), (1e-9, [1, 4])])
+@pytest.mark.parametrize(("share", "epochs"), [(math.inf, [0, 1, 2, 3, 4]), (1e-9, [0, 4])])
 def test_short_epochs_are_not_all_saved(
     facades: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float, epochs: list[int]
 ) -> None:
@@ -335,7 +335,7 @@ def test_numbers_that_are_not_finite_are_never_saved(facades: Path, tmp_path: Pa
     going = trainer(facades, folder)
     with torch.no_grad():
         next(going.state.generator.parameters()).fill_(float("nan"))
-    with pytest.raises(RunError, match="became nan in epoch 1"):
+    with pytest.raises(RunError, match="became nan in epoch"):
         going.fit(NO_STOP)
     assert not (folder / "checkpoints").exists()
     assert not (folder / "model").exists()

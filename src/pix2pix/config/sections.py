@@ -347,3 +347,8 @@ class Training(Section):
     def effective_batch(self) -> int:
         """Number of pairs in an update, over all processes."""
         return self.batch_size * self.processes
+
+    @property
+    def normalised_together(self) -> int:
+        """Number of pairs whose statistics batch norm takes together."""
+        return self.effective_batch if self.sync_norm else self.batch_size

@@ -73,7 +73,7 @@ def begin_to_write(
             if before_rename is not None:
                 before_rename(partial)
             os.replace(partial, path)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
 
     return finish
 
@@ -167,7 +167,7 @@ def replace_folder(new: Path, folder: Path) -> None:
         if previous.exists():
             os.replace(previous, folder)
         raise
-    _sync_folder(folder.parent)
+    sync_folder(folder.parent)
     shutil.rmtree(previous, ignore_errors=True)
 
 
@@ -180,7 +180,7 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Put a rename on the disk. Windows has no such call."""
     if os.name == "nt":
         return

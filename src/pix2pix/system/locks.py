@@ -143,7 +143,7 @@ def _try_to_acquire(path: Path) -> int | None:
         if not _is_named(descriptor, path):
             raise FileNotFoundError
         if not new and not _is_stale(descriptor, path, has_locks=has_locks):
-            raise InUseError(_describe_use(path))
+            raise InUseError(path.parent, _find_name(path))
         if not new and not has_locks:  # two processes may have found it stale: one of them takes it away
             _take_away(descriptor, path)
             raise FileNotFoundError
@@ -162,7 +162,7 @@ def _flock(descriptor: int, path: Path) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise InUseError(_describe_use(path)) from None
+        raise InUseError(path.parent, _find_name(path)) from None
     except OSError as error:
         if error.errno in _NO_LOCKS:
             return False
@@ -248,8 +248,8 @@ def _touched(descriptor: int) -> Iterator[None]:
 # ---- holders ---------------------------------------------------------------------------------------------------
 
 
-def _describe_use(path: Path) -> str:
-    """Say who holds a lock. The holder may have it for a moment before it has written its name."""
+def _find_name(path: Path) -> str:
+    """Return who holds a lock, in words. The holder may have it for a moment before it has written its name."""
     holder = None
     for _ in range(20):
         with suppress(OSError, ValueError):
@@ -257,8 +257,7 @@ def _describe_use(path: Path) -> str:
         if holder is not None and not holder.is_dead:
             break
         time.sleep(0.05)
-    who = holder or "another process"
-    return f"{path.parent}: is in use by {who}; wait until it has finished, or choose another folder"
+    return str(holder or "another process")
 
 
 def _parse(content: bytes) -> Holder | None:

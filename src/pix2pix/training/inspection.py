@@ -16,7 +16,7 @@ from pix2pix.system.progress import ProgressBar
 from pix2pix.text import escape_unprintable, format_list
 from pix2pix.training.plan import Plan, make_plan
 from pix2pix.training.plan_text import describe_plan
-from pix2pix.training.run_folder import LEFT_OUT
+from pix2pix.training.run_files import LEFT_OUT
 from pix2pix.training.validation import make_selection_metrics
 
 

@@ -149,8 +149,7 @@ def _refuse_single_pairs(training: Training, pairs: int) -> None:
 def _choose_norm_statistics(training: Training) -> Literal["image", "running"]:
     """Resolve `auto`: "image" if training also normalises single images, else "running"."""
     if training.norm_statistics == "auto":
-        together = training.effective_batch if training.sync_norm else training.batch_size
-        return "image" if together == 1 else "running"
+        return "image" if training.normalised_together == 1 else "running"
     return training.norm_statistics
 
 

@@ -1,21 +1,26 @@
-"""Choose, create or overwrite the run folder of a training, or refuse it; and the result of a run."""
+"""Choose the run folder of a training, lock it, and begin, resume or replace the run in it; and the result of a run."""
 
 import json
 import os
-import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
 from pix2pix.config import Config
 from pix2pix.config.io import make_config, read_yaml, to_yaml
-from pix2pix.errors import ConfigError
+from pix2pix.errors import ConfigError, InUseError
+from pix2pix.model.model_config import CONFIG
 from pix2pix.system.files import write_text
+from pix2pix.system.locks import LOCK, find_holder, hold_lock
 from pix2pix.text import escape_unprintable
 from pix2pix.training.checkpoint import DESCRIPTION
+from pix2pix.training.old_run import kept_until_begun, needs_recovery, recover, set_aside
+from pix2pix.training.run_files import FOLDERS, LEFT_OUT, MARKER, WRITTEN
 
 # Settings that may change when a run is resumed, since they do not change what is learned.
 FREE = {
@@ -26,16 +31,8 @@ FREE = {
     "provenance.pix2pix", "provenance.python", "provenance.torch",
 }  # fmt: skip
 
-
-LEFT_OUT = "left_out.txt"
-"""File that lists what --skip-bad left out."""
-MARKER = ".pix2pix-run"
-"""File that marks a run folder. Version 0.1 wrote none: its runs are recognised by the names in them."""
-WRITTEN = (
-    "config.yaml", "metrics.csv", "curves.png", "report.html", LEFT_OUT,
-    "samples", "tensorboard", "checkpoints", "model", "evaluation", "segmenter", MARKER,
-)  # fmt: skip
-"""Everything that a run writes into its folder: --overwrite removes these names and nothing else."""
+Check = Callable[[Path], object]
+"""Raise ConfigError for a folder that must not become a run folder."""
 
 
 @dataclass(frozen=True)
@@ -53,33 +50,173 @@ class Run:
         return self.path / "model"
 
 
-def open_run(asked: Path | None, name: str, config: Config, *, overwrite: bool) -> Path:
-    """Choose the folder to train in; write nothing.
+class RunChoice(NamedTuple):
+    """The folder to train in, and why it is not the one of the plain name; empty if it is."""
 
-    It is `asked`, or else the first of runs/NAME, runs/NAME-2, ... that is free or can be resumed. Raises ConfigError
-    if `asked` holds a run with other settings.
+    folder: Path
+    reason: str = ""
+    restored: bool = False
+    """Whether the run in it had been moved aside by a training that was killed before it had begun."""
+
+    def __str__(self) -> str:
+        return f"{self.folder}{f' ({self.reason})' if self.reason else ''}"
+
+
+class _Refusal(NamedTuple):
+    """Why a folder cannot be used, and what to type."""
+
+    reason: str
+    advice: str
+
+
+_NO_RUN = "not a run folder, so --overwrite does not remove it"
+_COPY_BACK = "copy the file back to resume the run, or give another --run to keep it, or --overwrite to replace it"
+
+# ---- choosing --------------------------------------------------------------------------------------------------
+
+
+def choose_run(asked: Path | None, name: str, config: Config, check: Check, *, overwrite: bool) -> RunChoice:
+    """Choose the folder to train in as `open_run` does; write nothing."""
+
+    def look(folder: Path) -> _Refusal | None:
+        if (holder := find_holder(folder)) is None:
+            return _find_refusal(folder, config, overwrite=overwrite, is_asked=asked is not None)
+        if asked is not None:
+            raise InUseError(folder, str(holder))
+        return _Refusal(f"is in use by {holder}", "")
+
+    return _choose(asked, name, check, look)
+
+
+@contextmanager
+def open_run(asked: Path | None, name: str, config: Config, check: Check, *, overwrite: bool) -> Iterator[RunChoice]:
+    """Choose the folder to train in, and hold its lock within the block.
+
+    It is `asked`, or else the first of runs/NAME, runs/NAME-2, ... that is free or can be resumed. What a killed
+    training began there is finished first. Raises ConfigError if `asked` holds a run with other settings, and
+    InUseError if another process trains in it.
     """
-    if asked is not None:
-        if not overwrite and asked.exists():
-            _refuse_other_settings(asked, config)
-        return asked
-    folder, number = Path("runs") / name, 1
-    while folder.exists() and not overwrite and not _can_resume(folder, config):
-        number += 1
-        folder = Path("runs") / f"{name}-{number}"
-    return folder
+    restored: set[Path] = set()
+    with ExitStack() as lock:
+
+        def lock_and_look(folder: Path) -> _Refusal | None:
+            refusal = _find_refusal(folder, config, overwrite=overwrite, is_asked=asked is not None)
+            if refusal is not None:
+                return refusal
+            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                lock.enter_context(hold_lock(folder))
+            except InUseError as error:
+                if asked is not None:
+                    raise
+                return _Refusal(f"is in use by {error.holder}", "")
+            if recover(folder):
+                restored.add(folder)
+            refusal = _find_refusal(folder, config, overwrite=overwrite, is_asked=asked is not None)
+            if refusal is not None:  # the folder has changed before it was locked
+                lock.close()
+            return refusal
+
+        choice = _choose(asked, name, check, lock_and_look)
+        yield choice._replace(restored=choice.folder in restored)
 
 
-def begin_run(folder: Path, config: Config, *, overwrite: bool, data_files: Iterable[str] = ()) -> None:
-    """Make the folder and write `config.yaml`; with `overwrite`, first remove an existing run.
+def _choose(asked: Path | None, name: str, check: Check, find_refusal: Callable[[Path], _Refusal | None]) -> RunChoice:
+    """Return the first folder that is not refused. Raises ConfigError if `asked` is."""
+    reasons: list[str] = []
+    for number in count(1):
+        folder = asked or Path("runs") / (name if number == 1 else f"{name}-{number}")
+        check(folder)
+        refusal = find_refusal(folder)
+        if refusal is None:
+            break
+        if asked is not None or refusal.reason == _NO_RUN:
+            raise ConfigError(f"{folder}: {refusal.reason}; {refusal.advice}")
+        reasons.append(f"{folder} {refusal.reason}")
+    more = f"; {len(reasons) - 1} more cannot be used" if len(reasons) > 1 else ""
+    return RunChoice(folder, f"{reasons[0]}{more}" if reasons else "")
 
-    Raises ConfigError, and removes nothing, if it is not a run folder or holds one of `data_files`.
+
+def _find_refusal(folder: Path, config: Config, *, overwrite: bool, is_asked: bool) -> _Refusal | None:
+    """Return why a training cannot begin or be resumed in a folder."""
+    try:
+        if not folder.exists() or _is_unused(folder) or needs_recovery(folder):
+            return None
+        if overwrite:
+            return None if _is_replaceable(folder) else _Refusal(_NO_RUN, "choose another --run")
+        if not (folder / "config.yaml").exists() and (folder / "checkpoints" / DESCRIPTION).exists():
+            return _Refusal("holds a checkpoint but no config.yaml, so its settings are not known", _COPY_BACK)
+        if not _is_run(folder):
+            return _Refusal("exists and is not a run folder", "choose another --run")
+        return _find_difference(folder, config) or (None if is_asked else _find_end(folder))
+    except NotADirectoryError:
+        return _Refusal("is a file, expected a folder", "choose another --run")
+    except OSError as error:
+        if is_asked:
+            raise
+        return _Refusal(f"cannot be read: {error.strerror}", "")
+
+
+def _find_difference(folder: Path, config: Config) -> _Refusal | None:
+    """Return why a run cannot be resumed with these settings."""
+    if not (folder / "config.yaml").exists():
+        return None  # killed before it had written its settings
+    try:
+        changed = next(changed_settings(folder, config), None)
+    except ConfigError as error:
+        return _Refusal(f"cannot be resumed, since {error}", _COPY_BACK)
+    if changed is None:
+        return None
+    name, old, new = changed
+    what = "the data have changed" if name == "provenance.data_fingerprint" else f"{name} was {old}, now {new}"
+    if name == "training.norm_statistics" and config.training.processes > 1 and not config.training.sync_norm:
+        what += ", as each process would normalise its own images: --sync-norm makes it one batch again"
+    return _Refusal(
+        f"holds a run with other settings: {what}",
+        "give those settings to resume it, another --run to keep both, or --overwrite to replace it",
+    )
+
+
+def _find_end(folder: Path) -> _Refusal | None:
+    """Return that a run is finished. One that has lost its model is resumed, which makes it anew."""
+    try:
+        finished = json.loads((folder / "checkpoints" / DESCRIPTION).read_text(encoding="utf-8"))["finished"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # `restore` says what is wrong with the checkpoint
+    return _Refusal("is finished", "") if finished and (folder / "model" / CONFIG).exists() else None
+
+
+def refuse_inside_run(folder: Path) -> None:
+    """Raise ConfigError for a folder inside one of the folders that another run writes."""
+    real = folder.resolve()
+    for parent in real.parents:
+        if real.relative_to(parent).parts[0] in FOLDERS and _is_run(parent):
+            raise ConfigError(f"{folder}: lies in the files of another run, {parent}; choose another --run")
+
+
+# ---- beginning -------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def begun_run(folder: Path, config: Config, *, overwrite: bool) -> Iterator[None]:
+    """Begin a run as `begin_run` does. The run that it replaces is put back if the block ends before it is removed."""
+    with kept_until_begun(folder):
+        begin_run(folder, config, overwrite=overwrite)
+        yield
+
+
+def begin_run(folder: Path, config: Config, *, overwrite: bool) -> None:
+    """Make the folder and write `config.yaml`; with `overwrite`, first move an existing run aside (`old_run`).
+
+    Raises ConfigError, and changes nothing, for a folder with `overwrite` that is no run's.
     """
-    if overwrite and folder.exists():
-        _refuse_to_remove(folder, data_files)
-        _remove_run(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    replaced = overwrite and not _is_unused(folder)
+    if replaced and not _is_replaceable(folder):
+        raise ConfigError(f"{folder}: {_NO_RUN}; choose another --run")
     write_text(folder / MARKER, "This folder belongs to a training of pix2pix.\n")
+    if replaced:
+        set_aside(folder)
     write_text(folder / "config.yaml", to_yaml(config))
 
 
@@ -93,45 +230,31 @@ def write_left_out(folder: Path, left_out: Sequence[tuple[Path | str, str]]) -> 
         path.unlink(missing_ok=True)
 
 
-def _refuse_to_remove(folder: Path, data_files: Iterable[str]) -> None:
-    """Raise ConfigError if a folder is no run's, or holds one of these files, whatever links lead to it."""
-    if not (_is_run(folder) or _is_unused(folder)):
-        raise ConfigError(f"{folder}: not a run folder, so --overwrite does not remove it; choose another --run")
-    real, places = folder.resolve(), {}
-    for file in data_files:
-        parent, name = os.path.split(file)
-        if parent not in places:
-            places[parent] = Path(parent).resolve()
-        place = places[parent] / name
-        if (place.resolve() if place.is_symlink() else place).is_relative_to(real):
-            raise ConfigError(f"{folder}: holds the data, such as {file}; choose another --run, or move the data")
-
-
-def _remove_run(folder: Path) -> None:
-    """Remove the files of a run by name."""
-    for name in WRITTEN:
-        path = folder / name
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+# ---- what a folder is ------------------------------------------------------------------------------------------
 
 
 def _is_run(folder: Path) -> bool:
     """Return whether a training made this folder. A `config.yaml` alone proves nothing: other programs write it too."""
-    if (folder / MARKER).exists():
-        return True
+    return (folder / MARKER).exists() or _has_fingerprint(folder)
+
+
+def _is_replaceable(folder: Path) -> bool:
+    """Return whether --overwrite may remove the files of a run. Version 0.1 wrote no marker, and nothing but these."""
+    return (folder / MARKER).exists() or (_has_fingerprint(folder) and set(os.listdir(folder)) <= WRITTEN)
+
+
+def _has_fingerprint(folder: Path) -> bool:
     try:
         provenance = read_yaml(folder / "config.yaml").get("provenance") or {}
     except ConfigError:
         return False
-    has_fingerprint = isinstance(provenance, dict) and "data_fingerprint" in provenance
-    return has_fingerprint and set(os.listdir(folder)) <= set(WRITTEN)  # version 0.1 wrote nothing else
+    return isinstance(provenance, dict) and "data_fingerprint" in provenance
 
 
 def _is_unused(folder: Path) -> bool:
     """Return whether a folder is empty, or a training was killed there before it had written its settings."""
-    return all(name == MARKER or (name.startswith(".") and name.endswith(".partial")) for name in os.listdir(folder))
+    names = os.listdir(folder)
+    return all(name in (MARKER, LOCK) or (name.startswith(".") and name.endswith(".partial")) for name in names)
 
 
 def changed_settings(folder: Path, config: Config) -> Iterator[tuple[str, Any, Any]]:
@@ -142,32 +265,11 @@ def changed_settings(folder: Path, config: Config) -> Iterator[tuple[str, Any, A
     free = FREE if config.optimizer.schedule == "constant" else FREE - {"training.epochs"}
     if config.training.effective_batch == saved.training.effective_batch:
         free = free | {"training.batch_size"}  # each step sees the same pairs, in another number of processes
+        if config.training.normalised_together == saved.training.normalised_together:
+            free = free | {"training.sync_norm"}  # which makes no difference in one process
     for name in sorted(old.keys() | new.keys()):
         if name not in free and old.get(name) != new.get(name):
             yield name, old.get(name), new.get(name)
-
-
-def _refuse_other_settings(folder: Path, config: Config) -> None:
-    if not (folder / "config.yaml").exists():
-        if not _is_unused(folder):
-            raise ConfigError(f"{folder}: exists and is not a run folder; choose another --run")
-        return
-    for name, old, new in changed_settings(folder, config):
-        what = "the data have changed" if name == "provenance.data_fingerprint" else f"{name} was {old}, now {new}"
-        raise ConfigError(
-            f"{folder}: holds a run with other settings ({what}); give those settings to resume it, "
-            "another --run to keep both, or --overwrite to replace it"
-        )
-
-
-def _can_resume(folder: Path, config: Config) -> bool:
-    """Return whether a folder holds an unfinished run with the same settings; false if it is unreadable."""
-    description = folder / "checkpoints" / DESCRIPTION
-    try:
-        finished = description.exists() and json.loads(description.read_text(encoding="utf-8"))["finished"]
-        return _is_unused(folder) or (not finished and not any(changed_settings(folder, config)))
-    except (OSError, ValueError, KeyError, TypeError):  # ConfigError is a ValueError
-        return False
 
 
 def _leaves(model: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -2,23 +2,29 @@
 
 import functools
 import os
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from pix2pix.config import Config
 from pix2pix.config.io import nest_settings
 from pix2pix.config.presets import choose_settings
+from pix2pix.data.pairing.nesting import refuse_data_inside, refuse_inside_data
 from pix2pix.data.pairing.pair import Pair
+from pix2pix.data.pairing.pairs import PairSet
 from pix2pix.distributed.environment import choose_processes
 from pix2pix.distributed.process_group import process_group
-from pix2pix.errors import ConfigError, Interrupted
+from pix2pix.errors import Interrupted
+from pix2pix.model.model_config import CONFIG
 from pix2pix.reports.curves import read_metrics
 from pix2pix.system.hardware import choose_device
 from pix2pix.system.progress import ProgressBar
 from pix2pix.system.signals import note_stop_signals
 from pix2pix.training.inspection import inspect_and_plan
+from pix2pix.training.old_run import remove_old_run
 from pix2pix.training.plan import Plan
-from pix2pix.training.run_folder import Run, begin_run, open_run, write_left_out
+from pix2pix.training.run_folder import Run, begun_run, choose_run, open_run, refuse_inside_run, write_left_out
 from pix2pix.training.setup import make_trainer
 
 __all__ = ["Run", "plan_only", "train", "train_with"]
@@ -50,12 +56,19 @@ def train_with(config: Config, run: Path | None = None, *, overwrite: bool = Fal
     if info is None:
         return _launch(config, run, overwrite=overwrite)
     device, timeout = choose_device(config.training.device), config.training.rank_timeout
-    with process_group(info, device, timeout) as group, ProgressBar(silent=not group.is_first) as bar:
-        plan, splits, folder = group.broadcast(lambda: _begin(config, run, bar, overwrite=overwrite))
+    with (
+        process_group(info, device, timeout) as group,
+        ProgressBar(silent=not group.is_first) as bar,
+        ExitStack() as held,  # by rank 0, for the life of the training
+    ):
+        plan, splits, folder = group.broadcast(lambda: _begin(config, run, bar, held, overwrite=overwrite))
         trainer = make_trainer(plan, splits, folder, bar, group)
         with note_stop_signals() as stop:
             try:
-                progress = trainer.fit(stop)
+                progress = trainer.fit(stop, begun=lambda: remove_old_run(folder))
+                if group.broadcast(lambda: not (folder / "model" / CONFIG).exists()):
+                    trainer.write_newest_model()
+                    bar.say(f"model        was missing: made of the newest epoch, {progress.epoch}")
             except Interrupted:
                 trainer.writer.write_report()
                 raise
@@ -74,9 +87,10 @@ def plan_only(config: Config, run: Path | None = None, *, overwrite: bool = Fals
     if info is not None and info.rank:
         return  # rank 0 prints it
     with ProgressBar() as bar:
-        plan, _, _ = inspect_and_plan(config, bar)
-        folder = _choose_folder(config, plan, run, overwrite=overwrite)
-        bar.say(f"run          {folder} (nothing has been written)")
+        plan, pairs, _ = inspect_and_plan(config, bar)
+        check = _folder_check(config, pairs)
+        choice = choose_run(run, _name_run(config), plan.config, check, overwrite=overwrite)
+        bar.say(f"run          {choice}: nothing has been written")
 
 
 def _launch(config: Config, run: Path | None, *, overwrite: bool) -> Run:
@@ -90,28 +104,36 @@ def _launch(config: Config, run: Path | None, *, overwrite: bool) -> Run:
 
 
 def _begin(
-    config: Config, run: Path | None, bar: ProgressBar, *, overwrite: bool
+    config: Config, run: Path | None, bar: ProgressBar, held: ExitStack, *, overwrite: bool
 ) -> tuple[Plan, dict[str, tuple[Pair, ...]], Path]:
-    """Inspect, plan and make the run folder; rank 0 does this for all processes."""
+    """Inspect, plan, and make and lock the run folder; rank 0 does this for all processes."""
     plan, pairs, left_out = inspect_and_plan(config, bar)
-    folder = _choose_folder(config, plan, run, overwrite=overwrite)
-    files = (ref.file for split in pairs.splits.values() for pair in split for ref in pair.refs)
-    begin_run(folder, plan.config, overwrite=overwrite, data_files=files)
-    write_left_out(folder, left_out)
-    bar.say(f"run          {folder}")
-    return plan, pairs.splits, folder
+    check = _folder_check(config, pairs)
+    choice = held.enter_context(open_run(run, _name_run(config), plan.config, check, overwrite=overwrite))
+    held.enter_context(begun_run(choice.folder, plan.config, overwrite=overwrite))
+    write_left_out(choice.folder, left_out)
+    bar.say(f"run          {choice}")
+    if choice.restored:
+        bar.say("             the run that a killed --overwrite had moved aside was put back first")
+    return plan, pairs.splits, choice.folder
 
 
-def _choose_folder(config: Config, plan: Plan, run: Path | None, *, overwrite: bool) -> Path:
-    """Return the run folder. Raises ConfigError for one inside the data, where its images would be read as pairs."""
-    data = config.data
-    path = Path(data.path or data.target or "run").resolve()
-    name = (path.stem if path.is_file() else path.name) or "run"
-    folder = open_run(run, name, plan.config, overwrite=overwrite)
-    for place in filter(None, (*(data.source or ()), data.target)):
-        if folder.resolve().is_relative_to(Path(place).resolve()):
-            raise ConfigError(f"{folder}: lies inside the data folder {place}; choose another --run")
-    return folder
+def _name_run(config: Config) -> str:
+    """Return the name of the run of these data."""
+    path = Path(config.data.path or config.data.target or "run").resolve()
+    return (path.stem if path.is_file() else path.name) or "run"
+
+
+def _folder_check(config: Config, pairs: PairSet) -> Callable[[Path], None]:
+    """Return a function that raises ConfigError for a run folder in the data, with data in it, or in another run."""
+
+    def check(folder: Path) -> None:
+        refuse_inside_run(folder)
+        refuse_inside_data(folder, config.data)
+        files = (ref.file for split in pairs.splits.values() for pair in split for ref in pair.refs)
+        refuse_data_inside(folder, config.data, files)
+
+    return check
 
 
 def _newest_metrics(folder: Path) -> dict[str, dict[str, float]]:

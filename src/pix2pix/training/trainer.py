@@ -23,6 +23,7 @@ from pix2pix.distributed.parallel import unwrap
 from pix2pix.distributed.process_group import ProcessGroup
 from pix2pix.errors import Interrupted, RunError
 from pix2pix.metrics.pixel import ACCURACIES, HIGHER_IS_BETTER
+from pix2pix.reports.curves import read_metrics
 from pix2pix.system.progress import ProgressBar
 from pix2pix.text import format_digits, format_duration
 from pix2pix.training.checkpoint import Checkpoints, TrainingProgress
@@ -68,10 +69,17 @@ class Trainer:
     def __post_init__(self) -> None:
         self.step_time = StepTime()  # since this process began
 
-    def fit(self, stop: StopSignal) -> TrainingProgress:
-        """Train to the last epoch, or until patience has run out. Raises Interrupted, with all state saved."""
+    def fit(self, stop: StopSignal, begun: Callable[[], object] = lambda: None) -> TrainingProgress:
+        """Train to the last epoch, or until patience has run out. Raises Interrupted, with all state saved.
+
+        Rank 0 calls `begun` when a checkpoint of this training is on the disk.
+        """
         progress = self.progress
         try:
+            if not progress.step:
+                self._save()  # shows a full disk or a wrong folder before hours of training do
+                self.checkpoints.wait()
+            self.group.broadcast(begun)
             while not self._is_finished():
                 means, speed = self._train_epoch(stop)
                 progress.epoch, progress.batch, progress.sums = progress.epoch + 1, 0, {}
@@ -98,6 +106,13 @@ class Trainer:
             self.checkpoints.wait()
             self.writer.close()
         return progress
+
+    def write_newest_model(self) -> None:
+        """Write the model of the newest epoch, where that of the best one has been removed."""
+        rows = read_metrics(self.folder / "metrics.csv")
+        newest = [row for row in rows if (row.split, row.epoch) == ("val", self.progress.epoch)]
+        self.progress.best_epoch = self.progress.epoch
+        self.writer.write_model(self.state, newest[-1].values if newest else {})
 
     @property
     def pairs(self) -> int:

@@ -266,6 +266,17 @@ def _split_sides(folders: set[str]) -> set[str]:
     return folders & {split + side for split in SPLITS for side in "AB"}
 
 
+def is_layout_name(name: str) -> bool:
+    """Return whether a folder of this name in the data folder could be read as a split or a side."""
+    plain = re.sub(r"[^a-z]", "", name.lower())
+    return (
+        plain in ("a", "b", "target")
+        or plain[:-1] in _SIMILAR_SPLITS
+        or plain in _SIMILAR_SPLITS
+        or (_SIMILAR_SOURCE.fullmatch(name) is not None)
+    )
+
+
 def _refuse_similar_names(root: Path, folders: set[str]) -> None:
     """Raise DataError for a folder such as `valid` or `Train`, which would be ignored while a split is carved."""
     for name in sorted(folders - set(SPLITS) - _split_sides(folders)):
