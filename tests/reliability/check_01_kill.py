@@ -155,7 +155,8 @@ class Trial:
         self.counts.look(run, 0)  # its steps are not known here
         command[command.index("1000000")] = str((runs.saved_state(run)["progress"]["epoch"]) + 1)
         done = subprocess.run(command, capture_output=True, text=True)
-        assert "resuming from epoch" in done.stderr, done.stderr
+        if "resuming from epoch" not in done.stderr:
+            raise runs.Unexpected(done.stderr)
 
     def _next(self) -> Path:
         self.number += 1
@@ -167,8 +168,8 @@ class Trial:
     def _train(self, run: Path, watch: Watch, *, to_end: bool = False) -> None:
         words = runs.train_words(self.data, run, *WORDS)
         code = runs.end_of(runs.fork(words, self.work / "messages", self._first(watch)))
-        expected = {0} if to_end else {0, -signal.SIGKILL}
-        assert code in expected, f"exit {code}: {(self.work / 'messages').read_text()[-1500:]}"
+        if code not in ({0} if to_end else {0, -signal.SIGKILL}):
+            raise runs.Unexpected(f"exit {code}: {(self.work / 'messages').read_text(encoding='utf-8')[-1500:]}")
 
     def _judge(self, run: Path, reached: int, *, resume: bool) -> None:
         unreadable = self.counts.unreadable

@@ -98,10 +98,7 @@ def pause(subject: Subject, rng: random.Random) -> str:
 
 def kill_loader(subject: Subject, rng: random.Random) -> str:
     """Kill a loader process: the training goes on, or ends with one sentence."""
-    loaders = runs.children(subject.process.pid)
-    if not loaders:
-        return f"no loader; {subject.end(signal.SIGTERM)}"
-    os.kill(rng.choice(loaders), signal.SIGKILL)
+    os.kill(rng.choice(runs.children(subject.process.pid)), signal.SIGKILL)
     code = subject.wait(5.0)
     return f"went on; {subject.end(signal.SIGTERM)}" if code is None else subject.judge(code, {1})
 

@@ -26,6 +26,10 @@ TINY_WORDS = (
 """Flags of a training whose steps take a few milliseconds."""
 
 
+class Unexpected(RuntimeError):  # noqa: N818
+    """A training did not do what a check needs. No AssertionError, which would let a control pass by accident."""
+
+
 def make_data(folder: Path, *, train: int = 10, val: int = 3, test: int = 3, size: int = 40, seed: int = 0) -> Path:
     """Write small side-by-side facades and return their folder."""
     make_facades(folder, train=train, val=val, test=test, size=size, seed=seed)
@@ -63,21 +67,23 @@ def started(words: list[str], **options: Any) -> Iterator[subprocess.Popen[str]]
 
 
 def wait_for_line(process: subprocess.Popen[str], start: str) -> str:
-    """Read messages up to the first line that begins with `start`. Raises AssertionError if the process ends first."""
-    assert process.stderr is not None
+    """Read messages up to the first line that begins with `start`. Raises Unexpected if the process ends first."""
+    if process.stderr is None:
+        raise ValueError("its messages are not in a pipe")
     seen = []
     for line in process.stderr:
         if line.startswith(start):
             return line
         seen.append(line)
-    raise AssertionError(f"the process ended before it wrote {start!r}: {''.join(seen)[-500:]}")
+    raise Unexpected(f"the process ended before it wrote {start!r}: {''.join(seen)[-500:]}")
 
 
 def wait_until(condition: Callable[[], Any], *, timeout: float = 60, what: str = "") -> Any:
-    """Wait for a true value and return it. Raises AssertionError after `timeout` seconds."""
+    """Wait for a true value and return it. Raises Unexpected after `timeout` seconds."""
     until = time.monotonic() + timeout
     while not (value := condition()):
-        assert time.monotonic() < until, f"waited {timeout:.0f} s in vain for {what or condition}"
+        if time.monotonic() > until:
+            raise Unexpected(f"waited {timeout:.0f} s in vain for {what or condition}")
         time.sleep(0.01)
     return value
 
@@ -133,7 +139,8 @@ def saved_state(run: Path) -> dict[str, Any]:
     from pix2pix.training.checkpoint import load_checkpoint
 
     loaded = load_checkpoint(run / "checkpoints", torch.device("cpu"))
-    assert loaded is not None, f"{run} has no checkpoint"
+    if loaded is None:
+        raise Unexpected(f"{run} has no checkpoint")
     tensors, progress = loaded
     return tensors | {"progress": {name: value for name, value in vars(progress).items() if name != "seconds"}}
 
@@ -235,11 +242,11 @@ def end_of(process: multiprocessing.process.BaseProcess, timeout: float = 120) -
     if process.exitcode is None:
         process.kill()
         process.join()
-        raise AssertionError(f"a training did not end within {timeout:.0f} s")
+        raise Unexpected(f"a training did not end within {timeout:.0f} s")
     return process.exitcode
 
 
 def train_to_end(words: Sequence[str | Path], messages: Path, prepare: Callable[[], object] | None = None) -> None:
-    """Run a forked training to its end. Raises AssertionError with its messages if it fails."""
-    code = end_of(fork(words, messages, prepare))
-    assert code == 0, f"exit {code}: {messages.read_text(encoding='utf-8')[-1500:]}"
+    """Run a forked training to its end. Raises Unexpected with its messages if it fails."""
+    if code := end_of(fork(words, messages, prepare)):
+        raise Unexpected(f"exit {code}: {messages.read_text(encoding='utf-8')[-1500:]}")

@@ -199,6 +199,8 @@ class Soak:
 
     def _fault(self, subject: Subject, rng: random.Random) -> None:
         kind = choose(RUNNING, rng)
+        while kind == "loader killed" and not runs.children(subject.process.pid):
+            kind = choose(RUNNING, rng)
         if kind == "disk full" and not self.has_disk:
             kind = "file size limit"
         reached = self._logged()

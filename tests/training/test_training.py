@@ -345,3 +345,11 @@ def test_bottleneck_norm_refuses_a_last_batch_of_one(facades: Path) -> None:
     settings = {"generator": {"bottleneck_norm": True}, "training": {"batch_size": 3}}
     with ProgressBar() as bar, pytest.raises(ConfigError, match="bottleneck_norm"):
         inspect_and_plan(choose_settings(facades, None, None, merge_settings(TINY, settings)), bar)
+
+
+def test_the_setting_that_was_typed_is_named(facades: Path, tmp_path: Path) -> None:
+    """Not the load_size that follows from it."""
+    folder = tmp_path / "run"
+    trainer(facades, folder)
+    with pytest.raises(ConfigError, match=r"data\.image_size was \(32, 32\), now \(64, 64\)"):
+        trainer(facades, folder, data={"image_size": 64})

@@ -267,7 +267,8 @@ def changed_settings(folder: Path, config: Config) -> Iterator[tuple[str, Any, A
         free = free | {"training.batch_size"}  # each step sees the same pairs, in another number of processes
         if config.training.normalised_together == saved.training.normalised_together:
             free = free | {"training.sync_norm"}  # which makes no difference in one process
-    for name in sorted(old.keys() | new.keys()):
+    # By default load_size follows from image_size, so image_size is what the user has changed.
+    for name in sorted(old.keys() | new.keys(), key=lambda name: (name == "augment.load_size", name)):
         if name not in free and old.get(name) != new.get(name):
             yield name, old.get(name), new.get(name)
 
