@@ -29,6 +29,7 @@ from pix2pix.cli import main
 from pix2pix.config import Data
 from pix2pix.data.checks.check import check
 from pix2pix.data.preparation import catalog, transfer
+from pix2pix.data.preparation.archive import extract
 from pix2pix.data.preparation.download import Downloaded, download
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.synthetic.facades import make_facades
@@ -331,6 +332,68 @@ def test_redirects_are_followed(server: Server, fetch: Any, files: Files, archiv
     assert server.asked[3]["Range"] == "bytes=9000-"
 
 
+def test_plain_http_needs_a_hash(
+    server: Server, fetch: Any, files: Files, archive: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a redirect leads from https; here, this machine stands for https."""
+    plain = server.url.replace("127.0.0.1", "127.0.0.2")
+    server.play(redirecting(plain), serving(archive))
+    with pytest.raises(DataError, match=r"leads to http://127\.0\.0\.2:.*plain http needs the --sha256"):
+        fetch()
+    assert len(server.asked) == 1
+    monkeypatch.setattr(transfer, "is_open_to_all", lambda url: pytest.fail("the hash is known"))
+    server.play(serving(archive))
+    assert_is(fetch(digest=hashlib.sha256(archive).hexdigest()).path, files)
+    assert not any(url.startswith("http:") for name in catalog.CATALOG for url in catalog.addresses_of(name))
+
+
+def test_a_body_without_an_end(
+    server: Server, fetch: Any, archive: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "MAX_UNNAMED_BYTES", 2000)
+    server.play(serving(archive, Content_Length=""))
+    with pytest.raises(DataError, match="names no length and sends more than 2,000 bytes"):
+        fetch()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_encoding_is_refused(server: Server, fetch: Any, archive: bytes, tmp_path: Path) -> None:
+    """Nothing unpacks it, so that it cannot be a bomb."""
+    server.play(serving(gzip.compress(bytes(10**6)), Content_Encoding="gzip"))
+    with pytest.raises(DataError, match="sends the file in another encoding"):
+        fetch()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_that_drips_is_given_up(
+    server: Server, fetch: Any, archive: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "SLOW_SECONDS", 0.3)
+    monkeypatch.setattr(transfer, "SLOWEST", 10_000)
+
+    def dripping(handler: Handler) -> None:
+        handler.answer(200, b"", Content_Length=len(archive), ETag=TAG)
+        for byte in archive:
+            handler.wfile.write(bytes([byte]))
+            if server.over.wait(0.01):
+                return
+
+    server.play(dripping)
+    began = time.monotonic()
+    with pytest.raises(DataError, match=r"sends less than 10,000 bytes a second.*keeps the partial download"):
+        fetch()
+    assert time.monotonic() - began < 5
+
+
+def test_names_that_windows_takes_for_something_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number, name in enumerate(("set/nul", "set/CON.png", "set/a:b", "set/a. ", "set/a?")):
+        (tmp_path / "set.zip").write_bytes(tar_with(GOOD, entry(name)))
+        with monkeypatch.context() as patch:
+            patch.setattr("pix2pix.data.preparation.archive.sys.platform", "win32")
+            with pytest.raises(DataError, match="is not possible on Windows"):
+                extract(tmp_path / "set.zip", tmp_path / f"out-{number}")
+
+
 def test_a_body_without_a_length(server: Server, fetch: Any, files: Files, archive: bytes) -> None:
     """It ends when the connection does: only the archive itself tells whether it is whole."""
     server.play(serving(archive, Content_Length=""))
@@ -508,6 +571,7 @@ def test_misuse(tmp_path: Path) -> None:
         ("facades", {"output": Path(".")}, "the name of a folder to create"),
         ("../up", {"url": "http://host/x.zip"}, "not a name for a set"),
         (None, {"url": "http://host/"}, "not a name for a set"),
+        (None, {"url": "http://host/x.zip"}, "anyone on the way can change plain http; give https, or also --sha256"),
     ):
         with pytest.raises(ConfigError, match=words):
             download(name, **{"output": tmp_path / "set"} | changes)

@@ -10,6 +10,7 @@ import gzip
 import re
 import shutil
 import stat
+import sys
 import tarfile
 import unicodedata
 import zipfile
@@ -27,6 +28,9 @@ FREE_BYTES = 64 * 2**20
 MAX_TAR_HEADER_BYTES = 2**16  # and the size of the blocks in which content is copied
 MAX_ZIP_DIRECTORY_BYTES = 32 * 2**20
 MAX_DEPTH = 16  # nested folders
+
+NOT_ON_WINDOWS = re.compile(r'[<>:"|?*]|[. ]$|^(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)', re.IGNORECASE)
+"""What Windows takes for a device, a stream of another file or another name."""
 
 Member = tuple[str, IO[bytes] | None]
 """Name and content of a file; the content of a folder is None."""
@@ -86,6 +90,8 @@ def _check_name(name: str) -> PurePosixPath:
     rooted = parts[0] == "" or re.match(r"[A-Za-z]:", name)
     if rooted or ".." in parts or re.search(r"[\x00-\x1f\x7f]", name) or len(parts) > MAX_DEPTH:
         raise DataError(f"the name {name[:200]!r} does not lead to a file inside the folder")
+    if sys.platform == "win32" and any(NOT_ON_WINDOWS.search(part) for part in parts if part != "."):
+        raise DataError(f"the name {name[:200]!r} is not possible on Windows")
     return PurePosixPath(*parts)
 
 

@@ -6,9 +6,9 @@ from typing import NamedTuple
 from pix2pix.config.fields import Direction
 from pix2pix.errors import ConfigError
 
-HOSTS = (  # in the order in which they are tried; each has all sets as NAME.tar.gz
+# In the order in which they are tried. Each has all sets as NAME.tar.gz. No hashes are published, so https only.
+HOSTS = (
     "https://efrosgans.eecs.berkeley.edu/pix2pix/datasets",
-    "http://efrosgans.eecs.berkeley.edu/pix2pix/datasets",
     "https://people.eecs.berkeley.edu/~tinghuiz/projects/pix2pix/datasets",
 )
 

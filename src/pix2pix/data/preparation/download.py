@@ -18,11 +18,12 @@ from pix2pix.data.pairing.pair import SPLITS
 from pix2pix.data.pairing.pairs import find_pairs
 from pix2pix.data.preparation.archive import extract
 from pix2pix.data.preparation.catalog import CATALOG, PublishedSet, addresses_of, find_set
-from pix2pix.data.preparation.transfer import PartialFile, TransferError, fetch
+from pix2pix.data.preparation.transfer import PartialFile, TransferError, fetch, is_open_to_all
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.system.files import sha256, write_folder_atomically, write_text
 from pix2pix.system.locks import lock_folder
 from pix2pix.system.progress import OnNamedProgress
+from pix2pix.system.reading import read_json
 from pix2pix.system.signals import raise_interrupted
 
 RECORD = "download.json"
@@ -99,6 +100,8 @@ def _make_request(name: str | None, output: Path | None, url: str | None, digest
         name = re.sub(r"(\.tar\.gz|\.tgz|\.zip)$", "", unquote(urlsplit(url).path).rpartition("/")[2])
     if not re.fullmatch(r"\w[\w.-]*", name):
         raise ConfigError(f"{name!r} is not a name for a set: use letters, digits, dots, - and _ before --url")
+    if local is None and digest is None and is_open_to_all(url):
+        raise ConfigError(f"--url {url}: anyone on the way can change plain http; give https, or also --sha256 DIGEST")
     return _Request(name, output or Path(name), (url,), local, None, digest, CATALOG.get(name))
 
 
@@ -126,7 +129,7 @@ def _read_existing(request: _Request) -> Downloaded:
     """Return the set that an earlier call made. Raises ConfigError if the output holds anything else."""
     output, record = request.output, None
     with suppress(OSError, ValueError):
-        record = json.loads((output / RECORD).read_text(encoding="utf-8"))
+        record = read_json(output / RECORD)
     if not isinstance(record, dict):
         raise ConfigError(f"{output}: holds files that are not a downloaded set; choose another --output")
     same_archive = request.sha256 in (None, record.get("sha256"))
@@ -142,7 +145,7 @@ def _try_addresses(request: _Request, store: Path, progress: OnNamedProgress | N
     for url in request.urls:
         part = PartialFile(store, url)
         try:
-            fetch(part, progress)
+            fetch(part, progress, size=request.size, hash_known=request.sha256 is not None)
             downloaded = _unpack(part.path, url, request, progress)
         except TransferError as error:
             reasons.append(f"{url}: {error}")
