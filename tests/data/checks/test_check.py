@@ -80,7 +80,7 @@ def test_all_problems_are_reported(folder: Path, decode: bool) -> None:
         "A/1.png": f"is 6x8 (HxW), but its target {folder}/B/1.png is 6x9; the two images of a pair need one size",
         "A/2.png": f"has 3 channels, but 1 as in {8 if decode else 9} of {9 if decode else 10} sources is expected; "
         "set --source-channels 1 or 3 to convert",
-        "A/6.png": "is a folder, expected an image file",
+        "A/6.png": "is a folder, expected a regular file",
     }
     in_pixels = {"A/4.png": found.get("A/4.png", "")}
     assert found == (expected | in_pixels if decode else expected)

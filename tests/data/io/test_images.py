@@ -188,7 +188,7 @@ def test_our_limit_stands_in_for_pillows(tmp_path: Path, suffix: str, monkeypatc
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     assert images.read(path).shape == (6, 8, 3)
     assert Image.MAX_IMAGE_PIXELS == 10
-    monkeypatch.setattr("pix2pix.data.io.arrays.MAX_PIXELS", 47)
+    monkeypatch.setattr("pix2pix.data.io.limits.MAX_PIXELS", 47)
     with pytest.raises(DataError, match="more than 47 pixels"):
         images.read(path)
 
@@ -246,7 +246,8 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "cmyk": (encoded(picture("CMYK"), "JPEG"), "colour mode CMYK"),
     "ycbcr": (encoded(picture("YCbCr"), "TIFF"), "colour mode YCbCr"),
     "lab": (encoded(picture("LAB"), "TIFF"), "colour mode LAB"),
-    "animated gif": (encoded(picture(), "GIF", save_all=True, append_images=[Image.new("RGB", (8, 6))]), "2 frames"),
+    "animated gif": (encoded(picture(), "GIF", save_all=True, append_images=[Image.new("RGB", (8, 6))]),
+                     "several frames"),
     "animated webp": (encoded(picture(), "WEBP", save_all=True, append_images=[Image.new("RGB", (8, 6))]), "2 frames"),
     "animated png": (encoded(picture(), "PNG", save_all=True, append_images=[Image.new("RGB", (8, 6))]), "2 frames"),
     "strips missing": (retagged(encoded(picture(), "TIFF"), 257, 60), "pixels for only a part of its 8x60"),
@@ -284,7 +285,7 @@ def test_a_header_is_enough_to_refuse(tmp_path: Path, kind: str) -> None:
     ("kind", "reason"),
     [
         ("folder", "is a folder"),
-        ("pipe", "no regular file"),
+        ("pipe", "is a pipe"),
         ("loop", "symbolic links"),
         ("gone", "No such file"),
         ("x" * 300, "name too long"),

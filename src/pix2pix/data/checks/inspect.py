@@ -12,6 +12,7 @@ import numpy as np
 from pix2pix.data.checks.alignment import EdgeMap, edge_map
 from pix2pix.data.io import images
 from pix2pix.data.io.arrays import Array, ImageFacts, half_width, take_half
+from pix2pix.data.io.limits import MemoryShortError
 from pix2pix.data.pairing.pair import Half
 from pix2pix.errors import DataError
 
@@ -19,6 +20,8 @@ MAX_COLOURS, MAX_GRAYS = 256, 32
 """An image with more colours, or more shades of gray, is not taken for a label map."""
 BLOCK_PIXELS = 2**22
 """Colours are counted in this many pixels at a time, since that takes four times their memory or more."""
+COPIES = 2
+"""Copies of the values that measuring takes at its peak: the finite ones, and where they are."""
 
 EdgeMaps = dict[Half | None, EdgeMap]
 """Of the whole file (None), or of each half."""
@@ -45,6 +48,7 @@ class FileInspection:
     facts: ImageFacts | None  # of the image, or of each half; None if it cannot be read
     problem: str | None
     images: tuple[ImageStats, ...] = ()  # known only if decoded
+    passing: bool = False  # whether the problem may be gone the next time, so that it is not remembered
 
     def image(self, half: Half | None) -> ImageStats | None:
         return next((image for image in self.images if image.half == half), None)
@@ -76,7 +80,8 @@ def inspect_file(file: str, halved: bool, decode: bool, alpha: bool) -> tuple[Fi
     try:
         return _inspect_pixels(path, halved, alpha) if decode else (_inspect_header(path, halved), {})
     except DataError as error:
-        return FileInspection(None, str(error).removeprefix(f"{path}: ")), {}
+        reason = str(error).removeprefix(f"{path}: ")
+        return FileInspection(None, reason, passing=isinstance(error, MemoryShortError)), {}
 
 
 def _inspect_header(path: Path, halved: bool) -> FileInspection:
@@ -87,15 +92,15 @@ def _inspect_header(path: Path, halved: bool) -> FileInspection:
 
 def _inspect_pixels(path: Path, halved: bool, alpha: bool) -> tuple[FileInspection, EdgeMaps]:
     """Measure an image, or both halves of it. Raises DataError."""
-    whole = images.read(path, alpha=alpha)
     halves: tuple[Half, ...] = ("left", "right")
-    parts: dict[Half | None, Array] = (
-        {half: take_half(whole, half, path) for half in halves} if halved else {None: whole}
-    )
-    height, width, channels = next(iter(parts.values())).shape
-    stats = tuple(_measure(half, values) for half, values in parts.items())
-    facts = ImageFacts(height, width, channels, whole.dtype.name)
-    return FileInspection(facts, None, stats), {half: edge_map(values) for half, values in parts.items()}
+    with images.reading(path, alpha=alpha, copies=COPIES) as whole:
+        parts: dict[Half | None, Array] = (
+            {half: take_half(whole, half, path) for half in halves} if halved else {None: whole}
+        )
+        height, width, channels = next(iter(parts.values())).shape
+        stats = tuple(_measure(half, values) for half, values in parts.items())
+        facts = ImageFacts(height, width, channels, whole.dtype.name)
+        return FileInspection(facts, None, stats), {half: edge_map(values) for half, values in parts.items()}
 
 
 def _measure(half: Half | None, values: Array) -> ImageStats:

@@ -82,7 +82,8 @@ def _finish(one: _Waiting, facts: FileFacts, decode: bool) -> tuple[Pair, Inspec
         return one.pair, one.known, one.offset
     new, offset = one.future.result()
     for file, inspection in new.items():
-        facts.put(file, *one.query.files[file], inspection.to_json())
+        if not inspection.passing:
+            facts.put(file, *one.query.files[file], inspection.to_json())
     if decode:
         facts.put(one.pair.source.file, *one.query.offset, list(offset) if offset else [])
     return one.pair, one.known | new, offset

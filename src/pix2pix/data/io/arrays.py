@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pix2pix.data.io.limits import MemoryShortError
 from pix2pix.data.pairing.pair import Half
 from pix2pix.errors import DataError
 from pix2pix.text import format_count
@@ -18,9 +19,6 @@ Array = NDArray[Any]
 
 TYPES = ("uint8", "int8", "uint16", "int16", "float32")
 """The accepted value types. Each is exact in float32, in which the networks compute."""
-
-MAX_PIXELS = 512 * 2**20
-"""Larger images are rejected by their header, before anything is decoded."""
 
 STRIP_PIXELS = 2**24
 """A larger PIL image is copied in strips of this many pixels; one copy of the whole would take twice the memory."""
@@ -43,19 +41,12 @@ class ImageFacts:
 # ---- errors of all formats ---------------------------------------------------------------------------------------
 
 
-def refuse_too_large(path: Path, height: int, width: int, pixel_bytes: int = 1) -> None:
-    """Raise DataError for more than MAX_PIXELS pixels, or more than 4 x MAX_PIXELS bytes."""
-    if height * width > MAX_PIXELS or height * width * pixel_bytes > 4 * MAX_PIXELS:
-        raise too_large(path)
-
-
-def too_large(path: Path) -> DataError:
-    """Return the error for an image with too many pixels."""
-    return DataError(f"{path}: more than {MAX_PIXELS:,} pixels, the limit for one image: cut it into parts")
-
-
 def unreadable(path: Path, reason: object) -> DataError:
     """Return the error for a file that cannot be decoded; of an exception, the first line is the reason."""
+    if isinstance(reason, MemoryError):
+        return MemoryShortError(
+            f"{path}: decoding it takes more memory than is free: close other programs, or cut it into parts"
+        )
     if isinstance(reason, Exception):
         reason = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
     return DataError(f"{path}: cannot be read as an image ({str(reason).splitlines()[0]}): remove or replace it")

@@ -3,19 +3,23 @@
 Files whose values Pillow would reduce, clip or guess are rejected.
 """
 
+import errno
+import os
 import threading
 import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from pix2pix.data.io import arrays
+from pix2pix.data.io import integrity, limits
 from pix2pix.data.io.arrays import ImageFacts, Pixels, pil_to_array, to_pil, unreadable, upright, without_alpha
+from pix2pix.data.io.limits import Reserve
 from pix2pix.errors import DataError
+from pix2pix.system.reading import open_regular
 
 READ_FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF")
 WRITE_OPTIONS: dict[str, dict[str, Any]] = {
@@ -31,7 +35,8 @@ WRITE_OPTIONS: dict[str, dict[str, Any]] = {
 GRAY_MODES, COLOUR_MODES = {"1", "L", "LA"}, {"P", "PA", "RGB", "RGBA", "RGBX"}
 
 _ORIENTATION_TAG = 274  # EXIF
-_BITS_TAG, _SAMPLES_TAG, _SAMPLE_FORMAT_TAG = 258, 277, 339  # TIFF 6.0
+_BITS_TAG, _COMPRESSION_TAG, _SAMPLES_TAG, _SAMPLE_FORMAT_TAG = 258, 259, 277, 339  # TIFF 6.0
+_TILE_WIDTH_TAG, _TILE_LENGTH_TAG = 322, 323
 _PILLOW_LOCK = threading.Lock()
 
 
@@ -44,9 +49,12 @@ def probe(path: Path) -> ImageFacts:
         return ImageFacts(height, width, 1 if image.mode in GRAY_MODES else 3)
 
 
-def read(path: Path, *, alpha: bool) -> Pixels:
+def read(path: Path, *, alpha: bool, reserve: Reserve) -> Pixels:
     """Read (H, W, C), upright. With `alpha` an alpha channel is kept, otherwise it must be opaque. Raises DataError."""
     with _open(path) as image:
+        _refuse_damage(path, image)
+        pixels = image.width * image.height
+        reserve(pixels * _bytes_per_pixel(image), pixels * len(image.getbands()))
         return _decode(image, str(path), alpha)
 
 
@@ -75,24 +83,24 @@ def read_orientation(image: Image.Image) -> int:
 def _open(path: Path) -> Iterator[ImageFile.ImageFile]:
     """Open an accepted image without decoding it. Within the block, every error becomes a DataError."""
     try:
-        if path.exists() and not path.is_file():  # opening a pipe would block
-            kind = "a folder" if path.is_dir() else "no regular file"
-            raise DataError(f"{path}: is {kind}, expected an image file")
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             with _pillow_limits():
                 image = Image.open(file, formats=READ_FORMATS)
-            arrays.refuse_too_large(path, image.height, image.width)
+            limits.refuse_too_large(path, image.height, image.width)
             _refuse_mode(image, str(path))
             _refuse_frames(image, path)
             _refuse_missing_pixels(image, path)
+            _refuse_expansion(path, image, file)
             yield image
     except DataError:
         raise
     except Image.DecompressionBombError:
-        raise arrays.too_large(path) from None
+        raise limits.too_large(path) from None
     except UnidentifiedImageError:
         raise unreadable(path, "not a PNG, JPEG, BMP, WebP, GIF, TIFF or .npy") from None
     except Exception as error:  # decoders of damaged files raise nearly anything
+        if isinstance(error, OSError) and error.errno == errno.EINVAL and error.filename:  # of `open_regular`
+            raise DataError(f"{path}: {error.strerror}") from None
         raise unreadable(path, error) from None
 
 
@@ -101,7 +109,7 @@ def _pillow_limits() -> Iterator[None]:
     """Replace Pillow's pixel limit by ours, and silence its warnings about metadata; one thread at a time."""
     with _PILLOW_LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, arrays.MAX_PIXELS
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, limits.MAX_PIXELS
         try:
             yield
         finally:
@@ -126,8 +134,10 @@ def _refuse_mode(image: Image.Image, name: str) -> None:
 
 def _refuse_frames(image: ImageFile.ImageFile, path: Path) -> None:
     with _pillow_limits():
-        frames = getattr(image, "n_frames", 1)
-    if frames > 1 and image.format != "MPO":  # the first frame of a camera's MPO is the photo
+        several = getattr(image, "is_animated", False)
+        counted = several and image.format in ("PNG", "WEBP")  # the others would be read to their end
+        frames = getattr(image, "n_frames", 1) if counted else "several"
+    if several and image.format != "MPO":  # the first frame of a camera's MPO is the photo
         raise DataError(f"{path}: has {frames} frames, expected one image: save one frame as PNG")
 
 
@@ -136,6 +146,44 @@ def _refuse_missing_pixels(image: ImageFile.ImageFile, path: Path) -> None:
     right, bottom = (max((tile.extents[side] for tile in image.tile if tile.extents), default=0) for side in (2, 3))
     if image.format in ("TIFF", "GIF") and right * bottom < image.width * image.height:
         raise DataError(f"{path}: has pixels for only a part of its {image.width}x{image.height}: replace it")
+
+
+def _refuse_expansion(path: Path, image: ImageFile.ImageFile, file: BinaryIO) -> None:
+    """Raise DataError for a header that claims more pixels than the file can hold, in the image or in one tile."""
+    width, height = image.size
+    kind = "JPEG" if image.format == "MPO" else str(image.format)
+    if kind == "TIFF":
+        tags = getattr(image, "tag_v2", {})
+        width, height = max(width, tags.get(_TILE_WIDTH_TAG, 0)), max(height, tags.get(_TILE_LENGTH_TAG, 0))
+        limits.refuse_too_large(path, height, width)
+        kind = "fax TIFF" if tags.get(_COMPRESSION_TAG) in (2, 3, 4) else kind
+    size = os.fstat(file.fileno()).st_size
+    if kind == "JPEG" and width * height > limits.UNSUSPICIOUS:
+        position = file.tell()
+        kind = "arithmetic JPEG" if integrity.is_arithmetic_jpeg(file) else kind
+        file.seek(position)
+    limits.refuse_expansion(path, width * height, size, kind)
+
+
+def _refuse_damage(path: Path, image: ImageFile.ImageFile) -> None:
+    """Raise DataError for what Pillow passes over in silence."""
+    check = {"PNG": integrity.check_png, "JPEG": integrity.check_scans, "MPO": integrity.check_scans}.get(
+        str(image.format)
+    )
+    if check is None or (image.format != "PNG" and not image.info.get("progressive")):
+        return
+    assert image.fp is not None
+    file = cast("BinaryIO", image.fp)
+    position = file.tell()
+    check(path, file)
+    file.seek(position)
+
+
+def _bytes_per_pixel(image: Image.Image) -> int:
+    """Return the bytes for each pixel that decoding takes at its peak, as measured, with a reserve."""
+    if image.format == "WEBP":
+        return 20
+    return {"1": 5, "L": 5, "LA": 10}.get(image.mode, 14)
 
 
 def _as_tuple(value: int | tuple[int, ...]) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from pix2pix.config import Data
 
-FORMAT = 5
+FORMAT = 6
 """Increase this when the answer to a question changes its meaning, so that no old answer is used."""
 MAX_ANSWERS = 1_000_000
 """Older answers are dropped; one takes about 200 bytes."""

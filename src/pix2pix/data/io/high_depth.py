@@ -1,6 +1,7 @@
 """Read and write formats that Pillow would reduce to 8 bits: .npy and 16-bit PNG (TIFF: `tiff.py`)."""
 
 import io
+import math
 import struct
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,9 +13,14 @@ from PIL import Image
 
 from pix2pix.data.io.arrays import TYPES, Array, ImageFacts, unreadable, upright, without_alpha
 from pix2pix.data.io.eight_bit import read_orientation
+from pix2pix.data.io.integrity import PNG_START, check_png
+from pix2pix.data.io.limits import Reserve, refuse_expansion, refuse_too_large
 from pix2pix.errors import DataError
+from pix2pix.system.reading import open_regular
 
-NPY_START, PNG_START = b"\x93NUMPY", b"\x89PNG\r\n\x1a\n"
+NPY_START = b"\x93NUMPY"
+COPIES = 3
+"""Copies of the values in memory at the peak: decoded, in the byte order of this machine, upright."""
 _PNG_CHANNELS = {0: 1, 2: 3, 4: 2, 6: 4}  # colour type -> samples, of those with 16 bits
 
 
@@ -32,6 +38,8 @@ class Header:
     """Whether the last channel is opacity."""
     orientation: int = 1
     """EXIF orientation, 1 to 8."""
+    segment: int = 0
+    """Bytes of the largest part that is decoded at once, if that may be more than the image."""
 
     @property
     def facts(self) -> ImageFacts:
@@ -40,13 +48,17 @@ class Header:
             height, width = width, height
         return ImageFacts(height, width, channels - self.alpha, self.dtype)
 
-    def read(self, *, alpha: bool) -> Array:
+    def read(self, *, alpha: bool, reserve: Reserve) -> Array:
         """Decode to (H, W, C), upright; with `alpha` an alpha channel is kept, otherwise it must be opaque.
 
         Raises DataError.
         """
+        size = math.prod(self.shape) * np.dtype(self.dtype).itemsize
         try:
+            reserve(COPIES * size + self.segment + self.path.stat().st_size, size)
             values = self.decode()
+        except DataError:
+            raise
         except Exception as error:  # decoders of damaged files raise nearly anything
             raise unreadable(self.path, error) from None
         has_alpha = self.alpha or values.shape[2] == self.shape[2] + 1  # of a PNG with one transparent colour
@@ -75,17 +87,27 @@ def to_native(path: Path, values: Array) -> Array:
 
 
 def read_npy_header(path: Path) -> Header:
-    """Read the header of an array file, (H, W) or (H, W, C). Raises DataError."""
+    """Read the header of an array file, (H, W) or (H, W, C). Raises DataError, also for bytes after the values."""
     try:
-        stored = np.load(path, mmap_mode="r", allow_pickle=False)
+        stored = np.load(path, mmap_mode="r", allow_pickle=False)  # maps the values without reading them
+        extra = path.stat().st_size - stored.offset - stored.nbytes
+    except (MemoryError, RecursionError):  # of Python's parser
+        raise unreadable(path, "its header is damaged") from None
     except Exception as error:  # a damaged header raises nearly anything
         raise unreadable(path, error) from None
     if stored.ndim not in (2, 3) or 0 in stored.shape:
         raise DataError(
             f"{path}: is an array of shape {stored.shape}, expected (height, width) or (height, width, channels)"
         )
+    if extra:
+        raise unreadable(path, f"it has {extra:,} bytes more than an array of shape {stored.shape} takes")
     shape = (*stored.shape[:2], stored.shape[2] if stored.ndim == 3 else 1)
-    return Header(path, shape, checked_type(path, stored.dtype), lambda: to_native(path, stored.reshape(shape)))
+
+    def decode() -> Array:
+        with open_regular(path) as file:  # not mapped: a file that becomes shorter would end the process
+            return to_native(path, np.load(file, allow_pickle=False).reshape(shape))
+
+    return Header(path, shape, checked_type(path, stored.dtype), decode)
 
 
 def encode_npy(values: Array) -> bytes:
@@ -112,10 +134,14 @@ def read_png_header(path: Path, start: bytes) -> Header:
     def decode() -> Array:
         from imagecodecs import png_decode
 
-        values = png_decode(path.read_bytes())
+        with open_regular(path) as file:
+            check_png(path, file)
+            values = png_decode(file.read())
         return to_native(path, values if values.ndim == 3 else values[..., None])
 
     shape = (height, width, _PNG_CHANNELS[colour])
+    refuse_too_large(path, height, width, 2 * shape[2])
+    refuse_expansion(path, height * width, path.stat().st_size, "PNG")
     return Header(path, shape, "uint16", decode, alpha=colour in (4, 6), orientation=_png_orientation(path))
 
 
@@ -127,6 +153,7 @@ def encode_png(values: Array) -> bytes:
 
 
 def _png_orientation(path: Path) -> int:
-    with suppress(Exception), Image.open(path, formats=["PNG"]) as image:  # damaged metadata is ignored
+    with suppress(Exception), open_regular(path) as file, Image.open(file, formats=["PNG"]) as image:
         return read_orientation(image)
+    # damaged metadata is ignored
     return 1

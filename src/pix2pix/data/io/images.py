@@ -5,17 +5,19 @@ silently. The package `encoding` converts arrays to numbers in [-1, 1].
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
 from pix2pix.data.io import eight_bit, high_depth, tiff
-from pix2pix.data.io.arrays import Array, ImageFacts, refuse_too_large, take_half, unreadable
+from pix2pix.data.io.arrays import Array, ImageFacts, take_half, unreadable
+from pix2pix.data.io.limits import memory_for, refuse_too_large
 from pix2pix.data.pairing.pair import Half
 from pix2pix.errors import DataError
 from pix2pix.system import files
+from pix2pix.system.reading import open_regular
 from pix2pix.text import format_count
 
 
@@ -30,17 +32,33 @@ def read(path: Path, half: Half | None = None, *, alpha: bool = False) -> Array:
 
     With `alpha` an alpha channel is kept as a channel like any other; without, it is dropped and must be opaque.
     """
-    header = _read_header(path)
-    values = eight_bit.read(path, alpha=alpha) if header is None else header.read(alpha=alpha)
-    return values if half is None else take_half(values, half, path)
+    with reading(path, half, alpha=alpha) as values:
+        return values
+
+
+@contextmanager
+def reading(path: Path, half: Half | None = None, *, alpha: bool = False, copies: int = 0) -> Iterator[Array]:
+    """Yield the values as `read` does; their memory stays reserved within the block, which makes `copies` of them.
+
+    Waits until other threads have released enough memory. Raises DataError.
+    """
+    with ExitStack() as stack:
+
+        def reserve(peak: int, size: int) -> None:
+            stack.enter_context(memory_for(path, max(peak, (1 + copies) * size)))
+
+        header = _read_header(path)
+        if header is None:
+            values = eight_bit.read(path, alpha=alpha, reserve=reserve)
+        else:
+            values = header.read(alpha=alpha, reserve=reserve)
+        yield values if half is None else take_half(values, half, path)
 
 
 def _read_header(path: Path) -> high_depth.Header | None:
     """Read the header of a file that Pillow would reduce to 8 bits; None for any other file. Raises DataError."""
     try:
-        if not path.is_file():
-            return None
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             start = file.read(32)
         header: high_depth.Header | None
         if start.startswith(high_depth.NPY_START):

@@ -1,21 +1,30 @@
-"""Read and write TIFF files of more than 8 bits or several pages; pages become channels."""
+"""Read and write TIFF files of more than 8 bits or several pages; pages become channels.
+
+A file is read by its own pages: other files that its metadata name, such as those of an OME-TIFF set, are never opened.
+"""
 
 import io
 import logging
 import math
 import os
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO, cast
 
 import numpy as np
 
 from pix2pix.data.io.arrays import Array
 from pix2pix.data.io.high_depth import Header, checked_type, to_native
+from pix2pix.data.io.limits import refuse_expansion, refuse_too_large
+from pix2pix.data.io.tiff_segments import refuse_cut_jpeg, refuse_segments
 from pix2pix.errors import DataError
+from pix2pix.system.reading import open_regular
 
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+MAX_PAGES = 10_000
 _ORIENTATION_TAG = 274
 
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # damage is checked and reported here
@@ -27,7 +36,7 @@ def read_tiff_header(path: Path) -> Header | None:
     Thumbnails and reduced copies are skipped. Returns None for one page of 8-bit gray or colour, and for files that
     tifffile cannot parse: Pillow reads these, or reports the error.
     """
-    from tifffile import PHOTOMETRIC, TiffFile
+    from tifffile import PHOTOMETRIC
 
     pages = _parse(path)
     if pages is None:
@@ -44,15 +53,27 @@ def read_tiff_header(path: Path) -> Header | None:
     stacked = (shape[y], shape[x], math.prod(shape) // (shape[y] * shape[x]))
 
     def decode() -> Array:
-        with TiffFile(path) as tiff:
-            values = to_native(path, _full_size_series(tiff)[0].asarray())
+        with _open_alone(path) as tiff:
+            series = _full_size_series(tiff)[0]
+            refuse_segments(path, [page for page in series.pages if page is not None])
+            values = to_native(path, series.asarray())
         values = np.moveaxis(values, (y, x), (0, 1)).reshape(stacked)
         if pages.photometric == PHOTOMETRIC.MINISWHITE and np.issubdtype(values.dtype, np.unsignedinteger):
             values = np.iinfo(values.dtype).max - values
         return np.ascontiguousarray(values)
 
-    alpha = pages.alpha and pages.count == 1
-    return Header(path, stacked, checked_type(path, dtype), decode, alpha=alpha, orientation=pages.orientation)
+    refuse_too_large(path, *pages.segment)
+    largest = max(math.prod(pages.segment), shape[y] * shape[x])
+    refuse_expansion(path, largest, path.stat().st_size, "fax TIFF" if pages.is_fax else "TIFF")
+    return Header(
+        path,
+        stacked,
+        checked_type(path, dtype),
+        decode,
+        alpha=pages.alpha and pages.count == 1,
+        orientation=pages.orientation,
+        segment=math.prod(pages.segment) * pages.samples * np.dtype(dtype).itemsize,
+    )
 
 
 def encode_tiff(values: Array) -> bytes:
@@ -87,7 +108,10 @@ class _Pages:
     alpha: bool
     orientation: int
     incomplete: bool
-    """Whether a page has pixels for only a part of its size."""
+    """Whether a page is missing, or has pixels for only a part of its size."""
+    segment: tuple[int, int]
+    """(H, W) of a tile or strip."""
+    is_fax: bool
 
     @property
     def is_eight_bit(self) -> bool:
@@ -98,28 +122,52 @@ class _Pages:
 
 def _parse(path: Path) -> _Pages | None:
     """Read the tags of the pages; None if tifffile cannot. Raises DataError for a cycle of pages."""
+    with open_regular(path) as file:
+        _refuse_endless_pages(path, file)
+    try:
+        with _open_alone(path) as tiff:
+            series = _full_size_series(tiff)
+            page = series[0].keyframe
+            if len(series[0]) > MAX_PAGES:
+                raise _too_many_pages(path)
+            pages = [each for each in series[0].pages if each is not None]
+            extra, tag = tuple(page.extrasamples), page.tags.get(_ORIENTATION_TAG)
+            size = path.stat().st_size
+            refuse_cut_jpeg(path, pages)
+            return _Pages(
+                series=[(one.axes, one.shape, one.dtype) for one in series],
+                count=len(pages),
+                page_shape=page.shape,
+                photometric=page.photometric,
+                samples=page.samplesperpixel,
+                alpha=bool(extra) and extra[-1] in (1, 2) and page.samplesperpixel in (2, 4),
+                orientation=tag.value if tag is not None and isinstance(tag.value, int) else 1,
+                incomplete=len(pages) < len(series[0]) or any(_misses_pixels(each, page, size) for each in pages),
+                segment=(page.tilelength, page.tilewidth) if page.is_tiled else (1, 1),
+                is_fax=page.compression in (2, 3, 4),
+            )
+    except DataError:
+        raise
+    except Exception:  # damaged, or of a kind that only Pillow knows
+        return None
+
+
+@contextmanager
+def _open_alone(path: Path) -> Iterator[Any]:
+    """Open a TiffFile that cannot open other files, whatever its metadata say."""
     from tifffile import TiffFile
 
-    with path.open("rb") as file:
-        _refuse_cyclic_pages(path, file)
-        try:
-            with TiffFile(file) as tiff:
-                series = _full_size_series(tiff)
-                page = series[0].keyframe
-                pages = [each for each in series[0].pages if each is not None]
-                extra, tag = tuple(page.extrasamples), page.tags.get(_ORIENTATION_TAG)
-                return _Pages(
-                    series=[(one.axes, one.shape, one.dtype) for one in series],
-                    count=len(pages),
-                    page_shape=page.shape,
-                    photometric=page.photometric,
-                    samples=page.samplesperpixel,
-                    alpha=bool(extra) and extra[-1] in (1, 2) and page.samplesperpixel in (2, 4),
-                    orientation=tag.value if tag is not None and isinstance(tag.value, int) else 1,
-                    incomplete=any(_misses_pixels(each, page, path.stat().st_size) for each in pages),
-                )
-        except Exception:  # damaged, or of a kind that only Pillow knows
-            return None
+    own_pages: dict[str, Any] = {"_multifile": False, "is_mmstack": False, "is_ndtiff": False}
+    with open_regular(path) as file, TiffFile(cast("IO[bytes]", _Nameless(file)), **own_pages) as tiff:
+        yield tiff
+
+
+class _Nameless:
+    """An open file without a path, so that tifffile can derive no other path from it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.read, self.seek, self.tell = file.read, file.seek, file.tell
+        self.readinto = file.readinto  # type: ignore[attr-defined]
 
 
 def _find_axes(path: Path, pages: _Pages) -> tuple[int, int]:
@@ -145,8 +193,8 @@ def _full_size_series(tiff: Any) -> list[Any]:
     return [one for one in tiff.series if not one.keyframe.is_reduced]
 
 
-def _refuse_cyclic_pages(path: Path, file: BinaryIO) -> None:
-    """Raise DataError if a page links back to an earlier one: tifffile would never end."""
+def _refuse_endless_pages(path: Path, file: BinaryIO) -> None:
+    """Raise DataError if a page links back to an earlier one, for which tifffile would never end, or for many pages."""
     try:
         start = file.read(16)
         order = "<" if start[:2] == b"II" else ">"
@@ -154,7 +202,7 @@ def _refuse_cyclic_pages(path: Path, file: BinaryIO) -> None:
         count, tag_size, pointer, first = ("Q", 20, "Q", 8) if version == 43 else ("H", 12, "I", 4)
         (offset,) = struct.unpack_from(order + pointer, start, first)
         seen: set[int] = set()
-        while offset and offset not in seen:
+        while offset and offset not in seen and len(seen) <= MAX_PAGES:
             seen.add(offset)
             file.seek(offset)
             (tags,) = struct.unpack(order + count, file.read(struct.calcsize(count)))
@@ -162,10 +210,14 @@ def _refuse_cyclic_pages(path: Path, file: BinaryIO) -> None:
             (offset,) = struct.unpack(order + pointer, file.read(struct.calcsize(pointer)))
     except (struct.error, OSError, OverflowError):  # a truncated file is reported by tifffile
         return
-    finally:
-        file.seek(0)
+    if len(seen) > MAX_PAGES:
+        raise _too_many_pages(path)
     if offset:
         raise DataError(f"{path}: has pages that link back to an earlier one: replace it")
+
+
+def _too_many_pages(path: Path) -> DataError:
+    return DataError(f"{path}: has more than {MAX_PAGES:,} pages, the limit for one image: cut it into parts")
 
 
 def _misses_pixels(page: Any, first: Any, size: int) -> bool:

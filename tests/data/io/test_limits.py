@@ -1,0 +1,303 @@
+"""Hostile and damaged files are refused before they cost memory, and no file opens another."""
+
+import io
+import json
+import os
+import struct
+import sys
+import threading
+import zlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image
+
+from pix2pix.data.io import images, limits
+from pix2pix.errors import DataError
+
+GRAY16 = np.arange(48, dtype=np.uint16).reshape(6, 8)
+
+
+def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def tiff(values: NDArray[Any], **options: Any) -> bytes:
+    file = io.BytesIO()
+    tifffile.imwrite(file, values, **options)
+    return file.getvalue()
+
+
+def retagged(content: bytes, tag: int, value: int) -> bytes:
+    """A little-endian TIFF with another 32-bit value of one tag."""
+    changed, start = bytearray(content), struct.unpack_from("<I", content, 4)[0]
+    for entry in range(struct.unpack_from("<H", content, start)[0]):
+        at = start + 2 + 12 * entry
+        if struct.unpack_from("<H", content, at)[0] == tag:
+            struct.pack_into("<H", changed, at + 2, 4)
+            struct.pack_into("<I", changed, at + 8, value)
+            return bytes(changed)
+    raise AssertionError(f"no tag {tag}")
+
+
+def chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def png(side: int, bits: int = 8, more: bytes = b"") -> bytes:
+    """A gray PNG whose pixels are missing."""
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, bits, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + more + chunk(b"IDAT", zlib.compress(bytes(99))) + chunk(b"IEND", b"")
+
+
+def one_colour_webp(side: int) -> bytes:
+    """A lossless WebP whose pixels take no bits at all."""
+    bits = length = 0
+    fields = [(0x2F, 8), (side - 1, 14), (side - 1, 14), (0, 1), (0, 3), (0, 3), *[(1, 1), (0, 3)] * 5]
+    for value, width in fields:
+        bits, length = bits | value << length, length + width
+    data = bits.to_bytes(-(-length // 16) * 2, "little")
+    body = b"WEBPVP8L" + struct.pack("<I", len(data)) + data
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def resized(kind: str, old: bytes, new: bytes, **options: Any) -> bytes:
+    """A file of a 16x16 image whose header claims another size."""
+    content = encoded(Image.new("L", (16, 16)), kind, **options)
+    assert old in content
+    return content.replace(old, new, 1)
+
+
+def deep_tile(side: int) -> bytes:
+    content = tiff(np.zeros((16, 16), np.uint16), tile=(16, 16), compression="zlib")
+    return retagged(retagged(content, 322, side), 323, side)
+
+
+def claiming_part(codec: str) -> bytes:
+    """A TIFF of 16x16 whose only strip, in an image format of its own, is much larger."""
+    import imagecodecs
+
+    values = np.zeros((16, 16), np.uint16)
+    encode = {"jpeg2000": imagecodecs.jpeg2k_encode, "png": imagecodecs.png_encode, "lerc": imagecodecs.lerc_encode}
+    part, content = bytes(encode[codec](np.zeros((600, 600), np.uint16))), tiff(values, compression=codec)
+    return retagged(retagged(content + part, 273, len(content)), 279, len(part))
+
+
+SIDE = 22000
+SIZE16, SIZE = struct.pack("<HH", 16, 16), struct.pack("<HH", SIDE, SIDE)
+CLAIMS = f"its header claims {SIDE**2:,} pixels, but the file has only"
+HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
+    "PNG": (lambda: png(SIDE), CLAIMS),
+    "16-bit PNG": (lambda: png(SIDE, 16), CLAIMS),
+    "JPEG": (lambda: resized("JPEG", b"\x08" + struct.pack(">HH", 16, 16), b"\x08" + struct.pack(">HH", SIDE, SIDE)),
+             CLAIMS),
+    "progressive JPEG": (lambda: resized("JPEG", b"\x08" + struct.pack(">HH", 16, 16),
+                                         b"\x08" + struct.pack(">HH", SIDE, SIDE), progressive=True), CLAIMS),
+    "WebP": (lambda: one_colour_webp(16000), "its header claims 256,000,000 pixels, but the file has only 28"),
+    "GIF": (lambda: encoded(Image.new("L", (16, 16)), "GIF").replace(SIZE16, SIZE), CLAIMS),
+    "BMP": (lambda: resized("BMP", struct.pack("<II", 16, 16), struct.pack("<II", SIDE, SIDE)), CLAIMS),
+    "TIFF": (lambda: retagged(retagged(encoded(Image.new("L", (16, 16)), "TIFF", compression="zstd"), 256, SIDE),
+                              257, SIDE), CLAIMS),
+    "TIFF without its end": (lambda: _cut_jpeg_strip(), "has a part in JPEG without its end"),
+    "fax TIFF": (lambda: retagged(retagged(encoded(Image.new("1", (16, 16)), "TIFF", compression="group4"),
+                                           256, SIDE), 257, SIDE), CLAIMS),
+    "a tile": (lambda: deep_tile(SIDE), CLAIMS),
+    "a tile beyond the limit": (lambda: deep_tile(60000), "more than 536,870,912 pixels"),
+    "a part in JPEG 2000": (lambda: claiming_part("jpeg2000"), "has a part of 600x600 pixels (HxW), too large"),
+    "a part in PNG": (lambda: claiming_part("png"), "has a part of 600x600 pixels (HxW), too large"),
+    "a part in LERC": (lambda: claiming_part("lerc"), "has a part of 600x600 pixels (HxW), too large"),
+    "an unbounded compression": (lambda: tiff(GRAY16, compression="jpegxl"), "is compressed as JPEGXL, expected"),
+    "pages": (lambda: b"II*\0" + struct.pack("<I", 8) + b"".join(
+        struct.pack("<HHHIII", 1, 256, 4, 1, 16, 8 + 18 * (page + 1)) for page in range(10_001)) + bytes(18),
+        "has more than 10,000 pages"),
+    "long text": (lambda: png(16, more=chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(2**24)))), "cannot be read"),
+    "scans": (lambda: _with_scans(200), "has more than 100 scans"),
+    "a wrong checksum": (lambda: encoded(Image.new("L", (16, 16)), "PNG").replace(b"IEND\xaeB`\x82", b"IEND\xaeB`\x83"),
+                         "the checksum of its part IEND is wrong"),
+    "no end": (lambda: encoded(Image.new("L", (16, 16)), "PNG")[:-12], "it is cut off before its end"),
+    "bytes after an array": (lambda: _npy(GRAY16) + b"more", "it has 4 bytes more than an array of shape (6, 8) takes"),
+    "an array of 20 GB": (lambda: _npy_header("{'descr': '<u2', 'fortran_order': False, 'shape': (99999, 99999), }"),
+                          "cannot be read"),
+    "a header without end": (lambda: _npy_header("-" * 9000 + "1"), "its header is damaged"),
+}  # fmt: skip
+
+
+def _npy(values: NDArray[Any]) -> bytes:
+    file = io.BytesIO()
+    np.save(file, values)
+    return file.getvalue()
+
+
+def _npy_header(text: str) -> bytes:
+    content = text.encode() + b"\n"
+    return b"\x93NUMPY\x01\0" + struct.pack("<H", len(content)) + content
+
+
+def _cut_jpeg_strip() -> bytes:
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)
+    content = encoded(Image.fromarray(pixels), "TIFF", compression="jpeg")
+    with tifffile.TiffFile(io.BytesIO(content)) as file:
+        return retagged(content, 279, file.pages.first.databytecounts[0] // 2)
+
+
+def _with_scans(count: int) -> bytes:
+    """A progressive JPEG whose last scan is repeated."""
+    content = encoded(Image.new("L", (16, 16)), "JPEG", progressive=True)
+    last = content.rindex(b"\xff\xda")
+    return content[:-2] + content[last:-2] * count + content[-2:]
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_hostile_files_are_refused_by_name_before_they_are_decoded(tmp_path: Path, kind: str) -> None:
+    make, reason = HOSTILE[kind]
+    path = tmp_path / "x.png"
+    path.write_bytes(make())
+    with pytest.raises(DataError) as error:
+        images.read(path)
+    assert str(error.value).startswith(f"{path}: ")
+    assert reason in str(error.value)
+
+
+BLANK = {
+    "PNG": {}, "WEBP": {"lossless": True}, "GIF": {}, "JPEG": {"progressive": True, "optimize": True},
+    "TIFF": {"compression": "tiff_deflate"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", BLANK)
+def test_blank_images_of_any_size_are_read(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rule itself, without the exception for ordinary sizes: no honest file comes near it."""
+    monkeypatch.setattr(limits, "UNSUSPICIOUS", 0)
+    path = tmp_path / "x"
+    path.write_bytes(encoded(Image.new("1" if kind == "TIFF" else "L", (2000, 2000)), kind, **BLANK[kind]))
+    assert images.read(path).shape[:2] == (2000, 2000)
+
+
+def test_a_small_one_colour_file_is_read_up_to_an_ordinary_size(tmp_path: Path) -> None:
+    path = tmp_path / "x.webp"
+    path.write_bytes(one_colour_webp(1000))
+    assert images.read(path).shape == (1000, 1000, 3)
+
+
+# ---- memory ------------------------------------------------------------------------------------------------------
+
+
+def test_an_image_that_takes_more_than_the_free_memory_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.png"
+    Image.new("RGB", (3000, 3000)).save(path)
+    monkeypatch.setattr(limits, "free_memory", lambda: 10**8)
+    with pytest.raises(
+        limits.MemoryShortError, match=r"x\.png: decoding it takes about 0\.1 GB of memory, but 0\.1 GB"
+    ):
+        images.read(path)
+    monkeypatch.setattr(limits, "free_memory", lambda: 0)  # unknown
+    assert images.read(path).shape == (3000, 3000, 3)
+
+
+def test_threads_share_the_memory_and_one_large_image_is_decoded_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "SMALL", 10)
+    monkeypatch.setattr(limits, "TOGETHER", 100)
+    lock, now, most = threading.Lock(), [0], [0]
+
+    def work(needed: int) -> None:
+        with limits.memory_for(Path("x"), needed), limits.memory_for(Path("y"), needed):  # the inner one need not wait
+            with lock:
+                now[0] += needed
+                most[0] = max(most[0], now[0] if needed <= 100 else (0 if now[0] == needed else 999))
+            threading.Event().wait(0.002)
+            with lock:
+                now[0] -= needed
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, [40, 60, 500, 30] * 10))
+    assert 60 <= most[0] <= 100
+    assert limits._in_use == 0
+
+
+# ---- other files -------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _opened() -> Iterator[list[str]]:
+    """Collect the paths that Python opens or lists within the block."""
+    seen: list[str] = []
+    active = [True]
+
+    def hook(event: str, args: tuple[Any, ...]) -> None:
+        if active[0] and event in ("open", "os.listdir", "os.scandir", "socket.connect") and args:
+            seen.append(str(args[0]))
+
+    sys.addaudithook(hook)  # stays for the process, so that it must be switched off
+    try:
+        yield seen
+    finally:
+        active[0] = False
+
+
+def ome(names: list[str], planes: int = 1) -> bytes:
+    parts = "".join(
+        f'<TiffData FirstT="{place}" FirstC="0" FirstZ="0" IFD="0" PlaneCount="{planes}">'
+        f'<UUID FileName="{name}">urn:uuid:{place}</UUID></TiffData>'
+        for place, name in enumerate(names)
+    )
+    return (
+        '<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="urn:uuid:0"><Image '
+        f'ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="uint16" SizeX="8" SizeY="6" SizeC="1" '
+        f'SizeZ="1" SizeT="{len(names) * planes}"><Channel ID="Channel:0:0" SamplesPerPixel="1"/>{parts}</Pixels>'
+        "</Image></OME>"
+    ).encode()
+
+
+SCN = b'<?xml version="1.0"?><scn xmlns="http://www.leica-microsystems.com/scn/2010/10/01"></scn>'
+NAMING: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "a sibling": lambda folder: {"description": ome(["x.tif", "other.tif"])},
+    "a folder above": lambda folder: {"description": ome(["x.tif", f"../{folder.name}/other.tif"])},
+    "an absolute path": lambda folder: {"description": ome(["x.tif", str(folder / "other.tif")])},
+    "a pipe": lambda folder: {"description": ome(["x.tif", "pipe"])},
+    "a missing file": lambda folder: {"description": ome(["x.tif", "gone.tif"])},
+    "only others": lambda folder: {"description": ome(["other.tif", "gone.tif"])},
+    "Micro-Manager": lambda folder: {"extratags": [(51123, 2, 0, json.dumps({"Summary": {"MajorVersion": 3}}), True)]},
+    "Leica": lambda folder: {"description": SCN},
+    "MetaMorph": lambda folder: {"extratags": [(33628, 4, 1, 0, True), (33629, 5, 1, (1, 1), True)]},
+    "ImageJ": lambda folder: {"description": "ImageJ=1.53\nimages=999999999\nslices=999999999\nhyperstack=true\n"},
+}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.parametrize("kind", NAMING)
+def test_a_tiff_is_its_own_pages_and_opens_no_other_file(tmp_path: Path, kind: str) -> None:
+    tifffile.imwrite(tmp_path / "other.tif", GRAY16 + 1000)
+    (tmp_path / "NDTiff.index").write_bytes(b"x")
+    os.mkfifo(tmp_path / "pipe")
+    path = tmp_path / "x.tif"
+    tifffile.imwrite(path, GRAY16, metadata=None, photometric="minisblack", **NAMING[kind](tmp_path))
+    with _opened() as seen:
+        values = images.read(path)
+    assert np.array_equal(values[..., 0], GRAY16)
+    others = {name for name in seen if name.startswith(str(tmp_path)) or "other" in name or "pipe" in name}
+    assert others == {str(path)}
+
+
+def test_planes_that_an_ome_tiff_lacks_are_never_zeros(tmp_path: Path) -> None:
+    path = tmp_path / "x.tif"
+    tifffile.imwrite(path, GRAY16, metadata=None, photometric="minisblack", description=ome(["x.tif"], planes=3))
+    with pytest.raises(DataError, match="has pixels for only a part of its size"):
+        images.read(path)
+
+
+def test_an_ome_tiff_of_one_file_keeps_its_planes(tmp_path: Path) -> None:
+    values = np.arange(2 * 3 * 48, dtype=np.uint16).reshape(2, 3, 6, 8)
+    tifffile.imwrite(tmp_path / "x.ome.tif", values, metadata={"axes": "TCYX"})
+    read = images.read(tmp_path / "x.ome.tif")
+    assert np.array_equal(read, values.reshape(6, 6, 8).transpose(1, 2, 0))
