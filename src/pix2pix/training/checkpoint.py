@@ -34,6 +34,9 @@ class TrainingProgress:
     best_epoch: int = 0
     finished: bool = False  # all epochs are done, or patience has run out
     sums: dict[str, float] = field(default_factory=dict)  # sums of the loss terms in the current epoch
+    skipped_steps: int = 0  # of the current epoch, because a number was not finite
+    skipped_pairs: int = 0  # in these steps
+    skipped_in_a_row: int = 0  # newest steps
 
 
 class Checkpoints:

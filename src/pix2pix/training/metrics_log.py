@@ -13,11 +13,13 @@ from pix2pix.system.files import write_text
 
 PROGRESS = ("step", "epoch", "images_seen", "split", "seconds")
 SPEED = ("learning_rate", "images_per_second", "loading_share")
+SKIPPED = "skipped_steps"
+"""Number of steps of an epoch that were skipped, because a number was not finite."""
 
 
 def columns() -> tuple[str, ...]:
-    """Return the columns of `metrics.csv`: progress, speed, every loss term, every image metric."""
-    return *PROGRESS, *SPEED, *all_terms(), *HIGHER_IS_BETTER
+    """Return the columns of `metrics.csv`: progress, speed, every loss term, every image metric, skipped steps."""
+    return *PROGRESS, *SPEED, *all_terms(), *HIGHER_IS_BETTER, SKIPPED
 
 
 class MetricsLog:

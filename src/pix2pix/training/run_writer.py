@@ -39,6 +39,12 @@ class RunWriter:
         self.folder, self.plan, self.group, self.progress = folder, plan, group, progress
         self._log = MetricsLog(folder, progress.step) if group.is_first else None
 
+    def go_back(self) -> None:
+        """Drop the rows that are newer than the progress, which has returned to a checkpoint."""
+        if self._log is not None:
+            self._log.close()
+            self._log = MetricsLog(self.folder, self.progress.step)
+
     def write_metrics(self, split: str, values: Mapping[str, float], speed: Speed) -> None:
         """Append a row to `metrics.csv` and to the TensorBoard events."""
         progress = self.progress

@@ -1,6 +1,6 @@
 """One training step of the paper's method: D is updated, then G."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -17,7 +17,10 @@ from pix2pix.losses import (
     reconstruction_terms,
 )
 from pix2pix.networks import input_gradient, reuse_transforms
-from pix2pix.training.optimizers import AnyAdam
+from pix2pix.networks.cpu.fused_adam import AdamInBackward
+from pix2pix.networks.cpu.winograd import forget_transforms
+from pix2pix.training.finite import BadStepError, find_bad, keep_tensors
+from pix2pix.training.optimizers import AnyAdam, gradient_square, moments_of, weights_of
 
 
 @dataclass
@@ -33,6 +36,12 @@ class TrainState:
     local_statistics: list[Tensor] = field(default_factory=list)
     """Running statistics that each process computes from its own part of a batch."""
 
+    def __post_init__(self) -> None:
+        self.buffers = [*self.generator.buffers(), *self.discriminator.buffers()]
+        self.statistics = [buffer for buffer in self.buffers if buffer.is_floating_point()]
+        if isinstance(self.discriminator_optimizer, AdamInBackward):
+            self.discriminator_optimizer.deferred = True  # D changes only when G's gradient is known to be finite
+
 
 @reuse_transforms()
 def train_step(
@@ -45,6 +54,7 @@ def train_step(
     order: UpdateOrder = "two-pass",
     generator_learns: bool = True,
     mask: Tensor | None = None,
+    agree: Callable[[int], int] = int,
 ) -> dict[str, Tensor]:
     """Update D, then G (paper, 3.3). Returns the detached, unweighted terms.
 
@@ -52,7 +62,11 @@ def train_step(
     for G, after its own update. In "one-pass", both updates use the same run of D. During discriminator warm-up
     (lecture, "Training details") `generator_learns` is false. Where the boolean `mask` (N, out, H, W) is false, the
     target is unknown; the output replaces it, so D sees the output there in both images.
+
+    Raises BadStepError if a term, a gradient or a running statistic is not finite. Then neither network has changed,
+    unless the error says otherwise. With several processes, `agree` returns the maximum of a number over all of them.
     """
+    check = StepCheck(state, len(source), agree)
     with torch.set_grad_enabled(generator_learns):
         output = state.generator(source)  # G(x), (N, out, H, W) in [-1, 1]
     g_terms = reconstruction_terms(output, target, mask)  # g_l1 is equation 3
@@ -72,20 +86,78 @@ def train_step(
 
         state.discriminator_optimizer.zero_grad()
         backward(discriminator_objective(d_terms, loss))  # halved (3.3)
-        state.discriminator_optimizer.step()
+        check.note_gradient("discriminator", state.discriminator_optimizer)
 
         if order == "two-pass":
+            check.keep(state.discriminator_optimizer)
+            state.discriminator_optimizer.step()
             state.discriminator.requires_grad_(False)  # G's update needs no gradients of D's weights
             adversarial = adversarial_term(state.discriminator(source, output), loss.adversarial)
             state.discriminator.requires_grad_(True)
             minimised = g_terms | adversarial
         g_terms |= adversarial
+    check.note_terms(g_terms | d_terms)
 
     if generator_learns:
         state.generator_optimizer.zero_grad()
+        check.before_backward()
         backward(generator_objective(minimised, loss))  # equation 4
+        check.note_gradient("generator", state.generator_optimizer)
+    check.refuse_bad()
+    if loss.adversarial_weight and order == "one-pass":
+        state.discriminator_optimizer.step()
+    if generator_learns:
         state.generator_optimizer.step()
     return {name: term.detach() for name, term in (g_terms | d_terms | d_accuracy).items()}
+
+
+class StepCheck:
+    """Collect what must be finite in a step, look at it once before the weights change, and undo the step if it is not.
+
+    The forward passes have changed the buffers by then, and in the order "two-pass" D has been updated: these are
+    copied first.
+    """
+
+    def __init__(self, state: TrainState, pairs: int, agree: Callable[[int], int]) -> None:
+        self._state, self._pairs, self._agree = state, pairs, agree
+        self._undo = [keep_tensors(state.buffers)]
+        self._suspects: dict[str, Tensor] = {}
+
+    def keep(self, optimizer: AnyAdam) -> None:
+        """Copy the weights and moments of a network that is updated before the check."""
+        self._undo.append(keep_tensors([*weights_of(optimizer), *moments_of(optimizer)]))
+
+    def note_gradient(self, network: str, optimizer: AnyAdam) -> None:
+        """Note the gradient of a network, after its backward pass and before `step`."""
+        self._suspects[f"the gradient of the {network}"] = gradient_square(optimizer)
+
+    def note_terms(self, terms: Mapping[str, Tensor]) -> None:
+        """Note the terms and running statistics, after the last forward pass; of no pairs, terms are undefined."""
+        self._suspects |= {name: term if self._pairs else torch.zeros_like(term) for name, term in terms.items()}
+        if self._state.statistics:
+            flat = torch.cat([buffer.flatten() for buffer in self._state.statistics])
+            self._suspects["a running statistic"] = torch.dot(flat, flat)
+
+    def before_backward(self) -> None:
+        """Look already now if G's optimiser updates weights during the backward pass."""
+        adam = self._state.generator_optimizer
+        if isinstance(adam, AdamInBackward) and not adam.deferred:
+            self.refuse_bad()
+            self._suspects.clear()
+
+    def refuse_bad(self) -> None:
+        """Undo the step and raise BadStepError if anything noted is not finite."""
+        what = find_bad(self._suspects, self._agree)
+        if what is None:
+            return
+        adam = self._state.generator_optimizer
+        undone = not (isinstance(adam, AdamInBackward) and adam.has_begun)
+        for undo in self._undo:
+            undo()
+        adam.zero_grad()
+        self._state.discriminator_optimizer.zero_grad()
+        forget_transforms()
+        raise BadStepError(what, undone=undone)
 
 
 def _with_gradient_of(term: Tensor, image: Tensor, output: Tensor) -> Tensor:

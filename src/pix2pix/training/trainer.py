@@ -23,15 +23,21 @@ from pix2pix.distributed.parallel import unwrap
 from pix2pix.distributed.process_group import ProcessGroup
 from pix2pix.errors import Interrupted, RunError
 from pix2pix.metrics.pixel import ACCURACIES, HIGHER_IS_BETTER
+from pix2pix.networks.cpu.fused_adam import AdamInBackward
 from pix2pix.reports.curves import read_metrics
 from pix2pix.system.progress import ProgressBar
-from pix2pix.text import format_digits, format_duration
+from pix2pix.text import format_count, format_digits, format_duration, format_examples
 from pix2pix.training.checkpoint import Checkpoints, TrainingProgress
 from pix2pix.training.ema import update_ema
+from pix2pix.training.finite import BadStepError
+from pix2pix.training.metrics_log import SKIPPED
 from pix2pix.training.run_writer import RunWriter, Speed
 from pix2pix.training.schedule import learning_rate, seed_step, set_learning_rate, step_seed
 from pix2pix.training.step import TrainState, train_step
 from pix2pix.training.validation import Validation
+
+MOST_BAD_STEPS = 5
+"""So many steps in a row whose numbers are not finite end a training."""
 
 StopSignal = Callable[[], int | None]
 """Return the signal that asks the training to end, or None."""
@@ -81,8 +87,14 @@ class Trainer:
                 self.checkpoints.wait()
             self.group.broadcast(begun)
             while not self._is_finished():
-                means, speed = self._train_epoch(stop)
+                try:
+                    means, speed = self._train_epoch(stop)
+                except BadStepError as error:
+                    self._go_back(error)
+                    continue
+                means[SKIPPED] = progress.skipped_steps
                 progress.epoch, progress.batch, progress.sums = progress.epoch + 1, 0, {}
+                progress.skipped_steps = progress.skipped_pairs = 0
                 self.writer.write_metrics("train", means, speed)
 
                 scores: dict[str, float] = {}
@@ -135,9 +147,14 @@ class Trainer:
         epoch_time = StepTime()
         for batch in timed(self.loader.epoch(progress.epoch, done), epoch_time):
             count, own = min(training.effective_batch, self.pairs - done), len(batch.index)
-            means = self._step(batch, share=own * self.group.size / count, generator_learns=not warm_up)
-            terms = {name: mean * own if own else torch.zeros_like(mean) for name, mean in means.items()}
-            sums = {name: sums.get(name, 0) + term for name, term in terms.items()}
+            try:
+                means = self._step(batch, share=own * self.group.size / count, generator_learns=not warm_up)
+            except BadStepError as error:
+                self._skip(batch, count, error)
+            else:
+                progress.skipped_in_a_row = 0
+                terms = {name: mean * own if own else torch.zeros_like(mean) for name, mean in means.items()}
+                sums = {name: sums.get(name, 0) + term for name, term in terms.items()}
             done += count
             progress.step, progress.batch = progress.step + 1, progress.batch + 1
             progress.images_seen += count
@@ -156,12 +173,55 @@ class Trainer:
         self.step_time.total += epoch_time.total
         self.step_time.waiting += epoch_time.waiting
         pace = (progress.images_seen - seen) / epoch_time.total
-        return {name: total / self.pairs for name, total in totals.items()}, Speed(rate, pace, epoch_time.loading_share)
+        used = self.pairs - progress.skipped_pairs
+        return {name: total / used for name, total in totals.items()}, Speed(rate, pace, epoch_time.loading_share)
+
+    def _skip(self, batch: Batch, count: int, error: BadStepError) -> None:
+        """Count and report a step that was undone; `count` pairs of all ranks were in it.
+
+        Raises the error if the step could not be undone, and RunError if too many in a row are bad.
+        """
+        if not error.undone:
+            raise error
+        progress = self.progress
+        progress.skipped_steps, progress.skipped_pairs = progress.skipped_steps + 1, progress.skipped_pairs + count
+        progress.skipped_in_a_row += 1
+        what = f"{error.what} is not finite for {self._name_files(batch)}"
+        if progress.skipped_in_a_row == MOST_BAD_STEPS:
+            raise RunError(
+                f"{self.folder}: {MOST_BAD_STEPS} steps in a row could not be used, the last one because {what}; the "
+                "last checkpoint is intact: try a lower --learning-rate or --precision 32, and look at these files"
+            )
+        self.bar.say(f"step {progress.step + 1} of epoch {progress.epoch + 1} is skipped: {what}")
+
+    def _name_files(self, batch: Batch) -> str:
+        """Name the files of the pairs in a step, of all ranks."""
+        pairs = self.loader.dataset.pairs
+        indices = [index for part in self.group.all_gather(batch.index.tolist()) for index in part]
+        return format_examples(dict.fromkeys(ref.file for index in indices for ref in pairs[index].refs), 6)
+
+    def _go_back(self, error: BadStepError) -> None:
+        """Return to the newest checkpoint after a step that could not be undone; its repetition can be.
+
+        From now on G's update waits until its gradient is complete, which takes more memory and gives the same bits.
+        """
+        bad = self.progress.step
+        self.checkpoints.wait()
+        vars(self.progress).update(vars(self.checkpoints.restore(self.state, self.device)))
+        self.writer.go_back()
+        assert isinstance(self.state.generator_optimizer, AdamInBackward), "no other updates during the backward pass"
+        self.state.generator_optimizer.deferred = True
+        again = format_count(bad - self.progress.step, "step")
+        self.bar.say(
+            f"step {bad + 1}: {error.what} is not finite, and some weights had already changed: going back to the "
+            f"checkpoint of step {self.progress.step}, and repeating {again}"
+        )
 
     def _step(self, batch: Batch, *, share: float, generator_learns: bool) -> dict[str, Tensor]:
         """Take one step on this rank's part of a batch.
 
-        The ranks' gradients are averaged as if their parts were equal: `share` is this part over the mean part.
+        The ranks' gradients are averaged as if their parts were equal: `share` is this part over the mean part. Raises
+        BadStepError on all ranks if a number is not finite on one.
         """
         training, state = self.config.training, self.state
         seed_step(step_seed(training.seed, self.progress.step, self.group.rank), self.device)
@@ -174,6 +234,7 @@ class Trainer:
             order=training.update_order,
             generator_learns=generator_learns,
             mask=None if batch.mask is None else self._on_device(batch.mask),
+            agree=lambda code: self.group.all_reduce_max(code)[0],
         )
         self.group.all_reduce_mean_(state.local_statistics)
         if state.average is not None:
@@ -240,7 +301,9 @@ def describe_epoch(
     progress: TrainingProgress, means: Mapping[str, float], scores: Mapping[str, float], best_by: str
 ) -> str:
     """Describe an epoch in one line: training terms, main validation metrics, a star if the model was kept."""
-    train = " ".join(f"{name} {value:.3f}" for name, value in means.items() if name not in ("g_l2", *ACCURACIES))
+    train = " ".join(
+        f"{name} {value:.3f}" for name, value in means.items() if name not in ("g_l2", SKIPPED, *ACCURACIES)
+    )
     shown = dict.fromkeys(("g_l1", "psnr", "ssim", best_by))
     val = " ".join(f"{name} {format_digits(scores[name])}" for name in shown if name in scores)
     star = " *" if progress.best_epoch == progress.epoch else ""

@@ -1,6 +1,8 @@
 """Adam that updates large tensors during the backward pass, so that not all gradients are in memory at once."""
 
 import functools
+import itertools
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -23,6 +25,10 @@ class AdamInBackward:
     the cache of the processor. With `used_once`, if each weight is used once in a training step, large gradients are
     received in parts (`on_partial_grad`). This is not a `torch.optim.Optimizer`: the first use of one imports torch's
     compiler, 200 MB.
+
+    A gradient whose sum of squares is not finite in float32 is refused, together with all that follow it until
+    `zero_grad`: it would make the second moment infinite for ever. Gradients before it have been applied (`has_begun`),
+    unless `deferred` is set: then all gradients are kept until `step`, which gives the same bits and takes more memory.
     """
 
     def __init__(
@@ -54,6 +60,11 @@ class AdamInBackward:
         self.state: dict[Tensor, dict[str, Tensor]] = {}
         self._views: dict[Tensor, _MemoryOrder] = {}
         self._only_taps: dict[Tensor, Taps] = {}  # of weights whose other taps had no gradient so far
+        self.deferred = False
+        self.has_begun = False
+        """Whether a gradient has been applied since `zero_grad`."""
+        self._bad: Tensor | None = None  # the sum of squares of a refused gradient
+        self._pending: list[tuple[Tensor, list[Tensor], int, Taps]] = []  # of a deferred update
         for weights in network.parameters():
             moments = {name: torch.zeros_like(weights.detach()) for name in MOMENTS}
             self.state[weights] = {"step": torch.zeros((), device=weights.device)} | moments
@@ -67,10 +78,24 @@ class AdamInBackward:
         """Drop gradients that were not used."""
         for weights in self.param_groups[0]["params"]:
             weights.grad = None
+        self.has_begun, self._bad = False, None
+        self._pending.clear()
+
+    def gradient_square(self) -> Tensor:
+        """Return a sum of squares of gradients since `zero_grad` that is finite only if all of them are.
+
+        It is that of the refused gradient, or of those that `step` will use.
+        """
+        if self._bad is not None:
+            return self._bad
+        gradients = [weights.grad for weights in self.param_groups[0]["params"] if weights.grad is not None]
+        return torch.nn.utils.get_total_norm(gradients).float().square()
 
     def step(self) -> None:
-        """Update the small tensors together; the backward pass has updated the others."""
+        """Update the small tensors together; the backward pass has updated the others, unless `deferred`."""
         (group,) = self.param_groups
+        for weights, parts, rows, taps in self._pending:
+            self._apply_parts(weights, iter(parts), rows, taps)
         changing = [weights for weights in group["params"] if weights.grad is not None]
         if changing:
             views = [self._view(weights) for weights in changing]
@@ -89,6 +114,29 @@ class AdamInBackward:
             weights.grad = None
 
     def _update_in_parts(self, weights: Tensor, gradients: Iterator[Tensor], rows: int, taps: Taps) -> None:
+        """Check the gradients of a tensor, each for `rows` of it; apply them now, or keep them if `deferred`."""
+        healthy = self._until_bad(gradients)
+        if self.deferred:
+            self._pending.append((weights, list(healthy), rows, taps))
+            return
+        first = next(healthy, None)
+        if first is not None:
+            self.has_begun = True
+            self._apply_parts(weights, itertools.chain([first], healthy), rows, taps)
+
+    def _until_bad(self, gradients: Iterator[Tensor]) -> Iterator[Tensor]:
+        """Yield gradients until one is refused. They are read once more while they are in the cache."""
+        for gradient in gradients:
+            if self._bad is None:
+                flat = gradient.permute(_longest_stride_first(gradient.stride())).contiguous().view(-1)
+                square = torch.dot(flat, flat)
+                if not math.isfinite(square):
+                    self._bad = square
+            if self._bad is not None:
+                return
+            yield gradient
+
+    def _apply_parts(self, weights: Tensor, gradients: Iterator[Tensor], rows: int, taps: Taps) -> None:
         """Update `rows` of a tensor with each gradient. Other taps than `taps` are skipped if their update is 0."""
         view = self._view(weights)
         updated = taps if taps == ALL_TAPS or self._moments_are_zero_outside(taps, weights) else ALL_TAPS
@@ -96,7 +144,7 @@ class AdamInBackward:
             self._only_taps.pop(weights, None)
         view.step.add_(1)
         parts = (torch.split(tensor, rows) for tensor in view.tensors(updated))
-        for gradient, *tensors in zip(gradients, *parts, strict=True):
+        for gradient, *tensors in zip(gradients, *parts, strict=False):  # fewer if one was refused
             padded = gradient if updated == taps else pad_taps(gradient, taps)
             values, mean, square = contiguous = [tensor.contiguous() for tensor in tensors]
             self._fused_update([values], [view.reorder(padded).view(values.shape)], [mean], [square], [view.step])
