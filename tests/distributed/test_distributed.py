@@ -164,6 +164,69 @@ def train_all(data: Path, runs: Path) -> None:
         train(data, run=runs / f"{order}-{synchronised}", image_size=32, training=training, **networks)
 
 
+def test_a_process_without_pairs_uses_every_kind_of_convolution(
+    nine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Nine pairs in batches of one for each of two processes, in networks with all fast kernels, both precisions."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    launch(functools.partial(train_wider, nine, tmp_path), 2, timeout=300, environment={})
+    assert "skipped" not in capfd.readouterr().err
+    for order, precision in zip(ORDERS, ("32", "bf16"), strict=True):
+        found = curve(tmp_path / f"{order}-{precision}")
+        assert found.keys() == {(step, split) for step in (5, 10) for split in ("train", "val")}
+        saved = torch.load(tmp_path / f"{order}-{precision}" / "checkpoints" / "state.pt", weights_only=True)
+        assert all(tensor.isfinite().all() for tensor in saved["generator"].values())
+
+
+def train_wider(data: Path, runs: Path) -> None:
+    """Train once for each order and precision, one after the other in this rank."""
+    networks = {"generator": {"base_channels": 32}, "discriminator": {"base_channels": 32, "patch_size": 16}}
+    training = {"epochs": 2, "batch_size": 1, "discriminator_epochs": 1, "ema": 0.9, "device": "cpu", "samples": 0}
+    for order, precision in zip(ORDERS, ("32", "bf16"), strict=True):
+        training |= {"update_order": order, "sync_norm": order == "two-pass", "precision": precision}
+        training |= {"norm_statistics": "running"}
+        train(data, run=runs / f"{order}-{precision}", image_size=32, training=training, **networks)
+
+
+def test_a_bad_loss_of_one_process_makes_all_skip_the_step(
+    nine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    launch(functools.partial(train_with_bad_losses, nine, tmp_path / "run"), 2, timeout=300, environment={})
+    said = capfd.readouterr().err
+    assert said.count(" is skipped: g_l1 is not finite for ") == 2
+    first, *_ = (line for line in said.splitlines() if line.startswith("step 2 of epoch 1 is skipped: "))
+    assert first.count(str(nine)) == 4, "the files of both processes are named"
+    rows = read_metrics(tmp_path / "run" / "metrics.csv")
+    assert [row.values["skipped_steps"] for row in rows if row.split == "train"] == [1, 1]
+    assert [row.step for row in rows if row.split == "train"] == [3, 6]
+
+
+def train_with_bad_losses(data: Path, run: Path) -> None:
+    """Train in this rank; the losses of the second rank are not finite in two steps."""
+    from pix2pix.training import step, trainer
+
+    compute, take = step.reconstruction_terms, trainer.Trainer._step
+    active = False
+
+    def terms(*args: Tensor) -> dict[str, Tensor]:
+        found = compute(*args)
+        return {name: term * float("nan") for name, term in found.items()} if active else found
+
+    def take_step(self: Any, *args: Any, **options: Any) -> Any:
+        nonlocal active
+        active = self.group.rank == 1 and self.progress.step in (1, 4)
+        return take(self, *args, **options)
+
+    step.reconstruction_terms = terms
+    trainer.Trainer._step = take_step  # type: ignore[method-assign]
+    networks = {"generator": {"base_channels": 4}, "discriminator": {"base_channels": 4, "patch_size": 16}}
+    training = {"epochs": 2, "batch_size": 2, "device": "cpu", "samples": 0}
+    train(data, run=run, image_size=32, training=training, **networks)
+
+
 def test_torchrun_starts_the_ranks(nine: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "--"]

@@ -15,7 +15,8 @@ from pix2pix.networks import set_fast_convolutions
 from pix2pix.networks.convolution import Conv, ConvTranspose
 from pix2pix.networks.cpu.fused_adam import AdamInBackward
 from pix2pix.training.ema import update_ema
-from pix2pix.training.optimizers import make_adam
+from pix2pix.training.finite import BadStepError
+from pix2pix.training.optimizers import make_adam, moments_of
 from pix2pix.training.step import TrainState, train_step
 
 
@@ -155,6 +156,42 @@ def test_moving_average_follows_slowly() -> None:
     update_ema(average, state.generator, 0.9)
     for slow, fast, start in zip(average.parameters(), state.generator.parameters(), old, strict=True):
         torch.testing.assert_close(slow, 0.9 * start + 0.1 * fast, atol=1e-6, rtol=1e-5)
+
+
+def everything(state: TrainState) -> list[Tensor]:
+    """Weights, buffers, moments and counts of both networks."""
+    networks = [*state.generator.state_dict().values(), *state.discriminator.state_dict().values()]
+    adams = [state.generator_optimizer, state.discriminator_optimizer]
+    return [tensor.clone() for tensor in [*networks, *(moment for adam in adams for moment in moments_of(adam))]]
+
+
+@pytest.mark.parametrize("in_backward", [True, False])
+@pytest.mark.parametrize("order", get_args(UpdateOrder))
+@pytest.mark.parametrize("value", [1e25, float("nan")])
+@pytest.mark.parametrize("where", ["discriminator", "generator", "source"])
+def test_a_bad_step_changes_no_bit(where: str, value: float, order: UpdateOrder, in_backward: bool) -> None:
+    """Gradients that are not finite, or whose squares are not; and an image that makes running statistics infinite."""
+    config = tiny()
+    state = state_of(config, in_backward=in_backward)
+    train_step(state, *pair(0), config.loss, order=order)
+    before = everything(state)
+    source, target = pair(1)
+    if where == "source":
+        source = source * value
+        handles = []
+    else:
+        weights = next(getattr(state, where).parameters())
+        handles = [weights.register_hook(lambda gradient: torch.full_like(gradient, value))]
+    with pytest.raises(BadStepError) as error:
+        train_step(state, source, target, config.loss, order=order)
+    assert error.value.undone
+    if where != "source":
+        assert error.value.what == f"the gradient of the {where}"
+    assert all(torch.equal(one, other) for one, other in zip(before, everything(state), strict=True))
+    for handle in handles:
+        handle.remove()
+    train_step(state, *pair(1), config.loss, order=order)
+    assert not torch.equal(before[0], next(state.generator.parameters()))
 
 
 # ---- golden curve ----------------------------------------------------------------------------------------------

@@ -21,8 +21,8 @@ class Conv(nn.Conv2d):
 
     def algorithm(self, x: Tensor) -> Algorithm:
         """Return the algorithm of `forward` for a map of this size, type and device."""
-        if not self.fast:
-            return "native"
+        if not self.fast or not len(x):
+            return "native"  # a rank may have no pairs of a batch
         if self.stride == (1, 1):
             return choice.for_stride1(x, self.out_channels)
         return choice.for_stride2(x, self.in_channels)
@@ -53,7 +53,7 @@ class ConvTranspose(nn.ConvTranspose2d):
 
     def algorithm(self, x: Tensor) -> Algorithm:
         """Return the algorithm of `forward` for a map of this size, type and device."""
-        return choice.for_transposed(x, self.out_channels) if self.fast else "native"
+        return choice.for_transposed(x, self.out_channels) if self.fast and len(x) else "native"
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         algorithm = self.algorithm(input)

@@ -19,13 +19,14 @@ class BadStepError(ArithmeticError):
 
 
 def find_bad(suspects: Mapping[str, Tensor], agree: Callable[[int], int] = int) -> str | None:
-    """Return the name of a scalar that is not finite, or None. Waits for the device once.
+    """Return the name of the first scalar that is not finite, or None. Waits for the device once.
 
     `agree` returns the maximum over all ranks of a number, so that all ranks return the same name; they must use the
     same names.
     """
     finite = torch.stack([scalar.detach().float() for scalar in suspects.values()]).isfinite().tolist()
-    return [None, *suspects][agree(0 if all(finite) else 1 + finite.index(False))]
+    last_first = [None, *reversed(suspects)]
+    return last_first[agree(0 if all(finite) else len(finite) - finite.index(False))]
 
 
 @torch.no_grad()

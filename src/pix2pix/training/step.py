@@ -133,7 +133,8 @@ class StepCheck:
 
     def note_terms(self, terms: Mapping[str, Tensor]) -> None:
         """Note the terms and running statistics, after the last forward pass; of no pairs, terms are undefined."""
-        self._suspects |= {name: term if self._pairs else torch.zeros_like(term) for name, term in terms.items()}
+        defined = {name: term if self._pairs else torch.zeros_like(term) for name, term in terms.items()}
+        self._suspects = defined | self._suspects  # the cause before its effects
         if self._state.statistics:
             flat = torch.cat([buffer.flatten() for buffer in self._state.statistics])
             self._suspects["a running statistic"] = torch.dot(flat, flat)

@@ -159,3 +159,49 @@ def test_weights_that_move_in_memory_are_followed() -> None:
         adam.step()
         other.step()
         torch.testing.assert_close(ours.weight, theirs.weight, atol=1e-7, rtol=0)
+
+
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float32])
+def test_a_deferred_update_has_the_same_bits(precision: torch.dtype) -> None:
+    """Of gradients in parts, of a few taps, and whole ones."""
+    torch.manual_seed(0)
+    network = Deep()
+    other = copy.deepcopy(network)
+    adams = [make_adam(one, Optimizer(learning_rate=0.01), used_once=True) for one in (network, other)]
+    assert isinstance(adams[1], AdamInBackward)
+    adams[1].deferred = True
+    for size in (2, 4, 2):
+        x = torch.randn(1, 64, size, size)
+        for model, adam in zip((network, other), adams, strict=True):
+            adam.zero_grad()
+            with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
+                output = model(x)
+            before = model.down.weight.detach().clone()
+            output.float().square().sum().backward()
+            assert torch.equal(before, model.down.weight) == (adam is adams[1])
+            adam.step()
+        for mine, theirs in zip(network.parameters(), other.parameters(), strict=True):
+            assert torch.equal(mine, theirs)
+
+
+@pytest.mark.parametrize("value", [1e25, float("nan"), float("inf")])
+def test_a_gradient_that_is_not_finite_is_refused(value: float) -> None:
+    """With all that follow it; what came before has been applied, which `has_begun` tells."""
+    network = Deep()
+    adam = make_adam(network, Optimizer(), used_once=True)
+    assert isinstance(adam, AdamInBackward)
+    kept = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    for layer, begun in ((network.down, True), (network.up, False)):
+        handle = layer.register_forward_hook(
+            lambda module, x, y: y.register_hook(lambda gradient: torch.full_like(gradient, value)) and None
+        )
+        adam.zero_grad()
+        network(torch.randn(1, 64, 4, 4)).sum().backward()
+        assert adam.has_begun == begun
+        assert not adam.gradient_square().isfinite()
+        handle.remove()
+    assert torch.equal(kept["down.weight"], network.down.weight)
+    assert not torch.equal(kept["up.weight"], network.up.weight)
+    assert all(state["exp_avg_sq"].isfinite().all() for state in adam.state.values())
+    adam.zero_grad()
+    assert adam.gradient_square() == 0
