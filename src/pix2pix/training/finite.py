@@ -25,7 +25,7 @@ def find_bad(suspects: Mapping[str, Tensor], agree: Callable[[int], int] = int) 
     same names.
     """
     finite = torch.stack([scalar.detach().float() for scalar in suspects.values()]).isfinite().tolist()
-    last_first = [None, *reversed(suspects)]
+    last_first = [None, *reversed(list(suspects))]
     return last_first[agree(0 if all(finite) else len(finite) - finite.index(False))]
 
 
