@@ -13,7 +13,7 @@ from pix2pix.config.sections import Section
 
 OF_THE_TERMINAL = {"json_", "print_config", "dry_run"}
 """What a command prints in place of returning it."""
-OF_PYTHON = {"progress"}
+OF_PYTHON = {"progress", "tile_progress"}
 
 
 def arguments_of(function: Callable[..., Any]) -> tuple[dict[str, Any], set[str], bool]:

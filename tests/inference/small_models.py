@@ -15,11 +15,13 @@ LEVEL = 1 / 127.5  # one step of 8 bits in [-1, 1]
 Scale = tuple[float, float] | None
 
 
-def make_model(source: int = 3, target: int = 3, scale: Scale = (1.0, 1.0), statistics: Any = "image") -> Model:
+def make_model(
+    source: int = 3, target: int = 3, scale: Scale = (1.0, 1.0), statistics: Any = "image", depth: int | None = None
+) -> Model:
     """An untrained model of few weights, large enough that its pictures are not flat."""
     values = {
         "data": {"image_size": SIZE, "source_channels": source, "target_channels": target},
-        "generator": {"base_channels": 4},
+        "generator": {"base_channels": 4} | ({"depth": depth} if depth else {}),
         "discriminator": {"base_channels": 4, "patch_size": 16},
     }
     config = make_config(values)

@@ -47,7 +47,7 @@ def optimize_generator(generator: nn.Module, device: torch.device, *, precision:
     The generator does not change; the copy shares its memory where possible. bf16, on processors and GPUs that have it,
     has errors of about a thousandth of the range.
     """
-    network = _copy_modules(generator).to(device)
+    network = copy_modules(generator).to(device)
     set_fast_convolutions(network, False)
     _fold_norms(network)
     packed = choose_optimization(device, precision) == "packed"
@@ -57,7 +57,7 @@ def optimize_generator(generator: nn.Module, device: torch.device, *, precision:
     return _WithDtype(network.to(dtype), dtype, one_by_one=packed).eval()
 
 
-def _copy_modules(network: nn.Module) -> nn.Module:
+def copy_modules(network: nn.Module) -> nn.Module:
     """Copy the modules, and share the memory of their parameters and buffers."""
     memo: dict[int, Any] = {id(weights): nn.Parameter(weights.detach(), False) for weights in network.parameters()}
     memo |= {id(buffer): buffer.detach() for buffer in network.buffers()}

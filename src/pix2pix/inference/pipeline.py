@@ -4,7 +4,7 @@ import hashlib
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -12,15 +12,16 @@ import torch
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.inference.batches import Batch, BatchLimits, Reading, form_batches, read_ahead
 from pix2pix.inference.encode_sources import read_sources
+from pix2pix.inference.huge import Tiling, translate_huge
 from pix2pix.inference.jobs import Job, Shard, find_jobs, find_stacked_jobs
-from pix2pix.inference.memory import Budget, needed_memory
+from pix2pix.inference.memory import Budget
 from pix2pix.inference.optimize import Precision
 from pix2pix.inference.outputs import plan_outputs, refuse_collisions, remove_leftovers
 from pix2pix.inference.record import Record, Stamp, hash_method
 from pix2pix.inference.translator import Translator
 from pix2pix.inference.writing import FileThreads, OutputWriter
 from pix2pix.system.hardware import GIGABYTE
-from pix2pix.system.progress import OnProgress
+from pix2pix.system.progress import OnNamedProgress, OnProgress
 from pix2pix.text import format_count
 
 BATCH_PIXELS = 2**24
@@ -52,6 +53,8 @@ class Options:
     memory: float | None = None
     """Most bytes for all images in flight; by default all that are free."""
     batch_pixels: int = BATCH_PIXELS
+    tiling: Tiling = field(default_factory=Tiling)
+    """Tiles of images that are larger, or that do not fit into the memory."""
 
 
 def translate_files(
@@ -63,20 +66,24 @@ def translate_files(
     shard: Shard = Shard(),  # noqa: B008  # a tuple
     patterns: Sequence[str] = (),
     progress: OnProgress | None = None,
+    tile_progress: OnNamedProgress | None = None,
 ) -> Translated:
     """Translate images and folders into `output`; each output has the name of its input.
 
     A model of several sources takes one file, or one folder, for each; images are matched by name or by `patterns`.
     Consecutive images of one size form batches. What an earlier translation has written, of the same sources by the
     same model and settings, is not done again. Images that cannot be read, do not fit the model or cannot be written
-    are skipped and reported. Calls progress(done, total). Raises DataError if there is nothing to translate, if an
-    input or a file that no translation wrote would be replaced, and for a full disk.
+    are skipped and reported. Calls progress(done, total), and tile_progress(done, total, name) for each tile. Raises
+    DataError if there is nothing to translate, if an input or a file that no translation wrote would be replaced, and
+    for a full disk.
     """
+    options.tiling.check(translator.model.size_multiple)
     jobs = _list_jobs(translator, inputs, output, patterns)
     refuse_collisions(jobs, output)
     record = Record(output)
     drawn = {"dropout": translator.dropout, "seed": options.seed if translator.dropout else None}
-    method = hash_method(translator.model, precision=translator.precision, **drawn)
+    tiling = {"tile": options.tiling.tile, "overlap": options.tiling.overlap}
+    method = hash_method(translator.model, precision=translator.precision, **drawn, **tiling)
     mine = shard.select(jobs)
     planned = plan_outputs(mine, output, record, method, overwrite=options.overwrite)
     remove_leftovers(planned.to_do, output)
@@ -91,7 +98,11 @@ def translate_files(
 
         batches = form_batches(planned.to_do, limits, writer.fail)
         for batch in read_ahead(batches, _reader(translator), threads, limits, finish_writing):
-            _translate_batch(translator, batch, writer, options.seed, finish_writing)
+            if batch.tiled:
+                finish_writing()
+                _translate_tiled(translator, batch.jobs[0], writer, options, limits.budget, tile_progress)
+            else:
+                _translate_batch(translator, batch, writer, options.seed, finish_writing)
         finish_writing()
     return Translated(tuple(writer.written), tuple(writer.failed), tuple(planned.already), tuple(planned.edited))
 
@@ -99,7 +110,7 @@ def translate_files(
 def _limits(translator: Translator, options: Options) -> BatchLimits:
     draws = translator.dropout and options.seed is not None  # each image has a seed of its own
     budget = Budget.of(translator.model, translator.device, options.memory)
-    return BatchLimits(1 if draws else options.batch_size, options.batch_pixels, budget, None)
+    return BatchLimits(1 if draws else options.batch_size, options.batch_pixels, budget, options.tiling.tile)
 
 
 def _list_jobs(translator: Translator, inputs: Sequence[Path], output: Path, patterns: Sequence[str]) -> list[Job]:
@@ -139,12 +150,6 @@ def _translate_batch(
     finish_writing: Callable[[], object],
 ) -> None:
     """Translate a batch that has been read, and begin to write its outputs."""
-    if batch.tiled:
-        needed = needed_memory(translator.model, batch.size) / GIGABYTE
-        height, width = batch.size
-        reason = f"{batch.jobs[0].sources[0]}: is {height}x{width} (HxW), and translating it whole takes about "
-        writer.fail(batch.jobs[0], f"{reason}{needed:.1f} GB of memory, but fewer are free: cut it into parts")
-        return
     done: list[tuple[Job, Reading]] = []
     for job, reading in zip(batch.jobs, batch.readings, strict=True):
         try:
@@ -172,6 +177,26 @@ def _translate_batch(
                 writer.fail(job, f"{job.sources[0]}: the model gives no image for it ({error})")
 
 
+def _translate_tiled(
+    translator: Translator,
+    job: Job,
+    writer: OutputWriter,
+    options: Options,
+    budget: Budget,
+    progress: OnNamedProgress | None,
+) -> None:
+    """Translate one image in tiles and write its output."""
+    path = writer.output / job.name
+
+    def write() -> None:
+        if translator.dropout and options.seed is not None:
+            torch.manual_seed(derive_seed(options.seed, job))
+        seal = writer.before_rename(job, stamp_sources(job))
+        translate_huge(translator, job.sources, path, options.tiling, budget, before_rename=seal, progress=progress)
+
+    writer.finish_one(job, write)
+
+
 def derive_seed(seed: int, job: Job) -> int:
     """Return the seed of one image, so that its output depends neither on the others nor on their order."""
     return int.from_bytes(hashlib.sha256(f"{seed} {job.name.as_posix()!r}".encode()).digest()[:7], "big")
@@ -189,9 +214,12 @@ def translate(  # noqa: PLR0913  # the flags of the command
     dropout: bool = False,
     seed: int | None = None,
     memory: float | None = None,
+    tile: int | None = None,
+    overlap: int | None = None,
     device: str = "auto",
     precision: Precision = "32",
     progress: OnProgress | None = None,
+    tile_progress: OnNamedProgress | None = None,
 ) -> Translated:
     """Load a model and translate images and folders into `output`: `pix2pix translate` in Python.
 
@@ -200,7 +228,8 @@ def translate(  # noqa: PLR0913  # the flags of the command
     as "2/8", selects the second of eight parts of the images; other processes can translate the others into the same
     folder. A model of several sources takes one file, or one folder, for each; `source_pattern`, one for all or one for
     each, tells how names in the folders match. `seed` repeats an output made with `dropout`. `memory` is the most that
-    all images in flight may take, in GB, beyond the model; by default all that is free.
+    all images in flight may take, in GB, beyond the model; by default all that is free. An image that does not fit is
+    translated in tiles; `tile` and `overlap` are their side and overlap in pixels, for all images with a larger side.
     Raises ConfigError, ModelError or DataError.
     """
     if batch_size < 1:
@@ -218,5 +247,7 @@ def translate(  # noqa: PLR0913  # the flags of the command
         if pattern.count("{id}") != 1:
             raise ConfigError(f"--source-pattern {pattern}: write {{id}} once where the image's name stands")
     translator = Translator.from_pretrained(model, device=device, dropout=dropout, precision=precision)
-    options = Options(batch_size, overwrite, seed, None if memory is None else memory * GIGABYTE)
+    options = Options(
+        batch_size, overwrite, seed, None if memory is None else memory * GIGABYTE, tiling=Tiling(tile, overlap)
+    )
     return translate_files(translator, entries, Path(output), options, shard=part, patterns=patterns, progress=progress)

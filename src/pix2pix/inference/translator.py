@@ -44,12 +44,9 @@ class Translator:
         self.device = torch.device(device)
         self.dropout, self.precision = dropout, precision
         self.generator = model.generator.to(self.device).eval()
-        optimized = optimize_generator(self.generator, self.device, precision=precision)
-        self.optimized = self.for_any_size(optimized)
+        self.optimized = self.for_any_size(self.optimize(self.generator))
         if dropout:
-            for module in [*self.generator.modules(), *self.optimized.modules()]:
-                if isinstance(module, nn.Dropout):
-                    module.train()
+            _turn_dropout_on(self.generator)
 
     @classmethod
     def from_pretrained(
@@ -172,6 +169,13 @@ class Translator:
         outputs = [target.to_array(image) for image in self.translate(encoded)]
         return torch.stack([tensors.channels_first(output) for output in outputs]).to(batch.device)
 
+    def optimize(self, generator: nn.Module) -> nn.Module:
+        """Return a faster copy of a generator in eval mode for `device`, with dropout as this translator uses it."""
+        optimized = optimize_generator(generator, self.device, precision=self.precision)
+        if self.dropout:
+            _turn_dropout_on(optimized)
+        return optimized
+
     @torch.no_grad()  # not inference_mode: its tensors cannot be used in a later backward pass
     def translate(self, source: Tensor) -> Tensor:
         """Translate (N, in, H, W) in [-1, 1], any H and W, to (N, out, H, W) float32 in [-1, 1] on `device`."""
@@ -188,6 +192,12 @@ class Translator:
         """Wrap the model's generator, or its optimised copy, for images of any size."""
         sources = [(source.channels, isinstance(source.values, LabelEncoding)) for source in self.model.sources]
         return AnySize(network, self.model.size_multiple, self.model.config.presented_size, sources)
+
+
+def _turn_dropout_on(network: nn.Module) -> None:
+    for module in network.modules():
+        if isinstance(module, nn.Dropout):
+            module.train()
 
 
 def _fits_pil(values: RangeEncoding | LabelEncoding, channels: int) -> bool:

@@ -65,8 +65,12 @@ class ProgressBar:
         """Print a line above the bar."""
         self.console.print(line, markup=False)
 
-    def update(self, done: int, total: int | None, what: str | None = None) -> None:
-        """Show that `done` of `total` items are done; `total` is None if unknown, `what` names the work."""
+    def update(self, done: int, total: int | None, what: str | None = None, unit: str | None = None) -> None:
+        """Show that `done` of `total` items are done; `total` is None if unknown, `what` names the work.
+
+        `unit` names the items, if they are others than usual.
+        """
+        unit = unit or self._unit
         if total != self._total or (self._recent and done < self._recent[-1][1]):  # other work begins
             self._total = total
             self._recent.clear()
@@ -75,14 +79,14 @@ class ProgressBar:
         since, before = self._recent[0]
         rate = (done - before) / (now - since) if now > since else 0.0
         what = what or self._what
-        words = "" if self._in_bytes or not rate else f"{rate:.1f} {self._unit}/s"
+        words = "" if self._in_bytes or not rate else f"{rate:.1f} {unit}/s"
         self._bar.update(self._task, completed=done, total=total, description=what, rate=words)
         if self._bar.disable and now - self._line_at > LINE_SECONDS:
             self._line_at = now
-            self.say(f"{what}: {self._line(done, total, rate)}")
+            self.say(f"{what}: {self._line(done, total, rate, unit)}")
 
-    def _line(self, done: int, total: int | None, rate: float) -> str:
-        scale, unit = (10**6, "MB") if self._in_bytes else (1, self._unit)
+    def _line(self, done: int, total: int | None, rate: float, unit: str) -> str:
+        scale, unit = (10**6, "MB") if self._in_bytes else (1, unit)
         count = f"{done // scale:,} {unit}" if total is None else f"{done // scale:,} of {total // scale:,} {unit}"
         if not rate:
             return count

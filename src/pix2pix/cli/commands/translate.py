@@ -27,6 +27,8 @@ def translate(
     dropout: bool = False,
     seed: int | None = None,
     memory: float | None = None,
+    tile: int | None = None,
+    overlap: int | None = None,
     device: Device = "auto",
     precision: Literal["32", "bf16"] = "32",
 ) -> None:
@@ -57,6 +59,10 @@ def translate(
         Seed of dropout, to repeat an output.
     memory
         Most memory for all images in flight in GB, beyond the model; by default all that is free.
+    tile
+        Side of the tiles of larger images, in pixels; by default tiles are made of images that do not fit into memory.
+    overlap
+        Pixels that neighbouring tiles share; by default an eighth of their side.
     device
         Where to compute.
     precision
@@ -64,13 +70,23 @@ def translate(
         the range.
     """
     from pix2pix.inference.pipeline import translate as carry_out
+    from pix2pix.text import escape_unprintable
 
     choices: dict[str, Any] = {"batch_size": batch_size, "shard": shard, "dropout": dropout, "seed": seed}
-    choices |= {"source_pattern": source_pattern, "overwrite": overwrite, "memory": memory}
+    choices |= {
+        "source_pattern": source_pattern,
+        "overwrite": overwrite,
+        "memory": memory,
+        "tile": tile,
+        "overlap": overlap,
+    }
     with ProgressBar("translating") as bar:
-        result = carry_out(
-            model, inputs, output=output, device=device, precision=precision, progress=bar.update, **choices
-        )
+
+        def show_tiles(done: int, total: int | None, name: str) -> None:
+            bar.update(done, total, escape_unprintable(name), unit="tiles")
+
+        choices |= {"progress": bar.update, "tile_progress": show_tiles}
+        result = carry_out(model, inputs, output=output, device=device, precision=precision, **choices)
     _report(result, output)
 
 

@@ -105,6 +105,13 @@ def begin_to_write(
         else:
             file.write(_ENCODERS[suffix](values))
 
+    return begin_to_encode(path, encode, before_rename)
+
+
+def begin_to_encode(
+    path: Path, encode: Callable[[BinaryIO], object], before_rename: Callable[[Path], object] | None = None
+) -> Callable[[], None]:
+    """Do as `begin_to_write`, with a function that writes the content. Raises DataError."""
     with _naming(path):
         wait_for_the_disk = files.begin_to_write(path, encode, before_rename)
 

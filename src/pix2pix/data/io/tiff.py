@@ -53,8 +53,8 @@ def read_tiff_header(path: Path) -> Header | None:
     stacked = (shape[y], shape[x], math.prod(shape) // (shape[y] * shape[x]))
 
     def decode() -> Array:
-        with _open_alone(path) as tiff:
-            series = _full_size_series(tiff)[0]
+        with open_alone(path) as tiff:
+            series = full_size_series(tiff)[0]
             refuse_segments(path, [page for page in series.pages if page is not None])
             values = to_native(path, series.asarray())
         values = np.moveaxis(values, (y, x), (0, 1)).reshape(stacked)
@@ -81,17 +81,21 @@ def encode_tiff(values: Array) -> bytes:
     from tifffile import imwrite
 
     file, channels = io.BytesIO(), values.shape[2]
-    colour = channels in (3, 4) and values.dtype in (np.uint8, np.uint16)
-    imwrite(
-        file,
-        np.ascontiguousarray(values[..., 0] if channels == 1 else values),
-        photometric="rgb" if colour else "minisblack",
-        planarconfig=None if channels == 1 else "contig",
-        extrasamples=["unassalpha"] if colour and channels == 4 else None,
-        compression="zlib",
-        metadata=None,
-    )
+    options = write_options(channels, values.dtype)
+    imwrite(file, np.ascontiguousarray(values[..., 0] if channels == 1 else values), **options)
     return file.getvalue()
+
+
+def write_options(channels: int, dtype: np.dtype[Any]) -> dict[str, Any]:
+    """Return tifffile's options for one page of (H, W, C), or (H, W) for one channel."""
+    colour = channels in (3, 4) and dtype in (np.uint8, np.uint16)
+    return {
+        "photometric": "rgb" if colour else "minisblack",
+        "planarconfig": None if channels == 1 else "contig",
+        "extrasamples": ["unassalpha"] if colour and channels == 4 else None,
+        "compression": "zlib",
+        "metadata": None,
+    }
 
 
 @dataclass(frozen=True)
@@ -125,8 +129,8 @@ def _parse(path: Path) -> _Pages | None:
     with open_regular(path) as file:
         _refuse_endless_pages(path, file)
     try:
-        with _open_alone(path) as tiff:
-            series = _full_size_series(tiff)
+        with open_alone(path) as tiff:
+            series = full_size_series(tiff)
             page = series[0].keyframe
             if len(series[0]) > MAX_PAGES:
                 raise _too_many_pages(path)
@@ -153,7 +157,7 @@ def _parse(path: Path) -> _Pages | None:
 
 
 @contextmanager
-def _open_alone(path: Path) -> Iterator[Any]:
+def open_alone(path: Path) -> Iterator[Any]:
     """Open a TiffFile that cannot open other files, whatever its metadata say."""
     from tifffile import TiffFile
 
@@ -188,7 +192,7 @@ def _find_axes(path: Path, pages: _Pages) -> tuple[int, int]:
     return y, x
 
 
-def _full_size_series(tiff: Any) -> list[Any]:
+def full_size_series(tiff: Any) -> list[Any]:
     """Return the series of pages of an open TiffFile, without reduced copies."""
     return [one for one in tiff.series if not one.keyframe.is_reduced]
 

@@ -1,0 +1,241 @@
+"""Translate an image that does not fit into memory: read by rows, translated in tiles, written by rows."""
+
+import logging
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pix2pix.data.encoding.labels import LabelEncoding
+from pix2pix.data.io.arrays import Array, ImageFacts
+from pix2pix.data.io.row_reader import RowReader, open_rows
+from pix2pix.data.io.row_writer import SUFFIXES, begin_to_write_rows
+from pix2pix.errors import ConfigError, DataError
+from pix2pix.inference.bands import CHUNK_BYTES, PresentedImage, resize_bands
+from pix2pix.inference.encode_sources import encode_sources
+from pix2pix.inference.memory import Budget, needed_memory, working_memory
+from pix2pix.inference.settle import settle_statistics, uses_image_statistics
+from pix2pix.inference.tiles import TileGrid, sample_tiles, translate_tiles
+from pix2pix.inference.translator import Translator
+from pix2pix.model.model_config import Size
+from pix2pix.system.hardware import GIGABYTE
+from pix2pix.system.progress import OnNamedProgress
+
+MOST_TILE = 2048
+"""Largest side of a tile that is chosen for the user."""
+SAMPLES = 32
+"""Tiles from which the statistics of norms are taken."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """The user's choice of tiles, in pixels of the image at the size at which the generator sees it."""
+
+    tile: int | None = None
+    """Side; None to choose it by the memory budget, for images that do not fit into it."""
+    overlap: int | None = None
+    """None for an eighth of the side."""
+
+    def check(self, multiple: int) -> None:
+        """Raise ConfigError unless both are multiples of the generator's size multiple."""
+        tile, overlap = self.tile, self.overlap
+        if tile is not None and (tile < multiple or tile % multiple):
+            examples = f"{2 * multiple} or {4 * multiple}"
+            raise ConfigError(f"--tile {tile}: expected a multiple of {multiple} for this model, such as {examples}")
+        if overlap is not None and (overlap < 0 or overlap % multiple or (tile is not None and overlap >= tile)):
+            below = "" if tile is None else f" below --tile {tile}"
+            raise ConfigError(f"--overlap {overlap}: expected 0 or a multiple of {multiple} for this model{below}")
+
+    def overlap_of(self, tile: int, multiple: int) -> int:
+        """Return the overlap of tiles of this side."""
+        if self.overlap is not None:
+            return self.overlap
+        return min(max(multiple, tile // 8 // multiple * multiple), tile - multiple)
+
+
+class HugeImage:
+    """One image, its sources open for reading by rows, and the tiles in which it is translated."""
+
+    def __init__(self, translator: Translator, readers: Sequence[RowReader], output: Path) -> None:
+        self.translator, self.readers, self.output = translator, readers, output
+        self.size: Size = readers[0].facts.size
+        model = self.model = translator.model
+        for reader in readers:
+            if reader.facts.size != self.size:
+                size, first = ("{}x{}".format(*one.facts.size) for one in (reader, readers[0]))
+                raise DataError(
+                    f"{reader.path}: is {size} (HxW), but {readers[0].path} is {first}; "
+                    "the sources of one image need one size"
+                )
+        presented = model.config.presented_size(self.size)
+        sources = [(source.channels, isinstance(source.values, LabelEncoding)) for source in model.sources]
+        self.image = PresentedImage(self._read, self.size, presented, model.size_multiple, sources)
+
+    def _read(self, top: int, bottom: int) -> Tensor:
+        """Read and encode rows of the sources, (in, rows, W)."""
+        names = [Path(f"{reader.path} (from row {top})") if top else reader.path for reader in self.readers]
+        return encode_sources([reader.read(top, bottom) for reader in self.readers], names, self.model)
+
+    # ---- memory --------------------------------------------------------------------------------------------------
+
+    def held_bytes(self) -> int:
+        """Estimate the bytes that are held from the beginning to the end, whatever the tiles."""
+        facts, chunk = self.output_facts, CHUNK_BYTES
+        rows = min(chunk, 4 * math.prod(self.size) * (self.model.in_channels + self.model.out_channels))
+        decoded = sum(reader.held_bytes for reader in self.readers)
+        return 4 * rows + decoded + (0 if self.writes_rows else 3 * _image_bytes(facts))
+
+    def needed_bytes(self, tile: int) -> tuple[int, int]:
+        """Estimate the bytes for tiles of a side: those of the bands, and those of the generator."""
+        height, width = (min(tile, side) for side in self.image.padded)
+        source, output = self.model.in_channels, self.model.out_channels
+        # A band of the source, and one of the output with what the next one needs; at first two of the source.
+        band = 4 * height * self.image.padded[1] * (source + max(source, 2 * output))
+        return self.held_bytes() + band, working_memory(self.model, (height, width))
+
+    @property
+    def writes_rows(self) -> bool:
+        """Whether the format of the output is written row by row."""
+        return self.output.suffix.lower() in SUFFIXES
+
+    @property
+    def output_facts(self) -> ImageFacts:
+        """Size, channels and type of the output."""
+        return ImageFacts(*self.size, self.model.out_channels, self.model.target_values.dtype)
+
+    def choose_grid(self, tiling: Tiling, budget: Budget) -> TileGrid:
+        """Choose the largest tiles that fit into the budget, or take those of the user. Raises DataError."""
+        multiple = self.model.size_multiple
+        smallest = max(2, -(-max(self.model.config.settings.data.image_size) // multiple)) * multiple
+        sides = [tiling.tile] if tiling.tile else range(max(MOST_TILE, smallest), smallest - 1, -multiple)
+        for side in sides:
+            if self._fits(side, budget):
+                return TileGrid.plan(self.image.padded, side, tiling.overlap_of(side, multiple))
+        raise DataError(self._refusal(sides[-1], budget))
+
+    def _fits(self, tile: int, budget: Budget) -> bool:
+        bands, working = self.needed_bytes(tile)
+        if budget.device is None:
+            return bands + working <= budget.host
+        return bands <= budget.host and working <= budget.device
+
+    def _refusal(self, tile: int, budget: Budget) -> str:
+        height, width = self.size
+        needed = sum(self.needed_bytes(tile)) / GIGABYTE
+        text = (
+            f"{self.readers[0].path}: is {height}x{width} (HxW), and translating it in tiles of {tile} takes about "
+            f"{needed:.2g} GB of memory, but {budget.host / GIGABYTE:.2g} GB are free"
+        )
+        if not all(not reader.whole for reader in self.readers) or not self.writes_rows:
+            return f"{text}: give it as an uncompressed or tiled .tif or as .npy, which are read and written by rows"
+        return f"{text}: give more by --memory, or cut it into parts"
+
+    # ---- translation ---------------------------------------------------------------------------------------------
+
+    def rows(self, grid: TileGrid, budget: Budget, on_tile: Callable[[], object]) -> Iterator[Array]:
+        """Yield the output in arrays (rows, W, out) of the target's type, from the top."""
+        network = self._network(grid, budget)
+        height, width = self.image.presented
+        bands = (band[:, :, :width] for band in translate_tiles(grid, self.image.read_band, network, on_tile))
+        for band in resize_bands(_first_rows(bands, height), self.image.presented, self.size):
+            step = max(1, CHUNK_BYTES // (4 * band.shape[0] * band.shape[2]))
+            for part in torch.split(band, step, dim=1):
+                try:
+                    yield self.model.target_values.to_array(part.clamp(-1, 1))
+                except ValueError as error:  # weights that are not finite
+                    raise DataError(f"{self.readers[0].path}: the model gives no image for it ({error})") from None
+
+    @torch.no_grad()
+    def _network(self, grid: TileGrid, budget: Budget) -> Callable[[Tensor], Tensor]:
+        """Return the generator for tiles, with norm statistics of the whole image."""
+        translator = self.translator
+        network: nn.Module = translator.optimized.network
+        if grid.count > 1 and uses_image_statistics(translator.generator):
+            _, working = self.needed_bytes(grid.columns.tile)
+            free = budget.host - self.needed_bytes(grid.columns.tile)[0] if budget.device is None else budget.device
+            together = int(max(1, min(8, free // max(1, working))))
+            samples = sample_tiles(grid, self.image.read_band, SAMPLES)
+            batches = (batch.to(translator.device) for batch in _batched(samples, together))
+            network = translator.optimize(settle_statistics(translator.generator, batches))
+
+        def translate(tile: Tensor) -> Tensor:
+            with torch.no_grad():
+                output: Tensor = network(tile.to(translator.device))
+            return output
+
+        return translate
+
+
+def translate_huge(
+    translator: Translator,
+    sources: Sequence[Path],
+    output: Path,
+    tiling: Tiling,
+    budget: Budget,
+    *,
+    before_rename: Callable[[Path], object] | None = None,
+    progress: OnNamedProgress | None = None,
+) -> None:
+    """Translate one image in tiles into a file. Calls progress(tiles done, all, the name). Raises DataError."""
+    with ExitStack() as stack:
+        encodings = translator.model.sources
+        readers = [
+            stack.enter_context(open_rows(path, alpha=encoding.reads_alpha))
+            for path, encoding in zip(sources, encodings, strict=True)
+        ]
+        image = HugeImage(translator, readers, output)
+        grid = image.choose_grid(tiling, budget)
+        if tiling.tile is None:
+            _log.warning("%s", _describe(image, grid))
+        done = 0
+
+        def count() -> None:
+            nonlocal done
+            done += 1
+            if progress is not None:
+                progress(done, grid.count, sources[0].name)
+
+        begin_to_write_rows(output, image.output_facts, image.rows(grid, budget, count), before_rename)()
+
+
+def _describe(image: HugeImage, grid: TileGrid) -> str:
+    height, width = image.size
+    needed = needed_memory(image.model, image.size) / GIGABYTE
+    overlap = max(
+        axis.starts[0] + axis.tile - axis.starts[1] if len(axis.starts) > 1 else 0 for axis in (grid.rows, grid.columns)
+    )
+    return (
+        f"{image.readers[0].path}: is {height}x{width} (HxW) and would take about {needed:.2g} GB of memory whole; "
+        f"translated in {grid.count} tiles of {grid.columns.tile} with an overlap of {overlap}"
+    )
+
+
+def _image_bytes(facts: ImageFacts) -> int:
+    return math.prod(facts.size) * facts.channels * np.dtype(facts.dtype).itemsize
+
+
+def _first_rows(bands: Iterable[Tensor], height: int) -> Iterator[Tensor]:
+    """Yield bands (C, rows, W) up to `height` rows in all."""
+    for band in bands:
+        if height > 0:
+            yield band[:, :height]
+        height -= band.shape[1]
+
+
+def _batched(tiles: Iterable[Tensor], count: int) -> Iterator[Tensor]:
+    """Join tiles (1, C, H, W) into batches of up to `count`."""
+    waiting: list[Tensor] = []
+    for tile in tiles:
+        waiting.append(tile)
+        if len(waiting) == count:
+            yield torch.cat(waiting)
+            waiting = []
+    if waiting:
+        yield torch.cat(waiting)
