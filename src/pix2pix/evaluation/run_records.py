@@ -1,7 +1,7 @@
 """Read the folder of a run or of an evaluation."""
 
 import csv
-import json
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,10 +14,14 @@ from numpy.typing import NDArray
 
 from pix2pix.config import Config
 from pix2pix.config.io import make_config, read_yaml
-from pix2pix.errors import ModelError
+from pix2pix.data.encoding.prepared import PreparedData
+from pix2pix.errors import ConfigError, ModelError
 from pix2pix.metrics.pixel import HIGHER_IS_BETTER
 from pix2pix.model import build_networks
 from pix2pix.reports.curves import Row, read_metrics
+from pix2pix.reports.metrics_file import read_evaluation_metrics
+from pix2pix.system.reading import LARGE, read_json, read_text
+from pix2pix.text import escape_unprintable
 
 Array = NDArray[np.float64]
 State = Literal["finished", "stopped early", "unfinished"]
@@ -76,19 +80,16 @@ class EvaluationRecord:
 
 def read_evaluation(folder: Path) -> EvaluationRecord:
     """Read an evaluation. Raises ModelError naming a broken file, OSError for a missing one."""
-    path = folder / "metrics.json"
+    metrics = read_evaluation_metrics(folder / "metrics.json")
+    path = folder / "per_image.csv"
     try:
-        metrics = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(metrics, dict):
-            raise ValueError("not a JSON object")
-        path = folder / "per_image.csv"
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
+        rows = list(csv.DictReader(io.StringIO(read_text(path, LARGE), newline="")))
         names = tuple(row.pop("name") for row in rows)
         values = {name: np.array([float(row[name]) for row in rows]) for name in (rows[0] if rows else {})}
     except (ValueError, KeyError, TypeError, csv.Error) as error:
+        reason = escape_unprintable(f"{type(error).__name__}: {error}"[:200])
         raise ModelError(
-            f"{path}: not a file of an evaluation, or broken ({error!r}); run `pix2pix evaluate` again"
+            f"{path}: not a file of an evaluation, or broken ({reason}); run `pix2pix evaluate` again"
         ) from None
     return EvaluationRecord(folder, metrics, names, values)
 
@@ -131,7 +132,7 @@ def read_run(folder: Path, name: str) -> RunRecord:
     """Read a run, finished or not. Raises ModelError or ConfigError naming a missing or broken file."""
     if not (folder / "config.yaml").exists():
         raise ModelError(f"{folder}: {_explain_missing_run(folder)}")
-    config = make_config(read_yaml(folder / "config.yaml"), str(folder / "config.yaml"))
+    config = _read_resolved(folder / "config.yaml")
     rows = read_metrics(folder / "metrics.csv")
     if not rows:
         raise ModelError(f"{folder}: no epoch has been finished yet; wait for the first one, or leave this run out")
@@ -140,6 +141,16 @@ def read_run(folder: Path, name: str) -> RunRecord:
     return RunRecord(
         folder, name, config, rows, _find_state(folder, config, rows), kept, dict(sorted(evaluations.items()))
     )
+
+
+def _read_resolved(path: Path) -> Config:
+    """Read the settings that a training wrote, in which none is open. Raises ConfigError."""
+    config = make_config(read_yaml(path), str(path))
+    try:
+        PreparedData.from_settings(config.data)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    return config
 
 
 def _explain_missing_run(folder: Path) -> str:
@@ -163,6 +174,6 @@ def _read_value(path: Path, name: str) -> Any:
     if not path.exists():
         return None
     try:
-        return json.loads(path.read_text(encoding="utf-8")).get(name)
+        return read_json(path, finite=False).get(name)
     except (ValueError, AttributeError) as error:
-        raise ModelError(f"{path}: broken ({error})") from None
+        raise ModelError(f"{path}: broken ({escape_unprintable(str(error)[:200])})") from None

@@ -14,6 +14,7 @@ from pix2pix.data.loading.dataset import read_pair
 from pix2pix.data.pairing.pair import Pair
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.metrics.diagnostics import choose_evenly
+from pix2pix.system.reading import read_text
 
 Colour = tuple[int, ...]
 SAMPLED_MAPS = 60
@@ -30,8 +31,8 @@ EXPLAINED_SHARE = 0.75
 def parse_palette(text: str) -> list[Colour]:
     """Read `#0000ff,#ff5500`, or a file with one such colour on each line. Raises ConfigError."""
     path = Path(text)
-    words = path.read_text(encoding="utf-8").split() if path.is_file() else text.split(",")
     try:
+        words = read_text(path).split() if path.is_file() else text.split(",")
         colours = [tuple(bytes.fromhex(word.strip().removeprefix("#"))) for word in words if word.strip()]
     except ValueError:
         colours = []

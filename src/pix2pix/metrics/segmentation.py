@@ -26,6 +26,7 @@ from pix2pix.networks import make_generator
 from pix2pix.system.files import write_atomically, write_text
 from pix2pix.system.locks import lock_folder
 from pix2pix.system.progress import OnNamedProgress
+from pix2pix.system.reading import open_regular, read_json
 
 UNKNOWN = 255  # the class of a pixel where the photo is masked
 BASE_CHANNELS, BATCH, RATE = 16, 4, 2e-3
@@ -98,8 +99,9 @@ def _make_network(channels: int, classes: int, image_size: tuple[int, int]) -> n
 def _load_weights(network: nn.Module, folder: Path, key: str) -> bool:
     """Load the weights and return true; return false if the folder has none, broken ones, or those of other data."""
     try:
-        if json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))["key"] != key:
+        if read_json(folder / DESCRIPTION)["key"] != key:
             return False
+        open_regular(folder / WEIGHTS).close()  # a pipe would wait
         network.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
     except Exception:  # a damaged file may raise anything
         return False
@@ -117,7 +119,8 @@ class SegmenterCheckpoint:
     def restore(self, network: nn.Module, adam: torch.optim.Adam) -> int:
         """Restore a checkpoint and return its epochs; 0 if there is none, or if it is damaged or of other data."""
         try:
-            state = torch.load(self.path, weights_only=True)
+            with open_regular(self.path) as file:
+                state = torch.load(file, weights_only=True)
             if state["key"] != self.key:
                 return 0
             network.load_state_dict(state["network"])

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pix2pix.errors import ModelError
+from pix2pix.system.reading import open_regular
 
 Files = dict[str, Path]
 """File name in the cache -> path given by the user with the same weights."""
@@ -95,6 +96,7 @@ def load_inception(files: Files, channels: int) -> nn.Module:
     if channels not in (1, 3):
         raise WeightsUnavailableError(f"Inception takes gray or RGB, but these images have {channels} channels")
     path = INCEPTION.find(files)
+    _load_tensors(path)
     try:
         from torchmetrics.image.fid import NoTrainInceptionV3
 
@@ -122,9 +124,12 @@ class _OnBytes(nn.Module):
 def _load_tensors(path: Path) -> dict[str, Any]:
     """Read a file of weights -> name -> tensor on the CPU. Raises ModelError."""
     try:
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
+        with open_regular(path) as file:
+            tensors = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise ModelError(f"--weights {path}: no such file or folder") from None
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read as a file of weights ({error.strerror or error})") from None
     except Exception as error:  # a damaged archive may raise anything
         raise ModelError(
             f"{path}: broken, or not a file of weights ({type(error).__name__}); download it again"

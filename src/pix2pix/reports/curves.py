@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from pix2pix.errors import ModelError
 from pix2pix.metrics.pixel import ACCURACIES, MEASURES
 from pix2pix.system.files import write_atomically
+from pix2pix.system.reading import LARGE, read_bytes
+from pix2pix.text import escape_unprintable
 
 if TYPE_CHECKING:  # matplotlib takes 26 MB, which a training needs only when it draws
     from matplotlib.axes import Axes
@@ -63,12 +65,16 @@ def read_metrics(path: Path) -> list[Row]:
     """
     if not path.exists():
         return []
-    with path.open(encoding="utf-8", errors="replace", newline="") as file:
-        reader = csv.DictReader(line for line in file if line.endswith("\n"))
-        try:
-            return [_row(cells) for cells in reader]
-        except (KeyError, TypeError, ValueError, AttributeError, csv.Error) as error:
-            raise ModelError(f"{path}, line {reader.line_num}: not a row of a run's metrics ({error})") from None
+    text = read_bytes(path, LARGE).decode("utf-8", errors="replace")
+    reader = csv.DictReader(line for line in io.StringIO(text, newline="") if line.endswith("\n"))
+    try:
+        return [_row(cells) for cells in reader]
+    except (KeyError, TypeError, ValueError, AttributeError, csv.Error) as error:
+        reason = escape_unprintable(str(error)[:200])
+        raise ModelError(
+            f"{path}, line {reader.line_num}: not a row of a run's metrics ({reason}); the command that trained it "
+            "sets such lines aside"
+        ) from None
 
 
 def _row(cells: dict[str, str]) -> Row:
@@ -76,13 +82,19 @@ def _row(cells: dict[str, str]) -> Row:
     cells.pop("loading_share", None)
     pace = {name: float(cells.pop(name) or "nan") for name in ("seconds", "learning_rate", "images_per_second")}
     return Row(
-        step=int(head["step"]),
-        epoch=int(head["epoch"]),
-        images_seen=int(head["images_seen"]),
+        step=_count(head["step"]),
+        epoch=_count(head["epoch"]),
+        images_seen=_count(head["images_seen"]),
         split=head["split"],
         **pace,
         values={name: float(cell) for name, cell in cells.items() if cell},
     )
+
+
+def _count(cell: str) -> int:
+    if not (cell.isascii() and cell.isdecimal() and len(cell) < 19):
+        raise ValueError(f"{cell[:100]!r} is not a count")
+    return int(cell)
 
 
 # ---- curves ------------------------------------------------------------------------------------------------

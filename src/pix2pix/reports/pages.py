@@ -21,9 +21,11 @@ from pix2pix.metrics.diagnostics import Diagnostics
 from pix2pix.metrics.pixel import HIGHER_IS_BETTER, MEASURES
 from pix2pix.reports.advice import advise, describe_outdated
 from pix2pix.reports.curves import Row, curve_svgs, read_metrics, spectrum_svg, spread_svg
+from pix2pix.reports.metrics_file import read_evaluation_metrics
 from pix2pix.reports.render import ALWAYS_SHOWN, format_number, render
 from pix2pix.system.files import write_text
-from pix2pix.text import format_count, format_list
+from pix2pix.system.reading import read_json
+from pix2pix.text import escape_unprintable, format_count, format_list
 
 FEWEST_VALUES = 5  # for a histogram
 GROUPS = ("best", "median", "worst")
@@ -260,20 +262,21 @@ def _read_kept_epoch(folder: Path) -> int | None:
     """Return the epoch of the run's model; None without a model."""
     path = folder / "model" / "config.json"
     try:
-        epoch: int | None = json.loads(path.read_text(encoding="utf-8")).get("epoch") if path.exists() else None
+        epoch = read_json(path).get("epoch") if path.exists() else None
     except (ValueError, AttributeError) as error:
-        raise ModelError(f"{path}: broken ({error})") from None
-    return epoch
+        raise ModelError(f"{path}: broken ({escape_unprintable(str(error)[:200])})") from None
+    return epoch if isinstance(epoch, int) else None
 
 
 def _read_evaluations(folder: Path, kept_epoch: int | None) -> Iterator[dict[str, Any]]:
     """Read every `evaluation/*/metrics.json`, with its summary, the link to its page and whether it is outdated."""
     for path in sorted(folder.glob("evaluation/*/metrics.json"), key=_natural_order):
+        metrics = read_evaluation_metrics(path)
         try:
-            metrics = json.loads(path.read_text(encoding="utf-8"))
             sentence = summarize(metrics)
         except (ValueError, KeyError, TypeError) as error:
-            raise ModelError(f"{path}: not the metrics of an evaluation ({error!r})") from None
+            reason = f"{type(error).__name__}: {error}"[:200]
+            raise ModelError(f"{path}: not the metrics of an evaluation ({reason}); evaluate again") from None
         page = path.with_name("report.html")
         link = quote(page.relative_to(folder).as_posix()) if page.exists() else None
         outdated = describe_outdated(metrics.get("epoch"), kept_epoch)
@@ -299,5 +302,8 @@ def _natural_order(path: Path) -> list[tuple[int, str]]:
 
 
 def _read_image(path: Path) -> Pixels:
-    with Image.open(path) as image:
-        return np.asarray(image.convert("RGB"))
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except Exception as error:  # a damaged file may raise anything
+        raise ModelError(f"{path}: cannot be shown ({str(error)[:200]}); remove it and try again") from None

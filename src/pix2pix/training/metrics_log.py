@@ -10,6 +10,7 @@ from torch.utils.tensorboard import SummaryWriter
 from pix2pix.losses import all_terms
 from pix2pix.metrics.pixel import HIGHER_IS_BETTER
 from pix2pix.system.files import write_text
+from pix2pix.training.metrics_rows import read_rows
 
 PROGRESS = ("step", "epoch", "images_seen", "split", "seconds")
 SPEED = ("learning_rate", "images_per_second", "loading_share")
@@ -48,11 +49,7 @@ class MetricsLog:
 
 def _rows_until(path: Path, step: int, columns: tuple[str, ...]) -> list[dict[str, str]]:
     """Read the rows up to a step; an incomplete last line is skipped."""
-    if not path.exists():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row.keys() <= set(columns) and None not in row.values()]
-    return [row for row in rows if row["step"].isdecimal() and int(row["step"]) <= step]
+    return [row for row in read_rows(path, columns) if int(row["step"]) <= step]
 
 
 def _as_csv(rows: list[dict[str, str]], columns: tuple[str, ...], *, header: bool = False) -> str:

@@ -1,6 +1,7 @@
 """The files that a run writes, by name: --overwrite moves and removes these, and nothing else in the folder."""
 
 import csv
+import io
 import os
 import re
 from collections.abc import Iterator
@@ -8,7 +9,9 @@ from pathlib import Path
 
 from pix2pix.errors import ConfigError
 from pix2pix.system.locks import LOCK
+from pix2pix.system.reading import open_regular
 from pix2pix.system.written import RECORD, read_record
+from pix2pix.training.metrics_rows import DAMAGED
 
 LEFT_OUT = "left_out.txt"
 """File that lists what --skip-bad left out."""
@@ -21,14 +24,14 @@ MOVING, REMOVING = f"{ASIDE}.moving", f"{ASIDE}.removing"
 FOLDERS = ("samples", "tensorboard", "checkpoints", "model", "evaluation", "segmenter")
 """Folders of a run. People may keep files of their own in them."""
 WRITTEN = {
-    "config.yaml", "metrics.csv", "curves.png", "report.html", "study.json", LEFT_OUT,
+    "config.yaml", "metrics.csv", DAMAGED, "curves.png", "report.html", "study.json", LEFT_OUT,
     *FOLDERS, MARKER, LOCK, ASIDE, MOVING, REMOVING,
 }  # fmt: skip
 """Every name that a run writes into its folder."""
 
 _MODEL = r"(generator|discriminator)\.safetensors|config\.json|README\.md"
 _PATTERNS = re.compile(
-    r"(config\.yaml|metrics\.csv|curves\.png|report\.html|study\.json|left_out\.txt"
+    r"(config\.yaml|metrics\.csv(\.damaged(-\d+)?)?|curves\.png|report\.html|study\.json|left_out\.txt"
     r"|samples/epoch_\d+\.png"
     r"|tensorboard/events\.out\.tfevents\..+"
     r"|checkpoints/(state|previous)\.(pt|json)"
@@ -81,7 +84,8 @@ def _read_outputs(evaluation: Path) -> set[str]:
     """Return the names of an evaluation's outputs, without suffix; older ones are known by their per_image.csv."""
     names = {_output_name(name) for name in read_record(evaluation) if name.startswith("outputs/")}
     try:
-        with (evaluation / "per_image.csv").open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        content = open_regular(evaluation / "per_image.csv")
+        with io.TextIOWrapper(content, encoding="utf-8", errors="surrogateescape", newline="") as file:
             names |= {f"outputs/{row.get('name')}" for row in csv.DictReader(file)}
     except (OSError, csv.Error):
         pass

@@ -1,6 +1,7 @@
 """Read a manifest, pairs.csv: its pairs by split, and the line numbers of rows that form no pair."""
 
 import csv
+import io
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 from pix2pix.data.pairing.pair import NUMBERED, SPLITS, ImageRef, MatchedPairs, Pair, Unmatched, order_sources
 from pix2pix.data.pairing.patterns import plain_name
 from pix2pix.errors import DataError
+from pix2pix.system.reading import open_regular
 from pix2pix.text import format_list
 
 MANIFEST = "pairs.csv"
@@ -55,7 +57,7 @@ def _row(manifest: Path, row: dict[str, str]) -> tuple[str, Pair]:
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield (line number, column -> text) of each row. Raises DataError for unknown or missing columns."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with io.TextIOWrapper(open_regular(path), encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
             columns = list(reader.fieldnames or [])
             known = [*_source_columns(columns, f"{path}: the header"), "target"]
