@@ -280,7 +280,7 @@ def test_an_interrupted_evaluation_leaves_no_older_numbers(run: Path, facades: P
 
     with pytest.raises(KeyboardInterrupt):
         evaluate(run, facades, output=tmp_path, device="cpu", dropout=True, progress=stopped)
-    assert {path.name for path in tmp_path.iterdir()} == {"outputs"}
+    assert {path.name for path in tmp_path.iterdir()} == {"outputs", ".pix2pix-files"}
     assert evaluate(run, facades, output=tmp_path, device="cpu").metrics == first
 
 
@@ -442,3 +442,22 @@ def test_patterns_of_the_training_are_of_its_folders(tmp_path: Path) -> None:
         evaluate(trained, tmp_path / "other")  # nothing is guessed where names suggest other patterns
     with pytest.raises(ConfigError, match="is not a pattern; write"):
         evaluate(trained, tmp_path / "other", source_pattern="x.png")
+
+
+def test_files_of_others_are_not_replaced(run: Path, facades: Path, tmp_path: Path) -> None:
+    for name in ("metrics.json", "outputs/0002.png"):
+        own = tmp_path / name.split("/")[0] / name
+        own.parent.mkdir(parents=True)
+        own.write_text('{"mine": 1}')
+        folder = tmp_path / name.split("/")[0]
+        with pytest.raises(ConfigError, match="exists, and pix2pix did not write it"):
+            evaluate(run, facades, output=folder, device="cpu")
+        assert [path.read_text() for path in folder.rglob("*") if path.is_file()] == ['{"mine": 1}']
+
+
+def test_a_report_beside_a_model_that_is_no_run_stays(run: Path, facades: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("mine: 1")
+    (tmp_path / "report.html").write_text("mine")
+    shutil.copytree(run / "model", tmp_path / "model")
+    evaluate(tmp_path / "model", facades, output=tmp_path / "evaluation" / "x", device="cpu")
+    assert (tmp_path / "report.html").read_text() == "mine"

@@ -124,3 +124,14 @@ def test_weights_have_the_permissions_of_other_new_files(tmp_path: Path) -> None
     (tmp_path / "other").touch()
     save_weights(nn.Linear(3, 2), tmp_path / "a.safetensors")
     assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+def test_files_of_others_stay_in_a_model_folder(run: Path, tmp_path: Path) -> None:
+    model = load_model(run, discriminator=True)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "notes.txt").write_text("mine")
+    for _ in range(2):
+        model.save(tmp_path / "model")
+    assert (tmp_path / "model" / "notes.txt").read_text() == "mine"
+    assert (tmp_path / "model" / "config.json").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]

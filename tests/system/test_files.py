@@ -1,6 +1,5 @@
 """Atomic writes of files and folders: the new content or the old, and nothing else stays behind."""
 
-import contextlib
 import os
 from pathlib import Path
 from typing import BinaryIO
@@ -11,9 +10,7 @@ import torch
 from pix2pix.system.files import (
     begin_to_write,
     remove_partial_files,
-    replace_folder,
     write_atomically,
-    write_folder_atomically,
 )
 from pix2pix.training.checkpoint import TrainingProgress, load_checkpoint, save_checkpoint
 
@@ -85,35 +82,6 @@ def test_leftovers_of_killed_processes_are_removed(tmp_path: Path, name: str) ->
     assert {one.name for one in tmp_path.iterdir()} == kept | {name}
     assert path.read_bytes() == b"new"
     remove_partial_files(tmp_path / "nowhere", [name])
-
-
-def contents(root: Path) -> dict[str, str]:
-    return {path.relative_to(root).as_posix(): path.read_text() for path in root.rglob("*") if path.is_file()}
-
-
-def test_a_folder_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
-    for text in ("old", "new"):
-        with write_folder_atomically(tmp_path / "set") as folder:
-            (folder / f"{text}.txt").write_text(text)
-    assert contents(tmp_path) == {"set/new.txt": "new"}
-    with contextlib.suppress(KeyboardInterrupt), write_folder_atomically(tmp_path / "set") as folder:
-        (folder / "half.txt").write_text("half")
-        raise KeyboardInterrupt
-    assert contents(tmp_path) == {"set/new.txt": "new"}
-    assert [path.name for path in tmp_path.iterdir()] == ["set"]
-
-
-def test_a_folder_is_put_back_after_a_failure_and_after_a_kill(tmp_path: Path) -> None:
-    with write_folder_atomically(tmp_path / "set") as folder:
-        (folder / "old.txt").write_text("old")
-    with pytest.raises(FileNotFoundError):
-        replace_folder(tmp_path / "missing", tmp_path / "set")
-    assert contents(tmp_path) == {"set/old.txt": "old"}
-    os.replace(tmp_path / "set", tmp_path / ".set.previous")  # killed between the two renames
-    (tmp_path / ".set.partial").mkdir()
-    with pytest.raises(RuntimeError), write_folder_atomically(tmp_path / "set"):
-        raise RuntimeError
-    assert contents(tmp_path) == {"set/old.txt": "old"}
 
 
 def test_a_checkpoint_holds_what_was_given_and_clears_what_a_killed_process_left(tmp_path: Path) -> None:

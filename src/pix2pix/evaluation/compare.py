@@ -1,5 +1,6 @@
 """Compare runs side by side on one page: settings, numbers, findings, curves and images."""
 
+import json
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,8 +31,10 @@ from pix2pix.reports.render import render
 from pix2pix.system.files import write_text
 from pix2pix.system.hardware import choose_device
 from pix2pix.system.progress import OnNamedProgress
+from pix2pix.system.written import claim, refuse_others
 
 ROWS = 6  # of images
+FILES = ("compare.json", "compare.html")
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,8 @@ def compare(
     results = _compare_numbers(records)
     if output is None:
         return Comparison(None, results)
+    folder = Path(output)
+    refuse_others(folder, FILES, is_ours=_is_comparison)
     figure = _draw_figure(records, device, progress)
     adversarial = {record.config.loss.adversarial for record in records}
     across: Across = "epoch" if len({_pairs_per_epoch(record) for record in records}) == 1 else "images_seen"
@@ -69,10 +74,19 @@ def compare(
         rows=figure.rows,
         note=figure.note,
     )
-    folder = Path(output)
+    claim(folder, FILES, is_ours=_is_comparison)
     write_text(folder / "compare.json", to_json(results))
     write_text(folder / "compare.html", page)
     return Comparison(folder / "compare.html", results)
+
+
+def _is_comparison(folder: Path) -> bool:
+    """Return whether an older version, which kept no record, has compared into a folder."""
+    try:
+        results = json.loads((folder / "compare.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(results, dict) and {"runs", "same_data", "differences"} <= results.keys()
 
 
 def _read_runs(runs: Sequence[str | Path]) -> list[RunRecord]:

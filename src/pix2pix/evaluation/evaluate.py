@@ -35,9 +35,11 @@ from pix2pix.evaluation.pairs import (
 )
 from pix2pix.evaluation.write import (
     choose_output,
+    claim_output,
     find_run,
     output_path,
     read_examples,
+    refuse_output,
     remove_numbers,
     write_numbers,
 )
@@ -101,11 +103,13 @@ def evaluate_with(
     found = find_evaluation_pairs(loaded, data, options)
     folder = options.output or choose_output(model, f"{found.split}-full-size" if options.full_size else found.split)
     run = find_run(locate(model))
+    refuse_output(folder, found.chosen, loaded)
     measurement = _prepare(loaded, found, options, options.features if features is None else features)
     # Baselines read every pair, so a broken pair raises before anything is written.
     training = average_targets(found.train, loaded)
     baselines = measure_baselines(training, measurement.dataset, loaded)
     labels = _prepare_label_score(measurement, (run or folder) / "segmenter", options, progress)
+    claim_output(folder, found.chosen, loaded)
     remove_numbers(folder)
     scores = list(_measure_pairs(measurement, folder, labels, progress))
     summary = _summarize(measurement, scores)

@@ -18,7 +18,10 @@ from pix2pix.metrics.pixel import OWN_UNITS, ImageScore, metric_names
 from pix2pix.model import Model, locate
 from pix2pix.reports.pages import Example
 from pix2pix.system.files import write_text
+from pix2pix.system.written import claim, refuse_others
+from pix2pix.training.run_folder import is_run
 
+NUMBERS = ("metrics.json", "per_image.csv", "report.html")
 SHOWN = 4  # images in each of the groups best, median and worst
 
 
@@ -38,21 +41,45 @@ def choose_output(model: str | Path, name: str) -> Path:
 def find_run(folder: Path) -> Path | None:
     """Return the run that contains a model folder or a folder of evaluations; None outside a run."""
     run = folder.parent
-    return run if (run / "config.yaml").exists() and (run / "model").is_dir() else None
+    return run if (run / "model").is_dir() and is_run(run) else None
+
+
+def refuse_output(folder: Path, pairs: Sequence[Pair], model: Model) -> None:
+    """Raise ConfigError if an evaluation would replace a file of others."""
+    refuse_others(folder, _names(folder, pairs, model), is_ours=_is_evaluation)
+
+
+def claim_output(folder: Path, pairs: Sequence[Pair], model: Model) -> None:
+    """Record what an evaluation is going to write. Raises as `refuse_output` does, and OSError."""
+    claim(folder, _names(folder, pairs, model), is_ours=_is_evaluation)
+
+
+def _names(folder: Path, pairs: Sequence[Pair], model: Model) -> list[str]:
+    outputs = [output_path(folder, pair, model).relative_to(folder).as_posix() for pair in pairs]
+    return [*NUMBERS, *outputs]
+
+
+def _is_evaluation(folder: Path) -> bool:
+    """Return whether an older version, which kept no record, has evaluated into a folder."""
+    if folder.parent.name == "evaluation" and find_run(folder.parent) is not None:
+        return True
+    try:
+        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(metrics, dict) and {"model", "split", "images", "g_l1"} <= metrics.keys()
 
 
 def remove_numbers(folder: Path) -> None:
     """Remove older numbers, so that an interrupted evaluation does not leave them beside newer outputs."""
-    for name in ("metrics.json", "per_image.csv", "report.html"):
+    for name in NUMBERS:
         (folder / name).unlink(missing_ok=True)
 
 
 def output_path(folder: Path, pair: Pair, model: Model) -> Path:
-    """Return the path of the output of a pair, and make its folder."""
+    """Return the path of the output of a pair."""
     suffix = images.suffix_for(model.target_values.dtype, model.out_channels)
-    path = folder / "outputs" / f"{pair.name}{suffix}"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
+    return folder / "outputs" / f"{pair.name}{suffix}"
 
 
 def read_output(folder: Path, pair: Pair, model: Model) -> Pixels:

@@ -27,6 +27,7 @@ from pix2pix.system.files import write_atomically, write_text
 from pix2pix.system.locks import lock_folder
 from pix2pix.system.progress import OnNamedProgress
 from pix2pix.system.reading import open_regular, read_json
+from pix2pix.system.written import claim
 
 UNKNOWN = 255  # the class of a pixel where the photo is masked
 BASE_CHANNELS, BATCH, RATE = 16, 4, 2e-3
@@ -74,6 +75,7 @@ def load_or_train_segmenter(
     folder.mkdir(parents=True, exist_ok=True)
     if not _load_weights(network, folder, key):
         with lock_folder(folder):
+            claim(folder, (WEIGHTS, DESCRIPTION, STATE), flag="--segmenter-folder", is_ours=_is_segmenter)
             train_segmenter(
                 network, dataset, palette, SegmenterCheckpoint(folder / STATE, key), seed=seed, progress=progress
             )
@@ -83,6 +85,16 @@ def load_or_train_segmenter(
             write_text(folder / DESCRIPTION, json.dumps(description, indent=2) + "\n")
             (folder / STATE).unlink(missing_ok=True)
     return Segmenter(network.eval(), tuple(palette), device)
+
+
+def _is_segmenter(folder: Path) -> bool:
+    """Return whether an older version, which kept no record, has trained a segmenter in a folder."""
+    try:
+        if (folder / DESCRIPTION).exists():
+            return "palette" in json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        return not (folder / WEIGHTS).exists() and "network" in torch.load(folder / STATE, weights_only=True)
+    except Exception:  # a damaged file may raise anything
+        return False
 
 
 def _make_network(channels: int, classes: int, image_size: tuple[int, int]) -> nn.Module:

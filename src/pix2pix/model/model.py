@@ -19,7 +19,8 @@ from pix2pix.model.model_config import CONFIG, ModelConfig, read_model_config
 from pix2pix.model.weights import DISCRIMINATOR, GENERATOR, load_weights, save_weights
 from pix2pix.networks import PatchGAN, make_generator, set_norm_statistics
 from pix2pix.networks.blocks import Statistics
-from pix2pix.system.files import write_folder_atomically, write_text
+from pix2pix.system.files import write_text
+from pix2pix.system.folders import write_folder_atomically
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,8 @@ class Model:
         return int(self.generator.size_multiple)  # type: ignore[arg-type]
 
     def save(self, folder: Path) -> None:
-        """Write the model folder, completely or not at all."""
-        with write_folder_atomically(folder) as new:
+        """Write the model folder, completely or not at all. Files that others put into it stay."""
+        with write_folder_atomically(folder, (GENERATOR, DISCRIMINATOR, CONFIG, "README.md")) as new:
             save_weights(self.generator, new / GENERATOR)
             if self.discriminator is not None:
                 save_weights(self.discriminator, new / DISCRIMINATOR)

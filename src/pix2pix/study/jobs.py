@@ -61,6 +61,11 @@ class Job(BaseModel):
         return self.study / "logs" / self.name
 
     @property
+    def log(self) -> Path:
+        """File of what it prints."""
+        return self.logs / "log.txt"
+
+    @property
     def key(self) -> str:
         """Hash of everything that determines the result."""
         parts = [self.config.model_dump(mode="json"), self.fingerprint, self.choices]
@@ -128,7 +133,7 @@ def _run_in_processes(
 
 
 def _describe_failure(failed: Sequence[Job]) -> str:
-    log = failed[0].logs / "log.txt"
+    log = failed[0].log
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["it printed nothing"]
     more = f" ({len(failed) - 1} more failed)" if len(failed) > 1 else ""
     return f"{failed[0].name} failed{more}: {lines[-1]} (the whole output is in {log})"
@@ -143,7 +148,7 @@ def _start(job: Job) -> "subprocess.Popen[str]":
     It saves and exits when its standard input is closed, which also happens if this process dies.
     """
     job.logs.mkdir(parents=True, exist_ok=True)
-    path = job.logs / "log.txt"
+    path = job.log
     print(f"started {job.name}; it writes to {path}", file=sys.stderr)
     with path.open("w", encoding="utf-8") as log:
         process = subprocess.Popen(

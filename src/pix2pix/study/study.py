@@ -24,7 +24,9 @@ from pix2pix.study.variants import KINDS, Variant, choose_variants
 from pix2pix.system.hardware import choose_device
 from pix2pix.system.locks import lock_folder
 from pix2pix.system.progress import OnNamedProgress
+from pix2pix.system.written import claim
 from pix2pix.training.plan import make_plan
+from pix2pix.training.run_folder import is_run
 
 VARIED = {
     "generator.kind": "the generators",
@@ -84,11 +86,18 @@ def study(
     folder = Path(run)
     folder.mkdir(parents=True, exist_ok=True)
     with lock_folder(folder):
+        logs = [str(job.log.relative_to(folder)) for job in plan.jobs]
+        claim(folder, [f"{kind}.html", f"{kind}.json", f"{kind}.png", *logs], flag="--run", is_ours=_is_study)
         if plan.palette is not None:
             _train_segmenter(plan, plan.palette, progress)
         run_jobs(plan.jobs, processes, progress)
         results = write_page(folder, kind, plan.jobs, plan.notes)
     return Study(folder / f"{kind}.html", results)
+
+
+def _is_study(folder: Path) -> bool:
+    """Return whether an older version, which kept no record, began a study in a folder."""
+    return any((folder / "runs").is_dir() and is_run(run) for run in folder.glob("runs/*-seed*"))
 
 
 def plan_study(  # noqa: PLR0913  # the flags of the command

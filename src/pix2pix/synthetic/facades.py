@@ -14,7 +14,7 @@ from PIL import Image
 from pix2pix.synthetic.building import Building
 from pix2pix.synthetic.plan import plan
 from pix2pix.synthetic.render import render
-from pix2pix.system.files import write_folder_atomically
+from pix2pix.system.folders import write_folder_atomically
 
 CLASSES: tuple[tuple[str, tuple[int, int, int]], ...] = (
     # The CMP Facade Database's class order, in the colours of its label maps (steps of the jet colour map).

@@ -1,10 +1,9 @@
-"""Atomic writes of files and folders, hashes. Every write to disk goes through here."""
+"""Atomic writes of files, hashes. Every write to disk goes through here."""
 
 import hashlib
 import io
 import os
 import re
-import shutil
 import stat
 import sys
 from collections.abc import Callable, Collection, Iterator
@@ -16,7 +15,7 @@ if sys.platform != "win32":
     import fcntl
 
 
-_PARTIAL = re.compile(r"\.(?P<stem>.+)\.[0-9]+\.partial", re.DOTALL)
+PARTIAL = re.compile(r"\.(?P<stem>.+)\.[0-9]+\.partial", re.DOTALL)
 """Name of a file that is being written, or that a killed process left."""
 
 
@@ -83,7 +82,7 @@ def remove_partial_files(folder: Path, names: Collection[str]) -> None:
     stems = {_partial_stem(name) for name in names}
     with suppress(OSError):
         for name in os.listdir(folder):
-            match = _PARTIAL.fullmatch(name)
+            match = PARTIAL.fullmatch(name)
             if match and match["stem"] in stems:
                 with suppress(OSError):
                     _remove_unless_locked(folder / name)
@@ -131,44 +130,6 @@ def _removing_on_error(path: Path, partial: Path) -> Iterator[None]:
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text atomically; undecodable bytes of file names in it become escapes."""
     write_atomically(path, lambda file: file.write(text.encode(errors="backslashreplace")))
-
-
-@contextmanager
-def write_folder_atomically(folder: Path) -> Iterator[Path]:
-    """Yield a new folder to fill. It replaces `folder` when the block ends without an error, and is removed otherwise.
-
-    Leftovers of a killed process are removed first; if `folder` is missing, its previous version is restored.
-    """
-    new, previous = (folder.with_name(f".{folder.name}.{what}") for what in ("partial", "previous"))
-    if previous.exists() and not folder.exists():
-        os.replace(previous, folder)
-    for leftover in (new, previous):
-        shutil.rmtree(leftover, ignore_errors=True)
-    new.mkdir(parents=True)
-    try:
-        yield new
-        replace_folder(new, folder)
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
-
-
-def replace_folder(new: Path, folder: Path) -> None:
-    """Rename the folder `new` to `folder` and remove the old folder; restore the old one if the renaming fails.
-
-    Raises OSError.
-    """
-    previous = folder.with_name(f".{folder.name}.previous")
-    shutil.rmtree(previous, ignore_errors=True)
-    if folder.exists():
-        os.replace(folder, previous)
-    try:
-        os.replace(new, folder)
-    except OSError:
-        if previous.exists():
-            os.replace(previous, folder)
-        raise
-    sync_folder(folder.parent)
-    shutil.rmtree(previous, ignore_errors=True)
 
 
 def sha256(path: Path) -> str:

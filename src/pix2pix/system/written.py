@@ -11,18 +11,17 @@ RECORD = ".pix2pix-files"
 """File in an output folder that lists the files that pix2pix wrote there."""
 
 
-def claim(
-    folder: Path, names: Iterable[str], *, flag: str = "--output", is_ours: Callable[[Path], bool] = lambda _: False
-) -> None:
-    """Record that these files, relative to `folder`, are going to be written.
+IsOurs = Callable[[Path], bool]
+"""Return whether a folder without a record was written by a version that kept none."""
 
-    Raises ConfigError, and changes nothing, if one of them exists and the record does not list it. `is_ours` says
-    whether a folder without a record was written by a version that kept none. Raises OSError.
-    """
+
+def refuse_others(
+    folder: Path, names: Iterable[str], *, flag: str = "--output", is_ours: IsOurs = lambda _: False
+) -> None:
+    """Raise ConfigError if one of these files, relative to `folder`, exists, and pix2pix did not write it."""
     recorded, names = read_record(folder), sorted(set(names))
     older = not (folder / RECORD).exists() and folder.is_dir() and is_ours(folder)
-    parents = {os.path.dirname(name) for name in names}
-    for parent in sorted(parents):
+    for parent in sorted({os.path.dirname(name) for name in names}):
         if not (folder / parent).resolve().is_relative_to(folder.resolve()):
             raise ConfigError(f"{folder / parent}: leads out of {folder}; remove the link, or choose another {flag}")
     for name in names:
@@ -30,8 +29,15 @@ def claim(
             raise ConfigError(
                 f"{folder / name}: exists, and pix2pix did not write it; move it away, or choose another {flag}"
             )
-    if not recorded.issuperset(names):
-        write_record(folder, recorded.union(names))
+
+
+def claim(folder: Path, names: Iterable[str], *, flag: str = "--output", is_ours: IsOurs = lambda _: False) -> None:
+    """Record that these files are going to be written. Raises as `refuse_others` does, and OSError."""
+    names = set(names)
+    refuse_others(folder, names, flag=flag, is_ours=is_ours)
+    recorded = read_record(folder)
+    if not recorded >= names:
+        write_record(folder, recorded | names)
 
 
 def write_record(folder: Path, names: Iterable[str]) -> None:

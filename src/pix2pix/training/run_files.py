@@ -36,7 +36,7 @@ _PATTERNS = re.compile(
     r"|tensorboard/events\.out\.tfevents\..+"
     r"|checkpoints/(state|previous)\.(pt|json)"
     rf"|(\.?model|\.model\.(partial|previous))/({_MODEL})"
-    r"|segmenter/(segmenter\.(safetensors|json)|state\.pt)"
+    rf"|segmenter/(segmenter\.(safetensors|json)|state\.pt|{re.escape(RECORD)})"
     rf"|evaluation/[^/]+/(metrics\.json|per_image\.csv|report\.html|{re.escape(RECORD)}))",
 )
 """The files of a run, relative to its folder, except the outputs of evaluations."""

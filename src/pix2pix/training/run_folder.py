@@ -146,7 +146,7 @@ def _find_refusal(folder: Path, config: Config, *, overwrite: bool, is_asked: bo
             return None if _is_replaceable(folder) else _Refusal(_NO_RUN, "choose another --run")
         if not (folder / "config.yaml").exists() and (folder / "checkpoints" / DESCRIPTION).exists():
             return _Refusal("holds a checkpoint but no config.yaml, so its settings are not known", _COPY_BACK)
-        if not _is_run(folder):
+        if not is_run(folder):
             return _Refusal("exists and is not a run folder", "choose another --run")
         return _find_difference(folder, config) or (None if is_asked else _find_end(folder))
     except NotADirectoryError:
@@ -190,7 +190,7 @@ def refuse_inside_run(folder: Path) -> None:
     """Raise ConfigError for a folder inside one of the folders that another run writes."""
     real = folder.resolve()
     for parent in real.parents:
-        if real.relative_to(parent).parts[0] in FOLDERS and _is_run(parent):
+        if real.relative_to(parent).parts[0] in FOLDERS and is_run(parent):
             raise ConfigError(f"{folder}: lies in the files of another run, {parent}; choose another --run")
 
 
@@ -233,7 +233,7 @@ def write_left_out(folder: Path, left_out: Sequence[tuple[Path | str, str]]) -> 
 # ---- what a folder is ------------------------------------------------------------------------------------------
 
 
-def _is_run(folder: Path) -> bool:
+def is_run(folder: Path) -> bool:
     """Return whether a training made this folder. A `config.yaml` alone proves nothing: other programs write it too."""
     return (folder / MARKER).exists() or _has_fingerprint(folder)
 

@@ -1,5 +1,6 @@
 """The report names everything wrong with a data set at once, from headers or from pixels."""
 
+import contextlib
 import json
 import os
 import re
@@ -234,18 +235,47 @@ def test_an_interrupted_look_keeps_what_it_has_seen(
     assert len(looked(tmp_path / "data")[0]) <= 60 - 39
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"no database at all, but long enough to be one" * 50, b"SQLite format 3\0" * 90]
-)
+@pytest.mark.parametrize("damage", [lambda old: b"", lambda old: old[:100], lambda old: old[:72] + bytes(len(old))])
 def test_a_broken_memory_is_made_anew(
-    content: bytes, tmp_path: Path, looked: Callable[[Path], tuple[list[str], CheckReport]]
+    damage: Callable[[bytes], bytes], tmp_path: Path, looked: Callable[[Path], tuple[list[str], CheckReport]]
 ) -> None:
     folder = sides(tmp_path / "data")
     _, first = looked(folder)
     (database,) = (tmp_path / "memory").glob("*.sqlite")
-    database.write_bytes(content)
+    database.write_bytes(damage(database.read_bytes()))
     assert looked(folder) == (["broken.png", "flat.png", "good.png", "odd.png"], first)
     assert looked(folder) == ([], first)
+
+
+@pytest.mark.parametrize("kind", ["text", "damaged", "database", "link"])
+def test_a_file_of_others_in_its_place_is_never_touched(
+    kind: str,
+    tmp_path: Path,
+    looked: Callable[[Path], tuple[list[str], CheckReport]],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    import sqlite3
+
+    folder = sides(tmp_path / "data")
+    _, first = looked(folder)
+    (database,) = (tmp_path / "memory").glob("*.sqlite")
+    database.unlink()
+    own = tmp_path / "own.sqlite" if kind == "link" else database
+    if kind == "text":
+        own.write_bytes(b"no database at all, but long enough to be one" * 50)
+    elif kind == "damaged":
+        own.write_bytes(b"SQLite format 3\0" * 90)
+    else:
+        with contextlib.closing(sqlite3.connect(own)) as connection, connection:
+            connection.execute("CREATE TABLE letters (text)")
+    if kind == "link":
+        database.symlink_to(own)
+    before = own.read_bytes()
+    for _ in range(2):
+        assert looked(folder) == (["broken.png", "flat.png", "good.png", "odd.png"], first)
+        assert "is a file of another program" in caplog.text
+    assert own.read_bytes() == before
+    assert database.is_symlink() == (kind == "link")
 
 
 def test_a_foreign_memory_is_made_anew(tmp_path: Path, looked: Callable[[Path], tuple[list[str], CheckReport]]) -> None:

@@ -130,6 +130,16 @@ def test_refusals_write_nothing(tmp_path: Path) -> None:
         preview(config, tmp_path / "data/train/sheet.png")
     with pytest.raises(DataError, match="no split 'vall'; the data have train, val, test"):
         preview(config, output, split="vall")
+    own = tmp_path / "own.png"
+    for content in (b"mine", (tmp_path / "data/train/1.png").read_bytes()):
+        own.write_bytes(content)
+        with pytest.raises(ConfigError, match=r"own\.png: exists, and `data preview` did not draw it"):
+            preview(config, own)
+        assert own.read_bytes() == content
+    own.unlink()
+    for _ in range(2):  # its own sheet is replaced
+        preview(config, own)
+    own.unlink()
     (tmp_path / "data/train/1.png").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"1\.png"):
         preview(config, output)

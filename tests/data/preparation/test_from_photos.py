@@ -348,3 +348,25 @@ def test_killed_at_any_moment_and_run_again(tmp_path: Path) -> None:
     names = [json.loads(line)["name"] for line in (made.path / JOURNAL).read_text().splitlines() if line]
     assert set(names) == {str(number) for number in range(60)}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["expected", "pairs", "photos"]
+
+
+def test_files_of_others_stay(photos: Path, tmp_path: Path) -> None:
+    """--overwrite refuses a set that holds anything else, by name; without it, other files stay where they are."""
+    output = tmp_path / "pairs"
+    make(photos, output, Make(kind="gray"))
+    for name in ("notes.txt", "A/train/own.png"):
+        (output / name).write_text("mine")
+        before = contents(output)
+        with pytest.raises(ConfigError, match=rf"{name}: `data make` did not write it"):
+            make(photos, output, Make(kind="lowres"), overwrite=True)
+        assert contents(output) == before
+        next(output.glob("B/train/*.png")).unlink()
+        make(photos, output, Make(kind="gray"))
+        assert contents(output) | {"made.jsonl": b""} == before | {"made.jsonl": b""}
+        (output / name).unlink()
+    (tmp_path / "pairs.partial").mkdir()
+    (tmp_path / "pairs.partial" / "make.json").write_text("{}")
+    (tmp_path / "pairs.partial" / "thesis.txt").write_text("mine")
+    with pytest.raises(ConfigError, match=r"thesis\.txt: `data make` did not write it"):
+        make(photos, output, Make(kind="lowres"), overwrite=True)
+    assert (tmp_path / "pairs.partial" / "thesis.txt").exists()

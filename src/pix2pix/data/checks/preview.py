@@ -1,26 +1,31 @@
 """Draw random pairs of a data set on a contact sheet, as stored and as training would augment them."""
 
 import math
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from pix2pix.config import Config, Data
 from pix2pix.data.checks.contact_sheet import draw_sheet, fit
 from pix2pix.data.encoding import tensors
 from pix2pix.data.encoding.prepared import prepare_data
-from pix2pix.data.io import images
-from pix2pix.data.io.arrays import Pixels, to_viewable
+from pix2pix.data.io.arrays import Pixels, to_pil, to_viewable
+from pix2pix.data.io.eight_bit import WRITE_OPTIONS
 from pix2pix.data.loading.dataset import PairDataset, read_pair
 from pix2pix.data.pairing.pair import Pair, source_titles
 from pix2pix.data.pairing.pairs import PairSet, find_pairs
 from pix2pix.errors import ConfigError, DataError
+from pix2pix.system.files import write_atomically
 from pix2pix.system.progress import OnProgress
 
 MAX_PAIRS = 200
 MAX_CELL = 256  # pixels; all images are resized to one longer side, that of the largest or this
+SOFTWARE = "pix2pix data preview"
 DRAWS = 2  # augmented versions of each pair
 
 
@@ -60,8 +65,23 @@ def preview(
             progress(len(cells), len(chosen))
     sides = [*source_titles(len(chosen[0][1].sources)), "target"]
     titles = [*sides, *[f"{side}, augmented" for side in sides] * (DRAWS if augmented else 0)]
-    images.write(output, _arrange(cells, titles))
+    _write_sheet(output, _arrange(cells, titles))
     return Preview(output, tuple(f"{split_name}/{pair.name}" for split_name, pair in chosen))
+
+
+def _write_sheet(path: Path, sheet: Pixels) -> None:
+    """Write a PNG whose text says who drew it, so that only such a file is ever replaced."""
+    facts = PngInfo()
+    facts.add_text("Software", SOFTWARE)
+    write_atomically(path, lambda file: to_pil(sheet).save(file, **WRITE_OPTIONS[".png"], pnginfo=facts))
+
+
+def _is_sheet(path: Path) -> bool:
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            return image.info.get("Software") == SOFTWARE
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False
 
 
 def _read_viewable(pair: Pair, data: Data) -> list[Pixels]:
@@ -71,9 +91,13 @@ def _read_viewable(pair: Pair, data: Data) -> list[Pixels]:
 
 
 def refuse_output(output: Path, data: Data) -> None:
-    """Raise ConfigError for a sheet inside the data set, where it could be read as one of its images."""
+    """Raise ConfigError for a sheet inside the data set, where it could be read as an image, or over another file."""
     if output.suffix.lower() != ".png":
         raise ConfigError(f"--output {output}: expected a file name ending in .png")
+    if os.path.lexists(output) and not _is_sheet(output):
+        raise ConfigError(
+            f"--output {output}: exists, and `data preview` did not draw it; move it away, or choose another --output"
+        )
     for folder in filter(None, (data.path, *(data.source or ()), data.target)):
         if Path(folder).resolve() in output.resolve().parents:
             raise ConfigError(f"--output {output} lies in the data folder {folder}, where it could be read as an image")

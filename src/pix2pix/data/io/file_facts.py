@@ -1,6 +1,7 @@
 """Cache of facts about files, such as value ranges, in one SQLite file. A fact is valid until its file changes."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import logging
@@ -17,10 +18,14 @@ FORMAT = 6
 """Increase this when the answer to a question changes its meaning, so that no old answer is used."""
 MAX_ANSWERS = 1_000_000
 """Older answers are dropped; one takes about 200 bytes."""
+TABLE = "CREATE TABLE facts (file BLOB, question TEXT, stamp TEXT, answer TEXT, PRIMARY KEY (file, question))"
 FLUSH_SECONDS = 1.0
 """A killed process loses the answers since the last flush."""
 FRESH_SECONDS = 0.1
 """A file that changed this recently may change again without a new time stamp: clocks tick every few milliseconds."""
+
+APPLICATION = 0x70327078
+"""Number in the header of our databases (bytes 68 to 71), by which a damaged one is known as ours."""
 
 _log = logging.getLogger(__name__)
 
@@ -67,8 +72,8 @@ def recall(folder: Path | None, files: Sequence[str], question: str, find_out: C
 class FileFacts:
     """Store answers by (file, question), valid while the file has the same stamp; several processes may do so at once.
 
-    No error stops the caller. A damaged or foreign database is replaced. If none can be written, nothing is remembered,
-    and one warning says so.
+    No error stops the caller. A damaged database is replaced; a file of others is never touched. If none can be
+    written, nothing is remembered, and one warning says so.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -130,6 +135,8 @@ class FileFacts:
             return None
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not _is_ours(self._path):
+                raise OSError(errno.EEXIST, f"{self._path.name} is a file of another program")
             try:
                 return _connect(self._path)
             except sqlite3.Error as error:
@@ -148,7 +155,7 @@ class FileFacts:
             return  # another process writes for long: these answers are lost
         self._database.close()
         self._database = None
-        if _is_damaged(error) and self._path is not None:
+        if _is_damaged(error) and self._path is not None and _is_ours(self._path):
             with contextlib.suppress(OSError):
                 _remove(self._path)
             self._database = self._open()
@@ -168,15 +175,29 @@ def _connect(path: Path) -> sqlite3.Connection:
     database = sqlite3.connect(path, timeout=10)
     try:
         with database:
-            database.execute(
-                "CREATE TABLE IF NOT EXISTS facts"
-                " (file BLOB, question TEXT, stamp TEXT, answer TEXT, PRIMARY KEY (file, question))"
-            )
+            database.execute(f"PRAGMA application_id = {APPLICATION}")
+            database.execute(TABLE.replace("TABLE", "TABLE IF NOT EXISTS"))
         database.execute("SELECT file, question, stamp, answer FROM facts LIMIT 1").fetchone()
     except BaseException:
         database.close()
         raise
     return database
+
+
+def _is_ours(path: Path) -> bool:
+    """Return whether a file is a database of ours, is empty, or does not exist."""
+    try:
+        with path.open("rb") as file:
+            header = file.read(72)
+    except FileNotFoundError:
+        return not path.is_symlink()
+    if not header or int.from_bytes(header[68:], "big") == APPLICATION:
+        return not path.is_symlink()
+    try:  # one of a version that wrote no number
+        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+            return database.execute("SELECT sql FROM sqlite_master WHERE type = 'table'").fetchall() == [(TABLE,)]
+    except sqlite3.Error:
+        return False
 
 
 def _is_damaged(error: sqlite3.Error) -> bool:

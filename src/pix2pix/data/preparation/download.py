@@ -20,7 +20,8 @@ from pix2pix.data.preparation.archive import extract
 from pix2pix.data.preparation.catalog import CATALOG, PublishedSet, addresses_of, find_set
 from pix2pix.data.preparation.transfer import PartialFile, TransferError, fetch, is_open_to_all
 from pix2pix.errors import ConfigError, DataError
-from pix2pix.system.files import sha256, write_folder_atomically, write_text
+from pix2pix.system.files import sha256, write_text
+from pix2pix.system.folders import write_folder_atomically
 from pix2pix.system.locks import lock_folder
 from pix2pix.system.progress import OnNamedProgress
 from pix2pix.system.reading import read_json
@@ -72,13 +73,15 @@ def download(
     if request.local is not None:
         return _unpack(request.local, str(request.local), request, progress)
     store = request.output.with_name(f"{request.output.name}.download")
+    is_ours = not store.exists() or any(store.iterdir())  # an empty folder of others stays
     store.mkdir(parents=True, exist_ok=True)
     with lock_folder(store), raise_interrupted(store):
         try:
             return _try_addresses(request, store, progress)
         finally:
             with suppress(OSError):  # fails if it is not empty
-                store.rmdir()
+                if is_ours:
+                    store.rmdir()
 
 
 def _make_request(name: str | None, output: Path | None, url: str | None, digest: str | None) -> _Request:

@@ -7,7 +7,6 @@ with its record is not made again.
 
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -22,11 +21,13 @@ from pix2pix.data.pairing.pair import SPLITS
 from pix2pix.data.preparation.derive import derive_pair
 from pix2pix.data.preparation.photo_plan import Plan, Task, plan_pairs, refuse_nested, refuse_settings
 from pix2pix.errors import ConfigError, DataError
-from pix2pix.system.files import replace_folder, sha256, write_text
+from pix2pix.system.files import sha256, write_text
+from pix2pix.system.folders import find_others, remove_files, replace_folder
 from pix2pix.system.hardware import usable_cores
 from pix2pix.system.locks import lock_folder
 from pix2pix.system.progress import OnProgress
 from pix2pix.system.signals import raise_interrupted
+from pix2pix.system.written import RECORD, read_record, write_record
 
 SETTINGS = "make.json"
 JOURNAL = "made.jsonl"
@@ -81,26 +82,28 @@ def make(
     begun = _find_begun(output, work, plan, overwrite)
     place = begun or work
     if begun is None:
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(parents=True)
+        _remove_made(work)
+        work.mkdir(parents=True, exist_ok=True)
+        write_record(work, [*_OWN, *(name for task in plan.tasks for name in map(str, task.files(Path())))])
         write_text(work / SETTINGS, json.dumps(plan.description, indent=1))
     with lock_folder(place):
         outcomes = _find_finished(place, plan.tasks, settings, progress)
         todo = [task for task in plan.tasks if task.name not in outcomes]
         if place == output and todo:
-            shutil.rmtree(work, ignore_errors=True)
-            os.replace(output, work)
+            _remove_made(work)
+            os.rename(output, work)
         outcomes |= _make_pairs(todo, work, settings, progress, len(plan.tasks))
         made = _summarize(output, plan, outcomes, new=todo)
         if not made.counts:
             if begun is None:
-                shutil.rmtree(work)
+                _remove_made(work)
             first = made.failed[0]
             raise DataError(
                 f"{photos}: none of its {len(plan.tasks)} photos can be used; the first, {first.path}: {first.reason}"
             )
         if todo or place == work:
-            replace_folder(work, output)
+            _refuse_others(output)
+            replace_folder(work, output, _made_files(output))
     return made
 
 
@@ -127,6 +130,8 @@ def _find_begun(output: Path, work: Path, plan: Plan, overwrite: bool) -> Path |
         if folder.exists() and any(folder.iterdir()) and not (folder / SETTINGS).exists():
             raise ConfigError(f"{folder}: holds files that `data make` did not write; choose another --output")
     if overwrite:
+        for folder in (output, work):
+            _refuse_others(folder)
         return work if _read_description(work) == plan.description else None
     for folder in (output, work):
         description = _read_description(folder)
@@ -134,6 +139,33 @@ def _find_begun(output: Path, work: Path, plan: Plan, overwrite: bool) -> Path |
             difference = _first_difference(description, plan.description)
             raise ConfigError(f"{folder}: {difference}; choose another --output, or replace the pairs with --overwrite")
     return next((folder for folder in (output, work) if _read_description(folder) is not None), None)
+
+
+_OWN = (SETTINGS, JOURNAL, RECORD)
+
+
+def _made_files(folder: Path) -> set[str]:
+    """Return the files of a set by its record; by its journal if an older version made it."""
+    names = (
+        f"{side}/{split}/{name}.png" for name in _read_journal(folder / JOURNAL) for side in "AB" for split in SPLITS
+    )
+    return {*_OWN, *read_record(folder), *names}
+
+
+def _refuse_others(folder: Path) -> None:
+    """Raise ConfigError if a folder that is to be replaced holds files that are not of its set."""
+    if folder.is_dir() and (other := find_others(folder, _made_files(folder))) is not None:
+        raise ConfigError(
+            f"{folder / other}: `data make` did not write it, so --overwrite does not remove it; move it away, or "
+            "choose another --output"
+        )
+
+
+def _remove_made(folder: Path) -> None:
+    """Remove a set that is to be replaced. Raises ConfigError, and removes nothing, if it holds other files."""
+    if folder.is_dir():
+        _refuse_others(folder)
+        remove_files(folder, _made_files(folder))
 
 
 def _read_description(folder: Path) -> dict[str, Any] | None:

@@ -1,0 +1,113 @@
+"""Atomic writes of folders: the new content or the old. Files that others put into a folder stay in it."""
+
+import errno
+import os
+import shutil
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from pix2pix.system.files import PARTIAL, sync_folder
+
+UNFINISHED = ".pix2pix-partial"
+"""File in a folder that is being written: such a folder, left by a killed process, may be removed."""
+
+
+@contextmanager
+def write_folder_atomically(folder: Path, names: Collection[str] = ()) -> Iterator[Path]:
+    """Yield a new folder to fill. It replaces `folder` when the block ends without an error, and is removed otherwise.
+
+    The folder may be missing or empty, or hold the files `names`, which are replaced; others in it are kept. What a
+    killed process left is removed or put back first. Raises OSError.
+    """
+    folder = Path(os.path.realpath(folder))
+    new = folder.with_name(f".{folder.name}.partial")
+    _put_back(folder, names)
+    _remove_unfinished(new, names)
+    new.mkdir(parents=True)
+    (new / UNFINISHED).touch()
+    try:
+        yield new
+        replace_folder(new, folder, names)
+        (folder / UNFINISHED).unlink()
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def replace_folder(new: Path, folder: Path, names: Collection[str] = ()) -> None:
+    """Rename the folder `new` to `folder`, and remove the files `names` of the old folder; keep its others.
+
+    The old folder is restored if the renaming fails. Raises OSError.
+    """
+    _put_back(folder, names)
+    previous = folder.with_name(f".{folder.name}.previous")
+    if folder.is_dir() and any(folder.iterdir()):
+        os.rename(folder, previous)
+    try:
+        os.rename(new, folder)
+    except OSError:
+        if previous.is_dir() and not folder.exists():
+            os.rename(previous, folder)
+        raise
+    sync_folder(folder.parent)
+    _settle(previous, folder, names)
+
+
+def remove_files(folder: Path, names: Collection[str]) -> None:
+    """Remove these files of a folder, what was left unfinished of them, and the folders that are then empty."""
+    for place, _, files in os.walk(folder, topdown=False):
+        below = os.path.relpath(place, folder)
+        for name in files:
+            partial = PARTIAL.fullmatch(name)
+            path = os.path.normpath(os.path.join(below, partial["stem"] if partial else name))
+            if path in names or path == UNFINISHED:
+                os.unlink(os.path.join(place, name))
+        with suppress(OSError):  # others have put something there
+            os.rmdir(place)
+
+
+def find_others(folder: Path, names: Collection[str]) -> str | None:
+    """Return the first file of a folder, relative to it, that is none of `names`; None if there are no others."""
+    for place, folders, files in os.walk(folder):
+        below = os.path.relpath(place, folder)
+        links = [name for name in folders if os.path.islink(os.path.join(place, name))]
+        for name in sorted([*files, *links]):
+            partial = PARTIAL.fullmatch(name)
+            path = os.path.normpath(os.path.join(below, partial["stem"] if partial else name))
+            if path not in names and path != UNFINISHED:
+                return os.path.normpath(os.path.join(below, name))
+    return None
+
+
+def _put_back(folder: Path, names: Collection[str]) -> None:
+    """Finish what a process that was killed in `replace_folder` began."""
+    previous = folder.with_name(f".{folder.name}.previous")
+    if previous.is_dir() and not previous.is_symlink():
+        if folder.exists():
+            _settle(previous, folder, names)
+        else:
+            os.rename(previous, folder)
+
+
+def _settle(previous: Path, folder: Path, names: Collection[str]) -> None:
+    """Remove the old files by name, and move the others into the new folder."""
+    if not previous.is_dir() or previous.is_symlink():
+        return
+    remove_files(previous, names)
+    while (other := find_others(previous, ())) is not None:
+        if os.path.lexists(folder / other):
+            raise OSError(errno.EEXIST, f"is in the way of {folder}; move it away", str(previous / other))
+        (folder / other).parent.mkdir(parents=True, exist_ok=True)
+        os.rename(previous / other, folder / other)
+    remove_files(previous, ())
+
+
+def _remove_unfinished(folder: Path, names: Collection[str]) -> None:
+    """Remove what a killed process left. Raises OSError for a folder of this name that holds anything else."""
+    if not os.path.lexists(folder):
+        return
+    if not (folder / UNFINISHED).is_file() and (not folder.is_dir() or find_others(folder, names) is not None):
+        raise OSError(errno.EEXIST, "is in the way, and pix2pix did not make it; move it away", str(folder))
+    if folder.is_symlink():
+        raise OSError(errno.EEXIST, "is a link in the way; move it away", str(folder))
+    shutil.rmtree(folder)
