@@ -2,8 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+MINUTES ?= 120
+WORK ?= soak
 
-.PHONY: demo test lint types format bench reliability
+.PHONY: demo test lint types format bench reliability soak
 
 demo: $(INSTALLED)
 	@$(BIN)/pix2pix demo
@@ -16,6 +18,9 @@ bench: $(INSTALLED)
 
 reliability: $(INSTALLED)
 	@$(BIN)/python -m tests.reliability
+
+soak: $(INSTALLED)
+	@$(BIN)/python -m tests.reliability.soak --minutes $(MINUTES) --work $(WORK)
 
 lint: $(INSTALLED)
 	@$(BIN)/ruff check .

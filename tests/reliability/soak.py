@@ -229,6 +229,8 @@ class Soak:
             self.tally.count("checkpoint", f"unexpected: unreadable: {error}")
             self._restore()
             return
+        if not self.run.exists():
+            return  # ended before it had made its folder
         self.tally.saves_in_a_row += step > before
         if step == 0 < before:  # checkpoints/ was removed at the end
             self._restore()

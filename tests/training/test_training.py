@@ -30,6 +30,7 @@ from pix2pix.training.run_folder import begin_run
 from pix2pix.training.setup import make_trainer
 from pix2pix.training.train import train_with
 from pix2pix.training.trainer import Trainer
+from tests.reliability.runs import differences, saved_state
 
 NO_STOP: Callable[[], int | None] = lambda: None  # noqa: E731
 
@@ -46,23 +47,6 @@ def stop_after(updates: int) -> Callable[[], int | None]:
     """A stop signal that comes after so many updates."""
     calls = iter(range(1, updates + 1))
     return lambda: None if next(calls, updates) < updates else signal.SIGINT
-
-
-def state(folder: Path) -> dict[str, Any]:
-    saved: dict[str, Any] = torch.load(folder / "checkpoints" / "state.pt", weights_only=True)
-    saved["progress"].pop("seconds")
-    return saved
-
-
-def same(first: Any, second: Any) -> bool:
-    """Bitwise equality of nested containers of tensors."""
-    if isinstance(first, torch.Tensor):
-        return torch.equal(first, second)
-    if isinstance(first, dict):
-        return first.keys() == second.keys() and all(same(first[key], second[key]) for key in first)
-    if isinstance(first, list | tuple):
-        return len(first) == len(second) and all(map(same, first, second))
-    return bool(first == second)
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
@@ -183,11 +167,11 @@ def test_resumed_is_uninterrupted(
         with pytest.raises(Interrupted, match="interrupted and saved"):
             trainer(facades, folder, **settings).fit(stop_after(cut))
     trainer(facades, folder, **settings).fit(NO_STOP)
-    assert same(state(folder), state(whole))
+    assert not differences(saved_state(folder), saved_state(whole))
     assert rows(folder) == rows(whole)
     first, second = load_model(folder, discriminator=True), load_model(whole, discriminator=True)
     assert (first.config.epoch, first.config.validation) == (second.config.epoch, second.config.validation)
-    assert same(first.generator.state_dict(), second.generator.state_dict())
+    assert not differences(first.generator.state_dict(), second.generator.state_dict())
 
 
 WIDE: dict[str, Any] = {
@@ -214,13 +198,13 @@ def test_resumed_is_uninterrupted_with_every_algorithm(facades: Path, tmp_path: 
         with pytest.raises(Interrupted):
             trainer(facades, tmp_path / "run", **settings).fit(stop_after(1))
     trainer(facades, tmp_path / "run", **settings).fit(NO_STOP)
-    assert same(state(tmp_path / "run"), state(tmp_path / "whole"))
+    assert not differences(saved_state(tmp_path / "run"), saved_state(tmp_path / "whole"))
 
 
 def test_another_seed_is_another_run(facades: Path, whole: Path, tmp_path: Path) -> None:
     """The control: equality above is no accident."""
     trainer(facades, tmp_path / "run", **merge_settings(HARD, {"training": {"seed": 1}})).fit(NO_STOP)
-    assert not same(state(tmp_path / "run")["generator"], state(whole)["generator"])
+    assert differences(saved_state(tmp_path / "run")["generator"], saved_state(whole)["generator"])
 
 
 def test_more_epochs_go_on_from_the_end(facades: Path, tmp_path: Path) -> None:
@@ -228,7 +212,7 @@ def test_more_epochs_go_on_from_the_end(facades: Path, tmp_path: Path) -> None:
     trainer(facades, once, training={"epochs": 3}).fit(NO_STOP)
     for epochs in (1, 3):
         trainer(facades, twice, training={"epochs": epochs}).fit(NO_STOP)
-    assert same(state(once)["generator"], state(twice)["generator"])
+    assert not differences(saved_state(once)["generator"], saved_state(twice)["generator"])
 
 
 def test_ctrl_c_saves_and_the_same_command_goes_on(facades: Path, tmp_path: Path) -> None:
@@ -246,11 +230,11 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(facades: Path, tmp_path: Path
     assert process.returncode == 130
     assert "Traceback" not in said
     assert f"pix2pix: interrupted and saved in {tmp_path / 'run'}" in said
-    done = state(tmp_path / "run")["progress"]
+    done = saved_state(tmp_path / "run")["progress"]
     command[command.index("100000")] = str(done["epoch"] + 2)
     resumed = subprocess.run(command, capture_output=True, text=True, check=True)
     assert f"resuming from epoch {done['epoch']}, step {done['step']}" in resumed.stderr
-    assert state(tmp_path / "run")["progress"]["epoch"] == done["epoch"] + 2
+    assert saved_state(tmp_path / "run")["progress"]["epoch"] == done["epoch"] + 2
 
 
 # ---- folders and refusals --------------------------------------------------------------------------------------
