@@ -54,3 +54,12 @@ def escape_unprintable(name: Path | str) -> str:
     return "".join(
         sign if sign.isprintable() else sign.encode("unicode_escape", "surrogatepass").decode() for sign in str(name)
     )
+
+
+def is_unicode(name: Path | str) -> bool:
+    """Return whether a file name is valid Unicode: on Linux a name may hold any bytes."""
+    try:
+        str(name).encode()
+    except UnicodeEncodeError:
+        return False
+    return True

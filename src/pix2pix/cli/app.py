@@ -4,12 +4,13 @@ Exit codes: 0 done, 1 failed, 2 misuse, 130 or 143 interrupted with everything s
 """
 
 import io
+import logging
 import sys
 from importlib.metadata import version
 
 from cyclopts import App, CycloptsError, Group
 
-from pix2pix.cli.console import say
+from pix2pix.cli.console import EscapingFormatter, say
 from pix2pix.cli.misuse import explain_misuse
 from pix2pix.cli.overview import ABOUT, COMMANDS, DATA_COMMANDS, hang_up
 from pix2pix.errors import ConfigError, DataError, Interrupted, ModelError, RunError
@@ -40,6 +41,8 @@ def run(words: list[str]) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # file names need not be valid text
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(EscapingFormatter())
     try:
         app(words, exit_on_error=False, print_error=False)
         sys.stdout.flush()

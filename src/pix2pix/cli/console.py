@@ -1,9 +1,11 @@
 """Output of commands: messages go to stderr, results and tables to stdout."""
 
+import logging
 import sys
+from pathlib import Path
 from typing import Any
 
-from pix2pix.text import format_count
+from pix2pix.text import escape_unprintable, format_count
 
 METRICS_FIRST = ["g_adversarial", "g_l1", "d_real", "d_fake", "l1", "psnr", "ssim"]
 """Columns that every evaluation has, the lecture's four numbers first."""
@@ -12,14 +14,26 @@ METRICS_MEASURED = ["ms_ssim", "lpips", "fid", "kid", "mae", "rmse"]
 
 
 def say(line: str) -> None:
-    """Print a message to stderr."""
-    print(line, file=sys.stderr)
+    """Print one line to stderr; a name in it can neither end the line nor command the terminal."""
+    print(escape_unprintable(line), file=sys.stderr)
 
 
-def align(facts: dict[str, Any]) -> str:
+def print_path(path: Path) -> None:
+    """Print a path to stdout: as it is for programs, with escapes on a terminal."""
+    print(escape_unprintable(path) if sys.stdout.isatty() else path)
+
+
+def align(facts: dict[str, Any]) -> list[str]:
     """Return one line for each fact, with the values in one column."""
     width = max(map(len, facts))
-    return "\n".join(f"{name:{width}}  {value}" for name, value in facts.items())
+    return [escape_unprintable(f"{name:{width}}  {value}") for name, value in facts.items()]
+
+
+class EscapingFormatter(logging.Formatter):
+    """Put a log message on one line, as `say` does."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return escape_unprintable(super().format(record))
 
 
 def print_labels(labels: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from pix2pix.text import format_duration
+from pix2pix.text import escape_unprintable, format_duration
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -62,8 +62,8 @@ class ProgressBar:
         self._bar.stop()
 
     def say(self, line: str) -> None:
-        """Print a line above the bar."""
-        self.console.print(line, markup=False)
+        """Print one line above the bar; a name in it can neither end the line nor command the terminal."""
+        self.console.print(escape_unprintable(line), markup=False)
 
     def update(self, done: int, total: int | None, what: str | None = None, unit: str | None = None) -> None:
         """Show that `done` of `total` items are done; `total` is None if unknown, `what` names the work.

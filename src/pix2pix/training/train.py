@@ -15,12 +15,13 @@ from pix2pix.data.pairing.pair import Pair
 from pix2pix.data.pairing.pairs import PairSet
 from pix2pix.distributed.environment import choose_processes
 from pix2pix.distributed.process_group import process_group
-from pix2pix.errors import Interrupted
+from pix2pix.errors import ConfigError, Interrupted
 from pix2pix.model.model_config import CONFIG
 from pix2pix.reports.curves import read_metrics
 from pix2pix.system.hardware import choose_device
 from pix2pix.system.progress import ProgressBar
 from pix2pix.system.signals import note_stop_signals
+from pix2pix.text import is_unicode
 from pix2pix.training.inspection import inspect_and_plan
 from pix2pix.training.old_run import remove_old_run
 from pix2pix.training.plan import Plan
@@ -128,6 +129,8 @@ def _folder_check(config: Config, pairs: PairSet) -> Callable[[Path], None]:
     """Return a function that raises ConfigError for a run folder in the data, with data in it, or in another run."""
 
     def check(folder: Path) -> None:
+        if not is_unicode(folder):
+            raise ConfigError(f"{folder}: the name is not UTF-8, which TensorBoard needs; choose another --run")
         refuse_inside_run(folder)
         refuse_inside_data(folder, config.data)
         files = (ref.file for split in pairs.splits.values() for pair in split for ref in pair.refs)

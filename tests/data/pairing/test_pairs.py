@@ -575,3 +575,10 @@ def test_fingerprint_follows_the_data(tmp_path: Path) -> None:
 def test_finding_pairs_needs_no_torch() -> None:
     code = "import sys, pix2pix.data.pairing.pairs; assert not {'torch', 'PIL', 'numpy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_in_place_of_a_manifest_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pairs.csv")
+    with pytest.raises(DataError, match=r"pairs\.csv: cannot be read \(is a pipe, expected a regular file\)"):
+        find_pairs(Data(path=str(tmp_path)))

@@ -5,9 +5,11 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from pix2pix.cli.console import print_path
 from pix2pix.cli.flags import Json
 from pix2pix.config.fields import Device
 from pix2pix.system.progress import ProgressBar
+from pix2pix.text import escape_unprintable
 
 
 def compare(
@@ -41,5 +43,6 @@ def compare(
         print(to_json(done.results), end="")
         return
     for finding in done.results["findings"]:
-        print(f"- {finding}")
-    print(done.page)
+        print(escape_unprintable(f"- {finding}"))
+    assert done.page is not None
+    print_path(done.page)

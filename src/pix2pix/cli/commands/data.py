@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from pix2pix.cli.console import align, say
+from pix2pix.cli.console import align, print_path, say
 from pix2pix.cli.flags import Json, given, with_flags
 from pix2pix.config import Augment, Data, Make
 from pix2pix.config.presets import choose_settings
@@ -87,10 +87,11 @@ def download(
     if not done.new:
         say(f"{done.path} exists already")
     facts = {name: format_counts(fact) if isinstance(fact, dict) else fact for name, fact in done.record.items()}
-    say(align(facts))
+    for line in align(facts):
+        say(line)
     if done.note:
         say(f"note: no pairs were found in it: {done.note}")
-    print(done.path)
+    print_path(done.path)
 
 
 @with_flags
@@ -137,7 +138,7 @@ def preview(
         drawn = draw(chosen, output, progress=bar.update, **choices)
     for name in drawn.names:
         say(name)
-    print(drawn.path)
+    print_path(drawn.path)
 
 
 @with_flags
@@ -169,6 +170,6 @@ def make(
     if made.ignored:
         say(f"ignored, not image files by their names: {format_examples(made.ignored)}")
     say(f"{made.new} new pairs, {sum(made.counts.values())} in all ({format_counts(made.counts)})")
-    print(made.path)
+    print_path(made.path)
     if made.failed:
         raise DataError(f"{len(made.failed)} of the photos could not be used; they are listed above")

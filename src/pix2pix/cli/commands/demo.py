@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pix2pix.cli.console import print_metrics
+from pix2pix.cli.console import print_metrics, print_path
 
 
 def demo(*, run: Path = Path("runs/demo"), overwrite: bool = False) -> None:
@@ -18,4 +18,4 @@ def demo(*, run: Path = Path("runs/demo"), overwrite: bool = False) -> None:
     from pix2pix.demo import demo as run_demo
 
     print_metrics(run_demo(run, overwrite=overwrite).metrics)
-    print(run / "report.html")
+    print_path(run / "report.html")

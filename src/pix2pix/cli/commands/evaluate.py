@@ -1,6 +1,6 @@
 """`pix2pix evaluate`: measure a model on pairs, and write a report."""
 
-from pix2pix.cli.console import print_labels, print_metrics, say
+from pix2pix.cli.console import print_labels, print_metrics, print_path, say
 from pix2pix.cli.flags import Json, with_flags
 from pix2pix.config.evaluation import EvaluateOptions
 from pix2pix.system.progress import ProgressBar
@@ -42,4 +42,4 @@ def evaluate(
         print_metrics(result.metrics)
         if result.metrics["labels"] is not None:
             print_labels(result.metrics["labels"])
-        print(result.path / "report.html")
+        print_path(result.path / "report.html")

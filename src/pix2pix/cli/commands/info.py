@@ -28,4 +28,4 @@ def info(model: str, /, *, json_: Json = False) -> None:
             name: "not finite" if value is None else format_digits(value) for name, value in facts["validation"].items()
         }
         facts["validation"] = ", ".join(f"{name} {value}" for name, value in metrics.items()) or "none"
-    print(json.dumps(facts, indent=2) if json_ else align(facts))
+    print(json.dumps(facts, indent=2) if json_ else "\n".join(align(facts)))

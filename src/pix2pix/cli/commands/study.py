@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from pix2pix.cli.console import print_path
 from pix2pix.cli.flags import Json, given, with_flags
 from pix2pix.config import Settings
 from pix2pix.system.progress import ProgressBar
@@ -82,4 +83,4 @@ def study(
         print(json.dumps(done.results, indent=2))
     else:
         print("\n".join(format_table(done.results)))
-        print(done.page)
+        print_path(done.page)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from pix2pix.cli.console import print_path
 from pix2pix.cli.flags import given, with_flags
 from pix2pix.config import Settings
 from pix2pix.config.io import to_yaml
@@ -54,4 +55,4 @@ def train(
     else:
         done = train_with(chosen, run, overwrite=overwrite)
         if done.is_first:
-            print(done.path)
+            print_path(done.path)
