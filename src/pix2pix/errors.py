@@ -29,10 +29,12 @@ class InUseError(RunError):
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal ended a training; all its state is saved. Exit code 128 + signal."""
+    """A signal ended a command; what a training in `folder` had reached is saved. Exit code 128 + signal."""
 
-    def __init__(self, signal: int, folder: object) -> None:
-        super().__init__(f"interrupted and saved in {folder}; run the same command again to resume")
+    def __init__(self, signal: int, folder: object = None) -> None:
+        saved = "" if folder is None else f" and saved in {folder}"
+        resume = "; run the same command again" + ("" if folder is None else " to resume")
+        super().__init__(f"interrupted{saved}{resume}")
         self.signal, self.folder = signal, folder
 
     def __reduce__(self) -> tuple[object, ...]:

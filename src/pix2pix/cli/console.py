@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from pix2pix.system import streams
 from pix2pix.text import escape_unprintable, format_count
 
 METRICS_FIRST = ["g_adversarial", "g_l1", "d_real", "d_fake", "l1", "psnr", "ssim"]
@@ -15,7 +16,7 @@ METRICS_MEASURED = ["ms_ssim", "lpips", "fid", "kid", "mae", "rmse"]
 
 def say(line: str) -> None:
     """Print one line to stderr; a name in it can neither end the line nor command the terminal."""
-    print(escape_unprintable(line), file=sys.stderr)
+    streams.say(escape_unprintable(line))
 
 
 def print_path(path: Path) -> None:

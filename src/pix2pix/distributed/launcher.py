@@ -1,6 +1,6 @@
 """Call a function in several processes on this machine, and return the result of the first one.
 
-torch's elastic agent starts the processes, forwards SIGINT and SIGTERM to them, and ends all if one fails. Each process
+torch's elastic agent starts the processes, forwards stop signals to them, and ends all if one fails. Each process
 runs `worker.py`, not the script of the caller, so a script needs no `if __name__ == "__main__"` around its call.
 """
 
@@ -23,8 +23,8 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from pix2pix.distributed.environment import DEFAULT_PORT
 from pix2pix.distributed.process_group import RESUME_HINT, LostRankError
 from pix2pix.distributed.worker import CALL, RESULT, read_errors
-from pix2pix.errors import ConfigError, RunError
-from pix2pix.system.signals import STOP_SIGNALS
+from pix2pix.errors import ConfigError, Interrupted, RunError
+from pix2pix.system.signals import STOP_SIGNALS, handled_signals
 
 T = TypeVar("T")
 
@@ -45,7 +45,7 @@ def launch(call: Callable[[], T], devices: int, nodes: int = 1, *, timeout: floa
             run_id="pix2pix",
             max_restarts=0,
             logs_specs=DefaultLogsSpecs(log_dir=name),
-            signals_to_handle=",".join(number.name for number in STOP_SIGNALS),
+            signals_to_handle=",".join(number.name for number in handled_signals()),
             shutdown_timeout=int(timeout),
             **rendezvous(nodes, timeout, environment),
         )
@@ -90,8 +90,8 @@ def _first_error(
     own = [error for error in errors if not isinstance(error, LostRankError)]
     if own:
         return own[0]
-    if stopped:  # by an early or a second signal
-        return KeyboardInterrupt() if stopped == signal.SIGINT else SystemExit(128 + stopped)
+    if stopped:  # before the training began
+        return Interrupted(stopped)
     # The agent ends the other ranks by SIGTERM.
     first, *_ = sorted(
         failures, key=lambda rank: (failures[rank].exitcode == -signal.SIGTERM, failures[rank].timestamp)

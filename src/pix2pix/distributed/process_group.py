@@ -56,13 +56,15 @@ class ProcessGroup:
         """
         if self.size == 1:
             return decide()
-        failure: Exception | None = None
+        failure: Exception | Interrupted | None = None
         decided: list[Any] = [0, None]  # exit code, value
         if self.is_first:
             try:
                 decided[1] = decide()
             except (ConfigError, DataError, ModelError, RunError, OSError) as error:
                 failure, decided[0] = error, 2 if isinstance(error, ConfigError) else 1
+            except Interrupted as error:
+                failure, decided[0] = error, 128 + error.signal
         self._wait_for_first()
         dist.broadcast_object_list(decided, src=0, device=torch.device("cpu"))
         if failure is not None:

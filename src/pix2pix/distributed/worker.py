@@ -4,12 +4,12 @@ import os
 import pickle
 import signal
 import sys
-import threading
 import time
 from pathlib import Path
 
 from pix2pix.errors import ConfigError, DataError, ModelError, RunError
 from pix2pix.system.files import write_atomically
+from pix2pix.system.signals import follow_parent, raise_interrupted
 
 CALL, RESULT = "call.pickle", "result.pickle"
 REPORTED = (ConfigError, DataError, ModelError, RunError, OSError, MemoryError, KeyboardInterrupt)
@@ -18,10 +18,10 @@ REPORT_SECONDS = 5.0  # for which a rank that exits silently waits for an error 
 
 def main(folder: Path) -> None:
     """Call the function in this rank; exit with 1 after an error that the launcher will raise."""
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    call = pickle.loads((folder / CALL).read_bytes())
+    follow_parent(os.getppid(), signal.SIGTERM)  # save and exit
     try:
-        result = call()
+        with raise_interrupted(quiet=True):
+            result = pickle.loads((folder / CALL).read_bytes())()
     except SystemExit:  # wait until rank 0 has written the error, before the agent ends all ranks
         deadline = time.monotonic() + REPORT_SECONDS
         while not any(folder.glob("*.error")) and time.monotonic() < deadline:
@@ -40,13 +40,6 @@ def main(folder: Path) -> None:
 def read_errors(folder: Path) -> list[BaseException]:
     """Read the errors that ranks have left in a folder, in the order of ranks."""
     return [pickle.loads(path.read_bytes()) for path in sorted(folder.glob("*.error"))]
-
-
-def _end_with(launcher: int) -> None:
-    """Send SIGTERM to this process when its launcher has died, so that it saves and exits."""
-    while os.getppid() == launcher:
-        time.sleep(1)
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

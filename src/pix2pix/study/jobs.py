@@ -27,6 +27,7 @@ from pix2pix.study.variants import Variant
 from pix2pix.system.files import write_text
 from pix2pix.system.locks import lock_folder
 from pix2pix.system.progress import OnNamedProgress
+from pix2pix.system.streams import say
 from pix2pix.training.checkpoint import DESCRIPTION
 from pix2pix.training.train import train_with
 
@@ -103,7 +104,7 @@ def run_jobs(jobs: Sequence[Job], processes: int, progress: OnNamedProgress | No
         _run_in_processes(jobs, open_jobs, processes, progress)
         return
     for number, job in enumerate(open_jobs, start=1):
-        print(f"[{number}/{len(open_jobs)}] {job.name}", file=sys.stderr)
+        say(f"[{number}/{len(open_jobs)}] {job.name}")
         job.run_here()
 
 
@@ -121,7 +122,7 @@ def _run_in_processes(
             for job, process in [one for one in running if one[1].poll() is not None]:
                 _stop(process)
                 running.remove((job, process))
-                print(f"{'done' if job.done else 'FAILED'}: {job.name}", file=sys.stderr)
+                say(f"{'done' if job.done else 'FAILED'}: {job.name}")
                 failed += [] if job.done else [job]
             if progress is not None:
                 epochs = sum(job.config.training.epochs if job.done else job.epochs_done for job in jobs)
@@ -149,7 +150,7 @@ def _start(job: Job) -> "subprocess.Popen[str]":
     """
     job.logs.mkdir(parents=True, exist_ok=True)
     path = job.log
-    print(f"started {job.name}; it writes to {path}", file=sys.stderr)
+    say(f"started {job.name}; it writes to {path}")
     with path.open("w", encoding="utf-8") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "pix2pix.study.jobs"],
@@ -187,10 +188,10 @@ def main() -> None:
     try:
         job.run_here()
     except (ConfigError, DataError, ModelError, RunError, OSError) as error:
-        print(error, file=sys.stderr)
+        say(str(error))
         sys.exit(1)
     except Interrupted as interrupt:
-        print(interrupt, file=sys.stderr)
+        say(str(interrupt))
         sys.exit(128 + interrupt.signal)
 
 

@@ -1,11 +1,13 @@
 """Progress on stderr: a bar on a terminal, a line every 30 seconds elsewhere."""
 
+import sys
 import time
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, cast
 
+from pix2pix.system.streams import LastingStream
 from pix2pix.text import escape_unprintable, format_duration
 
 if TYPE_CHECKING:
@@ -35,7 +37,9 @@ class ProgressBar:
         from rich import console as rich_console
         from rich import progress as rich
 
-        self.console = console or rich_console.Console(stderr=True, highlight=False, soft_wrap=True, quiet=silent)
+        self.console = console or rich_console.Console(
+            file=cast(IO[str], LastingStream(sys.stderr)), highlight=False, soft_wrap=True, quiet=silent
+        )
         self._what, self._unit = what, unit
         counts = (rich.DownloadColumn(), rich.TransferSpeedColumn()) if in_bytes else (rich.MofNCompleteColumn(),)
         self._bar = rich.Progress(

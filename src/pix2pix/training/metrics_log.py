@@ -2,10 +2,16 @@
 
 import csv
 import io
-from collections.abc import Mapping
+import os
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from torch.utils.tensorboard import SummaryWriter
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.record_writer import RecordWriter
 
 from pix2pix.losses import all_terms
 from pix2pix.metrics.pixel import HIGHER_IS_BETTER
@@ -24,32 +30,93 @@ def columns() -> tuple[str, ...]:
 
 
 class MetricsLog:
-    """Write the rows of one run. When a run is resumed, rows that are newer than the checkpoint are dropped."""
+    """Write the rows of one run. When a run is resumed, rows that are newer than the checkpoint are dropped.
 
-    def __init__(self, folder: Path, step: int) -> None:
+    All functions raise OSError naming the file; `metrics.csv` then ends with a whole row.
+    """
+
+    def __init__(self, folder: Path, step: int, epoch: int) -> None:
         self._path = folder / "metrics.csv"
         self._columns = columns()
-        rows = _rows_until(self._path, step, self._columns)
+        rows, dropped = _rows_until(self._path, step, epoch, self._columns)
         write_text(self._path, _as_csv(rows, self._columns, header=True))
-        self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+        self._events = _Events(folder / "tensorboard", min(dropped, default=step + 1))
 
     def write(self, row: Mapping[str, str | float]) -> None:
         """Append one row, which may lack some columns, and its TensorBoard scalars."""
-        with self._path.open("a", encoding="utf-8", newline="") as file:
-            file.write(_as_csv([{name: _text(value) for name, value in row.items()}], self._columns))
-        for name, value in row.items():
-            if name not in PROGRESS and not isinstance(value, str):
-                self._events.add_scalar(f"{name}/{row['split']}", value, int(row["step"]))
-        self._events.flush()
-
-    def close(self) -> None:
-        """Close the TensorBoard events."""
-        self._events.close()
+        text = _as_csv([{name: _text(value) for name, value in row.items()}], self._columns)
+        _append(self._path, text.encode())
+        scalars = {
+            f"{name}/{row['split']}": value
+            for name, value in row.items()
+            if name not in PROGRESS and not isinstance(value, str)
+        }
+        self._events.write(int(row["step"]), scalars)
 
 
-def _rows_until(path: Path, step: int, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    """Read the rows up to a step; an incomplete last line is skipped."""
-    return [row for row in read_rows(path, columns) if int(row["step"]) <= step]
+class _Events:
+    """Write a file of TensorBoard events in this thread: the writers of libraries lose errors in a thread."""
+
+    def __init__(self, folder: Path, purge_step: int) -> None:
+        self._path = folder / f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}"
+        with _naming(self._path):
+            folder.mkdir(exist_ok=True)
+            self._path.touch(exist_ok=False)
+        self._append(Event(wall_time=time.time(), file_version="brain.Event:2"))
+        if purge_step > 1:  # TensorBoard then forgets events from this step on
+            log = SessionLog(status=SessionLog.START)
+            self._append(Event(wall_time=time.time(), step=purge_step, session_log=log))
+
+    def write(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Append scalars of one step, by name."""
+        summary = Summary(value=[Summary.Value(tag=tag, simple_value=value) for tag, value in scalars.items()])
+        self._append(Event(wall_time=time.time(), step=step, summary=summary))
+
+    def _append(self, event: Event) -> None:
+        record = io.BytesIO()
+        RecordWriter(record).write(event.SerializeToString())
+        _append(self._path, record.getvalue())
+
+
+def _append(path: Path, data: bytes) -> None:
+    """Append bytes to an existing file, or restore its length."""
+    with _naming(path):
+        file = os.open(path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0))
+        try:
+            length = os.fstat(file).st_size
+            try:
+                _write_all(file, data)
+            except OSError:
+                with suppress(OSError):
+                    os.ftruncate(file, length)
+                raise
+        finally:
+            os.close(file)
+
+
+def _write_all(file: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(file, data) :]
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Make an OSError in the block name `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+
+
+def _rows_until(path: Path, step: int, epoch: int, columns: tuple[str, ...]) -> tuple[list[dict[str, str]], list[int]]:
+    """Read the rows up to a step and an epoch, and the steps of those after them; an incomplete line is skipped."""
+    kept, dropped = [], []
+    for row in read_rows(path, columns):
+        if int(row["step"]) <= step and int(row["epoch"]) <= epoch:
+            kept.append(row)
+        else:
+            dropped.append(int(row["step"]))
+    return kept, dropped
 
 
 def _as_csv(rows: list[dict[str, str]], columns: tuple[str, ...], *, header: bool = False) -> str:

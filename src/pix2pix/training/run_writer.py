@@ -13,6 +13,7 @@ from pix2pix.data.io.arrays import Pixels
 from pix2pix.data.pairing.pair import source_titles
 from pix2pix.distributed.parallel import unwrap
 from pix2pix.distributed.process_group import ProcessGroup
+from pix2pix.errors import RunError
 from pix2pix.model import Model, make_model_config
 from pix2pix.networks import PatchGAN
 from pix2pix.reports.curves import draw_curves
@@ -37,17 +38,26 @@ class RunWriter:
 
     def __init__(self, folder: Path, plan: Plan, group: ProcessGroup, progress: TrainingProgress) -> None:
         self.folder, self.plan, self.group, self.progress = folder, plan, group, progress
-        self._log = MetricsLog(folder, progress.step) if group.is_first else None
+        self._log = MetricsLog(folder, progress.step, progress.epoch) if group.is_first else None
+        self._identity = _identity(folder)
+
+    def require_folder(self) -> None:
+        """Raise RunError if the run folder was removed, renamed or replaced, so that nothing makes it anew."""
+        if _identity(self.folder) != self._identity:
+            raise RunError(
+                f"{self.folder}: was removed or renamed while this training wrote to it, so it cannot save what it "
+                "has trained since; put the folder back and run the same command again"
+            )
 
     def go_back(self) -> None:
         """Drop the rows that are newer than the progress, which has returned to a checkpoint."""
         if self._log is not None:
-            self._log.close()
-            self._log = MetricsLog(self.folder, self.progress.step)
+            self._log = MetricsLog(self.folder, self.progress.step, self.progress.epoch)
 
     def write_metrics(self, split: str, values: Mapping[str, float], speed: Speed) -> None:
         """Append a row to `metrics.csv` and to the TensorBoard events."""
         progress = self.progress
+        self.group.broadcast(self.require_folder)
         if self._log is not None:
             row: dict[str, str | float] = {
                 "step": progress.step,
@@ -62,6 +72,7 @@ class RunWriter:
         """Write a sample sheet; `draw` returns its rows of images: sources, output, target."""
 
         def write() -> None:
+            self.require_folder()
             rows = draw()
             path = self.folder / "samples" / f"epoch_{epoch:04}.png"
             path.parent.mkdir(exist_ok=True)
@@ -77,13 +88,19 @@ class RunWriter:
         )
         generator = unwrap(state.generator) if state.average is None else state.average
         model = Model(generator, cast(PatchGAN, unwrap(state.discriminator)), config)
-        self.group.broadcast(lambda: model.save(self.folder / "model"))
+
+        def write() -> None:
+            self.require_folder()
+            model.save(self.folder / "model")
+
+        self.group.broadcast(write)
 
     def write_report(self) -> Path:
         """Draw the curves, write the report, and return the path of the report."""
         config = self.plan.config
 
         def write() -> Path:
+            self.require_folder()
             draw_curves(
                 self.folder / "metrics.csv",
                 self.folder / "curves.png",
@@ -94,7 +111,11 @@ class RunWriter:
 
         return self.group.broadcast(write)
 
-    def close(self) -> None:
-        """Close the TensorBoard events."""
-        if self._log is not None:
-            self._log.close()
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """Return the device and the number of a folder, which stay while it exists; None if there is none."""
+    try:
+        status = folder.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino

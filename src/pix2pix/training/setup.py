@@ -1,6 +1,6 @@
 """Build a trainer with all its parts, restored from the newest checkpoint."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,14 +56,16 @@ def make_trainer(
             device=device,
             group=group,
         )
-    loader = make_train_loader(plan, splits["train"], group)
+    loader = make_train_loader(plan, splits["train"], group, bar.say)
     return Trainer(config, folder, device, group, state, progress, loader, validation, checkpoints, writer, bar)
 
 
-def make_train_loader(plan: Plan, pairs: Sequence[Pair], group: ProcessGroup) -> PairLoader:
-    """Make the loader of shuffled, augmented batches for this rank."""
+def make_train_loader(
+    plan: Plan, pairs: Sequence[Pair], group: ProcessGroup, say: Callable[[str], object]
+) -> PairLoader:
+    """Make the loader of shuffled, augmented batches for this rank. `say` prints what happens to its processes."""
     config, training = plan.config, plan.config.training
-    return make_loader(
+    loader = make_loader(
         make_dataset(pairs, plan.prepared, config.data, config.augment, config.load_size, training.seed),
         batch_size=training.batch_size,
         workers=config.data.workers,
@@ -72,6 +74,8 @@ def make_train_loader(plan: Plan, pairs: Sequence[Pair], group: ProcessGroup) ->
         pin_memory=training.device == "cuda",
         **_ranks(group),
     )
+    loader.say = say
+    return loader
 
 
 def make_val_loader(plan: Plan, pairs: Sequence[Pair], group: ProcessGroup) -> PairLoader:

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import signal
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -70,8 +71,10 @@ def train_with(config: Config, run: Path | None = None, *, overwrite: bool = Fal
                 if group.broadcast(lambda: not (folder / "model" / CONFIG).exists()):
                     trainer.write_newest_model()
                     bar.say(f"model        was missing: made of the newest epoch, {progress.epoch}")
-            except Interrupted:
-                trainer.writer.write_report()
+            except Interrupted as interrupted:
+                if interrupted.signal == signal.SIGINT:  # the other signals leave little time
+                    bar.say(f"saved        {folder}; drawing the report, which another Ctrl-C skips")
+                    trainer.writer.write_report()
                 raise
         report = trainer.writer.write_report()
         by = plan.config.training.best_by if "val" in splits else "last"

@@ -10,7 +10,7 @@ from the same numbers.
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -21,11 +21,12 @@ from pix2pix.data.loading.dataset import Batch
 from pix2pix.data.loading.loader import PairLoader
 from pix2pix.distributed.parallel import unwrap
 from pix2pix.distributed.process_group import ProcessGroup
-from pix2pix.errors import Interrupted, RunError
+from pix2pix.errors import ConfigError, DataError, Interrupted, ModelError, RunError
 from pix2pix.metrics.pixel import ACCURACIES, HIGHER_IS_BETTER
 from pix2pix.networks.cpu.fused_adam import AdamInBackward
 from pix2pix.reports.curves import read_metrics
 from pix2pix.system.progress import ProgressBar
+from pix2pix.system.signals import interruptible
 from pix2pix.text import format_count, format_digits, format_duration, format_examples
 from pix2pix.training.checkpoint import Checkpoints, TrainingProgress
 from pix2pix.training.ema import update_ema
@@ -53,7 +54,7 @@ class StepTime:
     @property
     def loading_share(self) -> float:
         """Share of the time spent waiting."""
-        return self.waiting / self.total
+        return self.waiting / (self.total or math.inf)
 
 
 @dataclass
@@ -74,15 +75,22 @@ class Trainer:
 
     def __post_init__(self) -> None:
         self.step_time = StepTime()  # since this process began
+        self._sums = self._restored_sums()
+        self._in_step = False  # then the networks may hold half an update
+
+    def _restored_sums(self) -> dict[str, Tensor]:
+        """Return the sums of the loss terms in this epoch: rank 0 begins with the saved ones."""
+        saved = self.progress.sums.items()
+        return {name: torch.tensor(value if self.group.is_first else 0.0) for name, value in saved}
 
     def fit(self, stop: StopSignal, begun: Callable[[], object] = lambda: None) -> TrainingProgress:
         """Train to the last epoch, or until patience has run out. Raises Interrupted, with all state saved.
 
-        Rank 0 calls `begun` when a checkpoint of this training is on the disk.
+        Rank 0 calls `begun` when a checkpoint of this training is on the disk. After an error between two updates, what
+        was trained is saved too, and the error says so.
         """
-        progress = self.progress
         try:
-            if not progress.step:
+            if not self.progress.step:
                 self._save()  # shows a full disk or a wrong folder before hours of training do
                 self.checkpoints.wait()
             self.group.broadcast(begun)
@@ -92,32 +100,54 @@ class Trainer:
                 except BadStepError as error:
                     self._go_back(error)
                     continue
-                means[SKIPPED] = progress.skipped_steps
-                progress.epoch, progress.batch, progress.sums = progress.epoch + 1, 0, {}
-                progress.skipped_steps = progress.skipped_pairs = 0
-                self.writer.write_metrics("train", means, speed)
-
-                scores: dict[str, float] = {}
-                if self.validation is not None and self.validation.is_due(progress.epoch):
-                    scores = self.validation.run(progress.epoch)
-                    self._refuse_non_finite(
-                        {name: scores[name] for name in scores if name != "psnr"}
-                    )  # infinite for an exact copy
-                    self.writer.write_metrics("val", scores, speed)
-                if self._is_best(scores):
-                    self.writer.write_model(self.state, scores)
-
-                progress.finished = self._is_finished()
-                signal, due = self.group.all_reduce_max(stop() or 0, self.checkpoints.is_due)
-                if signal or due or progress.finished:
-                    self._save()
-                self.bar.say(describe_epoch(progress, means, scores, self.config.training.best_by))
-                if signal and not progress.finished:
-                    raise Interrupted(signal, self.folder)
+                self._end_epoch(means, speed, stop)
+        except Interrupted as interrupted:
+            self._save()
+            raise Interrupted(interrupted.signal, self.folder) from None
+        except Exception as error:
+            if (saved := self._save_after(error)) is not error:
+                raise saved from error
+            raise
         finally:
+            self.loader.close()
             self.checkpoints.wait()
-            self.writer.close()
-        return progress
+        return self.progress
+
+    def _end_epoch(self, means: dict[str, float], speed: Speed, stop: StopSignal) -> None:
+        """Log, validate, keep the model if it is the best, and save if that is due.
+
+        Raises Interrupted after a stop signal. After any error the progress is that before this call, so a resumed
+        training does all of it again.
+        """
+        progress, before, sums = self.progress, replace(self.progress), self._sums
+        try:
+            means[SKIPPED] = progress.skipped_steps
+            progress.epoch, progress.batch, self._sums = progress.epoch + 1, 0, {}
+            progress.skipped_steps = progress.skipped_pairs = 0
+            self.writer.write_metrics("train", means, speed)
+
+            scores: dict[str, float] = {}
+            if self.validation is not None and self.validation.is_due(progress.epoch):
+                scores = self.validation.run(progress.epoch, stop)
+                self._refuse_non_finite(
+                    {name: scores[name] for name in scores if name != "psnr"}
+                )  # infinite for an exact copy
+                self.writer.write_metrics("val", scores, speed)
+            if self._is_best(scores):
+                self.writer.write_model(self.state, scores)
+
+            progress.finished = self._is_finished()
+            (due,) = self.group.all_reduce_max(self.checkpoints.is_due)
+            if due or progress.finished:
+                self._save()
+        except BaseException:
+            vars(progress).update(vars(before))
+            self._sums = sums
+            raise
+        self.bar.say(describe_epoch(progress, means, scores, self.config.training.best_by))
+        (signal,) = self.group.all_reduce_max(stop() or 0)
+        if signal and not progress.finished:
+            raise Interrupted(signal)
 
     def write_newest_model(self) -> None:
         """Write the model of the newest epoch, where that of the best one has been removed."""
@@ -140,12 +170,14 @@ class Trainer:
         set_learning_rate(self.state, rate)
         self.state.generator.train()
         self.state.discriminator.train()
-        # Each rank sums its own parts; rank 0 starts with the sums of the checkpoint.
-        sums = {name: torch.tensor(value if self.group.is_first else 0.0) for name, value in progress.sums.items()}
         began, seconds, seen = time.monotonic(), progress.seconds, progress.images_seen
         done = seen - progress.epoch * self.pairs  # pairs of this epoch
         epoch_time = StepTime()
-        for batch in timed(self.loader.epoch(progress.epoch, done), epoch_time):
+        batches = self.loader.epoch(progress.epoch, done)
+        if self.group.size == 1:  # with several, the others would wait for this one in an update
+            batches = interruptible(batches)
+        for batch in timed(batches, epoch_time):
+            self._in_step = True
             count, own = min(training.effective_batch, self.pairs - done), len(batch.index)
             try:
                 means = self._step(batch, share=own * self.group.size / count, generator_learns=not warm_up)
@@ -154,25 +186,24 @@ class Trainer:
             else:
                 progress.skipped_in_a_row = 0
                 terms = {name: mean * own if own else torch.zeros_like(mean) for name, mean in means.items()}
-                sums = {name: sums.get(name, 0) + term for name, term in terms.items()}
+                self._sums = {name: self._sums.get(name, 0) + term for name, term in terms.items()}
             done += count
             progress.step, progress.batch = progress.step + 1, progress.batch + 1
             progress.images_seen += count
             progress.seconds = seconds + time.monotonic() - began
+            self._in_step = False
             self.bar.update(progress.images_seen, training.epochs * self.pairs, what)
             signal, overdue = self.group.all_reduce_max(stop() or 0, self.checkpoints.is_overdue)
-            if (signal or overdue) and done < self.pairs:
-                progress.sums = self.group.all_reduce_sum(sums)
-                self._refuse_non_finite(progress.sums)
+            if signal:
+                raise Interrupted(signal)
+            if overdue:
                 self._save()
-                if signal:
-                    raise Interrupted(signal, self.folder)
-        totals = self.group.all_reduce_sum(sums)
+        totals = self.group.all_reduce_sum(self._sums)
         self._refuse_non_finite(totals)
         epoch_time.total = progress.seconds - seconds
         self.step_time.total += epoch_time.total
         self.step_time.waiting += epoch_time.waiting
-        pace = (progress.images_seen - seen) / epoch_time.total
+        pace = (progress.images_seen - seen) / (epoch_time.total or math.inf)  # only the end was left to do
         used = self.pairs - progress.skipped_pairs
         return {name: total / used for name, total in totals.items()}, Speed(rate, pace, epoch_time.loading_share)
 
@@ -208,6 +239,7 @@ class Trainer:
         bad = self.progress.step
         self.checkpoints.wait()
         vars(self.progress).update(vars(self.checkpoints.restore(self.state, self.device)))
+        self._sums, self._in_step = self._restored_sums(), False
         self.writer.go_back()
         assert isinstance(self.state.generator_optimizer, AdamInBackward), "no other updates during the backward pass"
         self.state.generator_optimizer.deferred = True
@@ -268,12 +300,31 @@ class Trainer:
         return True
 
     def _save(self) -> None:
-        """Save a checkpoint. Raises RunError if a weight is not finite."""
+        """Save a checkpoint. Raises RunError if a sum or a weight is not finite, or the run folder is gone."""
+        self.group.broadcast(self.writer.require_folder)
+        self.progress.sums = self.group.all_reduce_sum(self._sums)
+        self._refuse_non_finite(self.progress.sums)
         for network in (self.state.generator, self.state.discriminator):
             for name, weights in unwrap(network).named_parameters():
                 if not (weights.sum().isfinite() or weights.isfinite().all()):  # a sum is ten times as fast
                     self._refuse_non_finite({name: math.nan})
         self.checkpoints.save(self.state, self.progress)
+
+    def _save_after(self, error: Exception) -> Exception:
+        """Save what was trained before an error, if that is whole. Return the error, which then says what to do."""
+        if self.group.size > 1 or self._in_step:  # the other processes wait elsewhere; half an update is never saved
+            return error
+        try:
+            self._save()
+            self.checkpoints.wait()
+        except Exception:  # such as a full disk: the first error is the cause
+            return error
+        if isinstance(error, DataError):
+            how = "put the file back and run the same command again to resume, or leave the pair out with --skip-bad"
+            how += " in another --run"
+        else:
+            how = "run the same command again to resume"
+        return explained(error, f"what was trained until step {self.progress.step} is saved: {how}")
 
     def _refuse_non_finite(self, values: Mapping[str, float]) -> None:
         """Raise RunError naming the first value that is not finite."""
@@ -295,6 +346,15 @@ def timed(batches: Iterator[Batch], step_time: StepTime) -> Iterator[Batch]:
         if batch is None:
             return
         yield batch
+
+
+def explained(error: Exception, hint: str) -> Exception:
+    """Return an error for users with a hint appended to its sentence; any other error as it is."""
+    if isinstance(error, OSError):
+        return OSError(error.errno, f"{error.strerror or error}; {hint}", error.filename)
+    if isinstance(error, ConfigError | DataError | ModelError | RunError):
+        return type(error)(f"{error}; {hint}")
+    return error
 
 
 def describe_epoch(

@@ -1,5 +1,7 @@
 """Validate the generator after an epoch: the mean of every metric, and a sheet of samples."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -10,7 +12,7 @@ from pix2pix.data.io.arrays import Pixels
 from pix2pix.data.loading.loader import PairLoader
 from pix2pix.distributed.parallel import unwrap, with_precision
 from pix2pix.distributed.process_group import ProcessGroup
-from pix2pix.errors import ConfigError
+from pix2pix.errors import ConfigError, Interrupted
 from pix2pix.inference.any_size import AnySize
 from pix2pix.metrics.label_score import LabelScore
 from pix2pix.metrics.perceptual import PerceptualMetrics, make_perceptual_metrics
@@ -47,12 +49,18 @@ class Validation:
         training = self.config.training
         return epoch in (1, training.epochs) or epoch % training.validation_epochs == 0
 
-    def run(self, epoch: int) -> dict[str, float]:
-        """Return the mean of each metric; after some epochs, write a sample sheet."""
+    def run(self, epoch: int, stop: Callable[[], int | None] = lambda: None) -> dict[str, float]:
+        """Return the mean of each metric; after some epochs, write a sample sheet. Raises Interrupted if `stop` does.
+
+        `stop` returns the signal that asks to end, or None.
+        """
         self.generator.eval()
         self.discriminator.eval()
         samples = self.config.training.samples if self._samples_are_due(epoch) else 0
-        scores, outputs = self._score(samples)
+        scores, outputs = self._score(samples, stop)
+        (signal,) = self.group.all_reduce_max(stop() or 0)  # all processes go on, or none
+        if signal:
+            raise Interrupted(signal)
         parts = self.group.all_gather((scores, outputs, self.perceptual.take_features()))
         # In the order of the pairs, so that the sums do not depend on the number of processes.
         means = mean_scores(sorted((one for part, *_ in parts for one in part), key=lambda one: one.index))
@@ -63,8 +71,11 @@ class Validation:
             self.writer.write_samples(epoch, lambda: [self._sample(*item) for item in shown.items()])
         return means
 
-    def _score(self, samples: int) -> tuple[list[ImageScore], dict[int, Tensor]]:
-        """Measure the pairs of this process; also return the outputs of those with an index below `samples`."""
+    def _score(self, samples: int, stop: Callable[[], int | None]) -> tuple[list[ImageScore], dict[int, Tensor]]:
+        """Measure the pairs of this process, or some of them after a stop signal.
+
+        Also return the outputs of those with an index below `samples`.
+        """
         discriminator = self.discriminator if self.config.loss.adversarial_weight else None
         batches = (batch for batch in self.loader.epoch(0) if len(batch.index))
         measured = score(self.generator, discriminator, batches, self.config.loss, self.device, self.perceptual)
@@ -72,6 +83,8 @@ class Validation:
         scores: list[ImageScore] = []
         outputs: dict[int, Tensor] = {}
         for result, output in measured:
+            if stop():
+                break
             scores.append(result)
             if labels is not None:
                 result.values["label_accuracy"] = self._label_accuracy(labels, result.index, output)

@@ -1,9 +1,13 @@
 """Load the batches of an epoch in the order given by (seed, epoch), with loader processes if they help."""
 
 import math
+import multiprocessing
 import os
 import signal
-from collections.abc import Iterator
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
@@ -11,12 +15,19 @@ from torch.utils.data import DataLoader
 
 from pix2pix.data.loading.dataset import Batch, Example, PairDataset
 from pix2pix.data.loading.sampler import EpochSampler
-from pix2pix.errors import DataError
+from pix2pix.errors import DataError, RunError
 from pix2pix.system.hardware import usable_cores
+from pix2pix.system.signals import follow_parent, ignore_stop_signals
+
+Say = Callable[[str], object]
+"""Print a line for the user."""
 
 
 class PairLoader:
-    """Load the batches of each epoch; loader processes are kept between epochs."""
+    """Load the batches of each epoch; loader processes are kept between epochs.
+
+    If one of them dies, all are started anew, once an epoch, and go on at the same pair.
+    """
 
     def __init__(
         self,
@@ -32,17 +43,23 @@ class PairLoader:
     ) -> None:
         self.dataset = dataset
         self.workers = workers
+        self.say: Say = warnings.warn  # prints that loader processes were started anew
+        self._pin_memory = pin_memory
+        self._processes: list[multiprocessing.process.BaseProcess] = []
         self._sampler = EpochSampler(
             len(dataset), batch_size=batch_size, seed=seed, shuffle=shuffle, rank=rank, ranks=ranks
         )
-        self._loader: DataLoader[Example] = DataLoader(
-            dataset,
+        self._loader = self._make_loader()
+
+    def _make_loader(self) -> DataLoader[Example]:
+        return DataLoader(
+            self.dataset,
             batch_sampler=self._sampler,
-            num_workers=workers,
+            num_workers=self.workers,
             collate_fn=_identity,
-            worker_init_fn=_ignore_signals,
-            persistent_workers=workers > 0,
-            pin_memory=pin_memory,
+            worker_init_fn=_prepare_process,
+            persistent_workers=self.workers > 0,
+            pin_memory=self._pin_memory,
             generator=torch.Generator(),  # otherwise each pass would draw from the global generator
         )
 
@@ -53,15 +70,64 @@ class PairLoader:
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Yield this rank's part of each batch of an epoch, beginning at pair `start` of the order.
 
-        Every rank gets the same number of parts; the last may be empty. Raises DataError for an unusable pair.
+        Every rank gets the same number of parts; the last may be empty. Raises DataError for an unusable pair, and
+        RunError when a loader process has died twice.
         """
         self._sampler.epoch, self._sampler.start = epoch, start
-        for batch in self._loader:
+        batches, done, healed = None, start, False
+        while True:
+            try:
+                batches = batches or self._start()
+                batch = next(batches, None)
+            except RuntimeError as error:
+                if not (died := self._describe_death()):
+                    raise
+                self.close()
+                if healed:
+                    raise RunError(
+                        f"{died} again (is the machine out of memory?): give fewer --workers, or --workers 0"
+                    ) from error
+                self.say(f"loader       {died} (is the machine out of memory?); {self.workers} started anew")
+                batches, self._sampler.start, healed = None, done, True
+                continue
+            if batch is None:
+                break
             if isinstance(batch, DataError):
                 raise DataError(str(batch))  # not `batch`: it and this frame would keep each other alive
+            done += self._sampler.global_batch_size
             yield batch
+        self._sampler.start = start
         if self._sampler.last_part_is_empty:
             yield self._empty_batch()
+
+    def _start(self) -> Iterator[Batch | DataError]:
+        """Start to load, and the loader processes if there are none."""
+        if not self.workers:
+            return iter(self._loader)
+        before = set(multiprocessing.active_children())
+        with _keeping_handler("SIGCHLD"):  # torch's would raise in the middle of an update
+            batches = iter(self._loader)
+        self._processes += set(multiprocessing.active_children()) - before
+        return batches
+
+    def _describe_death(self) -> str | None:
+        """Say how a loader process has ended; None if all of them live."""
+        for process in self._processes:
+            if process.exitcode is not None:
+                code = process.exitcode
+                how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+                return f"a loader process {how}"
+        return None
+
+    def close(self) -> None:
+        """End the loader processes at once, also one that waits for a slow disk. A later epoch starts new ones."""
+        for process in self._processes:
+            process.kill()
+        for process in self._processes:
+            process.join()
+        if self._processes:
+            self._loader = self._make_loader()
+        self._processes = []
 
     def _empty_batch(self) -> Batch:
         """Make a part with no pairs, (0, C, H, W)."""
@@ -113,12 +179,23 @@ def choose_workers(workers: Literal["auto"] | int, in_memory: bool, local_size: 
     return 0 if in_memory or cores <= 2 else min(4, cores - 1)
 
 
+@contextmanager
+def _keeping_handler(name: str) -> Iterator[None]:
+    """After the block, restore the handler of a signal, on systems that have it."""
+    number = getattr(signal, name, None)
+    handler = None if number is None else signal.getsignal(number)
+    yield
+    if number is not None and handler is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(number, handler)
+
+
 def _identity(batch: Any) -> Any:
     return batch
 
 
-def _ignore_signals(_: int) -> None:
-    """Ignore Ctrl-C and leave the process group, so that signals to the group do not stop a step in progress."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _prepare_process(_: int) -> None:
+    """Leave stop signals to the training, which finishes its update first, and end when it has ended."""
+    ignore_stop_signals()
     if hasattr(os, "setpgrp"):
         os.setpgrp()
+    follow_parent(os.getppid(), getattr(signal, "SIGKILL", signal.SIGTERM))
