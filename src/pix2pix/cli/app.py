@@ -1,6 +1,6 @@
 """Parse the command line, run a command, and turn an error into one sentence and an exit code.
 
-Exit codes: 0 done, 1 failed, 2 misuse, 130 or 143 interrupted with everything saved.
+Exit codes: 0 done, 1 failed, 2 misuse, 128 + signal (130 by Ctrl-C, 143 by SIGTERM) interrupted with everything saved.
 """
 
 import io
