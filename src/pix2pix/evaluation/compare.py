@@ -14,7 +14,7 @@ from markupsafe import Markup
 from pix2pix.data.checks.check import check
 from pix2pix.data.encoding import tensors
 from pix2pix.data.io.arrays import Pixels
-from pix2pix.data.pairing.pairs import PairSet, find_pairs
+from pix2pix.data.pairing.pairs import PairSet, find_pairs, same_data
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.evaluation.pairs import present_pairs
 from pix2pix.evaluation.run_records import COLUMNS, SET_METRICS, EvaluationRecord, RunRecord, read_run
@@ -109,7 +109,7 @@ def _compare_numbers(records: Sequence[RunRecord]) -> dict[str, Any]:
     notes = list(_find_task_differences(records))
     results: dict[str, Any] = {
         "runs": {record.name: _describe_run(record) for record in records},
-        "same_data": len({record.fingerprint for record in records}) == 1,
+        "same_data": _have_same_data(records),
         "differences": find_differences(records),
         "notes": notes,
         "validation": dict(_compare_validations(records, comparable=not notes)),
@@ -167,7 +167,7 @@ def _find_task_differences(records: Sequence[RunRecord]) -> Iterator[str]:
     """Yield the reasons why these runs were trained for different tasks; none if the task is the same."""
     data = {record.name: record.config.data for record in records}
     so = "their numbers belong to different tasks, so no run is called better by its validation"
-    if len({record.fingerprint for record in records}) > 1:
+    if not _have_same_data(records):
         groups: dict[str | None, list[str]] = {}
         for record in records:
             groups.setdefault(record.fingerprint, []).append(record.name)
@@ -314,9 +314,13 @@ def _draw_figure(records: Sequence[RunRecord], device: str, progress: OnNamedPro
     return _Figure(titles, [(name, list(row)) for name, *row in zip(names, *columns.values(), strict=True)], note)
 
 
+def _have_same_data(records: Sequence[RunRecord]) -> bool:
+    return all(same_data(record.fingerprint, records[0].fingerprint) for record in records)
+
+
 def _find_shared_pairs(records: Sequence[RunRecord], ready: Sequence[RunRecord]) -> PairSet | str:
     """Return the pairs of the training, or why they cannot be shown."""
-    if len({record.fingerprint for record in records}) > 1:
+    if not _have_same_data(records):
         return "the runs have no pairs in common"
     if not ready:
         return "no run has kept a model yet"
@@ -325,4 +329,4 @@ def _find_shared_pairs(records: Sequence[RunRecord], ready: Sequence[RunRecord])
         pairs = check(data).without_bad().pairs if data.skip_bad else find_pairs(data)
     except (ConfigError, DataError, OSError) as error:
         return f"the pairs cannot be found: {error}"
-    return pairs if pairs.fingerprint() == ready[0].fingerprint else "the data have changed since the training"
+    return pairs if same_data(pairs.fingerprint(), ready[0].fingerprint) else "the data have changed since the training"

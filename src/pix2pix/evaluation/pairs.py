@@ -16,7 +16,7 @@ from pix2pix.data.encoding.prepared import refuse_other_count
 from pix2pix.data.loading.dataset import PairDataset
 from pix2pix.data.pairing.manifest import MANIFEST
 from pix2pix.data.pairing.pair import Pair
-from pix2pix.data.pairing.pairs import PairSet, describe_unmatched, find_pairs
+from pix2pix.data.pairing.pairs import PairSet, describe_unmatched, find_pairs, same_data
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.model import Model
 from pix2pix.text import format_count
@@ -170,5 +170,5 @@ def describe_pairs(found: EvaluationPairs, model: Model, *, full_size: bool) -> 
         return
     settings = model.config.settings
     yield f"there is no folder for {found.split}: it was taken from train (seed {settings.data.split_seed})"
-    if found.pairs.fingerprint() != settings.provenance.get("data_fingerprint"):
+    if not same_data(found.pairs.fingerprint(), settings.provenance.get("data_fingerprint")):
         yield "these are not the data of the training, so the training may have used some of these pairs"

@@ -135,7 +135,7 @@ def plan_study(  # noqa: PLR0913  # the flags of the command
             ),
             place={"data": shared.data.path, "source": shared.data.source, "target": shared.data.target},
             study=Path(run),
-            fingerprint=report.fingerprint,
+            fingerprint=report.pairs.fingerprint(),  # the runs themselves compare contents
             choices={"split": split, **measured},
         )
         for variant in variants

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from pix2pix.config import Config
 from pix2pix.config.io import make_config, read_yaml, to_yaml
+from pix2pix.data.pairing.pairs import same_data
 from pix2pix.errors import ConfigError, InUseError
 from pix2pix.model.model_config import CONFIG
 from pix2pix.system.files import write_text
@@ -30,6 +31,8 @@ FREE = {
     "training.devices", "training.nodes", "training.rank_timeout",
     "provenance.pix2pix", "provenance.python", "provenance.torch",
 }  # fmt: skip
+
+_FINGERPRINT = "provenance.data_fingerprint"
 
 Check = Callable[[Path], object]
 """Raise ConfigError for a folder that must not become a run folder."""
@@ -168,7 +171,7 @@ def _find_difference(folder: Path, config: Config) -> _Refusal | None:
     if changed is None:
         return None
     name, old, new = changed
-    what = "the data have changed" if name == "provenance.data_fingerprint" else f"{name} was {old}, now {new}"
+    what = "the data have changed" if name == _FINGERPRINT else f"{name} was {old}, now {new}"
     if name == "training.norm_statistics" and config.training.processes > 1 and not config.training.sync_norm:
         what += ", as each process would normalise its own images: --sync-norm makes it one batch again"
     return _Refusal(
@@ -269,6 +272,8 @@ def changed_settings(folder: Path, config: Config) -> Iterator[tuple[str, Any, A
             free = free | {"training.sync_norm"}  # which makes no difference in one process
     # By default load_size follows from image_size, so image_size is what the user has changed.
     for name in sorted(old.keys() | new.keys(), key=lambda name: (name == "augment.load_size", name)):
+        if name == _FINGERPRINT and same_data(old.get(name), new.get(name)):
+            continue  # a run of an earlier version has a fingerprint of its own kind
         if name not in free and old.get(name) != new.get(name):
             yield name, old.get(name), new.get(name)
 

@@ -20,6 +20,7 @@ from pix2pix.data.checks.inspect import list_colours
 from pix2pix.data.checks.report import CheckReport
 from pix2pix.data.io import file_facts, images
 from pix2pix.data.io.arrays import Pixels
+from pix2pix.data.pairing.pairs import same_data
 from pix2pix.errors import DataError
 
 RNG = np.random.default_rng(0)
@@ -458,3 +459,18 @@ def test_the_report_says_how_long_it_took_and_draws_a_sheet(
     with pytest.raises(SystemExit, match="2"):
         main(["data", "check", str(facades), "--preview", str(facades / "sheet.png")])
     assert "could be read as an image" in capsys.readouterr().err
+
+
+def test_the_fingerprint_covers_contents_and_compares_with_one_of_sizes(tmp_path: Path) -> None:
+    for name in "abcd":
+        images.write(tmp_path / f"data/{name}.bmp", noise(8, 16, 3))
+    before = check(Data(path=str(tmp_path / "data")))
+    sizes = before.pairs.fingerprint()
+    images.write(tmp_path / "data/a.bmp", 255 - images.read(tmp_path / "data/a.bmp"))  # of the same size
+    after = check(Data(path=str(tmp_path / "data")))
+    assert after.pairs.fingerprint() == sizes
+    assert not same_data(before.fingerprint, after.fingerprint)
+    assert same_data(before.fingerprint, before.fingerprint)
+    assert same_data(sizes, after.fingerprint)  # a run of version 0.1
+    images.write(tmp_path / "data/e.bmp", noise(8, 16, 3))
+    assert not same_data(sizes, check(Data(path=str(tmp_path / "data"))).fingerprint)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from pix2pix.config import Data, source_prefix
 from pix2pix.data.checks.report import CheckReport, Problem, SourceReport
-from pix2pix.data.checks.scan import scan_pairs
+from pix2pix.data.checks.scan import THREADS, scan_pairs
 from pix2pix.data.checks.summary import (
     Summary,
     find_duplicates,
@@ -15,7 +15,7 @@ from pix2pix.data.checks.summary import (
     find_other_channels,
     find_other_types,
 )
-from pix2pix.data.io.file_facts import FileFacts, cache_folder
+from pix2pix.data.io.file_facts import FileFacts, cache_folder, hash_contents
 from pix2pix.data.pairing.pair import Pair
 from pix2pix.data.pairing.pairs import PairSet, find_pairs
 from pix2pix.system.progress import OnProgress
@@ -40,8 +40,9 @@ def check(data: Data, *, decode: bool = True, progress: OnProgress | None = None
             if progress is not None and (done in (1, len(pairs)) or time.monotonic() - shown > PROGRESS_SECONDS):
                 shown = time.monotonic()
                 progress(done, len(pairs))
-    files = len({ref.file for pair in pairs for ref in pair.refs})
-    return replace(_make_report(found, pairs, summary, data), files=files, seconds=time.monotonic() - began)
+        contents = hash_contents(found.files(), facts, THREADS) if decode else None
+    report = replace(_make_report(found, pairs, summary, data), files=len(found.files()), contents=contents)
+    return replace(report, fingerprint=found.fingerprint(contents), seconds=time.monotonic() - began)
 
 
 def _make_report(found: PairSet, pairs: Sequence[Pair], summary: Summary, data: Data) -> CheckReport:
@@ -69,7 +70,7 @@ def _make_report(found: PairSet, pairs: Sequence[Pair], summary: Summary, data: 
         unmatched=found.unmatched,
         problems=tuple(problems),
         warnings=(*find_duplicates(found, summary), *summary.warnings, *find_misaligned(pairs, summary)),
-        fingerprint=found.fingerprint(),
+        fingerprint="",
         bad=frozenset(
             (split, pair.name)
             for split, inside in found.splits.items()

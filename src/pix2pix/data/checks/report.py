@@ -1,7 +1,7 @@
 """The report of a check, as a value, as JSON and as text."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -99,13 +99,15 @@ class CheckReport:
     warnings: tuple[Problem, ...]
     """Possible mistakes that training accepts: flat images, duplicates, shifted pairs. Known only if decoded."""
     fingerprint: str
-    """SHA-256 of splits, names and file sizes, as `PairSet.fingerprint`."""
+    """SHA-256 of splits, names and contents of files (sizes unless decoded), as `PairSet.fingerprint`."""
     bad: frozenset[tuple[str, str]]
     """(split, name) of the pairs that have problems."""
     each_source: tuple[SourceReport, ...] = ()
     """The report of each source if there are several."""
     files: int = 0
     """Number of files inspected."""
+    contents: Mapping[str, str] | None = field(default=None, repr=False)
+    """File -> hash of its bytes; None unless decoded."""
     seconds: float = field(default=0.0, compare=False)
     """Duration of the check."""
 
@@ -127,8 +129,9 @@ class CheckReport:
         }
         kept = replace(self.pairs, splits={split: pairs for split, pairs in splits.items() if pairs}, unmatched=())
         counts = {split: len(pairs) for split, pairs in kept.splits.items()}
+        fingerprint = kept.fingerprint(self.contents)
         return replace(
-            self, pairs=kept, counts=counts, unmatched=(), problems=(), bad=frozenset(), fingerprint=kept.fingerprint()
+            self, pairs=kept, counts=counts, unmatched=(), problems=(), bad=frozenset(), fingerprint=fingerprint
         )
 
     def to_json(self) -> dict[str, Any]:

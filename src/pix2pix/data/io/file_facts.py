@@ -9,10 +9,12 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from pix2pix.config import Data
+from pix2pix.system.reading import open_regular
 
 FORMAT = 6
 """Increase this when the answer to a question changes its meaning, so that no old answer is used."""
@@ -26,6 +28,8 @@ FRESH_SECONDS = 0.1
 
 APPLICATION = 0x70327078
 """Number in the header of our databases (bytes 68 to 71), by which a damaged one is known as ours."""
+
+_CONTENTS = "SHA-256 of the bytes"
 
 _log = logging.getLogger(__name__)
 
@@ -67,6 +71,30 @@ def recall(folder: Path | None, files: Sequence[str], question: str, find_out: C
             answer = find_out()
             facts.put(files[0], question, digest.hexdigest(), answer)
     return answer
+
+
+def hash_contents(files: Sequence[str], facts: "FileFacts", threads: int) -> dict[str, str]:
+    """Return a hash of the bytes of each file, remembered until the file changes; empty for one that cannot be read."""
+    stamps = {file: file_stamp(file) for file in files}
+    known = {file: facts.get(file, _CONTENTS, stamp) for file, stamp in stamps.items()}
+    unknown = [file for file, digest in known.items() if not isinstance(digest, str)]
+    with ThreadPoolExecutor(threads) as pool:
+        for file, digest in zip(unknown, pool.map(_hash_file, unknown), strict=True):
+            known[file] = digest
+            if digest:
+                facts.put(file, _CONTENTS, stamps[file], digest)
+    return known
+
+
+def _hash_file(file: str) -> str:
+    try:
+        with open_regular(Path(file)) as content:
+            digest = hashlib.sha256()
+            while block := content.read(1 << 20):
+                digest.update(block)
+            return digest.hexdigest()
+    except (OSError, ValueError):
+        return ""
 
 
 class FileFacts:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from pix2pix.data.pairing.matching import match_layout
 from pix2pix.data.pairing.pair import SPLITS, Pair, Unmatched
 from pix2pix.errors import DataError
 from pix2pix.text import format_count, format_examples
+
+_CONTENTS = "contents-"
+"""Start of a fingerprint that covers contents: contents-HASH-SIZES, where SIZES is a fingerprint as of version 0.1."""
 
 
 @dataclass(frozen=True)
@@ -36,15 +40,42 @@ class PairSet:
         """Number of sources of each pair."""
         return next((len(pair.sources) for pairs in self.splits.values() for pair in pairs), 1)
 
-    def fingerprint(self) -> str:
-        """Hash splits, names, file names and sizes in bytes (SHA-256): it changes when the data set does."""
+    def fingerprint(self, contents: Mapping[str, str] | None = None) -> str:
+        """Hash splits, names, file names and sizes in bytes (SHA-256); with `contents`, also what the files hold.
+
+        `contents` maps each file to a hash of its bytes. `same_data` compares two fingerprints.
+        """
+        sizes = self._hash(lambda file: str(_size(file)))
+        return sizes if contents is None else f"{_CONTENTS}{self._hash(lambda file: contents[file])}-{sizes}"
+
+    def files(self) -> list[str]:
+        """Return every file of the pairs once."""
+        return list(dict.fromkeys(ref.file for pairs in self.splits.values() for pair in pairs for ref in pair.refs))
+
+    def _hash(self, describe: Callable[[str], str]) -> str:
         digest = hashlib.sha256()
         for split, pairs in sorted(self.splits.items()):
             for pair in sorted(pairs, key=lambda pair: pair.name):
-                sizes = {file: _size(file) for file in dict.fromkeys(ref.file for ref in pair.refs)}
-                sides = [f"{sizes[ref.file]}:{ref.half}:{os.path.basename(ref.file)}" for ref in pair.refs]
+                facts = {file: describe(file) for file in dict.fromkeys(ref.file for ref in pair.refs)}
+                sides = [f"{facts[ref.file]}:{ref.half}:{os.path.basename(ref.file)}" for ref in pair.refs]
                 digest.update(_bytes("\0".join([split, pair.name, *sides]) + "\n"))
         return digest.hexdigest()
+
+
+def same_data(one: str | None, other: str | None) -> bool:
+    """Compare two fingerprints: by the contents of files where both cover them, otherwise by sizes."""
+    if one is None or other is None:
+        return one is other
+    (contents, sizes), (other_contents, other_sizes) = _parts(one), _parts(other)
+    return contents == other_contents if contents and other_contents else sizes == other_sizes
+
+
+def _parts(fingerprint: str) -> tuple[str, str]:
+    """Return what a fingerprint says of contents, empty if nothing, and of sizes."""
+    if not fingerprint.startswith(_CONTENTS):
+        return "", fingerprint
+    contents, _, sizes = fingerprint.removeprefix(_CONTENTS).partition("-")
+    return contents, sizes
 
 
 def find_pairs(data: Data) -> PairSet:
