@@ -95,6 +95,20 @@ def free_memory(cgroups: Path = CGROUPS) -> int:
     return min(free, _free_in_container(cgroups, free))
 
 
+def total_memory(cgroups: Path = CGROUPS) -> int:
+    """Return the bytes of memory and swap, within the limit of the container; 0 if unknown."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        total = sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(("MemTotal:", "SwapTotal:")))
+    except OSError:
+        total = _physical_memory()
+    try:
+        limit = (cgroups / "memory.max").read_text(encoding="ascii").strip()
+    except OSError:
+        return total
+    return total if limit == "max" else min(total, int(limit))
+
+
 def free_shared_memory() -> int:
     """Return the bytes of memory that processes can share.
 

@@ -15,6 +15,7 @@ from pix2pix.data.loading.sampler import rank_slice
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.system.hardware import choose_device, choose_precision
 from pix2pix.system.progress import OnProgress
+from pix2pix.training.memory import refuse_impossible
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ def make_plan(config: Config, report: CheckReport, progress: OnProgress | None =
     prepared = _prepare(config.data, report, progress)
     resolved = _resolve(config, prepared, report)
     _refuse_unsuitable(config, prepared, report)
+    refuse_impossible(resolved)
     (height, width), native = config.data.image_size, report.native_size
     sizes = {_size(text): count for text, count in report.sizes.items()}
     scale = None if native is None else (height / native[0], width / native[1])
