@@ -70,6 +70,7 @@ def train_step(
     with torch.set_grad_enabled(generator_learns):
         output = state.generator(source)  # G(x), (N, out, H, W) in [-1, 1]
     g_terms = reconstruction_terms(output, target, mask)  # g_l1 is equation 3
+    check.note_terms(g_terms)
     if mask is not None:
         target = torch.where(mask, target, output.detach())
     minimised, d_terms, d_accuracy = g_terms, dict[str, Tensor](), dict[str, Tensor]()
@@ -79,6 +80,7 @@ def train_step(
         real_logits = state.discriminator(source, target)  # D(x, y), (N, 1, h, w)
         fake_logits = state.discriminator(source, image)  # D(x, G(x))
         d_terms = discriminator_terms(real_logits, fake_logits, loss.adversarial)  # equation 1
+        check.note_terms(d_terms)
         d_accuracy = discriminator_accuracy(real_logits.detach(), fake_logits.detach(), loss.adversarial)
         if order == "one-pass":
             adversarial = adversarial_term(fake_logits, loss.adversarial)
@@ -95,8 +97,9 @@ def train_step(
             adversarial = adversarial_term(state.discriminator(source, output), loss.adversarial)
             state.discriminator.requires_grad_(True)
             minimised = g_terms | adversarial
+        check.note_terms(adversarial)
         g_terms |= adversarial
-    check.note_terms(g_terms | d_terms)
+    check.note_statistics()
 
     if generator_learns:
         state.generator_optimizer.zero_grad()
@@ -132,9 +135,11 @@ class StepCheck:
         self._suspects[f"the gradient of the {network}"] = gradient_square(optimizer)
 
     def note_terms(self, terms: Mapping[str, Tensor]) -> None:
-        """Note the terms and running statistics, after the last forward pass; of no pairs, terms are undefined."""
-        defined = {name: term if self._pairs else torch.zeros_like(term) for name, term in terms.items()}
-        self._suspects = defined | self._suspects  # the cause before its effects
+        """Note loss terms; of no pairs, they are undefined."""
+        self._suspects |= {name: term if self._pairs else torch.zeros_like(term) for name, term in terms.items()}
+
+    def note_statistics(self) -> None:
+        """Note the running statistics, after the last forward pass."""
         if self._state.statistics:
             flat = torch.cat([buffer.flatten() for buffer in self._state.statistics])
             self._suspects["a running statistic"] = torch.dot(flat, flat)
