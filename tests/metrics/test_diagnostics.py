@@ -68,7 +68,7 @@ def memory(images: Tensor) -> Tensor:
     return TRAINING[places]
 
 
-FLAWS = {"source": "ignored", "sharpness": "blurred", "memory": "may copy", "dropout": "several answers"}
+FLAWS = {"source": "output is constant", "sharpness": "blurred", "memory": "may copy", "dropout": "several answers"}
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ def rows(train: Curve, val: Curve, accuracy: Curve, epochs: int = 30) -> list[Ro
             ("train", {"g_l1": train(epoch), **sure}),
             ("val", {"g_l1": val(epoch), "l1": val(epoch)}),
         ):
-            found.append(Row(epoch, epoch, epoch, split, 1.0, 2e-4, 5.0, values))
+            found.append(Row(100 * epoch, epoch, epoch, split, 1.0, 2e-4, 5.0, values))
     return found
 
 
@@ -30,7 +30,7 @@ def falling(epoch: int) -> float:
     ("val", "accuracy", "said"),
     [
         (lambda n: 0.3, lambda n: 0.7, []),
-        (lambda n: 0.3, lambda n: 1.0 if n >= 12 else 0.7, ["saturated since epoch 12"]),
+        (lambda n: 0.3, lambda n: 1.0 if n >= 12 else 0.7, ["Since epoch 12: The discriminator is saturated"]),
         (lambda n: 0.3 + 0.01 * abs(n - 10), lambda n: 0.7, ["Overfitting begins around epoch 1"]),
         (lambda n: 0.3 if n == 29 else 0.4 + 0.01 * abs(n - 10), lambda n: 0.7, []),  # the newest are the best yet
         (lambda n: 1 / n, lambda n: 0.7, ["l1 is still improving"]),
@@ -44,3 +44,12 @@ def test_what_is_said(val: Curve, accuracy: Curve, said: list[str]) -> None:
 
 def test_a_young_run_says_nothing() -> None:
     assert advise(rows(falling, falling, lambda n: 1.0, epochs=2), "last", 0) == []
+
+
+def test_skipped_steps_and_past_alarms_are_told() -> None:
+    found = rows(falling, lambda n: 0.3, lambda n: 0.7)
+    found[8].values["skipped_steps"] = 2
+    found[10].values["alarm_saturated"] = 1
+    skipped, past = advise(found, "l1", 0)
+    assert skipped.startswith("2 steps skipped in 1 epoch (first in epoch 5)")
+    assert past.startswith("Between epochs 6 and 6, but not at the end: The discriminator is saturated")

@@ -165,6 +165,27 @@ def _training_mode(layers: Sequence[nn.Module]) -> Iterator[None]:
 # ---- does the output depend on the source? ---------------------------------------------------------------------
 
 
+def is_constant(dependence: float) -> bool:
+    """Return whether `source_dependence` is that of almost the same output for every source."""
+    return dependence < 0.05
+
+
+def is_ignored(matched: float, shuffled: float) -> bool:
+    """Return whether outputs fit their own targets (l1 `matched`) no better than other targets (l1 `shuffled`)."""
+    return shuffled <= 1.02 * matched
+
+
+def measure_source_dependence(output: Tensor, target: Tensor, known: Tensor) -> dict[str, float]:
+    """Return `matched_l1`, `shuffled_l1` and `source_dependence` of two or more images (N, C, H, W)."""
+    both = known & known.roll(1, 0)  # known in an image and in the next one
+    between_outputs, between_targets = (_difference(one.roll(1, 0), one, both) for one in (output, target))
+    return {
+        "matched_l1": _difference(output, target, known),
+        "shuffled_l1": _difference(output.roll(1, 0), target, both),
+        "source_dependence": between_outputs / between_targets if between_targets else math.nan,
+    }
+
+
 def _examine_source_dependence(found: Diagnostics, images: _Images) -> None:
     """Measure `matched_l1` against the own target, `shuffled_l1` against the next target, and `source_dependence`.
 
@@ -173,16 +194,13 @@ def _examine_source_dependence(found: Diagnostics, images: _Images) -> None:
     if len(images.output) < 2:
         found.sentences["source"] = "One image does not show whether the output depends on the source."
         return
-    output, target, known = images.output, images.target, images.known
-    both = known & known.roll(1, 0)  # known in an image and in the next one
-    matched, shuffled = _difference(output, target, known), _difference(output.roll(1, 0), target, both)
-    between_outputs, between_targets = (_difference(one.roll(1, 0), one, both) for one in (output, target))
-    dependence = between_outputs / between_targets if between_targets else math.nan
-    found.numbers |= {"matched_l1": matched, "shuffled_l1": shuffled, "source_dependence": dependence}
-    if not dependence >= 0.05:
-        conclusion = "The source is ignored: almost the same image comes out for every source."
-    elif shuffled <= 1.02 * matched:
-        conclusion = "The outputs vary, but they fit their own targets no better than those of other sources."
+    numbers = measure_source_dependence(images.output, images.target, images.known)
+    found.numbers |= numbers
+    matched, shuffled, dependence = numbers.values()
+    if is_constant(dependence) or math.isnan(dependence):
+        conclusion = "The output is constant: almost the same image comes out for every source."
+    elif is_ignored(matched, shuffled):
+        conclusion = "The source is ignored: the outputs fit their own targets no better than those of other sources."
     else:
         conclusion = "The output follows its source."
     found.sentences["source"] = (

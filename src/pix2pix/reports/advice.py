@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 
 from pix2pix.metrics.pixel import HIGHER_IS_BETTER
+from pix2pix.reports.alarms import ALARMS, find_alarms
 from pix2pix.reports.curves import Row
-from pix2pix.text import format_list
+from pix2pix.text import format_count, format_list
 
-SATURATED_ACCURACY = 0.99  # of D, on targets and on outputs
 FEWEST_EPOCHS = 3
 CHANGE = 0.02  # share by which a smoothed error must rise or fall
 IMPROVEMENT = 0.005  # share
@@ -27,20 +27,32 @@ def advise(rows: Sequence[Row], best_by: str, warmup: int) -> list[str]:
     train = [row for row in rows if row.split == "train" and row.epoch > warmup]
     val = [row for row in rows if row.split == "val" and row.epoch > warmup]
     metric = "l1" if best_by == "last" else best_by
-    return [*_find_saturation(train), *_find_overfitting(train, val), *_find_improvement(val, metric)]
-
-
-def _find_saturation(train: Sequence[Row]) -> Iterator[str]:
-    saturated = [
-        min(row.values.get(f"d_{kind}_accuracy", 0.0) for kind in ("real", "fake")) >= SATURATED_ACCURACY
-        for row in train
+    return [
+        *_find_skipped(rows),
+        *_find_alarms(rows, warmup),
+        *_find_overfitting(train, val),
+        *_find_improvement(val, metric),
     ]
-    lasting = saturated[::-1].index(False) if False in saturated else len(saturated)  # epochs at the end
-    if lasting >= FEWEST_EPOCHS:
+
+
+def _find_alarms(rows: Sequence[Row], warmup: int) -> Iterator[str]:
+    """Describe the alarms that last at the end, and when others have lasted."""
+    lasting = find_alarms(rows, warmup)
+    for name, alarm in ALARMS.items():
+        past = [row.epoch for row in rows if row.values.get(name)]
+        if name in lasting:
+            yield f"Since epoch {lasting[name]}: {alarm.meaning}"
+        elif past:
+            yield f"Between epochs {past[0]} and {past[-1]}, but not at the end: {alarm.meaning}"
+
+
+def _find_skipped(rows: Sequence[Row]) -> Iterator[str]:
+    skipped = {row.epoch: int(row.values["skipped_steps"]) for row in rows if row.values.get("skipped_steps")}
+    if skipped:
         yield (
-            f"The discriminator is saturated since epoch {train[-lasting].epoch}: it separates outputs from targets "
-            "almost without error, so the generator learns little from it. A smaller --discriminator.patch-size, a "
-            "smaller --discriminator-weight or more data may help."
+            f"{format_count(sum(skipped.values()), 'step')} skipped in {format_count(len(skipped), 'epoch')} (first in "
+            f"epoch {min(skipped)}), because a loss or a gradient was not finite; the messages of the training name "
+            "the files. A lower --learning-rate or --precision 32 may help."
         )
 
 

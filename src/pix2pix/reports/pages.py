@@ -18,7 +18,7 @@ from pix2pix.config.io import read_yaml
 from pix2pix.data.io.arrays import Pixels
 from pix2pix.errors import ModelError
 from pix2pix.metrics.diagnostics import Diagnostics
-from pix2pix.metrics.pixel import HIGHER_IS_BETTER, MEASURES
+from pix2pix.metrics.pixel import HIGHER_IS_BETTER, MEASURES, metric_names
 from pix2pix.reports.advice import advise, describe_outdated
 from pix2pix.reports.curves import Row, curve_svgs, read_metrics, spectrum_svg, spread_svg
 from pix2pix.reports.metrics_file import read_evaluation_metrics
@@ -255,7 +255,8 @@ def _tabulate_newest(rows: Sequence[Row], best: Row | None) -> dict[str, dict[st
     columns = {f"{split}, epoch {row.epoch}": row.values for split, row in newest.items()}
     if best is not None and best is not newest["val"]:
         columns[f"val, best epoch {best.epoch}"] = best.values
-    return columns
+    terms = metric_names()  # the signs of failure are in the findings
+    return {title: {name: values[name] for name in terms if name in values} for title, values in columns.items()}
 
 
 def _read_kept_epoch(folder: Path) -> int | None:

@@ -15,6 +15,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from pix2pix.losses import all_terms
 from pix2pix.metrics.pixel import HIGHER_IS_BETTER
+from pix2pix.reports.alarms import ALARMS
 from pix2pix.system.files import write_text
 from pix2pix.training.metrics_rows import read_rows
 
@@ -24,9 +25,13 @@ SKIPPED = "skipped_steps"
 """Number of steps of an epoch that were skipped, because a number was not finite."""
 
 
+COMPARISON = ("source_dependence", "shuffled_ratio", "output_at_ends", "target_at_ends")
+"""What alarms are made of: see `training/validation.py` and `reports/alarms.py`."""
+
+
 def columns() -> tuple[str, ...]:
-    """Return the columns of `metrics.csv`: progress, speed, every loss term, every image metric, skipped steps."""
-    return *PROGRESS, *SPEED, *all_terms(), *HIGHER_IS_BETTER, SKIPPED
+    """Return the columns of `metrics.csv`: progress, speed, every loss term, every image metric, signs of failure."""
+    return *PROGRESS, *SPEED, *all_terms(), *HIGHER_IS_BETTER, SKIPPED, *COMPARISON, *ALARMS
 
 
 class MetricsLog:

@@ -14,9 +14,11 @@ from pix2pix.data.pairing.pair import source_titles
 from pix2pix.distributed.parallel import unwrap
 from pix2pix.distributed.process_group import ProcessGroup
 from pix2pix.errors import RunError
+from pix2pix.metrics.pixel import metric_names
 from pix2pix.model import Model, make_model_config
 from pix2pix.networks import PatchGAN
-from pix2pix.reports.curves import draw_curves
+from pix2pix.reports.alarms import ALARMS, describe_changes, find_alarms
+from pix2pix.reports.curves import Row, draw_curves, read_metrics
 from pix2pix.reports.pages import write_run_report
 from pix2pix.training.checkpoint import TrainingProgress
 from pix2pix.training.metrics_log import MetricsLog
@@ -38,7 +40,8 @@ class RunWriter:
 
     def __init__(self, folder: Path, plan: Plan, group: ProcessGroup, progress: TrainingProgress) -> None:
         self.folder, self.plan, self.group, self.progress = folder, plan, group, progress
-        self._log = MetricsLog(folder, progress.step, progress.epoch) if group.is_first else None
+        self._warmup = plan.config.training.discriminator_epochs
+        self._open_log()
         self._identity = _identity(folder)
 
     def require_folder(self) -> None:
@@ -52,21 +55,31 @@ class RunWriter:
     def go_back(self) -> None:
         """Drop the rows that are newer than the progress, which has returned to a checkpoint."""
         if self._log is not None:
-            self._log = MetricsLog(self.folder, self.progress.step, self.progress.epoch)
+            self._log.close()
+        self._open_log()
 
-    def write_metrics(self, split: str, values: Mapping[str, float], speed: Speed) -> None:
-        """Append a row to `metrics.csv` and to the TensorBoard events."""
-        progress = self.progress
+    def _open_log(self) -> None:
+        progress, first = self.progress, self.group.is_first
+        self._log = MetricsLog(self.folder, progress.step, progress.epoch) if first else None
+        self._rows = read_metrics(self.folder / "metrics.csv") if first else []
+
+    def write_metrics(self, split: str, values: Mapping[str, float], speed: Speed) -> list[str]:
+        """Append a row to `metrics.csv` and to the TensorBoard events; return what to say about alarms."""
         self.group.broadcast(self.require_folder)
-        if self._log is not None:
-            row: dict[str, str | float] = {
-                "step": progress.step,
-                "epoch": progress.epoch,
-                "images_seen": progress.images_seen,
-                "split": split,
-                "seconds": progress.seconds,
-            }
-            self._log.write({**row, **speed._asdict(), **values})
+        if self._log is None:
+            return []
+        progress, rate = self.progress, speed._asdict()
+        share = rate.pop("loading_share")
+        row = Row(
+            progress.step, progress.epoch, progress.images_seen, split, progress.seconds, **rate, values={**values}
+        )
+        before = find_alarms(self._rows, self._warmup)
+        self._rows.append(row)
+        now = find_alarms(self._rows, self._warmup)
+        row.values.update({name: int(name in now) for name, alarm in ALARMS.items() if alarm.split == split})
+        facts = {name: value for name, value in vars(row).items() if name != "values"}
+        self._log.write({**facts, "loading_share": share, **row.values})
+        return list(describe_changes(before, now))
 
     def write_samples(self, epoch: int, draw: Callable[[], Sequence[Sequence[Pixels]]]) -> None:
         """Write a sample sheet; `draw` returns its rows of images: sources, output, target."""
@@ -83,8 +96,9 @@ class RunWriter:
     def write_model(self, state: TrainState, validation: Mapping[str, float]) -> None:
         """Write the model folder: the generator, or its average if there is one, and the discriminator."""
         plan = self.plan
+        measured: dict[str, float | None] = {name: validation[name] for name in metric_names() if name in validation}
         config = make_model_config(
-            plan.config, plan.norm_statistics, plan.scale, plan.prepared.converts, self.progress.epoch, dict(validation)
+            plan.config, plan.norm_statistics, plan.scale, plan.prepared.converts, self.progress.epoch, measured
         )
         generator = unwrap(state.generator) if state.average is None else state.average
         model = Model(generator, cast(PatchGAN, unwrap(state.discriminator)), config)

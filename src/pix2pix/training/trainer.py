@@ -124,7 +124,7 @@ class Trainer:
             means[SKIPPED] = progress.skipped_steps
             progress.epoch, progress.batch, self._sums = progress.epoch + 1, 0, {}
             progress.skipped_steps = progress.skipped_pairs = 0
-            self.writer.write_metrics("train", means, speed)
+            alarms = self.writer.write_metrics("train", means, speed)
 
             scores: dict[str, float] = {}
             if self.validation is not None and self.validation.is_due(progress.epoch):
@@ -132,7 +132,7 @@ class Trainer:
                 self._refuse_non_finite(
                     {name: scores[name] for name in scores if name != "psnr"}
                 )  # infinite for an exact copy
-                self.writer.write_metrics("val", scores, speed)
+                alarms += self.writer.write_metrics("val", scores, speed)
             if self._is_best(scores):
                 self.writer.write_model(self.state, scores)
 
@@ -144,7 +144,8 @@ class Trainer:
             vars(progress).update(vars(before))
             self._sums = sums
             raise
-        self.bar.say(describe_epoch(progress, means, scores, self.config.training.best_by))
+        for line in (describe_epoch(progress, means, scores, self.config.training.best_by), *alarms):
+            self.bar.say(line)
         (signal,) = self.group.all_reduce_max(stop() or 0)
         if signal and not progress.finished:
             raise Interrupted(signal)
@@ -218,7 +219,7 @@ class Trainer:
         progress.skipped_steps, progress.skipped_pairs = progress.skipped_steps + 1, progress.skipped_pairs + count
         progress.skipped_in_a_row += 1
         what = f"{error.what} is not finite for {self._name_files(batch)}"
-        if progress.skipped_in_a_row == MOST_BAD_STEPS:
+        if progress.skipped_in_a_row >= MOST_BAD_STEPS:
             raise RunError(
                 f"{self.folder}: {MOST_BAD_STEPS} steps in a row could not be used, the last one because {what}; the "
                 "last checkpoint is intact: try a lower --learning-rate or --precision 32, and look at these files"

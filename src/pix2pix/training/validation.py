@@ -1,19 +1,24 @@
 """Validate the generator after an epoch: the mean of every metric, and a sheet of samples."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pix2pix.config import Config
 from pix2pix.data.checks.contact_sheet import shrink_to_fit
 from pix2pix.data.encoding import tensors
 from pix2pix.data.io.arrays import Pixels
+from pix2pix.data.loading.dataset import Batch
 from pix2pix.data.loading.loader import PairLoader
 from pix2pix.distributed.parallel import unwrap, with_precision
 from pix2pix.distributed.process_group import ProcessGroup
 from pix2pix.errors import ConfigError, Interrupted
 from pix2pix.inference.any_size import AnySize
+from pix2pix.metrics.diagnostics import measure_source_dependence
 from pix2pix.metrics.label_score import LabelScore
 from pix2pix.metrics.perceptual import PerceptualMetrics, make_perceptual_metrics
 from pix2pix.metrics.pixel import ImageScore, mean_scores, score
@@ -21,6 +26,8 @@ from pix2pix.metrics.segmentation import Segmenter
 from pix2pix.training.run_writer import RunWriter
 from pix2pix.training.step import TrainState
 
+COMPARED, COMPARED_SIDE = 64, 32  # images compared with each other at most, and their side in pixels
+END = 0.98  # of the range [-1, 1]: pixels beyond it are black or white
 LARGEST_SAMPLE = 512  # pixels of the longer side on a sheet, for images larger than image_size
 
 
@@ -57,7 +64,7 @@ class Validation:
         self.generator.eval()
         self.discriminator.eval()
         samples = self.config.training.samples if self._samples_are_due(epoch) else 0
-        scores, outputs = self._score(samples, stop)
+        scores, outputs, compared = self._score(samples, stop)
         (signal,) = self.group.all_reduce_max(stop() or 0)  # all processes go on, or none
         if signal:
             raise Interrupted(signal)
@@ -66,22 +73,33 @@ class Validation:
         means = mean_scores(sorted((one for part, *_ in parts for one in part), key=lambda one: one.index))
         set_metrics = self.perceptual.compare_sets([pair for *_, features in parts for pair in features])
         means |= {name: value for name, (value, _) in set_metrics.items()}
+        means |= _compare_sources([image for part in self.group.all_gather(compared) for image in part])
         if samples:
             shown = dict(sorted(item for _, part, _ in parts for item in part.items()))
             self.writer.write_samples(epoch, lambda: [self._sample(*item) for item in shown.items()])
         return means
 
-    def _score(self, samples: int, stop: Callable[[], int | None]) -> tuple[list[ImageScore], dict[int, Tensor]]:
+    def _score(
+        self, samples: int, stop: Callable[[], int | None]
+    ) -> tuple[list[ImageScore], dict[int, Tensor], list["_Compared"]]:
         """Measure the pairs of this process, or some of them after a stop signal.
 
-        Also return the outputs of those with an index below `samples`.
+        Also return the outputs of those with an index below `samples`, and what to compare of those below COMPARED.
         """
         discriminator = self.discriminator if self.config.loss.adversarial_weight else None
-        batches = (batch for batch in self.loader.epoch(0) if len(batch.index))
-        measured = score(self.generator, discriminator, batches, self.config.loss, self.device, self.perceptual)
+        newest: list[Batch] = []
+
+        def batches() -> Iterator[Batch]:
+            for batch in self.loader.epoch(0):
+                newest[:] = [batch]
+                if len(batch.index):
+                    yield batch
+
+        measured = score(self.generator, discriminator, batches(), self.config.loss, self.device, self.perceptual)
         labels = None if self.segmenter is None else LabelScore(self.segmenter)
         scores: list[ImageScore] = []
         outputs: dict[int, Tensor] = {}
+        compared: list[_Compared] = []
         for result, output in measured:
             if stop():
                 break
@@ -90,7 +108,9 @@ class Validation:
                 result.values["label_accuracy"] = self._label_accuracy(labels, result.index, output)
             if result.index < samples:
                 outputs[result.index] = output.cpu()
-        return scores, outputs
+            if result.index < COMPARED:
+                compared.append(_to_compare(result.index, output.cpu(), newest[0]))
+        return scores, outputs, compared
 
     def _label_accuracy(self, labels: LabelScore, index: int, output: Tensor) -> float:
         dataset = self.loader.dataset
@@ -109,6 +129,45 @@ class Validation:
         images = (*dataset.draw_sources(source), tensors.to_viewable(output), tensors.to_viewable(target))
         most = max(LARGEST_SAMPLE, *self.config.data.image_size)
         return [shrink_to_fit(image, most) for image in images]
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """An output and its target, shrunk, and the shares of their pixels at the ends of the range."""
+
+    index: int
+    output: Tensor
+    """(C, COMPARED_SIDE, COMPARED_SIDE), as the target; the target where that is unknown."""
+    target: Tensor
+    output_at_ends: float
+    target_at_ends: float
+
+
+def _to_compare(index: int, output: Tensor, batch: Batch) -> _Compared:
+    n = batch.index.tolist().index(index)
+    target = batch.target[n]
+    if batch.mask is not None:
+        output = torch.where(batch.mask[n], output, target)
+    pair = torch.stack([output, target])
+    ends = (pair.abs() >= END).float().mean(dim=(1, 2, 3)).tolist()
+    return _Compared(index, *F.interpolate(pair, (COMPARED_SIDE, COMPARED_SIDE), mode="area"), *ends)
+
+
+def _compare_sources(images: list[_Compared]) -> dict[str, float]:
+    """Return what alarms need (`reports/alarms.py`); less for a single image."""
+    images = sorted(images, key=lambda image: image.index)
+    values = {
+        "output_at_ends": sum(image.output_at_ends for image in images) / len(images),
+        "target_at_ends": sum(image.target_at_ends for image in images) / len(images),
+    }
+    if len(images) > 1:
+        output, target = (torch.stack([getattr(image, name) for image in images]) for name in ("output", "target"))
+        found = measure_source_dependence(output, target, torch.ones_like(target, dtype=torch.bool))
+        if math.isfinite(found["source_dependence"]):  # not if all targets are the same
+            values["source_dependence"] = found["source_dependence"]
+        if found["matched_l1"]:
+            values["shuffled_ratio"] = found["shuffled_l1"] / found["matched_l1"]
+    return values
 
 
 def _validated_generator(config: Config, state: TrainState) -> nn.Module:
