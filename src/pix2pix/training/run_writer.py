@@ -54,8 +54,6 @@ class RunWriter:
 
     def go_back(self) -> None:
         """Drop the rows that are newer than the progress, which has returned to a checkpoint."""
-        if self._log is not None:
-            self._log.close()
         self._open_log()
 
     def _open_log(self) -> None:
