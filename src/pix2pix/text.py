@@ -42,6 +42,14 @@ def format_duration(seconds: float) -> str:
     return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
 
 
+def format_bytes(count: int) -> str:
+    """Return a size in decimal units with two or three digits: `12 kB`, `1.2 MB`, `690 MB`."""
+    size, units = float(count), ["bytes", "kB", "MB", "GB", "TB"]
+    while size >= 999.5 and len(units) > 1:
+        size, units = size / 1000, units[1:]
+    return f"{size:.1f} {units[0]}" if size < 9.95 and units[0] != "bytes" else f"{size:.0f} {units[0]}"
+
+
 def format_share(share: float) -> str:
     """Return a share as `3.2 %` or `47 %`."""
     if not math.isfinite(share):

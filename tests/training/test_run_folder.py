@@ -292,7 +292,7 @@ def test_a_new_name_is_explained(config: Config, tmp_path: Path, monkeypatch: py
     (tmp_path / "runs/facades-2").write_text("a file")
     assert chosen(other).endswith("training.seed was 0, now 1; 1 more cannot be used)")
     (tmp_path / "runs/facades/checkpoints").mkdir()
-    (tmp_path / "runs/facades/checkpoints/state.json").write_text('{"finished": true}')
+    (tmp_path / "runs/facades/checkpoints/state.json").write_text('{"step": 8, "finished": true}')
     assert chosen(config) == "runs/facades", "it has lost its model, which is made anew"
     (tmp_path / "runs/facades/model").mkdir()
     (tmp_path / "runs/facades/model/config.json").write_text("{}")
@@ -305,7 +305,7 @@ def test_settings_that_are_lost_are_noticed(config: Config, tmp_path: Path, dama
     with opened(tmp_path, config):
         pass
     (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "checkpoints/state.json").write_text('{"finished": false}')
+    (tmp_path / "checkpoints/state.json").write_text('{"step": 8, "finished": false}')
     if not marked:
         (tmp_path / MARKER).unlink()
     path = tmp_path / "config.yaml"

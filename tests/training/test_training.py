@@ -273,13 +273,35 @@ def test_changed_data_are_named(facades: Path, run: Path, tmp_path: Path) -> Non
         train_with(choose_settings(data, None, None, TINY), run)
 
 
-def test_a_broken_checkpoint_is_named(facades: Path, tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_named_and_the_one_before_gives_the_same_bits(
+    facades: Path, whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "run"
-    trainer(facades, folder, training={"epochs": 1}).fit(NO_STOP)
+    trainer(facades, folder, save_share=math.inf, **HARD).fit(NO_STOP)  # saves after each epoch
     checkpoint = folder / "checkpoints" / "state.pt"
     checkpoint.write_bytes(checkpoint.read_bytes()[:-1000])
-    with pytest.raises(RunError, match=r"state\.pt: the checkpoint is broken"):
+    capsys.readouterr()
+    trainer(facades, folder, **HARD).fit(NO_STOP)
+    said = capsys.readouterr().err
+    assert said.count("warning") == 1
+    assert "state.pt: damaged" in said
+    assert "going on from previous.pt of step 8, so 4 steps (1 epoch, " in said
+    assert not differences(saved_state(folder), saved_state(whole))
+    assert rows(folder) == rows(whole)
+    first, second = load_model(folder, discriminator=True), load_model(whole, discriminator=True)
+    assert (first.config.epoch, first.config.validation) == (second.config.epoch, second.config.validation)
+    assert not differences(first.generator.state_dict(), second.generator.state_dict())
+
+
+def test_without_an_intact_checkpoint_nothing_is_removed(facades: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    trainer(facades, folder, training={"epochs": 1}).fit(NO_STOP)
+    for name in ("state.pt", "previous.pt"):
+        (folder / "checkpoints" / name).write_bytes(b"")
+    before = sorted((folder / "checkpoints").iterdir())
+    with pytest.raises(RunError, match=r"no checkpoint can be used \(state\.pt: .*; previous\.pt: .*--overwrite"):
         trainer(facades, folder, training={"epochs": 1})
+    assert sorted((folder / "checkpoints").iterdir()) == before
 
 
 def test_a_disk_that_fails_ends_the_run_at_the_last_checkpoint(
@@ -309,7 +331,9 @@ def test_short_epochs_are_not_all_saved(
     """But the first and the last are, whatever saving takes."""
     saved: list[int] = []
     save = checkpoint.save_checkpoint
-    monkeypatch.setattr(checkpoint, "save_checkpoint", lambda *given: saved.append(given[2].epoch) or save(*given))
+    monkeypatch.setattr(
+        checkpoint, "save_checkpoint", lambda *given, **also: saved.append(given[2].epoch) or save(*given, **also)
+    )
     trainer(facades, tmp_path / "run", save_share=share, training={"epochs": 4}).fit(NO_STOP)
     assert saved == epochs
 

@@ -22,6 +22,7 @@ from pix2pix.reports.curves import Row, read_metrics
 from pix2pix.reports.metrics_file import read_evaluation_metrics
 from pix2pix.system.reading import LARGE, read_json, read_text
 from pix2pix.text import escape_unprintable
+from pix2pix.training.checkpoint_files import read_newest_description
 
 Array = NDArray[np.float64]
 State = Literal["finished", "stopped early", "unfinished"]
@@ -166,7 +167,7 @@ def _explain_missing_run(folder: Path) -> str:
 def _find_state(folder: Path, config: Config, rows: list[Row]) -> State:
     if rows[-1].epoch >= config.training.epochs:
         return "finished"
-    return "stopped early" if _read_value(folder / "checkpoints" / "state.json", "finished") else "unfinished"
+    return "stopped early" if read_newest_description(folder / "checkpoints").get("finished") else "unfinished"
 
 
 def _read_value(path: Path, name: str) -> Any:

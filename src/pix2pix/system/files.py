@@ -1,15 +1,20 @@
 """Atomic writes of files, hashes. Every write to disk goes through here."""
 
+import errno
 import hashlib
 import io
 import os
 import re
+import shutil
 import stat
 import sys
+import weakref
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from pix2pix.text import format_bytes
 
 if sys.platform != "win32":
     import fcntl
@@ -49,9 +54,28 @@ def begin_to_write(
     `before_rename` with the finished file under its temporary name, and gives it its own. Both raise OSError naming
     `path`.
     """
+    with naming(path):
+        make_folders(path.parent)
+    partial, sync = write_partial(path, write)
+
+    def finish() -> None:
+        sync()
+        with removing_on_error(path, partial):
+            if before_rename is not None:
+                before_rename(partial)
+            os.replace(partial, path)
+            sync_folder(path.parent)
+
+    return finish
+
+
+def write_partial(path: Path, write: Callable[[BinaryIO], object]) -> tuple[Path, Callable[[], None]]:
+    """Write content under a temporary name beside `path`; return that name and a function that waits for the disk.
+
+    The folder must exist. Both raise OSError naming `path`, and then remove the file.
+    """
     partial = path.with_name(f".{_partial_stem(path.name)}.{os.getpid()}.partial")
-    with _removing_on_error(path, partial):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with removing_on_error(path, partial):
         raw = _ErrorKeepingFile(partial, "wb")
         _try_lock(raw.fileno())  # tells `remove_partial_files` that a process is writing
         file = io.BufferedWriter(raw)
@@ -65,16 +89,11 @@ def begin_to_write(
                 raise raw.error from error
             raise
 
-    def finish() -> None:
-        with _removing_on_error(path, partial):
-            with file:
-                os.fsync(file.fileno())
-            if before_rename is not None:
-                before_rename(partial)
-            os.replace(partial, path)
-            sync_folder(path.parent)
+    def sync() -> None:
+        with removing_on_error(path, partial), file:
+            os.fsync(file.fileno())
 
-    return finish
+    return partial, sync
 
 
 def remove_partial_files(folder: Path, names: Collection[str]) -> None:
@@ -115,7 +134,16 @@ def _partial_stem(name: str) -> str:
 
 
 @contextmanager
-def _removing_on_error(path: Path, partial: Path) -> Iterator[None]:
+def naming(path: Path) -> Iterator[None]:
+    """Let an OSError leave the block naming `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+
+
+@contextmanager
+def removing_on_error(path: Path, partial: Path) -> Iterator[None]:
     """Remove `partial` after any error; an OSError leaves the block naming `path`."""
     try:
         yield
@@ -139,6 +167,51 @@ def sha256(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def make_folders(folder: Path) -> None:
+    """Make a folder and its parents where they are missing, and put their names on the disk. Raises OSError."""
+    missing = [folder, *folder.parents]
+    missing = missing[: next((n for n, one in enumerate(missing) if one.exists()), len(missing))]
+    folder.mkdir(parents=True, exist_ok=True)
+    for one in missing:
+        sync_folder(one.parent)
+
+
+def check_free_space(folder: Path, needed: int, what: str) -> None:
+    """Raise OSError naming the folder if its disk has less than `needed` bytes free.
+
+    Limits of a user or a project are not known here: they show when the file is written.
+    """
+    if hasattr(os, "statvfs"):
+        facts = os.statvfs(folder)
+        blocks = facts.f_bavail if os.geteuid() else facts.f_bfree  # root may use what is reserved
+        total, free = facts.f_blocks, blocks * facts.f_frsize
+    else:
+        total, _, free = shutil.disk_usage(folder)
+    if total and free < needed:  # some network file systems know no sizes and say 0
+        reason = f"No space left on device: {what} needs {format_bytes(needed)}, {format_bytes(free)} are free"
+        raise OSError(errno.ENOSPC, reason, str(folder))
+
+
+class HeldFolder:
+    """A folder that is kept open, to notice that it was removed, renamed or replaced by another one of its name."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the folder until this object is gone. Raises OSError naming it."""
+        self.path = path
+        self._descriptor = None if sys.platform == "win32" else os.open(path, os.O_RDONLY)
+        if self._descriptor is not None:
+            weakref.finalize(self, os.close, self._descriptor)
+
+    def check(self) -> None:
+        """Raise OSError naming the folder if it is not under its name any more."""
+        with suppress(FileNotFoundError, NotADirectoryError):
+            found = os.stat(self.path)
+            if self._descriptor is None or os.path.samestat(found, os.fstat(self._descriptor)):
+                return
+        reason = "was removed, renamed or replaced in the meantime, so nothing can be saved there"
+        raise FileNotFoundError(errno.ENOENT, reason, str(self.path))
 
 
 def sync_folder(folder: Path) -> None:

@@ -1,42 +1,67 @@
-"""Save and restore the state of a training: one checkpoint and its description, written atomically."""
+"""Save and restore the state of a training: when, what, and which of the two checkpoints that are kept."""
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from pix2pix.distributed.parallel import unwrap
 from pix2pix.distributed.process_group import ProcessGroup
 from pix2pix.errors import RunError
-from pix2pix.system.files import begin_to_write, write_text
+from pix2pix.system.files import HeldFolder, check_free_space, sync_folder
+from pix2pix.text import format_count, format_duration
+from pix2pix.training.checkpoint_content import read_state, refuse_misfit, tensor_bytes
+from pix2pix.training.checkpoint_files import (
+    SavedPair,
+    Search,
+    begin_pair,
+    find_pairs,
+    settle_names,
+)
 from pix2pix.training.step import TrainState
 
-STATE, DESCRIPTION = "state.pt", "state.json"
 SAVE_SECONDS = 300.0  # largest loss if the process is killed; an epoch may take hours
 SAVE_SHARE = 0.005  # largest share of the time spent on saving, unless SAVE_SECONDS have passed
+
+Count = Annotated[int, Field(ge=0, strict=True)]
+Number = Annotated[float, Field(allow_inf_nan=False, strict=True)]
+Score = Annotated[float, Field(strict=True)]  # PSNR of an exact copy is infinite
 
 
 @dataclass
 class TrainingProgress:
     """Progress of a training. With the seed it determines all later randomness."""
 
-    epoch: int = 0  # complete epochs
-    batch: int = 0  # batches done in the current epoch
-    step: int = 0  # steps done
-    images_seen: int = 0
-    seconds: float = 0.0  # spent on steps, before and after interruptions
-    best: float | None = None  # best value of the metric that selects the model
-    best_epoch: int = 0
-    finished: bool = False  # all epochs are done, or patience has run out
-    sums: dict[str, float] = field(default_factory=dict)  # sums of the loss terms in the current epoch
-    skipped_steps: int = 0  # of the current epoch, because a number was not finite
-    skipped_pairs: int = 0  # in these steps
-    skipped_in_a_row: int = 0  # newest steps
+    __pydantic_config__ = ConfigDict(extra="forbid")  # of what is read from a file
+
+    epoch: Count = 0  # complete epochs
+    batch: Count = 0  # batches done in the current epoch
+    step: Count = 0  # steps done
+    images_seen: Count = 0
+    seconds: Number = 0.0  # spent on steps, before and after interruptions
+    best: Score | None = None  # best value of the metric that selects the model
+    best_epoch: Count = 0
+    finished: Annotated[bool, Field(strict=True)] = False  # all epochs are done, or patience has run out
+    sums: dict[str, Number] = field(default_factory=dict)
+    """Sums of the loss terms in the current epoch."""
+    skipped_steps: Count = 0  # of the current epoch, because a number was not finite
+    skipped_pairs: Count = 0  # in these steps
+    skipped_in_a_row: Count = 0  # newest steps
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """An intact checkpoint, and what to say about newer ones that cannot be used; empty if there are none."""
+
+    tensors: dict[str, Any]
+    progress: TrainingProgress
+    pair: SavedPair
+    warning: str
 
 
 class Checkpoints:
@@ -44,22 +69,35 @@ class Checkpoints:
 
     def __init__(self, folder: Path, group: ProcessGroup, *, save_share: float = SAVE_SHARE) -> None:
         self.folder, self.group, self.save_share = folder, group, save_share
+        self.warning = ""  # what was wrong with the newest checkpoint when the training was restored
         self.save_seconds = 0.0  # for which training waited for the newest checkpoint
         self._saved_at = time.monotonic()
         self._writer = ThreadPoolExecutor(1)
         self._writing: Future[None] | None = None
+        self._run: HeldFolder | None = None
+        self._keep_newest = True  # false as long as the newest pair is damaged
 
-    def restore(self, state: TrainState, device: torch.device) -> TrainingProgress:
-        """Load the newest checkpoint into `state` and return its progress; a new progress if there is none."""
-        # Several processes load it onto the CPU, since they have different GPUs.
-        place = device if self.group.size == 1 else torch.device("cpu")
-        saved = self.group.broadcast(lambda: load_checkpoint(self.folder, place))
+    def restore(self, state: TrainState) -> TrainingProgress:
+        """Load the newest intact checkpoint into `state` and return its progress; a new progress if there is none.
+
+        Raises RunError if there are checkpoints and none is intact.
+        """
+        expected = {name: part.state_dict() for name, part in stateful_parts(state).items()}
+        saved = self.group.broadcast(lambda: self._open(expected))
         if saved is None:
             return TrainingProgress()
-        tensors, progress = saved
         for name, part in stateful_parts(state).items():
-            part.load_state_dict(tensors[name])
-        return progress
+            part.load_state_dict(saved.tensors[name])
+        self.warning = saved.warning
+        return saved.progress
+
+    def _open(self, expected: Mapping[str, Any]) -> Checkpoint | None:
+        self._run = HeldFolder(self.folder.parent)
+        saved = find_checkpoint(self.folder, expected)
+        if saved is not None and saved.pair.description is not None:
+            settle_names(self.folder, saved.pair)
+        self._keep_newest = saved is None or not saved.warning
+        return saved
 
     @property
     def is_overdue(self) -> bool:
@@ -78,15 +116,29 @@ class Checkpoints:
         tensors = {name: part.state_dict() for name, part in stateful_parts(state).items()}
 
         def write() -> None:
-            finish = save_checkpoint(self.folder, tensors, progress)
+            self._check_run_folder()
+            if not self.folder.exists():
+                self.folder.mkdir()  # not its parents: a run folder that was removed is not made again
+                sync_folder(self.folder.parent)
+            check_free_space(self.folder, tensor_bytes(tensors), "a checkpoint")
+            finish = save_checkpoint(self.folder, tensors, progress, keep_newest=self._keep_newest)
             if self.group.size == 1:
-                self._writing = self._writer.submit(finish)
+                self._writing = self._writer.submit(self._finish, finish)
             else:
-                finish()  # before the other ranks continue, so that all see a failure
+                self._finish(finish)  # before the other ranks continue, so that all see a failure
 
         self.group.broadcast(write)
         self._saved_at = time.monotonic()
         self.save_seconds = self._saved_at - began
+
+    def _finish(self, finish: Callable[[], None]) -> None:
+        finish()
+        self._check_run_folder()  # otherwise it was written into a folder that nobody will find
+        self._keep_newest = True
+
+    def _check_run_folder(self) -> None:
+        if self._run is not None:
+            self._run.check()
 
     def wait(self) -> None:
         """Wait until the newest checkpoint is on the disk. Raises OSError naming the file."""
@@ -111,33 +163,88 @@ def seconds_between_saves(save_seconds: float, save_share: float = SAVE_SHARE) -
     return min(save_seconds / save_share, SAVE_SECONDS)
 
 
-def save_checkpoint(folder: Path, tensors: Mapping[str, Any], progress: TrainingProgress) -> Callable[[], None]:
-    """Begin to write `state.pt` and, for people, `state.json`; return a function that finishes the write.
+def save_checkpoint(
+    folder: Path, tensors: Mapping[str, Any], progress: TrainingProgress, *, keep_newest: bool = True
+) -> Callable[[], None]:
+    """Begin to write a checkpoint into an existing folder; return a function that finishes the write.
 
-    Until it has finished, the old files stay. The tensors may change after the first call, since the second only waits
-    for the disk. Both raise OSError naming the file.
+    Until it has finished, the old files stay. The tensors may change after the first call: the second waits for the
+    disk and reads back what is there. Both raise OSError naming the file.
     """
-    for leftover in folder.glob(f".{STATE}.*.partial"):  # of a process that was killed during a write
-        leftover.unlink(missing_ok=True)
     now = asdict(progress)
-    finish = begin_to_write(folder / STATE, lambda file: torch.save(dict(tensors, progress=now), file))
+    return begin_pair(folder, lambda file: torch.save(dict(tensors, progress=now), file), now, keep_newest=keep_newest)
 
-    def finish_both() -> None:
-        finish()
-        write_text(folder / DESCRIPTION, json.dumps(now, indent=2) + "\n")
 
-    return finish_both
+def find_checkpoint(folder: Path, expected: Mapping[str, Any] | None = None) -> Checkpoint | None:
+    """Read the newest intact checkpoint; None if there is none at all. Its tensors stay in the file until copied.
+
+    `expected` holds the state of each part of the training, which the checkpoint has to fit. Raises RunError if there
+    are checkpoints and none is intact.
+    """
+    search = Search()
+    for pair in find_pairs(folder, search):
+        try:
+            tensors = read_state(pair.state)
+            progress = _read_progress(tensors.pop("progress", None))
+            if expected is not None:
+                refuse_misfit(tensors, expected)
+        except (OSError, ValueError) as error:
+            search.problems.append(f"{pair.state.name}: {error}")
+        else:
+            return Checkpoint(tensors, progress, pair, _describe_loss(folder, search, pair, progress))
+    if search.problems:
+        raise RunError(
+            f"{folder}: no checkpoint can be used ({'; '.join(search.problems)}); nothing was removed: copy the folder "
+            "back from a backup, or train again with --overwrite"
+        )
+    return None
 
 
 def load_checkpoint(folder: Path, device: torch.device) -> tuple[dict[str, Any], TrainingProgress] | None:
-    """Read the newest checkpoint; None if there is none. Raises RunError if it is damaged."""
-    path = folder / STATE
-    if not path.exists():
+    """Read the newest intact checkpoint into memory; None if there is none at all. Raises RunError."""
+    saved = find_checkpoint(folder)
+    if saved is None:
         return None
+    return _copy(saved.tensors, device), saved.progress
+
+
+def _copy(tree: Any, device: torch.device) -> Any:
+    match tree:
+        case torch.Tensor():
+            return tree.to(device, copy=True)
+        case dict():
+            return {key: _copy(value, device) for key, value in tree.items()}
+        case list():
+            return [_copy(value, device) for value in tree]
+        case _:
+            return tree
+
+
+def _read_progress(values: Any) -> TrainingProgress:
+    """Check the progress in a checkpoint. Raises ValueError."""
     try:
-        tensors = torch.load(path, map_location=device, weights_only=True)
-        return tensors, TrainingProgress(**tensors.pop("progress"))
-    except Exception as error:  # a damaged archive may raise anything
-        raise RunError(
-            f"{path}: the checkpoint is broken ({type(error).__name__}); train again with --overwrite"
-        ) from None
+        return TypeAdapter(TrainingProgress).validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, ("progress", *first["loc"])))
+        raise ValueError(f"{where}: {first['msg']}") from None
+
+
+def _describe_loss(folder: Path, search: Search, pair: SavedPair, progress: TrainingProgress) -> str:
+    """Say in one sentence what is wrong with newer checkpoints, and what has to be trained again."""
+    if not search.problems:
+        return ""
+    try:
+        newest = _read_progress({key: (search.lost or {})[key] for key in asdict(progress)})
+    except (KeyError, ValueError):
+        again = "what was trained after it"
+    else:
+        epochs = newest.epoch - progress.epoch
+        minutes = format_duration(max(0.0, newest.seconds - progress.seconds))
+        steps = format_count(newest.step - progress.step, "step")
+        more = f"{format_count(epochs, 'epoch')}, " if epochs > 0 else ""
+        again = f"{steps} ({more}{minutes})"
+    return (
+        f"{folder}: {'; '.join(search.problems)}; going on from {pair.state.name} of step {progress.step:,}, "
+        f"so {again} is trained again"
+    )

@@ -75,7 +75,7 @@ def _fit_state_to_weights(adam: Any) -> None:
 
 def _step(value: Tensor, weights: Tensor) -> Tensor:
     """Move a count of steps to the device for the fused kernel, else to the CPU."""
-    return value.to(weights.device if weights.is_cuda else "cpu", torch.float32)
+    return value.to(weights.device if weights.is_cuda else "cpu", torch.float32, copy=True)
 
 
 def _like(value: Tensor, weights: Tensor) -> Tensor:

@@ -1,6 +1,5 @@
 """Choose the run folder of a training, lock it, and begin, resume or replace the run in it; and the result of a run."""
 
-import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -14,12 +13,12 @@ from pydantic import BaseModel
 from pix2pix.config import Config
 from pix2pix.config.io import make_config, read_yaml, to_yaml
 from pix2pix.data.pairing.pairs import same_data
-from pix2pix.errors import ConfigError, InUseError
+from pix2pix.errors import ConfigError, InUseError, RunError
 from pix2pix.model.model_config import CONFIG
 from pix2pix.system.files import write_text
 from pix2pix.system.locks import LOCK, find_holder, hold_lock
 from pix2pix.text import escape_unprintable
-from pix2pix.training.checkpoint import DESCRIPTION
+from pix2pix.training.checkpoint_files import DESCRIPTION, read_newest_description
 from pix2pix.training.old_run import kept_until_begun, needs_recovery, recover, set_aside
 from pix2pix.training.run_files import FOLDERS, LEFT_OUT, MARKER, WRITTEN
 
@@ -183,8 +182,8 @@ def _find_difference(folder: Path, config: Config) -> _Refusal | None:
 def _find_end(folder: Path) -> _Refusal | None:
     """Return that a run is finished. One that has lost its model is resumed, which makes it anew."""
     try:
-        finished = json.loads((folder / "checkpoints" / DESCRIPTION).read_text(encoding="utf-8"))["finished"]
-    except (OSError, ValueError, KeyError, TypeError):
+        finished = read_newest_description(folder / "checkpoints").get("finished", False)
+    except RunError:
         return None  # `restore` says what is wrong with the checkpoint
     return _Refusal("is finished", "") if finished and (folder / "model" / CONFIG).exists() else None
 

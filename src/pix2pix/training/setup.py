@@ -39,7 +39,9 @@ def make_trainer(
     device = compute_device(config.training.device, group.info)
     state = build_state(plan, device, group)
     checkpoints = Checkpoints(folder / "checkpoints", group, save_share=save_share)
-    progress = checkpoints.restore(state, device)
+    progress = checkpoints.restore(state)
+    if checkpoints.warning:
+        bar.say(f"warning      {checkpoints.warning}")
     if progress.step:
         bar.say(_describe_restored(progress, config))
     writer = RunWriter(folder, plan, group, progress)

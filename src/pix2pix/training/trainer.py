@@ -28,7 +28,8 @@ from pix2pix.reports.curves import read_metrics
 from pix2pix.system.progress import ProgressBar
 from pix2pix.system.signals import interruptible
 from pix2pix.text import format_count, format_digits, format_duration, format_examples
-from pix2pix.training.checkpoint import Checkpoints, TrainingProgress
+from pix2pix.training.checkpoint import Checkpoints, TrainingProgress, stateful_parts
+from pix2pix.training.checkpoint_content import find_non_finite
 from pix2pix.training.ema import update_ema
 from pix2pix.training.finite import BadStepError
 from pix2pix.training.metrics_log import SKIPPED
@@ -239,8 +240,10 @@ class Trainer:
         """
         bad = self.progress.step
         self.checkpoints.wait()
-        vars(self.progress).update(vars(self.checkpoints.restore(self.state, self.device)))
+        vars(self.progress).update(vars(self.checkpoints.restore(self.state)))
         self._sums, self._in_step = self._restored_sums(), False
+        if self.checkpoints.warning:
+            self.bar.say(f"warning      {self.checkpoints.warning}")
         self.writer.go_back()
         assert isinstance(self.state.generator_optimizer, AdamInBackward), "no other updates during the backward pass"
         self.state.generator_optimizer.deferred = True
@@ -301,14 +304,13 @@ class Trainer:
         return True
 
     def _save(self) -> None:
-        """Save a checkpoint. Raises RunError if a sum or a weight is not finite, or the run folder is gone."""
+        """Save a checkpoint. Raises RunError if a number in it is not finite, or the run folder is gone."""
         self.group.broadcast(self.writer.require_folder)
         self.progress.sums = self.group.all_reduce_sum(self._sums)
         self._refuse_non_finite(self.progress.sums)
-        for network in (self.state.generator, self.state.discriminator):
-            for name, weights in unwrap(network).named_parameters():
-                if not (weights.sum().isfinite() or weights.isfinite().all()):  # a sum is ten times as fast
-                    self._refuse_non_finite({name: math.nan})
+        parts = {name: part.state_dict() for name, part in stateful_parts(self.state).items()}
+        if (name := find_non_finite(parts)) is not None:
+            self._refuse_non_finite({name: math.nan})
         self.checkpoints.save(self.state, self.progress)
 
     def _save_after(self, error: Exception) -> Exception:

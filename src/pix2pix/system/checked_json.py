@@ -1,0 +1,45 @@
+"""JSON files that carry the SHA-256 of their own text, so that every changed byte is noticed."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pix2pix.system.reading import parse_json, read_bytes
+
+CHECKSUM = "checksum"
+"""Last name in the file. Its value is the SHA-256 of the text without these digits."""
+
+
+def dump_checked(values: Mapping[str, Any]) -> str:
+    """Return the text of a JSON object with its checksum, for `write_text`."""
+    head, _, tail = json.dumps({**values, CHECKSUM: ""}, indent=2).rpartition('""')
+    head, tail = head + '"', '"' + tail + "\n"
+    return head + _digest((head + tail).encode()) + tail
+
+
+def read_checked(path: Path, *, finite: bool = True) -> dict[str, Any]:
+    """Read a JSON object and compare its checksum, which stays in the result; an object without one is not compared.
+
+    Raises OSError naming the file, and ValueError for text that is not a JSON object or does not fit its checksum.
+    """
+    content = read_bytes(path)
+    values = parse_json(content.decode("utf-8"), finite=finite)
+    if not isinstance(values, dict):
+        raise ValueError(f"holds {type(values).__name__}, expected an object")
+    if CHECKSUM in values and not _fits(content, values[CHECKSUM]):
+        raise ValueError(
+            "does not fit its checksum: it was damaged, or edited by hand; if you edited it, remove its line "
+            f'"{CHECKSUM}"'
+        )
+    return values
+
+
+def _fits(content: bytes, checksum: Any) -> bool:
+    head, digits, tail = content.rpartition(str(checksum).encode())
+    return digits != b"" and _digest(head + tail) == checksum
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
