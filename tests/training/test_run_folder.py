@@ -351,6 +351,15 @@ def test_more_processes_with_one_batch_norm_resume(config: Config, tmp_path: Pat
         opened(tmp_path, planned(batch_size=1, devices=2, norm_statistics="image")).__enter__()
 
 
+def test_skip_bad_is_another_training(config: Config, tmp_path: Path) -> None:
+    """Which pairs a step takes follows from their number, so nothing could be the same to the bit."""
+    with opened(tmp_path, config):
+        pass
+    skipping = choose_settings("facades", None, None, merge_settings(TINY, {"data": {"skip_bad": True}}))
+    with pytest.raises(ConfigError, match=r"begun without --skip-bad, .* repair the bad files .* another --run"):
+        opened(tmp_path, skipping).__enter__()
+
+
 def test_inside_the_files_of_another_run(config: Config, tmp_path: Path) -> None:
     begin_run(tmp_path / "a", config, overwrite=False)
     for inside in ("model", "samples/x", "evaluation/test"):

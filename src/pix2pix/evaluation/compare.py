@@ -1,6 +1,5 @@
 """Compare runs side by side on one page: settings, numbers, findings, curves and images."""
 
-import json
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from pix2pix.reports.render import render
 from pix2pix.system.files import write_text
 from pix2pix.system.hardware import choose_device
 from pix2pix.system.progress import OnNamedProgress
+from pix2pix.system.reading import LARGE, read_json
 from pix2pix.system.written import claim, refuse_others
 
 ROWS = 6  # of images
@@ -83,7 +83,7 @@ def compare(
 def _is_comparison(folder: Path) -> bool:
     """Return whether an older version, which kept no record, has compared into a folder."""
     try:
-        results = json.loads((folder / "compare.json").read_text(encoding="utf-8"))
+        results = read_json(folder / "compare.json", limit=LARGE)
     except (OSError, ValueError):
         return False
     return isinstance(results, dict) and {"runs", "same_data", "differences"} <= results.keys()

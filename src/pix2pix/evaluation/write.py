@@ -18,6 +18,7 @@ from pix2pix.metrics.pixel import OWN_UNITS, ImageScore, metric_names
 from pix2pix.model import Model, locate
 from pix2pix.reports.pages import Example
 from pix2pix.system.files import write_text
+from pix2pix.system.reading import LARGE, read_json
 from pix2pix.system.written import claim, refuse_others
 from pix2pix.training.run_folder import is_run
 
@@ -64,7 +65,7 @@ def _is_evaluation(folder: Path) -> bool:
     if folder.parent.name == "evaluation" and find_run(folder.parent) is not None:
         return True
     try:
-        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        metrics = read_json(folder / "metrics.json", limit=LARGE)
     except (OSError, ValueError):
         return False
     return isinstance(metrics, dict) and {"model", "split", "images", "g_l1"} <= metrics.keys()

@@ -91,8 +91,9 @@ def _is_segmenter(folder: Path) -> bool:
     """Return whether an older version, which kept no record, has trained a segmenter in a folder."""
     try:
         if (folder / DESCRIPTION).exists():
-            return "palette" in json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-        return not (folder / WEIGHTS).exists() and "network" in torch.load(folder / STATE, weights_only=True)
+            return "palette" in read_json(folder / DESCRIPTION)
+        with open_regular(folder / STATE) as file:
+            return not (folder / WEIGHTS).exists() and "network" in torch.load(file, weights_only=True)
     except Exception:  # a damaged file may raise anything
         return False
 

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import socket
+import stat
 import sys
 import threading
 import time
@@ -20,6 +21,7 @@ from datetime import datetime
 from pathlib import Path
 
 from pix2pix.errors import InUseError
+from pix2pix.system.reading import open_regular, read_bytes
 
 if sys.platform != "win32":
     import fcntl
@@ -67,7 +69,7 @@ class Holder:
 def find_holder(folder: Path) -> Holder | None:
     """Return who holds the lock of a folder, if its file says so and the process is not known to have ended."""
     try:
-        holder = _parse((folder / LOCK).read_bytes())
+        holder = _parse(read_bytes(folder / LOCK))
     except (OSError, ValueError):
         return None
     return None if holder is None or holder.is_dead else holder
@@ -128,7 +130,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
 
 def _try_to_acquire(path: Path) -> int | None:
     """Return the descriptor of the locked file; None if the file changed meanwhile. Raises InUseError, OSError."""
-    flags = os.O_RDWR | os.O_NOFOLLOW
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK
     new = True
     try:
         descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o666)
@@ -139,6 +141,8 @@ def _try_to_acquire(path: Path) -> int | None:
         except FileNotFoundError:
             return None
     try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise _foreign(path)
         has_locks = _flock(descriptor, path)
         if not _is_named(descriptor, path):
             raise FileNotFoundError
@@ -154,6 +158,10 @@ def _try_to_acquire(path: Path) -> int | None:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def _foreign(path: Path) -> OSError:
+    return OSError(errno.EEXIST, "is not a lock of pix2pix; move it away", str(path))
 
 
 def _flock(descriptor: int, path: Path) -> bool:
@@ -175,7 +183,7 @@ def _is_stale(descriptor: int, path: Path, *, has_locks: bool) -> bool:
     try:
         holder = _parse(os.pread(descriptor, 4096, 0))
     except ValueError:
-        raise OSError(errno.EEXIST, "is not a lock of pix2pix; move it away", str(path)) from None
+        raise _foreign(path) from None
     if holder is None:  # its process was killed, or has not written it yet
         return has_locks or not _is_touched(descriptor, path)
     if holder.is_dead or (has_locks and holder.host == socket.gethostname()):
@@ -191,7 +199,7 @@ def _is_touched(descriptor: int, path: Path) -> bool:
     before, deadline = os.fstat(descriptor).st_mtime_ns, time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         time.sleep(min(1.0, HEARTBEAT / 2))
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             if os.fstat(file.fileno()).st_mtime_ns != before:
                 return True
     return False
@@ -253,7 +261,7 @@ def _find_name(path: Path) -> str:
     holder = None
     for _ in range(20):
         with suppress(OSError, ValueError):
-            holder = _parse(path.read_bytes())
+            holder = _parse(read_bytes(path))
         if holder is not None and not holder.is_dead:
             break
         time.sleep(0.05)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pix2pix.errors import ConfigError
 from pix2pix.system.files import write_text
+from pix2pix.system.reading import LARGE, read_bytes
 
 RECORD = ".pix2pix-files"
 """File in an output folder that lists the files that pix2pix wrote there."""
@@ -48,7 +49,7 @@ def write_record(folder: Path, names: Iterable[str]) -> None:
 def read_record(folder: Path) -> set[str]:
     """Return the files that pix2pix wrote into a folder, by its record; empty without one."""
     try:
-        lines = (folder / RECORD).read_text(encoding="utf-8").splitlines()
+        lines = read_bytes(folder / RECORD, LARGE).decode().splitlines()
     except (OSError, ValueError):
         return set()
     return {_unescape(line) for line in lines}

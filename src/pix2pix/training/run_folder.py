@@ -170,6 +170,12 @@ def _find_difference(folder: Path, config: Config) -> _Refusal | None:
     if changed is None:
         return None
     name, old, new = changed
+    if name == "data.skip_bad":
+        return _Refusal(
+            f"was begun {'with' if old else 'without'} --skip-bad, and with other pairs its epochs would be others",
+            "repair the bad files (`pix2pix data check` lists them) and give the flags of the first start to resume, "
+            "or give another --run to train anew",
+        )
     what = "the data have changed" if name == _FINGERPRINT else f"{name} was {old}, now {new}"
     if name == "training.norm_statistics" and config.training.processes > 1 and not config.training.sync_norm:
         what += ", as each process would normalise its own images: --sync-norm makes it one batch again"

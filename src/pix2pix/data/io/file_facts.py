@@ -215,10 +215,12 @@ def _connect(path: Path) -> sqlite3.Connection:
 def _is_ours(path: Path) -> bool:
     """Return whether a file is a database of ours, is empty, or does not exist."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             header = file.read(72)
     except FileNotFoundError:
         return not path.is_symlink()
+    except OSError:
+        return False
     if not header or int.from_bytes(header[68:], "big") == APPLICATION:
         return not path.is_symlink()
     try:  # one of a version that wrote no number
