@@ -5,6 +5,7 @@ the first, second or third save, in the middle of one, or while only metrics are
 one, with up to a second in every fsync, as on a network file system.
 """
 
+import multiprocessing
 import os
 import random
 import signal
@@ -35,8 +36,6 @@ FULL = {
 }
 """When the disk becomes full -> (before what, the how-many-th time, space left as a share of a checkpoint)."""
 SMOKE = ("middle of the second save", "metrics of the first epoch")
-SAVES = {"first save": 0, "second save": 1, "third save": 2, "middle of the second save": 1, "end of the third save": 2}
-"""Saves that were complete before."""
 Prepare = Callable[[], object]
 
 
@@ -45,32 +44,37 @@ def save_each_epoch() -> None:
     checkpoint.seconds_between_saves = lambda *_: 0.0
 
 
-def count_calls(kind: type, name: str, before: Callable[[int], object]) -> None:
-    """Call `before` with the number of the call, from 1, before every call of a method."""
-    method, calls = getattr(kind, name), [0]
-
-    def counted(*words: Any, **options: Any) -> Any:
-        calls[0] += 1
-        before(calls[0])
-        return method(*words, **options)
-
-    setattr(kind, name, counted)
-
-
 def fill(ballast: Path, left: int) -> None:
     """Fill a disk but for `left` bytes."""
+    ballast.unlink(missing_ok=True)
     disk = os.statvfs(ballast.parent)
     with ballast.open("wb") as file:
         os.posix_fallocate(file.fileno(), 0, max(1, disk.f_bavail * disk.f_frsize - left))
 
 
-def becoming_full(ballast: Path, what: str, number: int, left: int) -> Prepare:
-    """Return what makes the disk full right before the n-th save or line of metrics of this process."""
+def becoming_full(ballast: Path, what: str, number: int, left: int, saved: Any) -> Prepare:
+    """Return what makes the disk full right before the n-th save or line of metrics of this process.
+
+    The shared number `saved` becomes the step of the newest save that must then be complete.
+    """
+    counts = {"save": 0, "metrics": 0}
+
+    def counting(kind: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*words: Any, **options: Any) -> Any:
+            counts[kind] += 1
+            if (kind, counts[kind]) == (what, number):
+                fill(ballast, left)
+            result = method(*words, **options)
+            if kind == "save":
+                saved.value = words[2].step  # not reached by the save that fails
+            return result
+
+        return counted
 
     def prepare() -> None:
         save_each_epoch()
-        kind, name = (Checkpoints, "save") if what == "save" else (MetricsLog, "write")
-        count_calls(kind, name, lambda call: fill(ballast, left) if call == number else None)
+        Checkpoints.save = counting("save", Checkpoints.save)  # type: ignore[method-assign]
+        MetricsLog.write = counting("metrics", MetricsLog.write)  # type: ignore[method-assign]
 
     return prepare
 
@@ -82,7 +86,8 @@ def train_on_full_disk(work: Path, data: Path, calm: Path, when: str, first: Pre
     with runs.small_disk(work / "disk", "8m") as disk:
         run, ballast, messages = disk / "run", disk / "ballast", work / f"{when}.txt"
         words = runs.train_words(data, run, *WORDS)
-        becoming = becoming_full(ballast, what, number, left)
+        saved = multiprocessing.Value("l", 0)
+        becoming = becoming_full(ballast, what, number, left, saved)
         code = runs.end_of(runs.fork(words, messages, lambda: (becoming(), first())))
         said = messages.read_text(encoding="utf-8")
         last = said.strip().splitlines()[-1]
@@ -93,9 +98,9 @@ def train_on_full_disk(work: Path, data: Path, calm: Path, when: str, first: Pre
             loaded = load_checkpoint(run / "checkpoints", torch.device("cpu"))
         except Exception as error:
             return f"the previous checkpoint is lost: {error}"
-        done = 0 if loaded is None else loaded[1].epoch
-        if done < SAVES.get(when, 0):
-            return f"the checkpoint is of epoch {done}, {SAVES[when]} were saved"
+        done = 0 if loaded is None else loaded[1].step
+        if done < saved.value:
+            return f"the checkpoint is of step {done}, but step {saved.value} was saved"
         ballast.unlink()
         runs.train_to_end(words, messages, save_each_epoch)
         found = runs.run_differences(run, calm)

@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 MARK = "PIX2PIX_CHECK"
 """Environment variable by which all processes of a check are found."""
-SMOKE_SECONDS, FULL_SECONDS = 120.0, 600.0
+SMOKE_SECONDS, FULL_SECONDS = 240.0, 600.0  # several times what they take, for busy machines
 GRACE_SECONDS = 3.0  # in which processes that a check has ended may go away
 
 
