@@ -32,6 +32,7 @@ from pix2pix.networks import set_norm_statistics
 from tests.reliability.runs import call, command
 
 TITLE = "a huge image in bounded memory without seams; a folder killed while it is translated; sources stay"
+SECONDS = 900.0
 BLOB, TILE = 97, 512  # pixels of a blob of the source; of a tile of its file
 MOST_MEMORY = 1.5e9  # bytes resident, of which Python, torch and the model take about half
 PLAIN_WRITES = """
