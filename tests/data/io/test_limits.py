@@ -301,3 +301,14 @@ def test_an_ome_tiff_of_one_file_keeps_its_planes(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "x.ome.tif", values, metadata={"axes": "TCYX"})
     read = images.read(tmp_path / "x.ome.tif")
     assert np.array_equal(read, values.reshape(6, 6, 8).transpose(1, 2, 0))
+
+
+@pytest.mark.parametrize("mode", ["L", "I;16"])
+def test_an_orientation_after_the_pixels_of_a_png_counts(tmp_path: Path, mode: str) -> None:
+    content, exif = encoded(Image.new(mode, (20, 10)), "PNG"), Image.Exif()
+    exif[0x0112] = 6
+    end = content.rindex(b"IEND") - 4
+    path = tmp_path / "x.png"
+    path.write_bytes(content[:end] + chunk(b"eXIf", exif.tobytes()[6:]) + content[end:])
+    assert images.probe(path).size == (20, 10)
+    assert images.read(path).shape == (20, 10, 1)

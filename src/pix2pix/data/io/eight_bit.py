@@ -76,6 +76,12 @@ def read_orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) else 1
 
 
+def take_late_exif(image: ImageFile.ImageFile, file: BinaryIO) -> None:
+    """Give a PNG the EXIF data that stand after its pixels, which Pillow finds only when it decodes them."""
+    if image.format == "PNG" and "exif" not in image.info and (exif := integrity.read_png_exif(file)):
+        image.info["exif"] = exif
+
+
 # ---- opening -----------------------------------------------------------------------------------------------------
 
 
@@ -87,6 +93,7 @@ def _open(path: Path) -> Iterator[ImageFile.ImageFile]:
             with _pillow_limits():
                 image = Image.open(file, formats=READ_FORMATS)
             limits.refuse_too_large(path, image.height, image.width)
+            take_late_exif(image, file)
             _refuse_mode(image, str(path))
             _refuse_frames(image, path)
             _refuse_missing_pixels(image, path)

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from pix2pix.data.io.arrays import TYPES, Array, ImageFacts, unreadable, upright, without_alpha
-from pix2pix.data.io.eight_bit import read_orientation
+from pix2pix.data.io.eight_bit import read_orientation, take_late_exif
 from pix2pix.data.io.integrity import PNG_START, check_png
 from pix2pix.data.io.limits import Reserve, refuse_expansion, refuse_too_large
 from pix2pix.errors import DataError
@@ -154,6 +154,7 @@ def encode_png(values: Array) -> bytes:
 
 def _png_orientation(path: Path) -> int:
     with suppress(Exception), open_regular(path) as file, Image.open(file, formats=["PNG"]) as image:
+        take_late_exif(image, file)
         return read_orientation(image)
     # damaged metadata is ignored
     return 1

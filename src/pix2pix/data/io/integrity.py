@@ -1,5 +1,6 @@
 """Check what decoders pass over in silence: checksums and the end of a PNG, endless scans of a JPEG."""
 
+import os
 import re
 import struct
 import zlib
@@ -37,6 +38,23 @@ def check_png(path: Path, file: BinaryIO) -> None:
         if struct.unpack(">I", checksum)[0] != found:
             raise _damaged(path, f"the checksum of its part {kind.decode('ascii', 'backslashreplace')} is wrong")
     file.seek(0)
+
+
+def read_png_exif(file: BinaryIO) -> bytes | None:
+    """Return the EXIF data of a PNG, which may stand after the pixels; None if there are none. The place stays."""
+    place = file.tell()
+    file.seek(len(PNG_START))
+    found = None
+    while found is None and len(head := file.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", head)
+        if kind == b"IEND":
+            break
+        if kind == b"eXIf":
+            found = b"Exif\0\0" + file.read(min(length, _BLOCK))
+        else:
+            file.seek(length + 4, os.SEEK_CUR)
+    file.seek(place)
+    return found
 
 
 def check_scans(path: Path, file: BinaryIO) -> None:
