@@ -71,7 +71,7 @@ ALARMS: dict[str, Alarm] = {
         "val",
         _is_at_ends,
         "Most output pixels are at the ends of the range, black or white, and the targets' are not: the last layer is "
-        "saturated. A lower --learning-rate may help; it rarely recovers, so begin again.",
+        "saturated. Begin again with a lower --learning-rate.",
     ),
 }
 """Column of `metrics.csv` -> alarm; the column holds 1 as long as the alarm lasts, else 0."""
