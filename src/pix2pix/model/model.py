@@ -15,7 +15,7 @@ from pix2pix.data.encoding.prepared import ImageEncoding, PreparedData
 from pix2pix.data.encoding.ranges import RangeEncoding
 from pix2pix.model.card import write_card
 from pix2pix.model.hub import locate
-from pix2pix.model.model_config import CONFIG, ModelConfig, read_model_config
+from pix2pix.model.model_config import CONFIG, ModelConfig, read_model_config, write_model_config
 from pix2pix.model.weights import DISCRIMINATOR, GENERATOR, load_weights, save_weights
 from pix2pix.networks import PatchGAN, make_generator, set_norm_statistics
 from pix2pix.networks.blocks import Statistics
@@ -70,10 +70,10 @@ class Model:
     def save(self, folder: Path) -> None:
         """Write the model folder, completely or not at all. Files that others put into it stay."""
         with write_folder_atomically(folder, (GENERATOR, DISCRIMINATOR, CONFIG, "README.md")) as new:
-            save_weights(self.generator, new / GENERATOR)
+            digests = {GENERATOR: save_weights(self.generator, new / GENERATOR)}
             if self.discriminator is not None:
-                save_weights(self.discriminator, new / DISCRIMINATOR)
-            write_text(new / CONFIG, self.config.model_dump_json(indent=2, by_alias=True) + "\n")
+                digests[DISCRIMINATOR] = save_weights(self.discriminator, new / DISCRIMINATOR)
+            write_model_config(new / CONFIG, self.config, digests)
             write_text(new / "README.md", write_card(self.config))
 
 
@@ -105,10 +105,10 @@ def load_model(name: str | Path, *, discriminator: bool = False) -> Model:
     with torch.device("meta"):  # no memory before the weights are known to fit
         generator, opponent = build_networks(model_config.settings)
     choose_statistics(generator, opponent, model_config.norm_statistics)
-    load_weights(generator, folder / GENERATOR)
+    load_weights(generator, folder / GENERATOR, model_config.sha256.get(GENERATOR))
     if not discriminator or not (folder / DISCRIMINATOR).exists():
         return Model(generator.eval(), None, model_config)
-    load_weights(opponent, folder / DISCRIMINATOR)
+    load_weights(opponent, folder / DISCRIMINATOR, model_config.sha256.get(DISCRIMINATOR))
     return Model(generator.eval(), opponent.eval(), model_config)
 
 

@@ -1,5 +1,7 @@
 """Configuration of a model, `config.json`: settings, batch norm statistics, and the size at which it sees images."""
 
+import json
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Literal
@@ -13,12 +15,14 @@ from pix2pix.config.legacy import upgrade_settings
 from pix2pix.data.encoding.prepared import PreparedData
 from pix2pix.errors import ConfigError, ModelError
 from pix2pix.networks.blocks import Statistics
-from pix2pix.system.reading import read_json
+from pix2pix.system.checked_json import dump_checked, read_checked
+from pix2pix.system.files import write_text
 
 CONFIG = "config.json"
 
 Factor = Annotated[float, Field(ge=1e-6, le=MAX_SIDE)]
 """Size in training over the size of a file, in which a side has one pixel or more."""
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Metric = Annotated[str, Field(max_length=100)]
 Size = tuple[int, int]
 """(height, width) in pixels."""
@@ -27,6 +31,9 @@ Size = tuple[int, int]
 class ModelConfig(Section):
     """Everything needed to rebuild the networks and to present an image as in training."""
 
+    checksum: str | None = None
+    """SHA-256 of the file without these digits. Compared on reading; None in files of version 0.1, and where somebody
+    removed it to edit the file."""
     format: Literal[1] = 1
     """Version of the layout of this file."""
     pix2pix: Annotated[str, Field(max_length=100)]
@@ -44,6 +51,8 @@ class ModelConfig(Section):
     """Epochs trained when the weights were saved."""
     validation: Annotated[dict[Metric, float | None], Field(max_length=100)]
     """Validation metrics of that epoch; empty without a validation split."""
+    sha256: Annotated[dict[str, Digest], Field(max_length=10)] = Field(default_factory=dict)
+    """SHA-256 of each file of weights; empty in models of version 0.1."""
 
     def presented_size(self, size: Size) -> Size:
         """Return the size at which the generator sees an image of `size`, before padding.
@@ -74,6 +83,12 @@ class ModelConfig(Section):
         )
 
 
+def write_model_config(path: Path, config: ModelConfig, sha256: Mapping[str, str]) -> None:
+    """Write `config.json` with the SHA-256 of each file of weights, and its own checksum. Raises OSError."""
+    values = config.model_copy(update={"sha256": dict(sha256)}).model_dump_json(by_alias=True, exclude={"checksum"})
+    write_text(path, dump_checked(json.loads(values)))
+
+
 def make_model_config(
     config: Config,
     norm_statistics: Statistics,
@@ -98,9 +113,8 @@ def make_model_config(
 def read_model_config(path: Path) -> ModelConfig:
     """Read and check `config.json`, of version 0.1 too. Raises ModelError."""
     try:
-        values = read_json(path)
-        if isinstance(values, dict):
-            values = {name: upgrade_settings(value) if name == "config" else value for name, value in values.items()}
+        values = read_checked(path)
+        values = {name: upgrade_settings(value) if name == "config" else value for name, value in values.items()}
         model_config = ModelConfig.model_validate(values)
     except ValidationError as error:
         raise ModelError(

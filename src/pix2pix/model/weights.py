@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from pix2pix.errors import ModelError
+from pix2pix.system.files import sha256
 from pix2pix.system.reading import open_regular
 from pix2pix.text import escape_unprintable
 
@@ -20,8 +21,11 @@ TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16
 """Types of tensors in safetensors files; networks use the second and the last."""
 
 
-def save_weights(network: nn.Module, path: Path) -> None:
-    """Write all tensors of a network to a new file, and wait for the disk. Raises OSError naming the file."""
+def save_weights(network: nn.Module, path: Path) -> str:
+    """Write all tensors of a network to a new file, and wait for the disk; return the SHA-256 of what reads back.
+
+    Raises OSError naming the file.
+    """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     path.touch()
     permissions = path.stat().st_mode  # of new files; the library would make it readable for its owner only
@@ -32,6 +36,7 @@ def save_weights(network: nn.Module, path: Path) -> None:
     path.chmod(permissions)
     with path.open("rb+") as file:
         os.fsync(file.fileno())
+    return sha256(path)
 
 
 def check_header(network: nn.Module, path: Path) -> None:
@@ -48,15 +53,18 @@ def check_header(network: nn.Module, path: Path) -> None:
             raise ModelError(f"{path}: does not fit its config.json: {name} is {found[name]}, expected {wanted}")
 
 
-def load_weights(network: nn.Module, path: Path) -> None:
+def load_weights(network: nn.Module, path: Path, digest: str | None = None) -> None:
     """Fill a network after comparing the name, shape, type and values of every tensor. Raises ModelError.
 
-    A network on the meta device gets memory on the CPU once the header of the file fits.
+    `digest` is the SHA-256 of the file; None, as in version 0.1, if it is not known. A network on the meta device gets
+    memory on the CPU once the header of the file fits.
     """
     check_header(network, path)
     if any(weights.is_meta for weights in network.parameters()):
         network.to_empty(device="cpu")
     try:
+        if digest is not None and sha256(path) != digest:
+            raise ModelError(f"{path}: damaged, its SHA-256 is not the one in config.json; copy the model folder again")
         weights = load_file(path)
     except (OSError, SafetensorError) as error:
         raise _broken(path, error) from None

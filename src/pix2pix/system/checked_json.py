@@ -9,12 +9,12 @@ from typing import Any
 from pix2pix.system.reading import parse_json, read_bytes
 
 CHECKSUM = "checksum"
-"""Last name in the file. Its value is the SHA-256 of the text without these digits."""
+"""First name in the file. Its value is the SHA-256 of the text without these digits."""
 
 
 def dump_checked(values: Mapping[str, Any]) -> str:
-    """Return the text of a JSON object with its checksum, for `write_text`."""
-    head, _, tail = json.dumps({**values, CHECKSUM: ""}, indent=2).rpartition('""')
+    """Return the text of a JSON object without this name, with its checksum, for `write_text`."""
+    head, _, tail = json.dumps({CHECKSUM: "", **values}, indent=2).partition('""')
     head, tail = head + '"', '"' + tail + "\n"
     return head + _digest((head + tail).encode()) + tail
 
@@ -37,7 +37,7 @@ def read_checked(path: Path, *, finite: bool = True) -> dict[str, Any]:
 
 
 def _fits(content: bytes, checksum: Any) -> bool:
-    head, digits, tail = content.rpartition(str(checksum).encode())
+    head, digits, tail = content.partition(str(checksum).encode())
     return digits != b"" and _digest(head + tail) == checksum
 
 
