@@ -22,7 +22,7 @@ CONFIG = "config.json"
 
 Factor = Annotated[float, Field(ge=1e-6, le=MAX_SIDE)]
 """Size in training over the size of a file, in which a side has one pixel or more."""
-Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Digest = Annotated[str, Field(max_length=64, pattern="^[0-9a-f]{64}$")]
 Metric = Annotated[str, Field(max_length=100)]
 Size = tuple[int, int]
 """(height, width) in pixels."""
@@ -31,7 +31,7 @@ Size = tuple[int, int]
 class ModelConfig(Section):
     """Everything needed to rebuild the networks and to present an image as in training."""
 
-    checksum: str | None = None
+    checksum: Digest | None = None
     """SHA-256 of the file without these digits. Compared on reading; None in files of version 0.1, and where somebody
     removed it to edit the file."""
     format: Literal[1] = 1
@@ -114,7 +114,8 @@ def read_model_config(path: Path) -> ModelConfig:
     """Read and check `config.json`, of version 0.1 too. Raises ModelError."""
     try:
         values = read_checked(path)
-        values = {name: upgrade_settings(value) if name == "config" else value for name, value in values.items()}
+        if isinstance(values, dict):
+            values = {name: upgrade_settings(value) if name == "config" else value for name, value in values.items()}
         model_config = ModelConfig.model_validate(values)
     except ValidationError as error:
         raise ModelError(

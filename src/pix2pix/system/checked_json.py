@@ -19,16 +19,15 @@ def dump_checked(values: Mapping[str, Any]) -> str:
     return head + _digest((head + tail).encode()) + tail
 
 
-def read_checked(path: Path, *, finite: bool = True) -> dict[str, Any]:
-    """Read a JSON object and compare its checksum, which stays in the result; an object without one is not compared.
+def read_checked(path: Path, *, finite: bool = True) -> Any:
+    """Read a JSON file and compare its checksum, which stays in the result; a file without one is not compared.
 
-    Raises OSError naming the file, and ValueError for text that is not a JSON object or does not fit its checksum.
+    Raises OSError naming the file, and ValueError for text that is not JSON or does not fit its checksum.
     """
     content = read_bytes(path)
     values = parse_json(content.decode("utf-8"), finite=finite)
-    if not isinstance(values, dict):
-        raise ValueError(f"holds {type(values).__name__}, expected an object")
-    if CHECKSUM in values and not _fits(content, values[CHECKSUM]):
+    checksum = values.get(CHECKSUM) if isinstance(values, dict) else None
+    if checksum is not None and not _fits(content, checksum):
         raise ValueError(
             "does not fit its checksum: it was damaged, or edited by hand; if you edited it, remove its line "
             f'"{CHECKSUM}"'

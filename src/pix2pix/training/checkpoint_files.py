@@ -164,7 +164,7 @@ def _read_description(path: Path) -> _Candidate:
         if not isinstance(step, int) or (("sha256" in values) != (CHECKSUM in values)):
             raise ValueError("not a description of a checkpoint")
         return _Candidate(step, path, values)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         return _Candidate(order, path, problem=f"{path.name}: {reason}")
 
