@@ -58,7 +58,8 @@ class Subject:
         said = self.said()
         last = said.strip().splitlines()[-1][:300] if said.strip() else ""
         if "Traceback" in said:
-            return f"unexpected: traceback, exit {code}: {last}"
+            ends = [line for line in said.partition("Traceback")[2].splitlines()[1:] if not line.startswith(" ")]
+            return f"unexpected: traceback, exit {code}: {' / '.join(ends)[:300]}"
         if code not in expected:
             return f"unexpected: exit {code}: {last}"
         if code == 1 and str(self.run) not in last:
@@ -213,6 +214,7 @@ BETWEEN: dict[str, tuple[float, Callable[[Path, random.Random], None]]] = {
     "bit flipped": (3, lambda run, rng: flip_bits(newest_checkpoint(run), rng)),
     "many bits flipped": (1, lambda run, rng: flip_bits(newest_checkpoint(run), rng, 100)),
     "truncated": (2, lambda run, rng: truncate(newest_checkpoint(run), rng)),
+    "description flipped": (1, lambda run, rng: flip_bits(newest_checkpoint(run).with_suffix(".json"), rng)),
     "newest removed": (1, lambda run, rng: newest_checkpoint(run).unlink()),
     "checkpoints removed": (1, lambda run, rng: shutil.rmtree(run / "checkpoints")),
 }
