@@ -12,12 +12,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import TypeVar
 
 from pix2pix.errors import Interrupted
 from pix2pix.system.streams import discard_lost_terminal
-
-T = TypeVar("T")
 
 STOP_SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)
@@ -43,7 +40,7 @@ def handled_signals() -> tuple[signal.Signals, ...]:
 def note_stop_signals() -> Iterator[Callable[[], int | None]]:
     """Within the block, only note the first stop signal. Yields a function that returns it, or None before one came.
 
-    The block is left with Interrupted if it comes during `interruptible`.
+    A signal raises Interrupted if it comes during `interruptible`.
     """
     noted: list[int] = []
 
@@ -56,19 +53,15 @@ def note_stop_signals() -> Iterator[Callable[[], int | None]]:
         yield lambda: noted[0] if noted else None
 
 
-def interruptible(items: Iterator[T]) -> Iterator[T]:
-    """Yield the same items; while one is awaited, a stop signal raises Interrupted within `note_stop_signals`."""
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Within the block, which waits for something, a stop signal raises Interrupted in place of being noted only."""
     global _waiting
-    main = threading.current_thread() is threading.main_thread()
-    while True:
-        try:
-            _waiting = main
-            item = next(items)
-        except StopIteration:
-            return
-        finally:
-            _waiting = False
-        yield item
+    try:
+        _waiting = threading.current_thread() is threading.main_thread()
+        yield
+    finally:
+        _waiting = False
 
 
 @contextmanager

@@ -26,7 +26,6 @@ from pix2pix.metrics.pixel import ACCURACIES, HIGHER_IS_BETTER
 from pix2pix.networks.cpu.fused_adam import AdamInBackward
 from pix2pix.reports.curves import read_metrics
 from pix2pix.system.progress import ProgressBar
-from pix2pix.system.signals import interruptible
 from pix2pix.text import format_count, format_digits, format_duration, format_examples
 from pix2pix.training.checkpoint import Checkpoints, TrainingProgress, stateful_parts
 from pix2pix.training.checkpoint_content import find_non_finite
@@ -175,10 +174,7 @@ class Trainer:
         began, seconds, seen = time.monotonic(), progress.seconds, progress.images_seen
         done = seen - progress.epoch * self.pairs  # pairs of this epoch
         epoch_time = StepTime()
-        batches = self.loader.epoch(progress.epoch, done)
-        if self.group.size == 1:  # with several, the others would wait for this one in an update
-            batches = interruptible(batches)
-        for batch in timed(batches, epoch_time):
+        for batch in timed(self.loader.epoch(progress.epoch, done), epoch_time):
             self._in_step = True
             count, own = min(training.effective_batch, self.pairs - done), len(batch.index)
             try:

@@ -1,5 +1,6 @@
 """Batches depend on (seed, epoch) alone: not on workers, cache or resuming; source and target stay in step."""
 
+import multiprocessing
 import os
 import pickle
 import signal
@@ -31,7 +32,7 @@ from pix2pix.data.loading.sampler import EpochSampler
 from pix2pix.data.pairing.pair import Pair
 from pix2pix.data.pairing.pairs import find_pairs
 from pix2pix.data.transforms.augment import apply_augmentation, draw_augmentation, resize
-from pix2pix.errors import DataError
+from pix2pix.errors import DataError, RunError
 
 SIZE, LOAD_SIZE = (16, 12), (20, 15)
 
@@ -307,6 +308,36 @@ def test_signals_to_the_group_leave_the_loader_running(pairs: tuple[Pair, ...]) 
             time.sleep(0.2)
         output, errors = process.communicate(timeout=60)
     assert (output, errors, process.returncode) == ("7 7\n", "", 0)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_a_killed_loader_process_is_replaced_once_an_epoch(pairs: tuple[Pair, ...]) -> None:
+    data, said = dataset(pairs, augment=Augment()), list[str]()
+    batches = loader(data, workers=1, batch_size=1)
+    batches.say = said.append
+    before = set(multiprocessing.active_children())
+    seen: list[Batch] = []
+    for epoch in range(2):
+        for number, batch in enumerate(batches.epoch(epoch)):
+            seen.append(batch)
+            if number == 1:
+                (worker,) = set(multiprocessing.active_children()) - before
+                worker.kill()
+                worker.join()
+    calm = loader(data, batch_size=1)
+    assert same(seen, [*calm.epoch(0), *calm.epoch(1)])
+    assert [line.partition("(")[0] for line in said] == ["loader       a loader process was ended by SIGKILL "] * 2
+
+    def kill_all() -> None:
+        for _ in batches.epoch(2):
+            for worker in set(multiprocessing.active_children()) - before:
+                worker.kill()
+                worker.join()
+
+    with pytest.raises(RunError, match=r"SIGKILL again .* give fewer --workers"):
+        kill_all()
+    batches.close()
+    assert set(multiprocessing.active_children()) == before
 
 
 # ---- errors --------------------------------------------------------------------------------------------------

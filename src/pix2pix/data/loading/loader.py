@@ -1,13 +1,13 @@
 """Load the batches of an epoch in the order given by (seed, epoch), with loader processes if they help."""
 
 import math
-import multiprocessing
+import multiprocessing.util
 import os
 import signal
 import threading
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any, Literal
 
 import torch
@@ -17,7 +17,7 @@ from pix2pix.data.loading.dataset import Batch, Example, PairDataset
 from pix2pix.data.loading.sampler import EpochSampler
 from pix2pix.errors import DataError, RunError
 from pix2pix.system.hardware import usable_cores
-from pix2pix.system.signals import follow_parent, ignore_stop_signals
+from pix2pix.system.signals import follow_parent, ignore_stop_signals, interruptible
 
 Say = Callable[[str], object]
 """Print a line for the user."""
@@ -45,7 +45,10 @@ class PairLoader:
         self.workers = workers
         self.say: Say = warnings.warn  # prints that loader processes were started anew
         self._pin_memory = pin_memory
+        # One of several processes must not leave: the others would wait for it in an update.
+        self._waiting = interruptible if ranks == 1 else nullcontext
         self._processes: list[multiprocessing.process.BaseProcess] = []
+        self._iterator: Any = None  # torch's, which started them
         self._sampler = EpochSampler(
             len(dataset), batch_size=batch_size, seed=seed, shuffle=shuffle, rank=rank, ranks=ranks
         )
@@ -71,14 +74,15 @@ class PairLoader:
         """Yield this rank's part of each batch of an epoch, beginning at pair `start` of the order.
 
         Every rank gets the same number of parts; the last may be empty. Raises DataError for an unusable pair, and
-        RunError when a loader process has died twice.
+        RunError when a loader process has died twice. A stop signal that is noted raises Interrupted during a wait.
         """
         self._sampler.epoch, self._sampler.start = epoch, start
         batches, done, healed = None, start, False
         while True:
             try:
                 batches = batches or self._start()
-                batch = next(batches, None)
+                with self._waiting():
+                    batch = next(batches, None)
             except RuntimeError as error:
                 if not (died := self._describe_death()):
                     raise
@@ -106,8 +110,11 @@ class PairLoader:
             return iter(self._loader)
         before = set(multiprocessing.active_children())
         with _keeping_handler("SIGCHLD"):  # torch's would raise in the middle of an update
-            batches = iter(self._loader)
-        self._processes += set(multiprocessing.active_children()) - before
+            batches = self._iterator = iter(self._loader)
+        if started := list(set(multiprocessing.active_children()) - before):
+            self._processes += started
+            # At its exit multiprocessing sends them SIGTERM, which they ignore, and would wait for ever.
+            multiprocessing.util.Finalize(None, _kill, (started,), exitpriority=100)
         return batches
 
     def _describe_death(self) -> str | None:
@@ -121,13 +128,12 @@ class PairLoader:
 
     def close(self) -> None:
         """End the loader processes at once, also one that waits for a slow disk. A later epoch starts new ones."""
-        for process in self._processes:
-            process.kill()
-        for process in self._processes:
-            process.join()
-        if self._processes:
+        _kill(self._processes)
+        if self._iterator is not None:
+            # A process that was killed may hold a lock for ever for which torch's own shutdown would wait.
+            self._iterator._shutdown = True
             self._loader = self._make_loader()
-        self._processes = []
+        self._processes, self._iterator = [], None
 
     def _empty_batch(self) -> Batch:
         """Make a part with no pairs, (0, C, H, W)."""
@@ -187,6 +193,14 @@ def _keeping_handler(name: str) -> Iterator[None]:
     yield
     if number is not None and handler is not None and threading.current_thread() is threading.main_thread():
         signal.signal(number, handler)
+
+
+def _kill(processes: Sequence[multiprocessing.process.BaseProcess]) -> None:
+    """End processes, and wait until they have."""
+    for process in processes:
+        process.kill()
+    for process in processes:
+        process.join()
 
 
 def _identity(batch: Any) -> Any:
