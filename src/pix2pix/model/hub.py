@@ -29,7 +29,9 @@ def locate(name: str | Path) -> Path:
     on stderr says so first. Raises ModelError.
     """
     path = Path(name)
-    for folder in (path / "model", path):
+    # The last two are there if the machine stopped while a model was replaced, until a training puts them back.
+    before = (path / ".model.previous", path.with_name(f".{path.name}.previous")) if path.name else ()
+    for folder in (path / "model", path, *before):
         if (folder / CONFIG).exists():
             return folder
     shown = escape_unprintable(name)

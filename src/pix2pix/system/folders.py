@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pix2pix.system.files import PARTIAL, sync_folder
+from pix2pix.system.files import PARTIAL, make_folders, sync_folder
 
 UNFINISHED = ".pix2pix-partial"
 """File in a folder that is being written: such a folder, left by a killed process, may be removed."""
@@ -24,14 +24,29 @@ def write_folder_atomically(folder: Path, names: Collection[str] = ()) -> Iterat
     new = folder.with_name(f".{folder.name}.partial")
     _put_back(folder, names)
     _remove_unfinished(new, names)
-    new.mkdir(parents=True)
+    make_folders(new)
     (new / UNFINISHED).touch()
     try:
         yield new
+        _sync_files(new)
         replace_folder(new, folder, names)
         (folder / UNFINISHED).unlink()
     finally:
         shutil.rmtree(new, ignore_errors=True)
+
+
+def _sync_files(folder: Path) -> None:
+    """Wait until all files of a folder, and their names, are on the disk."""
+    for place, _, files in os.walk(folder, topdown=False):
+        for name in files:
+            if os.path.islink(os.path.join(place, name)):
+                continue
+            descriptor = os.open(os.path.join(place, name), os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        sync_folder(Path(place))
 
 
 def replace_folder(new: Path, folder: Path, names: Collection[str] = ()) -> None:

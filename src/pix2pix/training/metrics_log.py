@@ -50,7 +50,7 @@ class MetricsLog:
     def write(self, row: Mapping[str, str | float]) -> None:
         """Append one row, which may lack some columns, and its TensorBoard scalars."""
         text = _as_csv([{name: _text(value) for name, value in row.items()}], self._columns)
-        _append(self._path, text.encode())
+        _append(self._path, text.encode(), durable=True)  # a checkpoint that is on the disk has all its rows
         scalars = {
             f"{name}/{row['split']}": value
             for name, value in row.items()
@@ -83,14 +83,16 @@ class _Events:
         _append(self._path, record.getvalue())
 
 
-def _append(path: Path, data: bytes) -> None:
-    """Append bytes to an existing file, or restore its length."""
+def _append(path: Path, data: bytes, *, durable: bool = False) -> None:
+    """Append bytes to an existing file, or restore its length; `durable` waits for the disk."""
     with _naming(path):
         file = os.open(path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0))
         try:
             length = os.fstat(file).st_size
             try:
                 _write_all(file, data)
+                if durable:
+                    os.fsync(file)
             except OSError:
                 with suppress(OSError):
                     os.ftruncate(file, length)

@@ -15,7 +15,7 @@ from pix2pix.config.io import make_config, read_yaml, to_yaml
 from pix2pix.data.pairing.pairs import same_data
 from pix2pix.errors import ConfigError, InUseError, RunError
 from pix2pix.model.model_config import CONFIG
-from pix2pix.system.files import write_text
+from pix2pix.system.files import make_folders, write_text
 from pix2pix.system.locks import LOCK, find_holder, hold_lock
 from pix2pix.text import escape_unprintable
 from pix2pix.training.checkpoint_files import DESCRIPTION, read_newest_description
@@ -105,7 +105,7 @@ def open_run(asked: Path | None, name: str, config: Config, check: Check, *, ove
             refusal = _find_refusal(folder, config, overwrite=overwrite, is_asked=asked is not None)
             if refusal is not None:
                 return refusal
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folders(folder)
             try:
                 lock.enter_context(hold_lock(folder))
             except InUseError as error:
@@ -218,7 +218,7 @@ def begin_run(folder: Path, config: Config, *, overwrite: bool) -> None:
 
     Raises ConfigError, and changes nothing, for a folder with `overwrite` that is no run's.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folders(folder)
     replaced = overwrite and not _is_unused(folder)
     if replaced and not _is_replaceable(folder):
         raise ConfigError(f"{folder}: {_NO_RUN}; choose another --run")
