@@ -15,14 +15,18 @@ import pytest
 from pix2pix.distributed.launcher import launch
 from pix2pix.distributed.worker import main as run_worker
 from pix2pix.errors import Interrupted, RunError
-from pix2pix.system.signals import note_stop_signals
+from pix2pix.system.signals import REPEAT_SECONDS, note_stop_signals
 
 FOLDER = Path(__file__).parent
 SCRIPT = """
 import functools, pathlib, sys
 from pix2pix.distributed.launcher import launch
+from pix2pix.errors import Interrupted
 from test_launcher import note_and_stay
-launch(functools.partial(note_and_stay, pathlib.Path(sys.argv[1])), 2, timeout=60, environment={})
+try:
+    launch(functools.partial(note_and_stay, pathlib.Path(sys.argv[1])), 2, timeout=60, environment={})
+except Interrupted as interrupted:
+    sys.exit(128 + interrupted.signal)
 """
 
 
@@ -59,6 +63,7 @@ def test_a_second_signal_ends_all_ranks_at_once(tmp_path: Path) -> None:
             wait_for(tmp_path, "ready.*")
             process.send_signal(signal.SIGTERM)
             wait_for(tmp_path, "noted.*")
+            time.sleep(1.2 * REPEAT_SECONDS)
             process.send_signal(signal.SIGTERM)
             assert process.wait(timeout=30) == 143
         finally:

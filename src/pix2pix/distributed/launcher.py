@@ -87,6 +87,8 @@ def _first_error(
     errors: Sequence[BaseException], failures: Mapping[int, ProcessFailure], stopped: int | None
 ) -> BaseException:
     """Choose the error to raise: that of a rank, or else one that states the signal or exit code of a rank."""
+    if not stopped:  # the agent has sent SIGTERM to the other ranks, and some were in no training yet
+        errors = [error for error in errors if not (isinstance(error, Interrupted) and error.folder is None)]
     own = [error for error in errors if not isinstance(error, LostRankError)]
     if own:
         return own[0]

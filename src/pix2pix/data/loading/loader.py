@@ -4,10 +4,12 @@ import math
 import multiprocessing.util
 import os
 import signal
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from types import TracebackType
 from typing import Any, Literal
 
 import torch
@@ -207,9 +209,16 @@ def _identity(batch: Any) -> Any:
     return batch
 
 
+def _print_unless_left(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print an error, unless the training has left a loader process in the middle of a transfer."""
+    if not issubclass(kind, ConnectionError | EOFError):
+        sys.__excepthook__(kind, error, trace)
+
+
 def _prepare_process(_: int) -> None:
     """Leave stop signals to the training, which finishes its update first, and end when it has ended."""
     ignore_stop_signals()
+    sys.excepthook = _print_unless_left
     if hasattr(os, "setpgrp"):
         os.setpgrp()
     follow_parent(os.getppid(), getattr(signal, "SIGKILL", signal.SIGTERM))
