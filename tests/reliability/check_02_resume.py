@@ -46,10 +46,10 @@ def interrupt_at(cut: int | str, number: int, done: int) -> Callable[[], None]:
                 os.kill(os.getpid(), number)
             return step(*words, **options)
 
-        def validated(validation: Validation, epoch: int) -> dict[str, float]:
+        def validated(validation: Validation, epoch: int, *words: Any) -> dict[str, float]:
             if f"validation {epoch}" == cut:
                 os.kill(os.getpid(), number)
-            return run(validation, epoch)
+            return run(validation, epoch, *words)
 
         trainer.train_step, Validation.run = counted, validated  # type: ignore[method-assign]
 
