@@ -15,6 +15,7 @@ from pix2pix.training.validation import Validation
 from tests.reliability import runs
 
 TITLE = "resumed equals uninterrupted, bit for bit"
+SECONDS = 900  # several times what it takes
 STEPS = 16  # 4 epochs of 4
 WORDS = (
     "--epochs", "4", "--batch-size", "3", "--discriminator-epochs", "1", "--ema", "0.9", "--schedule",
