@@ -21,6 +21,8 @@ _RESUMED = re.compile(r"^<\.\.\. \w+ resumed>(.*)$", re.DOTALL)
 _CALL = re.compile(r"^(\w+)\((.*)\) += (-?\d+|\?)", re.DOTALL)
 _STRING = re.compile(r'"((?:\\x[0-9a-f]{2})*)"(\.\.\.)?')
 _PAGE = 4096
+SYNC = "sync"
+"""In place of a path: a folder was synchronised."""
 
 Loss = Literal["all", "names only", "random"]
 
@@ -86,6 +88,7 @@ class _Open:
     node: File
     position: int
     append: bool
+    path: str
 
 
 class Disk:
@@ -126,7 +129,7 @@ class Disk:
             return changed
         if "O_TRUNC" in call.words and node.data:
             node.data, changed = bytearray(), path
-        self._files[call.result] = _Open(node, 0, "O_APPEND" in call.words)
+        self._files[call.result] = _Open(node, 0, "O_APPEND" in call.words, path)
         return changed
 
     _open = _creat = _openat
@@ -152,7 +155,7 @@ class Disk:
         node.data[place : place + len(data)] = data
         if at is None:
             opened.position = place + len(data)
-        return "data"
+        return opened.path
 
     def _lseek(self, call: Call) -> None:
         if isinstance(opened := self._files.get(_descriptor(call)), _Open):
@@ -164,7 +167,7 @@ class Disk:
             return None
         del opened.node.data[length:]
         opened.node.data.extend(bytes(length - len(opened.node.data)))
-        return "data"
+        return opened.path
 
     def _fsync(self, call: Call) -> str | None:
         opened = self._files.get(_descriptor(call))
@@ -173,7 +176,7 @@ class Disk:
         elif isinstance(opened, Folder) and self.sync_folders:
             opened.synced = dict(opened.names)
             opened.pending.clear()
-        return None if opened is None else "sync"
+        return opened.path if isinstance(opened, _Open) else None if opened is None else SYNC
 
     _fdatasync = _fsync
 
