@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import torch
 from torch.utils.data import DataLoader
+from torch.utils.data._utils import signal_handling
 
 from pix2pix.data.loading.dataset import Batch, Example, PairDataset
 from pix2pix.data.loading.sampler import EpochSampler
@@ -86,7 +87,7 @@ class PairLoader:
                 with self._waiting():
                     batch = next(batches, None)
             except RuntimeError as error:
-                if not (died := self._describe_death()):
+                if not (died := self._describe_death(error)):
                     raise
                 self.close()
                 if healed:
@@ -111,29 +112,33 @@ class PairLoader:
         if not self.workers:
             return iter(self._loader)
         before = set(multiprocessing.active_children())
-        with _keeping_handler("SIGCHLD"):  # torch's would raise in the middle of an update
-            batches = self._iterator = iter(self._loader)
-        if started := list(set(multiprocessing.active_children()) - before):
-            self._processes += started
-            # At its exit multiprocessing sends them SIGTERM, which they ignore, and would wait for ever.
-            multiprocessing.util.Finalize(None, _kill, (started,), exitpriority=100)
+        try:
+            with _keeping_handler("SIGCHLD"):  # torch's would raise in the middle of an update
+                batches = self._iterator = iter(self._loader)
+        finally:
+            if started := list(set(multiprocessing.active_children()) - before):
+                self._processes += started
+                # At its exit multiprocessing sends them SIGTERM, which they ignore, and would wait for ever.
+                multiprocessing.util.Finalize(None, _kill, (started,), exitpriority=100)
         return batches
 
-    def _describe_death(self) -> str | None:
-        """Say how a loader process has ended; None if all of them live."""
+    def _describe_death(self, error: RuntimeError) -> str | None:
+        """Say how a loader process has ended; None if an error has another reason."""
         for process in self._processes:
             if process.exitcode is not None:
                 code = process.exitcode
                 how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
                 return f"a loader process {how}"
-        return None
+        return "a loader process has ended" if "DataLoader worker" in str(error) else None  # while it was started
 
     def close(self) -> None:
         """End the loader processes at once, also one that waits for a slow disk. A later epoch starts new ones."""
         _kill(self._processes)
         if self._iterator is not None:
-            # A process that was killed may hold a lock for ever for which torch's own shutdown would wait.
+            # A process that was killed may hold a lock for ever, for which torch's own shutdown would wait. What else
+            # that does is to forget the processes, since their key may be used again.
             self._iterator._shutdown = True
+            signal_handling._remove_worker_pids(id(self._iterator))  # type: ignore[attr-defined]
             self._loader = self._make_loader()
         self._processes, self._iterator = [], None
 
@@ -192,9 +197,11 @@ def _keeping_handler(name: str) -> Iterator[None]:
     """After the block, restore the handler of a signal, on systems that have it."""
     number = getattr(signal, name, None)
     handler = None if number is None else signal.getsignal(number)
-    yield
-    if number is not None and handler is not None and threading.current_thread() is threading.main_thread():
-        signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        if number is not None and handler is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(number, handler)
 
 
 def _kill(processes: Sequence[multiprocessing.process.BaseProcess]) -> None:
