@@ -119,7 +119,7 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     "pages": (lambda: b"II*\0" + struct.pack("<I", 8) + b"".join(
         struct.pack("<HHHIII", 1, 256, 4, 1, 16, 8 + 18 * (page + 1)) for page in range(10_001)) + bytes(18),
         "has more than 10,000 pages"),
-    "long text": (lambda: png(16, more=chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(2**24)))), "cannot be read"),
+    "long text": (lambda: png(16, more=chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(2**27)))), "cannot be read"),
     "scans": (lambda: _with_scans(200), "has more than 100 scans"),
     "a wrong checksum": (lambda: encoded(Image.new("L", (16, 16)), "PNG").replace(b"IEND\xaeB`\x82", b"IEND\xaeB`\x83"),
                          "the checksum of its part IEND is wrong"),
@@ -186,6 +186,28 @@ def test_a_small_one_colour_file_is_read_up_to_an_ordinary_size(tmp_path: Path) 
     path = tmp_path / "x.webp"
     path.write_bytes(one_colour_webp(1000))
     assert images.read(path).shape == (1000, 1000, 3)
+
+
+def test_a_blank_scan_in_one_strip_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "x.tif"
+    path.write_bytes(tiff(np.zeros((8192, 8192), bool), compression="zstd", rowsperstrip=8192))
+    assert images.probe(path).size == (8192, 8192)
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_long_compressed_metadata_of_a_png_change_nothing(tmp_path: Path, bits: int, place: str) -> None:
+    """A profile or text of several million bytes: the file is read, and its orientation counts."""
+    mode, exif = "L" if bits == 8 else "I;16", Image.Exif()
+    exif[0x0112] = 6
+    content = encoded(Image.new(mode, (20, 10)), "PNG", exif=exif)
+    at = content.index(b"eXIf" if place == "before" else b"IEND") - 4
+    kinds = (b"iCCP", b"zTXt") if place == "before" else (b"zTXt",)
+    long = b"".join(chunk(kind, b"k\0\0" + zlib.compress(bytes(3_000_000))) for kind in kinds)
+    path = tmp_path / "x.png"
+    path.write_bytes(content[:at] + long + content[at:])
+    assert images.probe(path).size == (20, 10)
+    assert images.read(path).shape == (20, 10, 1)
 
 
 # ---- memory ------------------------------------------------------------------------------------------------------

@@ -10,10 +10,11 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import IO, Any, BinaryIO, cast
 
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 
 from pix2pix.data.io import integrity, limits
 from pix2pix.data.io.arrays import ImageFacts, Pixels, pil_to_array, to_pil, unreadable, upright, without_alpha
@@ -35,7 +36,7 @@ WRITE_OPTIONS: dict[str, dict[str, Any]] = {
 GRAY_MODES, COLOUR_MODES = {"1", "L", "LA"}, {"P", "PA", "RGB", "RGBA", "RGBX"}
 
 _ORIENTATION_TAG = 274  # EXIF
-_BITS_TAG, _COMPRESSION_TAG, _SAMPLES_TAG, _SAMPLE_FORMAT_TAG = 258, 259, 277, 339  # TIFF 6.0
+_BITS_TAG, _SAMPLES_TAG, _SAMPLE_FORMAT_TAG = 258, 277, 339  # TIFF 6.0
 _TILE_WIDTH_TAG, _TILE_LENGTH_TAG = 322, 323
 _PILLOW_LOCK = threading.Lock()
 
@@ -76,6 +77,14 @@ def read_orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) else 1
 
 
+def read_png_orientation(file: BinaryIO) -> int:
+    """Return the EXIF orientation of a PNG of any depth, as `read_orientation` does, within our limits."""
+    with _pillow_limits():
+        image = Image.open(file, formats=["PNG"])
+    take_late_exif(image, file)
+    return read_orientation(image)
+
+
 def take_late_exif(image: ImageFile.ImageFile, file: BinaryIO) -> None:
     """Give a PNG the EXIF data that stand after its pixels, which Pillow finds only when it decodes them."""
     if image.format == "PNG" and "exif" not in image.info and (exif := integrity.read_png_exif(file)):
@@ -92,6 +101,7 @@ def _open(path: Path) -> Iterator[ImageFile.ImageFile]:
         with open_regular(path) as file:
             with _pillow_limits():
                 image = Image.open(file, formats=READ_FORMATS)
+            _ignore_late_text(image)
             limits.refuse_too_large(path, image.height, image.width)
             take_late_exif(image, file)
             _refuse_mode(image, str(path))
@@ -113,14 +123,31 @@ def _open(path: Path) -> Iterator[ImageFile.ImageFile]:
 
 @contextmanager
 def _pillow_limits() -> Iterator[None]:
-    """Replace Pillow's pixel limit by ours, and silence its warnings about metadata; one thread at a time."""
+    """Replace Pillow's limits of pixels and metadata by ours, and silence its warnings; one thread at a time."""
     with _PILLOW_LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, limits.MAX_PIXELS
+        pixels, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, limits.MAX_PIXELS
+        metadata, PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_CHUNK, limits.MAX_METADATA
         try:
             yield
         finally:
-            Image.MAX_IMAGE_PIXELS = limit
+            Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK = pixels, metadata
+
+
+def _ignore_late_text(image: ImageFile.ImageFile) -> None:
+    """Let Pillow pass over texts and a colour profile that stand after the pixels of a PNG.
+
+    It would expand them within its own limit when it decodes, and take an orientation from them that no header has.
+    """
+    if isinstance(image, PngImagePlugin.PngImageFile) and (stream := image.png) is not None and stream.fp is not None:
+        skip = partial(_read_past, stream.fp)
+        for kind in ("tEXt", "zTXt", "iTXt", "iCCP"):
+            setattr(stream, f"chunk_{kind}", skip)
+
+
+def _read_past(file: IO[bytes], _position: int, length: int) -> bytes:
+    file.seek(length, os.SEEK_CUR)
+    return b""
 
 
 def _refuse_mode(image: Image.Image, name: str) -> None:
@@ -163,7 +190,6 @@ def _refuse_expansion(path: Path, image: ImageFile.ImageFile, file: BinaryIO) ->
         tags = getattr(image, "tag_v2", {})
         width, height = max(width, tags.get(_TILE_WIDTH_TAG, 0)), max(height, tags.get(_TILE_LENGTH_TAG, 0))
         limits.refuse_too_large(path, height, width)
-        kind = "fax TIFF" if tags.get(_COMPRESSION_TAG) in (2, 3, 4) else kind
     size = os.fstat(file.fileno()).st_size
     if kind == "JPEG" and width * height > limits.UNSUSPICIOUS:
         position = file.tell()

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from pix2pix.data.io.arrays import TYPES, Array, ImageFacts, unreadable, upright, without_alpha
-from pix2pix.data.io.eight_bit import read_orientation, take_late_exif
+from pix2pix.data.io.eight_bit import read_png_orientation
 from pix2pix.data.io.integrity import PNG_START, check_png
 from pix2pix.data.io.limits import Reserve, refuse_expansion, refuse_too_large
 from pix2pix.errors import DataError
@@ -153,8 +152,7 @@ def encode_png(values: Array) -> bytes:
 
 
 def _png_orientation(path: Path) -> int:
-    with suppress(Exception), open_regular(path) as file, Image.open(file, formats=["PNG"]) as image:
-        take_late_exif(image, file)
-        return read_orientation(image)
+    with suppress(Exception), open_regular(path) as file:
+        return read_png_orientation(file)
     # damaged metadata is ignored
     return 1

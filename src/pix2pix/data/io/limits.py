@@ -10,6 +10,8 @@ from pix2pix.system.hardware import GIGABYTE, free_memory
 
 MAX_PIXELS = 512 * 2**20
 """Larger images are rejected by their header, before anything is decoded."""
+MAX_METADATA = 2**26
+"""Bytes of one text or colour profile of a PNG, which is compressed; profiles of printers have a few million."""
 UNSUSPICIOUS = 2**24
 """Images of up to this many pixels (4096 x 4096) are accepted however small their file is."""
 PIXELS_PER_BYTE = {
@@ -19,8 +21,7 @@ PIXELS_PER_BYTE = {
     "JPEG": 1_024,  # at least 1 bit for each 8x8 block of the largest component
     "arithmetic JPEG": 65_536,
     "WEBP": 65_536,  # no bound by the format; a blank image of libwebp reaches 26,000
-    "TIFF": 65_536,  # Zstandard, 1 bit: a blank image reaches 20,000
-    "fax TIFF": 524_288,  # a blank row takes 1 bit
+    "TIFF": 524_288,  # Zstandard in one strip, 1 bit: a blank image nears 262,144; fax: a blank row takes 1 bit
 }
 """Most pixels for each byte of a file with more than UNSUSPICIOUS pixels. Blank images stay below these."""
 

@@ -64,7 +64,7 @@ def read_tiff_header(path: Path) -> Header | None:
 
     refuse_too_large(path, *pages.segment)
     largest = max(math.prod(pages.segment), shape[y] * shape[x])
-    refuse_expansion(path, largest, path.stat().st_size, "fax TIFF" if pages.is_fax else "TIFF")
+    refuse_expansion(path, largest, path.stat().st_size, "TIFF")
     return Header(
         path,
         stacked,
@@ -115,7 +115,6 @@ class _Pages:
     """Whether a page is missing, or has pixels for only a part of its size."""
     segment: tuple[int, int]
     """(H, W) of a tile or strip."""
-    is_fax: bool
 
     @property
     def is_eight_bit(self) -> bool:
@@ -148,7 +147,6 @@ def _parse(path: Path) -> _Pages | None:
                 orientation=tag.value if tag is not None and isinstance(tag.value, int) else 1,
                 incomplete=len(pages) < len(series[0]) or any(_misses_pixels(each, page, size) for each in pages),
                 segment=(page.tilelength, page.tilewidth) if page.is_tiled else (1, 1),
-                is_fax=page.compression in (2, 3, 4),
             )
     except DataError:
         raise
