@@ -37,6 +37,7 @@ THEIRS = (
     "notes.txt", "samples/mine.png", "samples/epoch_0001.psd", "model/notes.txt", "model/old/config.json",
     "checkpoints/state_backup.pt", "checkpoints/backup/state.pt", "evaluation/test/thoughts.md",
     "evaluation/test/outputs/mine.png", "data/config.yaml", "tensorboard/notes/events.txt", "thesis/metrics.csv",
+    "tensorboard/events.out.tfevents.mine/notes.txt",
 )  # fmt: skip
 
 
@@ -197,6 +198,41 @@ def test_another_file_system_is_refused(config: Config, tmp_path: Path, monkeypa
     with pytest.raises(ConfigError, match=r"model/config\.json: lies on another file system"):
         begun_run(tmp_path, config, overwrite=True).__enter__()
     assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", [ASIDE, MOVING, REMOVING])
+@pytest.mark.parametrize("kind", ["folder", "emptied", "link", "file"])
+def test_others_under_the_name_of_an_old_run_are_refused(config: Config, tmp_path: Path, name: str, kind: str) -> None:
+    """Nothing is removed or put back, in the run or in what the name leads to, with or without --overwrite."""
+    run, outside = tmp_path / "run", tmp_path / "outside"
+    fill(run, config)
+    (outside / "checkpoints").mkdir(parents=True)
+    (outside / "checkpoints" / "state.pt").write_text("another run")
+    if kind == "link":
+        (run / name).symlink_to(outside)
+    elif kind == "file":
+        (run / name).write_text("mine")
+    else:
+        shutil.copytree(outside, run / name)
+        if kind == "emptied":  # by hand, to free space; only the complete one leaves a doubt
+            (run / name / "checkpoints" / "state.pt").unlink()
+    before = contents(tmp_path)
+    for overwrite in (False, True):
+        if kind == "emptied" and name != ASIDE:
+            continue
+        with pytest.raises(ConfigError, match="move it away"), open_run(run, "", config, no_check, overwrite=overwrite):
+            pass
+        with pytest.raises(ConfigError, match="move it away"):
+            recover(run)
+    with pytest.raises(ConfigError, match="move it away|moved aside"):
+        set_aside(run)
+    assert contents(tmp_path) == before
+
+
+def test_no_run_begins_in_an_old_run(config: Config, tmp_path: Path) -> None:
+    begin_run(tmp_path, config, overwrite=False)
+    with pytest.raises(ConfigError, match="lies in the files of another run"):
+        refuse_inside_run(tmp_path / ASIDE)
 
 
 def test_a_kept_block_without_an_old_run(tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ from pix2pix.training.run_files import ASIDE, MOVING, REMOVING, written_files
 
 def set_aside(folder: Path) -> None:
     """Move the files of a run aside. Raises ConfigError or OSError, and has then moved nothing."""
+    if needs_recovery(folder):
+        raise ConfigError(f"{folder}: holds a run that was moved aside; start the training again to put it back")
     names = list(written_files(folder))
     if not names:
         return
@@ -43,33 +45,50 @@ def kept_until_begun(folder: Path) -> Iterator[None]:
 
 def remove_old_run(folder: Path) -> None:
     """Remove what was moved aside, since the new run has begun."""
-    if (folder / ASIDE).is_dir():
+    if _is_there(folder / ASIDE):
         os.rename(folder / ASIDE, folder / REMOVING)
         sync_folder(folder)
     _finish_removal(folder)
 
 
 def recover(folder: Path) -> bool:
-    """Finish what a killed training began; return whether an old run was put back."""
+    """Finish what a killed training began; return whether an old run was put back. Raises as `needs_recovery` does."""
+    needs_recovery(folder)
     _finish_removal(folder)
     return _put_back(folder)
 
 
 def needs_recovery(folder: Path) -> bool:
-    """Return whether a training was killed in this folder while it replaced a run."""
-    return any((folder / name).is_dir() for name in (ASIDE, MOVING, REMOVING))
+    """Return whether a training was killed in this folder while it replaced a run.
+
+    Raises ConfigError if something else has the name of a run that was moved aside: what a training would remove or put
+    back is then not known.
+    """
+    return any([_is_there(folder / name) for name in (ASIDE, MOVING, REMOVING)])
+
+
+def _is_there(aside: Path) -> bool:
+    """Return whether a run was moved into this folder. Raises ConfigError for anything else of its name."""
+    if not os.path.lexists(aside):
+        return False
+    is_folder = aside.is_dir() and not aside.is_symlink()
+    if is_folder and (aside / RECORD).is_file():
+        return True
+    if is_folder and aside.name != ASIDE and not any(files for _, _, files in os.walk(aside)):
+        return True  # killed before its record was written, or after it was removed
+    raise ConfigError(f"{aside}: is not what --overwrite has moved aside, or has lost its {RECORD}; move it away")
 
 
 def _put_back(folder: Path) -> bool:
     """Remove what the new run has written, and move the old run back."""
     found = False
-    if (folder / ASIDE).is_dir():  # complete, so the files in the folder are those of the new run
+    if _is_there(folder / ASIDE):  # complete, so the files in the folder are those of the new run
         found = True
         for name in list(written_files(folder)):
             (folder / name).unlink()
         os.rename(folder / ASIDE, folder / MOVING)
         sync_folder(folder)
-    if (folder / MOVING).is_dir():
+    if _is_there(folder / MOVING):
         found = True
         _move(list(written_files(folder / MOVING)), folder / MOVING, folder)
         _remove_folder(folder / MOVING)
@@ -78,7 +97,7 @@ def _put_back(folder: Path) -> bool:
 
 def _finish_removal(folder: Path) -> None:
     removed = folder / REMOVING
-    if removed.is_dir():
+    if _is_there(removed):
         for name in list(written_files(removed)):
             (removed / name).unlink()
         _remove_folder(removed)

@@ -33,7 +33,7 @@ _MODEL = r"(generator|discriminator)\.safetensors|config\.json|README\.md"
 _PATTERNS = re.compile(
     r"(config\.yaml|metrics\.csv(\.damaged(-\d+)?)?|curves\.png|report\.html|study\.json|left_out\.txt"
     r"|samples/epoch_\d+\.png"
-    r"|tensorboard/events\.out\.tfevents\..+"
+    r"|tensorboard/events\.out\.tfevents\.[^/]+"
     r"|checkpoints/(state|previous)\.(pt|json)"
     rf"|(\.?model|\.model\.(partial|previous))/({_MODEL})"
     rf"|segmenter/(segmenter\.(safetensors|json)|state\.pt|{re.escape(RECORD)})"

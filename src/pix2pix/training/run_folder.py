@@ -20,7 +20,7 @@ from pix2pix.system.locks import LOCK, find_holder, hold_lock
 from pix2pix.text import escape_unprintable
 from pix2pix.training.checkpoint_files import DESCRIPTION, read_newest_description
 from pix2pix.training.old_run import kept_until_begun, needs_recovery, recover, set_aside
-from pix2pix.training.run_files import FOLDERS, LEFT_OUT, MARKER, WRITTEN
+from pix2pix.training.run_files import ASIDE, FOLDERS, LEFT_OUT, MARKER, MOVING, REMOVING, WRITTEN
 
 # Settings that may change when a run is resumed, since they do not change what is learned.
 FREE = {
@@ -198,7 +198,7 @@ def refuse_inside_run(folder: Path) -> None:
     """Raise ConfigError for a folder inside one of the folders that another run writes."""
     real = folder.resolve()
     for parent in real.parents:
-        if real.relative_to(parent).parts[0] in FOLDERS and is_run(parent):
+        if real.relative_to(parent).parts[0] in (*FOLDERS, ASIDE, MOVING, REMOVING) and is_run(parent):
             raise ConfigError(f"{folder}: lies in the files of another run, {parent}; choose another --run")
 
 
