@@ -224,7 +224,7 @@ def test_others_under_the_name_of_an_old_run_are_refused(config: Config, tmp_pat
             pass
         with pytest.raises(ConfigError, match="move it away"):
             recover(run)
-    with pytest.raises(ConfigError, match="move it away|moved aside"):
+    with pytest.raises(ConfigError, match=r"move it away|moved aside"):
         set_aside(run)
     assert contents(tmp_path) == before
 
@@ -355,8 +355,24 @@ def test_settings_that_are_lost_are_noticed(config: Config, tmp_path: Path, dama
         opened(tmp_path, config).__enter__()
     assert contents(tmp_path) == before
     if marked:
-        with pytest.raises(ConfigError, match="copy the file back to resume the run, or give another --run to keep it"):
+        with pytest.raises(ConfigError, match="copy what is missing back to resume it, or give another"):
             opened(tmp_path, config).__enter__()
+
+
+def test_a_model_without_checkpoints_is_not_trained_over(config: Config, tmp_path: Path) -> None:
+    """Checkpoints are large, and people remove them; the same command must not replace the model."""
+    run = tmp_path / "run"
+    fill(run, config)
+    shutil.rmtree(run / "checkpoints")
+    before = contents(run)
+    refused = r"run: holds a trained model but no checkpoint, so it cannot be resumed; copy what is missing back"
+    with pytest.raises(ConfigError, match=refused), opened(run, config):
+        pass
+    assert contents(run) == before
+    assert choose_run(run, "", config, no_check, overwrite=True).folder == run
+    shutil.rmtree(run / "model")  # killed before its first checkpoint
+    with opened(run, config):
+        pass
 
 
 def test_a_killed_overwrite_is_undone_by_the_next_start(config: Config, tmp_path: Path) -> None:

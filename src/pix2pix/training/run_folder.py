@@ -18,7 +18,7 @@ from pix2pix.model.model_config import CONFIG
 from pix2pix.system.files import make_folders, write_text
 from pix2pix.system.locks import LOCK, find_holder, hold_lock
 from pix2pix.text import escape_unprintable
-from pix2pix.training.checkpoint_files import DESCRIPTION, read_newest_description
+from pix2pix.training.checkpoint_files import STATE_OF, read_newest_description
 from pix2pix.training.old_run import kept_until_begun, needs_recovery, recover, set_aside
 from pix2pix.training.run_files import ASIDE, FOLDERS, LEFT_OUT, MARKER, MOVING, REMOVING, WRITTEN
 
@@ -72,7 +72,7 @@ class _Refusal(NamedTuple):
 
 
 _NO_RUN = "not a run folder, so --overwrite does not remove it"
-_COPY_BACK = "copy the file back to resume the run, or give another --run to keep it, or --overwrite to replace it"
+_COPY_BACK = "copy what is missing back to resume it, or give another --run to keep it, or --overwrite to replace it"
 
 # ---- choosing --------------------------------------------------------------------------------------------------
 
@@ -146,10 +146,12 @@ def _find_refusal(folder: Path, config: Config, *, overwrite: bool, is_asked: bo
             return None
         if overwrite:
             return None if _is_replaceable(folder) else _Refusal(_NO_RUN, "choose another --run")
-        if not (folder / "config.yaml").exists() and (folder / "checkpoints" / DESCRIPTION).exists():
+        if not (folder / "config.yaml").exists() and _has_checkpoint(folder):
             return _Refusal("holds a checkpoint but no config.yaml, so its settings are not known", _COPY_BACK)
         if not is_run(folder):
             return _Refusal("exists and is not a run folder", "choose another --run")
+        if (folder / "model" / CONFIG).exists() and not _has_checkpoint(folder):
+            return _Refusal("holds a trained model but no checkpoint, so it cannot be resumed", _COPY_BACK)
         return _find_difference(folder, config) or (None if is_asked else _find_end(folder))
     except NotADirectoryError:
         return _Refusal("is a file, expected a folder", "choose another --run")
@@ -257,6 +259,11 @@ def _has_fingerprint(folder: Path) -> bool:
     except ConfigError:
         return False
     return isinstance(provenance, dict) and "data_fingerprint" in provenance
+
+
+def _has_checkpoint(folder: Path) -> bool:
+    """Return whether a run has a file of a checkpoint, intact or not."""
+    return any((folder / "checkpoints" / name).exists() for names in STATE_OF.items() for name in names)
 
 
 def _is_unused(folder: Path) -> bool:

@@ -24,6 +24,7 @@ from pix2pix.data.preparation.from_photos import JOURNAL, Made, make
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.synthetic.facades import facade
 from pix2pix.system.locks import lock_folder
+from pix2pix.system.written import RECORD, read_record
 
 # ---- edges -------------------------------------------------------------------------------------------------------
 
@@ -340,7 +341,8 @@ def test_killed_at_any_moment_and_run_again(tmp_path: Path) -> None:
         assert not (tmp_path / "pairs").exists()
         for path in work.glob("[AB]/*/[!.]*"):
             images.read(path)
-    (work / "A/train/.1.png.99.partial").write_bytes(b"half")
+    unfinished = next(name for name in sorted(read_record(work)) if name.startswith("A/train/"))
+    (work / "A/train" / f".{Path(unfinished).name}.99.partial").write_bytes(b"half")
     made = make(photos, tmp_path / "pairs", Make(kind="mask"))
     assert 0 < made.new < 50
     journals = {JOURNAL: b""}
@@ -370,3 +372,45 @@ def test_files_of_others_stay(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"thesis\.txt: `data make` did not write it"):
         make(photos, output, Make(kind="lowres"), overwrite=True)
     assert (tmp_path / "pairs.partial" / "thesis.txt").exists()
+
+
+def test_edited_pairs_and_those_of_others_are_not_replaced(photos: Path, tmp_path: Path) -> None:
+    """Neither an edited pair, nor what a user has put in place of one that could not be made."""
+    (photos / "4.png").write_text("no image")
+    output = make(photos, tmp_path / "pairs", Make(kind="gray")).path
+    (name,) = {line[2:] for line in read_record(output) if line.endswith("/4.png") and "rome" not in line}
+    edited = min(output.glob("A/*/*.png"))
+    original = edited.read_bytes()
+    images.write(edited, 255 - images.read(edited))
+    before = contents(output)
+    with pytest.raises(ConfigError, match=rf"{edited.name}: was changed since `data make` wrote it"):
+        make(photos, output, Make(kind="gray"))
+    assert contents(output) == before
+    edited.write_bytes(original)
+
+    (output / "B" / name).write_text("mine")
+    before = contents(output)
+    make(photos, output, Make(kind="gray"))
+    with pytest.raises(ConfigError, match=rf"{name}: `data make` did not write it"):
+        make(photos, output, Make(kind="lowres"), overwrite=True)
+    images.write(photos / "4.png", facade(4, 40)[0])
+    with pytest.raises(ConfigError, match=rf"{name}: exists, and `data make` did not write it"):
+        make(photos, output, Make(kind="gray"))
+    assert contents(output) == before
+    (output / "B" / name).unlink()
+    (output / "A/train/.mine.1.partial").write_text("mine")
+    assert make(photos, output, Make(kind="gray")).new == 1
+    assert (output / "A/train/.mine.1.partial").exists()
+
+
+@pytest.mark.parametrize("name", [JOURNAL, "make.json", RECORD])
+def test_links_in_place_of_records_are_refused(photos: Path, tmp_path: Path, name: str) -> None:
+    output = make(photos, tmp_path / "pairs", Make(kind="gray")).path
+    (output / name).rename(tmp_path / "mine")
+    (output / name).symlink_to(tmp_path / "mine")
+    next(output.glob("B/train/*.png")).unlink()
+    before = contents(tmp_path)
+    for overwrite in (False, True):
+        with pytest.raises(ConfigError, match=rf"{name}: is no regular file"):
+            make(photos, output, Make(kind="gray"), overwrite=overwrite)
+    assert contents(tmp_path) == before

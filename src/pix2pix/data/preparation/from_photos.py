@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
+
 from pix2pix.config import Make
 from pix2pix.data.io import images
 from pix2pix.data.io.arrays import Pixels
@@ -21,7 +23,7 @@ from pix2pix.data.pairing.pair import SPLITS
 from pix2pix.data.preparation.derive import derive_pair
 from pix2pix.data.preparation.photo_plan import Plan, Task, plan_pairs, refuse_nested, refuse_settings
 from pix2pix.errors import ConfigError, DataError
-from pix2pix.system.files import sha256, write_text
+from pix2pix.system.files import remove_partial_files, sha256, write_text
 from pix2pix.system.folders import find_others, remove_files, replace_folder
 from pix2pix.system.hardware import usable_cores
 from pix2pix.system.locks import lock_folder
@@ -73,7 +75,7 @@ def make(
 
     The same call continues an earlier one that was stopped. Calls progress(done, total). Raises ConfigError for invalid
     settings, and for an `output` that holds anything but pairs of these photos with these settings (`overwrite`
-    replaces other pairs). Raises DataError if no photo can be used.
+    replaces other pairs), or one that was edited. Raises DataError if no photo can be used.
     """
     refuse_settings(settings)
     refuse_nested(photos, output)
@@ -92,7 +94,7 @@ def make(
         if place == output and todo:
             _remove_made(work)
             os.rename(output, work)
-        outcomes |= _make_pairs(todo, work, settings, progress, len(plan.tasks))
+        outcomes |= _make_pairs(todo, work, settings, progress, plan.tasks)
         made = _summarize(output, plan, outcomes, new=todo)
         if not made.counts:
             if begun is None:
@@ -125,6 +127,9 @@ def _summarize(output: Path, plan: Plan, outcomes: Mapping[str, _Outcome], new: 
 def _find_begun(output: Path, work: Path, plan: Plan, overwrite: bool) -> Path | None:
     """Return the folder in which this plan was begun or finished. Raises ConfigError for a folder of another plan."""
     for folder in (output, work):
+        for own in (folder / name for name in _OWN):
+            if os.path.lexists(own) and (own.is_symlink() or not own.is_file()):
+                raise ConfigError(f"{own}: is no regular file, and `data make` did not write it; move it away")
         if folder.exists() and not folder.is_dir():
             raise ConfigError(f"{folder}: is a file, expected a folder for the pairs; choose another --output")
         if folder.exists() and any(folder.iterdir()) and not (folder / SETTINGS).exists():
@@ -145,11 +150,12 @@ _OWN = (SETTINGS, JOURNAL, RECORD)
 
 
 def _made_files(folder: Path) -> set[str]:
-    """Return the files of a set by its record; by its journal if an older version made it."""
-    names = (
-        f"{side}/{split}/{name}.png" for name in _read_journal(folder / JOURNAL) for side in "AB" for split in SPLITS
-    )
-    return {*_OWN, *read_record(folder), *names}
+    """Return the files of a set by its record, and by its journal, in which failed photos have none."""
+    made, failed = set[str](), set[str]()
+    for name, record in _read_journal(folder / JOURNAL).items():
+        files = {f"{side}/{split}/{name}.png" for side in "AB" for split in SPLITS}
+        (failed if "reason" in record else made).update(files)
+    return ({*_OWN, *read_record(folder)} - failed) | made
 
 
 def _refuse_others(folder: Path) -> None:
@@ -201,10 +207,19 @@ def _find_finished(
         record = journal.get(task.name, {})
         if "reason" in record:
             pair = _try_to_derive(task, settings)
-            return pair if isinstance(pair, _Failed) else None
+            if isinstance(pair, _Failed):
+                return pair
+            _refuse_changed(task, place, pair, "exists, and `data make` did not write it")
+            return None
         recorded = _PairHashes(str(record.get("source")), str(record.get("target")))
-        same_photo = bool(record) and record.get("photo") == _stamp(task.photo)
-        return recorded if same_photo and recorded == tuple(map(_try_to_hash, task.files(place))) else None
+        if not record or record.get("photo") != _stamp(task.photo):
+            return None
+        if recorded == tuple(map(_try_to_hash, task.files(place))):
+            return recorded
+        pair = _try_to_derive(task, settings)
+        if not isinstance(pair, _Failed):
+            _refuse_changed(task, place, pair, "was changed since `data make` wrote it", remake_damaged=True)
+        return None
 
     outcomes: dict[str, _Outcome] = {}
     for task, outcome in zip(tasks, _map_in_threads(check, tasks), strict=True):
@@ -213,6 +228,19 @@ def _find_finished(
             if progress is not None:
                 progress(len(outcomes), len(tasks))
     return outcomes
+
+
+def _refuse_changed(
+    task: Task, place: Path, pair: tuple[Pixels, Pixels], what: str, *, remake_damaged: bool = False
+) -> None:
+    """Raise ConfigError if a file of a pair is another image, or cannot be read and `remake_damaged` is not given."""
+    for path, expected in zip(task.files(place), pair, strict=True):
+        try:
+            same = np.array_equal(images.read(path, alpha=True).squeeze(), expected.squeeze())
+        except DataError:
+            same = remake_damaged or not os.path.lexists(path)
+        if not same:
+            raise ConfigError(f"{path}: {what}; move it away to have it made again, or choose another --output")
 
 
 def _read_journal(path: Path) -> dict[str, dict[str, Any]]:
@@ -245,14 +273,14 @@ def _try_to_hash(path: Path) -> str | None:
 
 
 def _make_pairs(
-    todo: Sequence[Task], work: Path, settings: Make, progress: OnProgress | None, total: int
+    todo: Sequence[Task], work: Path, settings: Make, progress: OnProgress | None, tasks: Sequence[Task]
 ) -> dict[str, _Outcome]:
     """Make the remaining pairs, and record each in the journal. Raises Interrupted after a stop signal."""
     outcomes: dict[str, _Outcome] = {}
     if not todo:
         return outcomes
-    for leftover in work.glob("[AB]/**/.*.partial"):  # of a process that was killed during a write
-        leftover.unlink()
+    for folder, names in _group_by_folder(tasks, work).items():
+        remove_partial_files(folder, names)  # of a process that was killed during a write
     stamps = {task.name: _stamp(task.photo) for task in todo}
 
     def make_pair(task: Task) -> _Outcome:
@@ -272,8 +300,16 @@ def _make_pairs(
             journal.write(json.dumps(record) + "\n")
             journal.flush()
             if progress is not None:
-                progress(total - len(todo) + len(outcomes), total)
+                progress(len(tasks) - len(todo) + len(outcomes), len(tasks))
     return outcomes
+
+
+def _group_by_folder(tasks: Sequence[Task], root: Path) -> dict[Path, list[str]]:
+    """Return the names of the files of all tasks, by folder."""
+    groups: dict[Path, list[str]] = {}
+    for path in (path for task in tasks for path in task.files(root)):
+        groups.setdefault(path.parent, []).append(path.name)
+    return groups
 
 
 def _try_to_derive(task: Task, settings: Make) -> tuple[Pixels, Pixels] | _Failed:
