@@ -171,15 +171,15 @@ class Soak:
         step = self._wait_for_start(subject)
         if step is None:
             code = subject.process.poll()
-            how = "still not training" if code is None else subject.judge(code, {1})
+            everything = damage == "checkpoints removed"  # once there is a model, such a run is refused as misuse
+            how = "still not training" if code is None else subject.judge(code, {1, 2} if everything else {1})
             if damage is None:
                 self.tally.failed_starts += 1
                 self.tally.count("start", how if how.startswith("unexpected") else f"unexpected: refused: {how}")
                 self._stop_if_hopeless(subject)
             else:
-                everything = damage == "checkpoints removed"
                 refused = how if how.startswith("unexpected") or everything else f"unexpected: no fallback: {how}"
-                self.tally.count(damage, "refused" if refused == how == "exit 1" else refused)
+                self.tally.count(damage, "refused" if refused == how in ("exit 1", "exit 2") else refused)
             _end(subject)
             self._restore()
             return False
