@@ -370,6 +370,22 @@ def test_bad_input_ends_in_one_sentence_and_writes_nothing(case: Case, cli: Cli,
     assert files_in(run) == run_before
 
 
+def test_outputs_that_are_there_are_counted_in_the_singular_too(cli: Cli, run: Path, tmp_path: Path) -> None:
+    images.write(tmp_path / "in/a.png", noise())
+    words = ("translate", run, tmp_path / "in", "--output", tmp_path / "out", "--device", "cpu")
+    cli(*words)
+    assert "1 was there already, 0 translated into" in cli(*words).err
+
+
+def test_a_full_disk_ends_in_what_to_do(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> NoReturn:
+        raise OSError(28, "No space left on device", "run/state.pt")
+
+    monkeypatch.setattr("pix2pix.training.train.train_with", fail)
+    message = "run/state.pt: No space left on device; free some space and run the same command again"
+    assert cli("train", tmp_path) == (1, "", f"pix2pix: {message}\n")
+
+
 def test_several_failures_are_all_named(cli: Cli, run: Path, tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         (tmp_path / "in" / name).parent.mkdir(exist_ok=True)

@@ -137,7 +137,7 @@ def test_a_hub_id_is_asked_after_a_line_that_says_so(hub: Hub, tmp_path: Path) -
     lines, talk = hub.locate(tmp_path / "here", "hf://good/model", "nobody/nothing", "huge/model", "hf://good/model")
     files = "['config.json', 'discriminator.safetensors', 'generator.safetensors']"
     assert lines[0] == lines[3] == files
-    assert lines[1].startswith("nobody/nothing: there is no such folder, and no such model on the hub (")
+    assert lines[1].startswith("nobody/nothing: there is no such folder, and the hub did not give this model (")
     assert lines[2].startswith("huge/model: generator.safetensors has 1,000,000,000,000 bytes on the hub, more than")
     assert [line.partition(":")[0] for line in talk.splitlines() if "asking" in line] == [
         "good/model",

@@ -62,7 +62,7 @@ def test_two_are_kept_and_the_older_one_is_taken_with_one_warning(tmp_path: Path
     step, warning = found(tmp_path)
     assert step == 20
     assert "state.pt: damaged, its SHA-256 is not the one in state.json" in warning
-    assert "going on from previous.pt of step 20, so 10 steps (1 epoch, 10 s) is trained again" in warning
+    assert "going on from previous.pt of step 20, so 10 steps (1 epoch, 10 s) are trained again" in warning
 
 
 @pytest.mark.parametrize("name", ["state.pt", "state.json"])

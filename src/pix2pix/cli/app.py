@@ -3,6 +3,7 @@
 Exit codes: 0 done, 1 failed, 2 misuse, 128 + signal (130 by Ctrl-C, 143 by SIGTERM) interrupted with everything saved.
 """
 
+import errno
 import io
 import logging
 import sys
@@ -68,7 +69,9 @@ def _explain(error: BaseException) -> tuple[str, int] | None:
         case DataError() | ModelError() | RunError():
             return str(error), 1
         case OSError():
-            return f"{error.filename or 'the file system'}: {error.strerror or error}", 1
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            advice = "; free some space and run the same command again" if full else ""
+            return f"{error.filename or 'the file system'}: {error.strerror or error}{advice}", 1
         case MemoryError():
             return OUT_OF_MEMORY, 1
         case RuntimeError() if "out of memory" in str(error) or "DefaultCPUAllocator" in str(error):  # torch's own

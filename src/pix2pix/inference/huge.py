@@ -131,11 +131,12 @@ class HugeImage:
         needed = sum(self.needed_bytes(tile)) / GIGABYTE
         text = (
             f"{self.readers[0].path}: is {height}x{width} (HxW), and translating it in tiles of {tile} takes about "
-            f"{needed:.2g} GB of memory, but {budget.host / GIGABYTE:.2g} GB are free"
+            f"{needed:.2g} GB of memory, but {budget.host / GIGABYTE:.2g} GB are {'allowed' if budget.given else 'free'}: "
         )
+        more = "give more by --memory, or " if budget.given else ""
         if not all(not reader.whole for reader in self.readers) or not self.writes_rows:
-            return f"{text}: give it as an uncompressed or tiled .tif or as .npy, which are read and written by rows"
-        return f"{text}: give more by --memory, or cut it into parts"
+            return f"{text}{more}give it as an uncompressed or tiled .tif or as .npy, which are read and written by rows"
+        return f"{text}{more}cut it into parts"
 
     # ---- translation ---------------------------------------------------------------------------------------------
 

@@ -41,14 +41,17 @@ class Budget:
     """Bytes of this machine; on a CPU those of the generator are among them."""
     device: float | None = None
     """Bytes of the GPU for the generator; None on a CPU."""
+    given: bool = False
+    """Whether `host` is what the user allows, rather than what is free."""
 
     @classmethod
     def of(cls, model: Model, device: torch.device, memory: float | None = None) -> "Budget":
         """Take `memory` bytes of this machine, by default all that are free, and the free memory of the GPU."""
         host = memory if memory is not None else max(free_memory() or math.inf, SMALL)  # 0 means unknown
         if device.type == "cpu":
-            return cls(model, host)
-        return cls(model, host, torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else math.inf)
+            return cls(model, host, given=memory is not None)
+        free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else math.inf
+        return cls(model, host, free, given=memory is not None)
 
     def fits(self, sizes: list[Size], batch: int = 1) -> bool:
         """Return whether images of these sizes can be in flight at once, `batch` of them in the generator."""

@@ -36,16 +36,18 @@ def locate(name: str | Path) -> Path:
             return folder
     shown = escape_unprintable(name)
     if path.exists():
-        what = "a run that has no model yet" if (path / "config.yaml").exists() else "not a model or run folder"
-        raise ModelError(f"{shown}: {what}; expected {CONFIG} and {GENERATOR} in it or in its `model/`")
+        run = (path / "config.yaml").exists()
+        what = "a run without a model" if run else "not a model or run folder"
+        advice = "; its `train` command makes one" if run else ""
+        raise ModelError(f"{shown}: {what}; expected {CONFIG} and {GENERATOR} in it or in its `model/`{advice}")
     repository = str(name).removeprefix(PREFIX)
     if _REPOSITORY.fullmatch(repository) and ".." not in repository:
         if str(name).startswith(PREFIX):
-            return _download(repository)
+            return _download(repository, maybe_path=False)
         near = _find_similar(path)
         if near is None:
-            return _download(repository)
-        raise ModelError(f"{shown}: no such model here{near}; the hub is not asked, as {PREFIX}{repository} would")
+            return _download(repository, maybe_path=True)
+        raise ModelError(f"{shown}: no such model here{near}; only {PREFIX}{repository} asks the hub for it")
     raise ModelError(f"{shown}: no such model; give a run folder, a model folder or a hub id such as `owner/name`")
 
 
@@ -72,23 +74,24 @@ def _find_similar(path: Path) -> str | None:
 
 
 @functools.cache  # one question for each model and process
-def _download(repository: str) -> Path:
+def _download(repository: str, maybe_path: bool) -> Path:
     """Download the files of a model into the hub's cache; HF_HOME, HF_ENDPOINT and HF_HUB_OFFLINE are honoured."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # otherwise the client tells the hub what runs here
     from huggingface_hub import constants, snapshot_download  # slow to import, and needed for hub ids only
 
     try:
         if not constants.HF_HUB_OFFLINE:
-            print(f"{repository}: no such folder here; asking {constants.ENDPOINT} for this model", file=sys.stderr)
+            print(f"{repository}: asking {constants.ENDPOINT} for this model", file=sys.stderr)
             _check_sizes(repository)
         folder = Path(snapshot_download(repository, allow_patterns=list(MAX_BYTES)))
     except ModelError:
         raise
     except Exception as error:  # the client of the hub raises many kinds
         reason = escape_unprintable((str(error).strip() or type(error).__name__).splitlines()[0][:300])
+        no_folder = "there is no such folder, and " if maybe_path else ""
         raise ModelError(
-            f"{repository}: there is no such folder, and no such model on the hub ({reason}); "
-            "check the path, or the network"
+            f"{repository}: {no_folder}the hub did not give this model ({reason}); "
+            "check the name and the network"
         ) from None
     if not (folder / CONFIG).exists():
         raise ModelError(f"{repository}: the hub repository has no {CONFIG}, so it is not a pix2pix model")

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -32,7 +33,9 @@ def save_weights(network: nn.Module, path: Path) -> str:
     try:
         save_file(tensors, path)
     except SafetensorError as error:  # also for a full disk
-        raise OSError(errno.EIO, f"cannot be written ({error})", str(path)) from None
+        found = re.search(r"\(os error (\d+)\)", str(error))
+        code, reason = (int(found[1]), os.strerror(int(found[1]))) if found else (errno.EIO, str(error))
+        raise OSError(code, f"cannot be written ({reason})", str(path)) from None
     path.chmod(permissions)
     with path.open("rb+") as file:
         os.fsync(file.fileno())

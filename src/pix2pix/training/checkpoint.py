@@ -237,14 +237,14 @@ def _describe_loss(folder: Path, search: Search, pair: SavedPair, progress: Trai
     try:
         newest = _read_progress({key: (search.lost or {})[key] for key in asdict(progress)})
     except (KeyError, ValueError):
-        again = "what was trained after it"
+        again = "what was trained after it is"
     else:
         epochs = newest.epoch - progress.epoch
         minutes = format_duration(max(0.0, newest.seconds - progress.seconds))
         steps = format_count(newest.step - progress.step, "step")
         more = f"{format_count(epochs, 'epoch')}, " if epochs > 0 else ""
-        again = f"{steps} ({more}{minutes})"
+        again = f"{steps} ({more}{minutes}) {'is' if steps == '1 step' else 'are'}"
     return (
         f"{folder}: {'; '.join(search.problems)}; going on from {pair.state.name} of step {progress.step:,}, "
-        f"so {again} is trained again"
+        f"so {again} trained again"
     )

@@ -94,14 +94,18 @@ def _report(result: "Translated", output: Path) -> None:
     """Say what was translated. Raises DataError if an image could not be."""
     from pix2pix.text import escape_unprintable, format_examples
 
-    there = f"{len(result.already):,} were there already, " if result.already else ""
+    there = f"{_count(len(result.already))} there already, " if result.already else ""
     say(f"{there}{len(result.written):,} translated into {output}")
     if result.edited:
         names = escape_unprintable(format_examples(result.edited))
-        say(f"{len(result.edited):,} were changed after they were written and stay as they are: {names}")
+        say(f"{_count(len(result.edited))} changed since a translation wrote them, and nothing was replaced: {names}")
     if len(result.failed) == 1:
         raise DataError(result.failed[0][1])
     for _, reason in result.failed:
         say(f"not translated: {escape_unprintable(reason)}")
     if result.failed:
         raise DataError(f"{len(result.failed)} of the images could not be translated; they are named above")
+
+
+def _count(number: int) -> str:
+    return f"{number:,} {'was' if number == 1 else 'were'}"
