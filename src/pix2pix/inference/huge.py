@@ -129,14 +129,15 @@ class HugeImage:
     def _refusal(self, tile: int, budget: Budget) -> str:
         height, width = self.size
         needed = sum(self.needed_bytes(tile)) / GIGABYTE
+        limit = "allowed" if budget.given else "free"
         text = (
             f"{self.readers[0].path}: is {height}x{width} (HxW), and translating it in tiles of {tile} takes about "
-            f"{needed:.2g} GB of memory, but {budget.host / GIGABYTE:.2g} GB are {'allowed' if budget.given else 'free'}: "
+            f"{needed:.2g} GB of memory, but {budget.host / GIGABYTE:.2g} GB are {limit}: "
         )
-        more = "give more by --memory, or " if budget.given else ""
+        text += "give more by --memory, or " if budget.given else ""
         if not all(not reader.whole for reader in self.readers) or not self.writes_rows:
-            return f"{text}{more}give it as an uncompressed or tiled .tif or as .npy, which are read and written by rows"
-        return f"{text}{more}cut it into parts"
+            return f"{text}give it as an uncompressed or tiled .tif or as .npy, which are read and written by rows"
+        return f"{text}cut it into parts"
 
     # ---- translation ---------------------------------------------------------------------------------------------
 

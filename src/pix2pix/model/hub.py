@@ -90,8 +90,7 @@ def _download(repository: str, maybe_path: bool) -> Path:
         reason = escape_unprintable((str(error).strip() or type(error).__name__).splitlines()[0][:300])
         no_folder = "there is no such folder, and " if maybe_path else ""
         raise ModelError(
-            f"{repository}: {no_folder}the hub did not give this model ({reason}); "
-            "check the name and the network"
+            f"{repository}: {no_folder}the hub did not give this model ({reason}); check the name and the network"
         ) from None
     if not (folder / CONFIG).exists():
         raise ModelError(f"{repository}: the hub repository has no {CONFIG}, so it is not a pix2pix model")
