@@ -61,11 +61,11 @@ from pix2pix.training.checkpoint import stateful_parts
 output, updates, words = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
 
 class Trainer(setup.Trainer):
-    def fit(self, stop):
+    def fit(self, stop, **more):
         calls = iter(range(1, 10**6))
         last = self.group.rank == self.group.size - 1
         try:
-            return super().fit(lambda: 2 if last and next(calls) >= updates else None)
+            return super().fit(lambda: 2 if last and next(calls) >= updates else None, **more)
         finally:
             state = {name: part.state_dict() for name, part in stateful_parts(self.state).items()}
             torch.save(state, f"{output}.{self.group.rank}")
