@@ -299,6 +299,7 @@ def test_an_evaluation_goes_into_its_run(run: Path, facades: Path, tmp_path: Pat
         "per_image.csv",
         "report.html",
         "outputs",
+        ".pix2pix-files",
     }
     assert seen == [(1, 3), (2, 3), (3, 3)]
     metrics = strict((result.path / "metrics.json").read_text("utf-8"))
@@ -453,6 +454,16 @@ def test_files_of_others_are_not_replaced(run: Path, facades: Path, tmp_path: Pa
         with pytest.raises(ConfigError, match="exists, and pix2pix did not write it"):
             evaluate(run, facades, output=folder, device="cpu")
         assert [path.read_text() for path in folder.rglob("*") if path.is_file()] == ['{"mine": 1}']
+
+
+def test_files_of_others_in_a_run_are_not_replaced(run: Path, facades: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    own = copy / "evaluation" / "test" / "report.html"
+    own.parent.mkdir(parents=True)
+    own.write_text("mine")
+    with pytest.raises(ConfigError, match="exists, and pix2pix did not write it"):
+        evaluate(copy, facades, device="cpu")
+    assert own.read_text() == "mine"
 
 
 def test_a_report_beside_a_model_that_is_no_run_stays(run: Path, facades: Path, tmp_path: Path) -> None:

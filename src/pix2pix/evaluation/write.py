@@ -62,8 +62,6 @@ def _names(folder: Path, pairs: Sequence[Pair], model: Model) -> list[str]:
 
 def _is_evaluation(folder: Path) -> bool:
     """Return whether an older version, which kept no record, has evaluated into a folder."""
-    if folder.parent.name == "evaluation" and find_run(folder.parent) is not None:
-        return True
     try:
         metrics = read_json(folder / "metrics.json", limit=LARGE)
     except (OSError, ValueError):
