@@ -61,6 +61,9 @@ def test_what_is_no_setting_of_0_1_stays_as_it_is(values: object) -> None:
         ({"epochs": 2.5}, "training.epochs = 2.5: expected a whole number"),
         ({"l1_weight": "much"}, "loss.l1_weight = 'much': expected a number"),
         ({"flip": "often"}, "augment.flip = 'often': expected true or false"),
+        ({"workers": -1}, "data.workers = -1: expected 'auto' or 0 or more"),
+        ({"workers": "x"}, "data.workers = 'x': expected 'auto' or a whole number"),
+        ({"devices": 0}, "training.devices = 0: expected 'auto' or 1 or more"),
         ({"cache": "disk"}, "data.cache = 'disk': expected 'auto', 'memory' or 'none'"),
     ],
 )

@@ -22,7 +22,15 @@ from pix2pix.system.locks import hold_lock
 from pix2pix.training import old_run
 from pix2pix.training.old_run import kept_until_begun, recover, remove_old_run, set_aside
 from pix2pix.training.run_files import ASIDE, MARKER, MOVING, REMOVING
-from pix2pix.training.run_folder import RunChoice, begin_run, begun_run, choose_run, open_run, refuse_inside_run
+from pix2pix.training.run_folder import (
+    RunChoice,
+    begin_run,
+    begun_run,
+    choose_run,
+    open_run,
+    refuse_inside_run,
+    restore_settings,
+)
 from pix2pix.training.train import plan_only, train_with
 
 OURS = (
@@ -357,6 +365,16 @@ def test_settings_that_are_lost_are_noticed(config: Config, tmp_path: Path, dama
     if marked:
         with pytest.raises(ConfigError, match="copy what is missing back to resume it, or give another"):
             opened(tmp_path, config).__enter__()
+
+
+def test_settings_removed_during_a_training_are_written_again(config: Config, tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    with opened(tmp_path, config):
+        before = path.read_text()
+        assert not restore_settings(tmp_path, config)
+        path.unlink()
+        assert restore_settings(tmp_path, config)
+        assert path.read_text() == before
 
 
 def test_a_model_without_checkpoints_is_not_trained_over(config: Config, tmp_path: Path) -> None:

@@ -84,10 +84,8 @@ def explain(error: ValidationError, root: type[BaseModel] = Settings) -> str:
 
     `root` is the model that was validated.
     """
-    first = error.errors(include_url=False)[0]
-    parts = [str(part)[:100] for part in first["loc"]]
-    inner = [part for part in parts if not part.startswith(("function", "tuple", "literal", "constrained"))]
-    field = escape_unprintable(".".join(inner))
+    first, *others = error.errors(include_url=False)
+    field = _field(first["loc"])
     if first["type"] == "extra_forbidden":
         return f"there is no setting `{field}`{_suggestion(first['loc'], root)}"
     if first["type"] in ("model_type", "dict_type"):
@@ -97,10 +95,22 @@ def explain(error: ValidationError, root: type[BaseModel] = Settings) -> str:
         return f"{field}: {message}" if field and field not in message else message
     new = suggest_value(field, first["input"])
     more = "" if new is None else f"; did you mean {new!r}?"
-    if expected := EXPECTED.get(first["type"]):
-        limits = {name: _as_whole(limit) for name, limit in first.get("ctx", {}).items()}
-        message = expected.format(**limits)
+    if first["type"] in EXPECTED:  # a setting of several types, such as "auto" or a number, has an error for each
+        same = (one for one in [first, *others] if one["type"] in EXPECTED and _field(one["loc"]) == field)
+        message = f"expected {' or '.join(dict.fromkeys(map(_expected, same)))}"
     return f"{field} = {_show(first['input'])}: {message[0].lower()}{message[1:]}{more}"
+
+
+def _field(location: tuple[int | str, ...]) -> str:
+    """Return the name of a setting, without pydantic's words for its types."""
+    kinds = ("function", "tuple", "literal", "constrained")
+    parts = [str(part)[:100] for part in location if part not in ("int", "float", "str")]
+    return escape_unprintable(".".join(part for part in parts if not part.startswith(kinds)))
+
+
+def _expected(error: Any) -> str:
+    limits = {name: _as_whole(limit) for name, limit in error.get("ctx", {}).items()}
+    return EXPECTED[error["type"]].removeprefix("expected ").format(**limits)
 
 
 def _as_whole(limit: Any) -> Any:

@@ -230,6 +230,15 @@ def begin_run(folder: Path, config: Config, *, overwrite: bool) -> None:
     write_text(folder / "config.yaml", to_yaml(config))
 
 
+def restore_settings(folder: Path, config: Config) -> bool:
+    """Write `config.yaml` again if it was removed while the run was trained. Returns whether it was."""
+    path = folder / "config.yaml"
+    if path.exists():
+        return False
+    write_text(path, to_yaml(config))
+    return True
+
+
 def write_left_out(folder: Path, left_out: Sequence[tuple[Path | str, str]]) -> None:
     """Write the list of what --skip-bad left out, one per line, or remove an older list."""
     path = folder / LEFT_OUT

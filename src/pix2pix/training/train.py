@@ -15,7 +15,7 @@ from pix2pix.data.pairing.nesting import refuse_data_inside, refuse_inside_data
 from pix2pix.data.pairing.pair import Pair
 from pix2pix.data.pairing.pairs import PairSet
 from pix2pix.distributed.environment import choose_processes
-from pix2pix.distributed.process_group import process_group
+from pix2pix.distributed.process_group import ProcessGroup, process_group
 from pix2pix.errors import ConfigError, Interrupted
 from pix2pix.model.model_config import CONFIG
 from pix2pix.reports.curves import read_metrics
@@ -26,7 +26,15 @@ from pix2pix.text import is_unicode
 from pix2pix.training.inspection import inspect_and_plan
 from pix2pix.training.old_run import remove_old_run
 from pix2pix.training.plan import Plan
-from pix2pix.training.run_folder import Run, begun_run, choose_run, open_run, refuse_inside_run, write_left_out
+from pix2pix.training.run_folder import (
+    Run,
+    begun_run,
+    choose_run,
+    open_run,
+    refuse_inside_run,
+    restore_settings,
+    write_left_out,
+)
 from pix2pix.training.setup import make_trainer
 
 __all__ = ["Run", "plan_only", "train", "train_with"]
@@ -67,7 +75,12 @@ def train_with(config: Config, run: Path | None = None, *, overwrite: bool = Fal
         trainer = make_trainer(plan, splits, folder, bar, group)
         with note_stop_signals() as stop:
             try:
-                progress = trainer.fit(stop, begun=lambda: remove_old_run(folder))
+                try:
+                    progress = trainer.fit(stop, begun=lambda: remove_old_run(folder))
+                except Interrupted:
+                    _restore_settings(folder, plan.config, group, bar)
+                    raise
+                _restore_settings(folder, plan.config, group, bar)
                 if group.broadcast(lambda: not (folder / "model" / CONFIG).exists()):
                     trainer.write_newest_model()
                     bar.say(f"model        was missing: made of the newest epoch, {progress.epoch}")
@@ -120,6 +133,12 @@ def _begin(
     if choice.restored:
         bar.say("             the run that a killed --overwrite had moved aside was put back first")
     return plan, pairs.splits, choice.folder
+
+
+def _restore_settings(folder: Path, config: Config, group: ProcessGroup, bar: ProgressBar) -> None:
+    """Write `config.yaml` again if it was removed in the meantime, and say so."""
+    if group.broadcast(lambda: restore_settings(folder, config)):
+        bar.say(f"warning      {folder / 'config.yaml'} was removed during the training; written again")
 
 
 def _name_run(config: Config) -> str:
