@@ -26,6 +26,7 @@ from pix2pix.metrics.palette import find_palette, label_pixels, parse_palette
 from pix2pix.model import load_model
 from pix2pix.reports.curves import read_metrics
 from pix2pix.synthetic.facades import facade
+from pix2pix.system.written import RECORD
 from pix2pix.training.train import train_with
 
 COLOURS = [(0, 0, 255), (255, 85, 0), (0, 255, 255), (255, 255, 0)]
@@ -103,7 +104,7 @@ def test_evaluate_reads_labels_and_keeps_the_segmenter(
     assert sum(one["share"] for one in labels["classes"]) == pytest.approx(1)
     assert labels["ceiling"]["pixel_accuracy"] > labels["pixel_accuracy"], "the model is hardly trained"
     assert "Labels read from the outputs" in (tmp_path / "out" / "report.html").read_text("utf-8")
-    assert {path.name for path in place.iterdir()} == {segmentation.WEIGHTS, segmentation.DESCRIPTION}
+    assert {path.name for path in place.iterdir()} == {segmentation.WEIGHTS, segmentation.DESCRIPTION, RECORD}
 
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("trained again")

@@ -28,7 +28,7 @@ from pix2pix.training.checkpoint import SAVE_SHARE
 from pix2pix.training.inspection import inspect_and_plan
 from pix2pix.training.run_folder import begin_run
 from pix2pix.training.setup import make_trainer
-from pix2pix.training.train import train_with
+from pix2pix.training.train import plan_only, train_with
 from pix2pix.training.trainer import Trainer
 from tests.reliability.runs import differences, saved_state
 
@@ -360,4 +360,4 @@ def test_the_setting_that_was_typed_is_named(facades: Path, tmp_path: Path) -> N
     folder = tmp_path / "run"
     trainer(facades, folder)
     with pytest.raises(ConfigError, match=r"data\.image_size was \(32, 32\), now \(64, 64\)"):
-        trainer(facades, folder, data={"image_size": 64})
+        plan_only(choose_settings(facades, None, None, merge_settings(TINY, {"data": {"image_size": 64}})), folder)

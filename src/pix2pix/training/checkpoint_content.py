@@ -45,8 +45,8 @@ def _refuse_strange_archive(path: Path) -> None:
                 _refuse_other_globals(archive.read(record))
 
 
-def _refuse_other_globals(pickle: bytes) -> None:
-    for operation, argument, _ in pickletools.genops(pickle):
+def _refuse_other_globals(index: bytes) -> None:
+    for operation, argument, _ in pickletools.genops(index):
         if operation.name in ("STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX") or operation.name.startswith("EXT"):
             raise ValueError("it makes objects that no checkpoint has")
         if operation.name == "GLOBAL" and argument not in INDEX_GLOBALS:

@@ -8,6 +8,7 @@ from pix2pix.config import Config
 from pix2pix.data.loading.dataset import PairDataset, make_dataset
 from pix2pix.data.loading.loader import PairLoader, make_loader
 from pix2pix.data.pairing.pair import Pair
+from pix2pix.data.pairing.pairs import fingerprint_of_sizes
 from pix2pix.distributed.environment import compute_device
 from pix2pix.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from pix2pix.metrics.palette import find_palette
@@ -105,7 +106,7 @@ def train_segmenter(
             dataset,
             find_palette(pairs),
             device=device,
-            fingerprint=plan.config.provenance["data_fingerprint"],
+            fingerprint=fingerprint_of_sizes(plan.config.provenance["data_fingerprint"]),
             progress=bar.update,
         )
 

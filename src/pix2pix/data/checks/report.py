@@ -187,7 +187,7 @@ class CheckReport:
             f"values       {values}",
             *_colour_lines([(name.strip(":"), side) for name, _, _, side in self._sides()]),
             *([f"alignment    {_describe_alignment(self.alignment)}"] if self.alignment else []),
-            f"fingerprint  {self.fingerprint}",
+            f"fingerprint  {self.fingerprint[:25]}... (whole in --json)",
             *([f"hint         {self.pairs.hint}"] if self.pairs.hint else []),
             f"problems     {len(self.problems) or 'none'}{unusable}",
             *_list_problems(self.problems),

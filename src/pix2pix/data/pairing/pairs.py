@@ -70,6 +70,11 @@ def same_data(one: str | None, other: str | None) -> bool:
     return contents == other_contents if contents and other_contents else sizes == other_sizes
 
 
+def fingerprint_of_sizes(fingerprint: str) -> str:
+    """Return the part of a fingerprint that covers names and sizes, which is found without reading the files."""
+    return _parts(fingerprint)[1]
+
+
 def _parts(fingerprint: str) -> tuple[str, str]:
     """Return what a fingerprint says of contents, empty if nothing, and of sizes."""
     if not fingerprint.startswith(_CONTENTS):
