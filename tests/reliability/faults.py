@@ -12,6 +12,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,7 +109,7 @@ def full_disk(subject: Subject, rng: random.Random) -> str:
     """Fill the disk of the run folder but for a few bytes, until the training ends; then make space again."""
     disk, ballast = os.statvfs(subject.run), subject.run.parent / BALLAST
     left = int(rng.choice([0, rng.uniform(0, 4096), rng.uniform(0, 2 * checkpoint_bytes(subject.run))]))
-    with ballast.open("wb") as file:
+    with ballast.open("wb") as file, suppress(OSError):  # the training may have taken the space in the meantime
         os.posix_fallocate(file.fileno(), 0, max(1, disk.f_bavail * disk.f_frsize - left))
     try:
         return _end_without_space(subject)
@@ -129,7 +130,8 @@ def _end_without_space(subject: Subject) -> str:
         return subject.judge(code, {1})
     subject.process.send_signal(signal.SIGTERM)
     code = subject.wait(END_SECONDS)
-    return "unexpected: still running" if code is None else subject.judge(code, {1, 143})
+    ends = {1, 143, -signal.SIGTERM}  # the last if it was ending already
+    return "unexpected: still running" if code is None else subject.judge(code, ends)
 
 
 def remove_while_running(subject: Subject, rng: random.Random) -> str:
