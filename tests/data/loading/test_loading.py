@@ -340,6 +340,30 @@ def test_a_killed_loader_process_is_replaced_once_an_epoch(pairs: tuple[Pair, ..
     assert set(multiprocessing.active_children()) == before
 
 
+@pytest.mark.parametrize("error", [ConnectionResetError("reset"), EOFError()])
+def test_a_loader_process_that_dies_in_a_transfer_is_replaced(
+    pairs: tuple[Pair, ...], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    data, said = dataset(pairs), list[str]()
+    batches = loader(data, batch_size=1, workers=1)
+    batches.say = said.append
+    start = batches._start
+
+    def broken() -> Iterator[Batch | DataError]:
+        found = start()
+        yield next(found)
+        batches._processes[0].kill()
+        monkeypatch.setattr(batches, "_start", start)
+        raise error
+
+    monkeypatch.setattr(batches, "_start", broken)
+    assert same(list(batches.epoch(0)), [*loader(data, batch_size=1).epoch(0)])
+    assert said == [
+        "loader       a loader process was ended by SIGKILL (is the machine out of memory?); 1 started anew"
+    ]
+    batches.close()
+
+
 # ---- errors --------------------------------------------------------------------------------------------------
 
 

@@ -1,6 +1,7 @@
 """Load the batches of an epoch in the order given by (seed, epoch), with loader processes if they help."""
 
 import math
+import multiprocessing.connection
 import multiprocessing.util
 import os
 import signal
@@ -86,7 +87,7 @@ class PairLoader:
                 batches = batches or self._start()
                 with self._waiting():
                     batch = next(batches, None)
-            except RuntimeError as error:
+            except (RuntimeError, ConnectionError, EOFError) as error:
                 if not (died := self._describe_death(error)):
                     raise
                 self.close()
@@ -122,14 +123,18 @@ class PairLoader:
                 multiprocessing.util.Finalize(None, _kill, (started,), exitpriority=100)
         return batches
 
-    def _describe_death(self, error: RuntimeError) -> str | None:
+    def _describe_death(self, error: Exception) -> str | None:
         """Say how a loader process has ended; None if an error has another reason."""
+        in_transfer = isinstance(error, ConnectionError | EOFError)
+        if in_transfer:  # the system may not have ended it quite yet
+            multiprocessing.connection.wait([process.sentinel for process in self._processes], timeout=1)
         for process in self._processes:
             if process.exitcode is not None:
                 code = process.exitcode
                 how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
                 return f"a loader process {how}"
-        return "a loader process has ended" if "DataLoader worker" in str(error) else None  # while it was started
+        while_started = "DataLoader worker" in str(error)
+        return "a loader process has ended" if in_transfer or while_started else None
 
     def close(self) -> None:
         """End the loader processes at once, also one that waits for a slow disk. A later epoch starts new ones."""
