@@ -20,6 +20,7 @@ from pix2pix.networks import PatchGAN
 from pix2pix.reports.alarms import ALARMS, describe_changes, find_alarms
 from pix2pix.reports.curves import Row, draw_curves, read_metrics
 from pix2pix.reports.pages import write_run_report
+from pix2pix.system.files import HeldFolder
 from pix2pix.training.checkpoint import TrainingProgress
 from pix2pix.training.metrics_log import MetricsLog
 from pix2pix.training.plan import Plan
@@ -42,15 +43,18 @@ class RunWriter:
         self.folder, self.plan, self.group, self.progress = folder, plan, group, progress
         self._warmup = plan.config.training.discriminator_epochs
         self._open_log()
-        self._identity = _identity(folder)
+        self._held = HeldFolder(folder) if group.is_first else None
 
     def require_folder(self) -> None:
         """Raise RunError if the run folder was removed, renamed or replaced, so that nothing makes it anew."""
-        if _identity(self.folder) != self._identity:
+        try:
+            if self._held is not None:
+                self._held.check()
+        except FileNotFoundError:
             raise RunError(
                 f"{self.folder}: was removed or renamed while this training wrote to it, so it cannot save what it "
                 "has trained since; put the folder back and run the same command again"
-            )
+            ) from None
 
     def go_back(self) -> None:
         """Drop the rows that are newer than the progress, which has returned to a checkpoint."""
@@ -122,12 +126,3 @@ class RunWriter:
             return write_run_report(self.folder)
 
         return self.group.broadcast(write)
-
-
-def _identity(folder: Path) -> tuple[int, int] | None:
-    """Return the device and the number of a folder, which stay while it exists; None if there is none."""
-    try:
-        status = folder.stat()
-    except FileNotFoundError:
-        return None
-    return status.st_dev, status.st_ino
