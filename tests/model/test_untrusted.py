@@ -89,6 +89,7 @@ def test_any_card_gives_a_model_or_one_sentence(fields: list[tuple[str, Any]], f
         ("config.generator.base_channels", 1024, "does not fit its config.json"),
         ("config.discriminator.base_channels", 1024, "does not fit its config.json"),
         ("config.generator.kind", "resnet", "does not fit its config.json"),
+        ("config.data.image_size", "9" * 5000, r"99' is not a size; expected 256"),
         ("config.data.image_size", 1_000_000, r"image_size\.0 = 1000000: expected 16,384 or less"),
         ("config.data.source_channels", 10**9, "expected 65,536 or less"),
         ("config.data.source_range", 5, "source_range"),

@@ -2,6 +2,7 @@
 
 import math
 import re
+import reprlib
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -59,7 +60,7 @@ def _parse_size(value: Any) -> Any:
     if isinstance(value, str):
         sides = value.lower().split("x")
         if not all(re.fullmatch("[0-9]{1,9}", side) for side in sides) or len(sides) > 2:
-            raise ValueError(f"{value!r} is not a size; expected 256, or 256x512 for height x width")
+            raise ValueError(f"{reprlib.repr(value)} is not a size; expected 256, or 256x512 for height x width")
         value = [int(side) for side in sides]
         value = value * 2 if len(value) == 1 else value
     return (value, value) if isinstance(value, int) else value
@@ -174,7 +175,8 @@ def _check_pattern(value: Any) -> Any:
     for pattern in patterns if isinstance(patterns, list | tuple) else ():
         if isinstance(pattern, str) and pattern.count("{id}") != 1:
             raise ValueError(
-                f"{pattern!r} is not a pattern; write {{id}} once in place of the pair's name, as in {{id}}_mask.png"
+                f"{reprlib.repr(pattern)} is not a pattern; write {{id}} once in place of the pair's name, "
+                "as in {id}_mask.png"
             )
     return value
 
@@ -185,7 +187,7 @@ def _check_numbers(value: Any) -> Any:
         return value
     for number in value:
         if not (re.fullmatch("[1-9][0-9]?", text := str(number)[:100]) and int(text) <= MAX_SOURCES):
-            raise ValueError(f"{text!r} is not the number of a source: expected 1 to {MAX_SOURCES}")
+            raise ValueError(f"{reprlib.repr(text)} is not the number of a source: expected 1 to {MAX_SOURCES}")
     return {str(number): settings for number, settings in sorted(value.items(), key=lambda item: int(item[0]))}
 
 

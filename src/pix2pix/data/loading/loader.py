@@ -127,7 +127,9 @@ class PairLoader:
         """Say how a loader process has ended; None if an error has another reason."""
         in_transfer = isinstance(error, ConnectionError | EOFError)
         if in_transfer:  # the system may not have ended it quite yet
-            multiprocessing.connection.wait([process.sentinel for process in self._processes], timeout=1)
+            ended = multiprocessing.connection.wait([process.sentinel for process in self._processes], timeout=1)
+            for process in self._processes:
+                process.join(timeout=1 if process.sentinel in ended else 0)  # the sentinel comes before the exit code
         for process in self._processes:
             if process.exitcode is not None:
                 code = process.exitcode
