@@ -153,9 +153,11 @@ class Trial:
             time.sleep(seconds)
             process.kill()
         self.counts.look(run, 0)  # its steps are not known here
-        command[command.index("1000000")] = str((runs.saved_state(run)["progress"]["epoch"]) + 1)
+        progress = runs.saved_state(run)["progress"]
+        command[command.index("1000000")] = str(progress["epoch"] + 1)
         done = subprocess.run(command, capture_output=True, text=True)
-        if "resuming from epoch" not in done.stderr:
+        began_anew = progress["step"] == 0  # the kill came before the end of the first save after an update
+        if done.returncode or ("resuming from epoch" in done.stderr) == began_anew:
             raise runs.Unexpected(done.stderr)
 
     def _next(self) -> Path:

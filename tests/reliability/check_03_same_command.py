@@ -22,7 +22,6 @@ BASE = {
     "--precision": "32", "--device": "cpu", "--samples": "0", "--epochs": "2", "--batch-size": "2",
 }  # fmt: skip
 CHANGES = {
-    "data.skip_bad": "--skip-bad",
     "data.direction": "--direction AtoB",
     "data.image_size": "--image-size 64",
     "data.source_channels": "--source-channels 1",
@@ -70,17 +69,19 @@ CHANGES = {
     "training.best_by": "--best-by psnr",
     "training.seed": "--seed 1",
     "training.precision": "--precision bf16",
-    "training.sync_norm": "--sync-norm",
     "training.update_order": "--update-order two-pass",
     "training.convolutions": "--convolutions native",
 }
 """Setting -> what changes it on the command line."""
 SMOKE = ("generator.dropout", "loss.l1_weight", "training.seed", "data.direction")
-FREE = ("--workers 1", "--cache none", "--epochs 3", "--validate-every 2", "--patience 2", "--samples 1", "--devices 1")
+FREE = (
+    "--sync-norm", "--workers 1", "--cache none",
+    "--epochs 3", "--validate-every 2", "--patience 2", "--samples 1", "--devices 1",
+)  # fmt: skip
 """Changes that must not prevent resuming."""
 ELSEWHERE = {
     "data.source_pattern", "data.target_pattern", "data.sources", "data.source_labels", "data.label_tolerance",
-    "data.source_type", "data.target_type", "provenance",
+    "data.source_type", "data.target_type", "provenance", "data.skip_bad", "training.sync_norm",
 }  # fmt: skip
 """Settings that do not apply to these data."""
 
@@ -207,6 +208,8 @@ def check(work: Path, full: bool) -> str:
     for name, change in CHANGES.items():
         if full or name in SMOKE:
             trial.refuse(name, change, f"{name} was ")
+    if full:
+        trial.refuse("data.skip_bad", "--skip-bad", "was begun without --skip-bad")
     named = f"{trial.refused} of {trial.asked} changed settings named"
     asked, refused = trial.asked, trial.refused
     for what in data_changes(trial.data):
