@@ -386,6 +386,15 @@ def test_edited_pairs_and_those_of_others_are_not_replaced(photos: Path, tmp_pat
     with pytest.raises(ConfigError, match=rf"{edited.name}: was changed since `data make` wrote it"):
         make(photos, output, Make(kind="gray"))
     assert contents(output) == before
+    photo = next(path for path in photos.rglob(f"{edited.stem}.*"))
+    content, times = photo.read_bytes(), photo.stat()
+    for other in (b"no image", next(path for path in sorted(photos.rglob("*.*")) if path != photo).read_bytes()):
+        photo.write_bytes(other)  # neither a photo that has become bad, nor another one, takes the edited pair away
+        with pytest.raises(ConfigError, match=rf"{edited.name}: was changed since `data make` wrote it"):
+            make(photos, output, Make(kind="gray"))
+        assert contents(output) == before
+    photo.write_bytes(content)
+    os.utime(photo, ns=(times.st_atime_ns, times.st_mtime_ns))
     edited.write_bytes(original)
 
     (output / "B" / name).write_text("mine")

@@ -211,14 +211,12 @@ def _find_finished(
                 return pair
             _refuse_changed(task, place, pair, "exists, and `data make` did not write it")
             return None
-        recorded = _PairHashes(str(record.get("source")), str(record.get("target")))
-        if not record or record.get("photo") != _stamp(task.photo):
+        if not record:
             return None
+        recorded = _PairHashes(str(record.get("source")), str(record.get("target")))
         if recorded == tuple(map(_try_to_hash, task.files(place))):
-            return recorded
-        pair = _try_to_derive(task, settings)
-        if not isinstance(pair, _Failed):
-            _refuse_changed(task, place, pair, "was changed since `data make` wrote it", remake_damaged=True)
+            return recorded if record.get("photo") == _stamp(task.photo) else None
+        _refuse_changed(task, place, _try_to_derive(task, settings), "was changed since `data make` wrote it", recorded)
         return None
 
     outcomes: dict[str, _Outcome] = {}
@@ -231,14 +229,20 @@ def _find_finished(
 
 
 def _refuse_changed(
-    task: Task, place: Path, pair: tuple[Pixels, Pixels], what: str, *, remake_damaged: bool = False
+    task: Task, place: Path, pair: tuple[Pixels, Pixels] | _Failed, what: str, recorded: _PairHashes | None = None
 ) -> None:
-    """Raise ConfigError if a file of a pair is another image, or cannot be read and `remake_damaged` is not given."""
-    for path, expected in zip(task.files(place), pair, strict=True):
+    """Raise ConfigError if a file of a pair is neither the recorded one nor the image that would be made now.
+
+    With a record, a file that is no image may be made again: it was damaged.
+    """
+    for number, path in enumerate(task.files(place)):
+        if not os.path.lexists(path) or (recorded and _try_to_hash(path) == recorded[number]):
+            continue
         try:
-            same = np.array_equal(images.read(path, alpha=True).squeeze(), expected.squeeze())
+            found = images.read(path, alpha=True).squeeze()
+            same = not isinstance(pair, _Failed) and np.array_equal(found, pair[number].squeeze())
         except DataError:
-            same = remake_damaged or not os.path.lexists(path)
+            same = recorded is not None
         if not same:
             raise ConfigError(f"{path}: {what}; move it away to have it made again, or choose another --output")
 
