@@ -48,7 +48,9 @@ from pix2pix.errors import ConfigError
 class Section(BaseModel):
     """A frozen group of settings. Unknown names are errors, and the docstring of a field is its help."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_by_name=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True, validate_by_name=True
+    )
 
 
 class SourceSettings(Section):

@@ -86,8 +86,9 @@ def settle_names(folder: Path, pair: SavedPair) -> None:
 
 
 def _give_names(folder: Path, state: Path, description: Path) -> None:
-    os.replace(state, folder / STATE)
-    os.replace(description, folder / DESCRIPTION)
+    for path, name in ((state, STATE), (description, DESCRIPTION)):
+        with naming(folder / name):
+            os.replace(path, folder / name)
     sync_folder(folder)
 
 
