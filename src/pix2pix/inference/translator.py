@@ -171,7 +171,8 @@ class Translator:
 
     def optimize(self, generator: nn.Module) -> nn.Module:
         """Return a faster copy of a generator in eval mode for `device`, with dropout as this translator uses it."""
-        optimized = optimize_generator(generator, self.device, precision=self.precision)
+        size = self.model.config.settings.data.image_size
+        optimized = optimize_generator(generator, self.device, size, precision=self.precision)
         if self.dropout:
             _turn_dropout_on(optimized)
         return optimized
