@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from pix2pix.config.evaluation import EvaluateOptions
 from pix2pix.config.io import explain
-from pix2pix.data.io import images
 from pix2pix.data.loading.dataset import Batch, PairDataset
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.evaluation.baselines import (
@@ -37,11 +36,11 @@ from pix2pix.evaluation.write import (
     choose_output,
     claim_output,
     find_run,
-    output_path,
     read_examples,
     refuse_output,
     remove_numbers,
     write_numbers,
+    write_output,
 )
 from pix2pix.inference.translator import Translator
 from pix2pix.metrics.bootstrap import mean_intervals
@@ -222,7 +221,7 @@ def _measure_pairs(
     )
     for done, (result, output) in enumerate(scored, start=1):
         pair = dataset.pairs[result.index]
-        images.write(output_path(folder, pair, model), model.target_values.to_array(output.clamp(-1, 1)))
+        write_output(folder, pair, model, model.target_values.to_array(output.clamp(-1, 1)))
         if labels is not None:
             batch = dataset.load_one(result.index)
             mask = None if batch.mask is None else batch.mask[0]

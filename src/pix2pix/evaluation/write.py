@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from pix2pix.data.encoding.tensors import to_viewable
 from pix2pix.data.io import images
-from pix2pix.data.io.arrays import Pixels
+from pix2pix.data.io.arrays import Array, Pixels
+from pix2pix.data.io.surroundings import NOTHING, TIFF_SUFFIXES
 from pix2pix.data.loading.dataset import PairDataset
 from pix2pix.data.pairing.pair import Pair
 from pix2pix.errors import ModelError
@@ -78,7 +79,21 @@ def remove_numbers(folder: Path) -> None:
 def output_path(folder: Path, pair: Pair, model: Model) -> Path:
     """Return the path of the output of a pair."""
     suffix = images.suffix_for(model.target_values.dtype, model.out_channels)
+    if pair.target.path.suffix.lower() in TIFF_SUFFIXES:  # which holds what surrounds the pixels, as the target does
+        suffix = ".tif"
     return folder / "outputs" / f"{pair.name}{suffix}"
+
+
+def write_output(folder: Path, pair: Pair, model: Model, output: Array) -> None:
+    """Write the output (H, W, C) of a pair, with what its target states beside the pixels. Raises DataError."""
+    path, target = output_path(folder, pair, model), pair.target
+    surroundings = NOTHING if target.half else images.read_surroundings(target.path)
+    if surroundings != NOTHING:
+        facts, bounds = images.probe(target.path), model.target_values.bounds
+        extremes = min(low for low, _ in bounds), max(high for _, high in bounds)
+        kept, _ = surroundings.fit(path.suffix, output.dtype.name, output.shape[2], extremes)
+        surroundings = kept.resized((facts.height / output.shape[0], facts.width / output.shape[1]))
+    images.write(path, output, surroundings)
 
 
 def read_output(folder: Path, pair: Pair, model: Model) -> Pixels:

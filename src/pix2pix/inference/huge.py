@@ -15,6 +15,7 @@ from pix2pix.data.encoding.labels import LabelEncoding
 from pix2pix.data.io.arrays import Array, ImageFacts
 from pix2pix.data.io.row_reader import RowReader, open_rows
 from pix2pix.data.io.row_writer import SUFFIXES, begin_to_write_rows
+from pix2pix.data.io.surroundings import NOTHING, Surroundings
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.inference.bands import CHUNK_BYTES, PresentedImage, resize_bands
 from pix2pix.inference.encode_sources import encode_sources
@@ -183,6 +184,7 @@ def translate_huge(
     budget: Budget,
     *,
     before_rename: Callable[[Path], object] | None = None,
+    surroundings: Surroundings = NOTHING,
     progress: OnNamedProgress | None = None,
 ) -> None:
     """Translate one image in tiles into a file. Calls progress(tiles done, all, the name). Raises DataError."""
@@ -204,7 +206,8 @@ def translate_huge(
             if progress is not None:
                 progress(done, grid.count, sources[0].name)
 
-        begin_to_write_rows(output, image.output_facts, image.rows(grid, budget, count), before_rename)()
+        rows = image.rows(grid, budget, count)
+        begin_to_write_rows(output, image.output_facts, rows, before_rename, surroundings=surroundings)()
 
 
 def _describe(image: HugeImage, grid: TileGrid) -> str:

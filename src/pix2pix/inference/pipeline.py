@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +39,8 @@ class Translated:
     """Outputs that an earlier translation has written, of the same sources by the same model and settings."""
     edited: tuple[Path, ...] = ()
     """Such outputs that were changed since; they stay as they are."""
+    lost: Mapping[str, Sequence[Path]] = field(default_factory=dict)
+    """What outputs could not keep of what surrounds the pixels, such as a georeference -> the sources that have it."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def translate_files(
     remove_leftovers(planned.to_do, output)
     limits = _limits(translator, options)
     with FileThreads(2) as threads, ThreadPoolExecutor(2) as disk:
-        writer = OutputWriter(output, record, method, planned, threads, disk)
+        writer = OutputWriter(output, record, method, translator.model.target_values, planned, threads, disk)
 
         def finish_writing() -> None:
             writer.finish()
@@ -104,7 +106,8 @@ def translate_files(
             else:
                 _translate_batch(translator, batch, writer, options.seed, finish_writing)
         finish_writing()
-    return Translated(tuple(writer.written), tuple(writer.failed), tuple(planned.already), tuple(planned.edited))
+    written, failed = tuple(writer.written), tuple(writer.failed)
+    return Translated(written, failed, tuple(planned.already), tuple(planned.edited), writer.lost)
 
 
 def _limits(translator: Translator, options: Options) -> BatchLimits:
@@ -192,7 +195,16 @@ def _translate_tiled(
         if translator.dropout and options.seed is not None:
             torch.manual_seed(derive_seed(options.seed, job))
         seal = writer.before_rename(job, stamp_sources(job))
-        translate_huge(translator, job.sources, path, options.tiling, budget, before_rename=seal, progress=progress)
+        translate_huge(
+            translator,
+            job.sources,
+            path,
+            options.tiling,
+            budget,
+            before_rename=seal,
+            surroundings=writer.surroundings(job, translator.model.out_channels),
+            progress=progress,
+        )
 
     writer.finish_one(job, write)
 

@@ -3,12 +3,14 @@
 import errno
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from pix2pix.data.encoding.ranges import RangeEncoding
 from pix2pix.data.io import images
 from pix2pix.data.io.arrays import Array
+from pix2pix.data.io.surroundings import Surroundings
 from pix2pix.errors import DataError
 from pix2pix.inference.jobs import Job
 from pix2pix.inference.outputs import PlannedOutputs
@@ -43,11 +45,14 @@ class OutputWriter:
     output: Path
     record: Record
     method: str
+    target: RangeEncoding
     planned: PlannedOutputs
     threads: FileThreads
     disk: Executor
     written: list[Path] = field(default_factory=list)
     failed: list[tuple[Path, str]] = field(default_factory=list)
+    lost: dict[str, list[Path]] = field(default_factory=dict)
+    """What outputs could not keep of their sources' surroundings, in words -> the sources."""
     _writing: list[tuple[Job, Future[Future[None]]]] = field(default_factory=list)
 
     def fail(self, job: Job, reason: str) -> None:
@@ -59,9 +64,21 @@ class OutputWriter:
         path = self.output / job.name
 
         def encode() -> Future[None]:
-            return self.disk.submit(images.begin_to_write(path, array, self.before_rename(job, sources)))
+            kept = self.surroundings(job, array.shape[-1])
+            seal = self.before_rename(job, sources)
+            return self.disk.submit(images.begin_to_write(path, array, seal, surroundings=kept))
 
         self._writing.append((job, self.threads.submit(encode)))
+
+    def surroundings(self, job: Job, channels: int) -> Surroundings:
+        """Return what the output of a job keeps of its first source's surroundings; note what it cannot keep."""
+        source, bounds = job.sources[0], self.target.bounds
+        extremes = min(low for low, _ in bounds), max(high for _, high in bounds)
+        found = images.read_surroundings(source)
+        kept, lost = found.fit(job.name.suffix.lower(), self.target.dtype, channels, extremes)
+        for what in lost:
+            self.lost.setdefault(what, []).append(source)
+        return replace(kept, channel_names=())  # those of the source are not the output's
 
     def before_rename(self, job: Job, sources: Sequence[Stamp]) -> Callable[[Path], None]:
         """Return what must happen before the output of a job gets its name."""

@@ -11,6 +11,8 @@ from pix2pix.errors import DataError
 from pix2pix.system.progress import ProgressBar
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pix2pix.inference.pipeline import Translated
 
 
@@ -96,6 +98,9 @@ def _report(result: "Translated", output: Path) -> None:
 
     there = f"{_count(len(result.already))} there already, " if result.already else ""
     say(f"{there}{len(result.written):,} translated into {output}")
+    if result.lost:
+        what = ", ".join(f"{what} of {_name(sources)}" for what, sources in sorted(result.lost.items()))
+        say(f"not kept in the outputs: {what}")
     if result.edited:
         names = escape_unprintable(format_examples(result.edited))
         say(f"{_count(len(result.edited))} changed since a translation wrote them, and nothing was replaced: {names}")
@@ -105,6 +110,12 @@ def _report(result: "Translated", output: Path) -> None:
         say(f"not translated: {escape_unprintable(reason)}")
     if result.failed:
         raise DataError(f"{len(result.failed)} of the images could not be translated; they are named above")
+
+
+def _name(sources: "Sequence[Path]") -> str:
+    from pix2pix.text import escape_unprintable, format_count
+
+    return escape_unprintable(str(sources[0])) if len(sources) == 1 else format_count(len(sources), "image")
 
 
 def _count(number: int) -> str:

@@ -19,6 +19,7 @@ from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 from pix2pix.data.io import integrity, limits
 from pix2pix.data.io.arrays import ImageFacts, Pixels, pil_to_array, to_pil, unreadable, upright, without_alpha
 from pix2pix.data.io.limits import Reserve
+from pix2pix.data.io.surroundings import NOTHING, Surroundings
 from pix2pix.errors import DataError
 from pix2pix.system.reading import open_regular
 
@@ -34,6 +35,9 @@ WRITE_OPTIONS: dict[str, dict[str, Any]] = {
 }
 """Suffix in lower case -> options of Pillow's `save`."""
 GRAY_MODES, COLOUR_MODES = {"1", "L", "LA"}, {"P", "PA", "RGB", "RGBA", "RGBX"}
+
+MAX_DPI = 1e6
+"""A larger resolution is damage."""
 
 _ORIENTATION_TAG = 274  # EXIF
 _BITS_TAG, _SAMPLES_TAG, _SAMPLE_FORMAT_TAG = 258, 277, 339  # TIFF 6.0
@@ -65,9 +69,22 @@ def from_pil(image: Image.Image) -> Pixels:
     return _decode(image, "the image", alpha=False)
 
 
-def write(file: BinaryIO, suffix: str, pixels: Pixels) -> None:
+def write(file: BinaryIO, suffix: str, pixels: Pixels, surroundings: Surroundings = NOTHING) -> None:
     """Encode (H, W, 1 or 3) in the format of a suffix in WRITE_OPTIONS."""
-    to_pil(pixels).save(file, **WRITE_OPTIONS[suffix])
+    to_pil(pixels).save(file, **WRITE_OPTIONS[suffix], **surroundings.pillow_options())
+
+
+def read_surroundings(path: Path) -> Surroundings:
+    """Read the resolution and the colour profile of a file, without decoding it. May raise any exception."""
+    with open_regular(path) as file:
+        with _pillow_limits():
+            image = Image.open(file, formats=READ_FORMATS)
+        take_late_exif(image, file)
+        dpi, turned = image.info.get("dpi"), read_orientation(image) in (5, 6, 7, 8)
+    known = None if dpi is None else (float(dpi[0]), float(dpi[1]))
+    if known is not None and not all(0 < value < MAX_DPI for value in known):
+        known = None
+    return Surroundings(dpi=known and known[::-1] if turned else known, profile=image.info.get("icc_profile") or None)
 
 
 def read_orientation(image: Image.Image) -> int:

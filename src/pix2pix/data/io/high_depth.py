@@ -14,6 +14,7 @@ from pix2pix.data.io.arrays import TYPES, Array, ImageFacts, unreadable, upright
 from pix2pix.data.io.eight_bit import read_png_orientation
 from pix2pix.data.io.integrity import PNG_START, check_png
 from pix2pix.data.io.limits import Reserve, refuse_expansion, refuse_too_large
+from pix2pix.data.io.surroundings import NOTHING, Surroundings, add_to_png
 from pix2pix.errors import DataError
 from pix2pix.system.reading import open_regular
 
@@ -109,9 +110,12 @@ def read_npy_header(path: Path) -> Header:
     return Header(path, shape, checked_type(path, stored.dtype), decode)
 
 
-def encode_npy(values: Array) -> bytes:
-    """Encode (H, W, C) of any type as a .npy file."""
+def encode_npy(values: Array, surroundings: Surroundings = NOTHING) -> bytes:
+    """Encode (H, W, C) of any type as a .npy file; planes become axes before height and width."""
     file = io.BytesIO()
+    if surroundings.planes:
+        values = values[..., 0] if values.shape[3] == 1 else values
+        values = values.reshape(*(length for _, length in surroundings.planes), *values.shape[1:])
     np.save(file, values, allow_pickle=False)
     return file.getvalue()
 
@@ -144,11 +148,12 @@ def read_png_header(path: Path, start: bytes) -> Header:
     return Header(path, shape, "uint16", decode, alpha=colour in (4, 6), orientation=_png_orientation(path))
 
 
-def encode_png(values: Array) -> bytes:
+def encode_png(values: Array, surroundings: Surroundings = NOTHING) -> bytes:
     """Encode (H, W, 1 to 4) of 8 or 16 bits as a PNG file."""
     from imagecodecs import png_encode
 
-    return bytes(png_encode(np.ascontiguousarray(values[..., 0] if values.shape[2] == 1 else values)))
+    encoded = bytes(png_encode(np.ascontiguousarray(values[..., 0] if values.shape[2] == 1 else values)))
+    return add_to_png(encoded, surroundings)
 
 
 def _png_orientation(path: Path) -> int:

@@ -5,15 +5,17 @@ silently. The package `encoding` converts arrays to numbers in [-1, 1].
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from pix2pix.data.io import eight_bit, high_depth, tiff
+from pix2pix.data.io import eight_bit, high_depth, tiff, tiff_surroundings
 from pix2pix.data.io.arrays import Array, ImageFacts, take_half, unreadable
 from pix2pix.data.io.limits import memory_for, refuse_too_large
+from pix2pix.data.io.surroundings import NOTHING, TIFF_SUFFIXES, Surroundings
+from pix2pix.data.io.tiff_writer import encode_tiff
 from pix2pix.data.pairing.pair import Half
 from pix2pix.errors import DataError
 from pix2pix.system import files
@@ -81,29 +83,47 @@ def _read_header(path: Path) -> high_depth.Header | None:
     return header
 
 
-def write(path: Path, values: Array) -> None:
+def read_surroundings(path: Path) -> Surroundings:
+    """Read what a file states beside its pixels. Damaged metadata count as none."""
+    with suppress(Exception):  # decoders of damaged files raise nearly anything
+        with open_regular(path) as file:
+            start = file.read(8)
+        if start.startswith(tiff.TIFF_STARTS):
+            return tiff_surroundings.read(path)
+        if not start.startswith(high_depth.NPY_START):
+            return eight_bit.read_surroundings(path)
+    return NOTHING
+
+
+def write(path: Path, values: Array, surroundings: Surroundings = NOTHING) -> None:
     """Write (H, W, C) in the format of the suffix; the file appears complete or not at all. Raises DataError."""
-    begin_to_write(path, values)()
+    begin_to_write(path, values, surroundings=surroundings)()
 
 
 def begin_to_write(
-    path: Path, values: Array, before_rename: Callable[[Path], object] | None = None
+    path: Path,
+    values: Array,
+    before_rename: Callable[[Path], object] | None = None,
+    *,
+    surroundings: Surroundings = NOTHING,
 ) -> Callable[[], None]:
     """Encode as `write` does; return a function that waits for the disk and gives the file its name.
 
-    It calls `before_rename` with the finished file under its temporary name.
+    It calls `before_rename` with the finished file under its temporary name. With `surroundings` that have planes the
+    values are (planes, H, W, C).
     """
-    suffix, dtype, channels = path.suffix.lower(), values.dtype.name, values.shape[2]
+    suffix, dtype, channels = path.suffix.lower(), values.dtype.name, values.shape[-1]
     if not can_hold(suffix, dtype, channels):
         able = [known for known in sorted({*eight_bit.WRITE_OPTIONS, ".npy"}) if can_hold(known, dtype, channels)]
         what = "" if _is_eight_bit(dtype, channels) else f" with {format_count(channels, 'channel')} of {dtype}"
         raise DataError(f"{path}: cannot be written as {path.suffix!r}{what}; use {', '.join(able)}")
 
     def encode(file: BinaryIO) -> None:
-        if _is_eight_bit(dtype, channels) and suffix in eight_bit.WRITE_OPTIONS:
-            eight_bit.write(file, suffix, values)
+        plain = suffix not in TIFF_SUFFIXES or surroundings == NOTHING
+        if _is_eight_bit(dtype, channels) and suffix in eight_bit.WRITE_OPTIONS and plain:
+            eight_bit.write(file, suffix, values, surroundings)
         else:
-            file.write(_ENCODERS[suffix](values))
+            file.write(_ENCODERS[suffix](values, surroundings))
 
     return begin_to_encode(path, encode, before_rename)
 
@@ -136,11 +156,11 @@ def suffix_for(dtype: str, channels: int) -> str:
     return ".png" if can_hold(".png", dtype, channels) else ".tif"
 
 
-_ENCODERS: dict[str, Callable[[Array], bytes]] = {
+_ENCODERS: dict[str, Callable[[Array, Surroundings], bytes]] = {
     ".png": high_depth.encode_png,
     ".npy": high_depth.encode_npy,
-    ".tif": tiff.encode_tiff,
-    ".tiff": tiff.encode_tiff,
+    ".tif": encode_tiff,
+    ".tiff": encode_tiff,
 }
 
 

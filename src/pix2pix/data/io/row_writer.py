@@ -1,14 +1,17 @@
 """Write an image by rows, for images that do not fit into memory: arrays (rows, W, C) to a TIFF or .npy file."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
-from pix2pix.data.io import images, tiff
+from pix2pix.data.io import images
 from pix2pix.data.io.arrays import Array, ImageFacts
+from pix2pix.data.io.surroundings import NOTHING, Surroundings
+from pix2pix.data.io.tiff_writer import container_options, write_options, written_kind
 
 TILE = 256
 """Side of the tiles of a TIFF."""
@@ -17,7 +20,12 @@ SUFFIXES = (".tif", ".tiff", ".npy")
 
 
 def begin_to_write_rows(
-    path: Path, facts: ImageFacts, rows: Iterable[Array], before_rename: Callable[[Path], object] | None = None
+    path: Path,
+    facts: ImageFacts,
+    rows: Iterable[Array],
+    before_rename: Callable[[Path], object] | None = None,
+    *,
+    surroundings: Surroundings = NOTHING,
 ) -> Callable[[], None]:
     """Write as `images.begin_to_write` does, from arrays (rows, W, C) that together have the size in `facts`.
 
@@ -25,8 +33,8 @@ def begin_to_write_rows(
     """
     encode = {".tif": _encode_tiff, ".tiff": _encode_tiff, ".npy": _encode_npy}.get(path.suffix.lower())
     if encode is None:
-        return images.begin_to_write(path, _collect(facts, rows), before_rename)
-    return images.begin_to_encode(path, lambda file: encode(file, facts, rows), before_rename)
+        return images.begin_to_write(path, _collect(facts, rows), before_rename, surroundings=surroundings)
+    return images.begin_to_encode(path, lambda file: encode(file, facts, rows, surroundings), before_rename)
 
 
 def _collect(facts: ImageFacts, rows: Iterable[Array]) -> Array:
@@ -38,7 +46,7 @@ def _collect(facts: ImageFacts, rows: Iterable[Array]) -> Array:
     return image
 
 
-def _encode_npy(file: BinaryIO, facts: ImageFacts, rows: Iterable[Array]) -> None:
+def _encode_npy(file: BinaryIO, facts: ImageFacts, rows: Iterable[Array], _: Surroundings) -> None:
     shape = (facts.height, facts.width, facts.channels)
     header = {"descr": np.lib.format.dtype_to_descr(np.dtype(facts.dtype)), "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, header)
@@ -46,17 +54,18 @@ def _encode_npy(file: BinaryIO, facts: ImageFacts, rows: Iterable[Array]) -> Non
         file.write(np.ascontiguousarray(part).data)
 
 
-def _encode_tiff(file: BinaryIO, facts: ImageFacts, rows: Iterable[Array]) -> None:
+def _encode_tiff(file: BinaryIO, facts: ImageFacts, rows: Iterable[Array], surroundings: Surroundings) -> None:
     from tifffile import TiffWriter
 
     dtype = np.dtype(facts.dtype)
     shape = (facts.height, facts.width, facts.channels)
-    options: dict[str, Any] = tiff.write_options(facts.channels, dtype)
-    large = facts.height * facts.width * facts.channels * dtype.itemsize > 2**31
-    with TiffWriter(file, bigtiff=large) as writer:
+    size = math.prod(shape) * dtype.itemsize
+    kind = written_kind(surroundings, facts.dtype, size, by_rows=True)
+    axes = "YX" if facts.channels == 1 else "YXS"
+    options = write_options(facts.channels, dtype, axes, surroundings, kind)
+    with TiffWriter(file, bigtiff=size > 2**31, **container_options(kind)) as writer:
         tiles = _cut_tiles(rows, facts.channels)
-        shape_of_page = shape[:2] if facts.channels == 1 else shape
-        writer.write(tiles, shape=shape_of_page, dtype=dtype, tile=(TILE, TILE), maxworkers=1, **options)
+        writer.write(tiles, shape=shape[: len(axes)], dtype=dtype, tile=(TILE, TILE), maxworkers=1, **options)
 
 
 def _cut_tiles(rows: Iterable[Array], channels: int) -> Iterator[Array]:

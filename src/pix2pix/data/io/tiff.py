@@ -1,9 +1,8 @@
-"""Read and write TIFF files of more than 8 bits or several pages; pages become channels.
+"""Read TIFF files of more than 8 bits or several pages; pages become channels.
 
 A file is read by its own pages: other files that its metadata name, such as those of an OME-TIFF set, are never opened.
 """
 
-import io
 import logging
 import math
 import os
@@ -74,28 +73,6 @@ def read_tiff_header(path: Path) -> Header | None:
         orientation=pages.orientation,
         segment=math.prod(pages.segment) * pages.samples * np.dtype(dtype).itemsize,
     )
-
-
-def encode_tiff(values: Array) -> bytes:
-    """Encode (H, W, C) of any type as a TIFF file."""
-    from tifffile import imwrite
-
-    file, channels = io.BytesIO(), values.shape[2]
-    options = write_options(channels, values.dtype)
-    imwrite(file, np.ascontiguousarray(values[..., 0] if channels == 1 else values), **options)
-    return file.getvalue()
-
-
-def write_options(channels: int, dtype: np.dtype[Any]) -> dict[str, Any]:
-    """Return tifffile's options for one page of (H, W, C), or (H, W) for one channel."""
-    colour = channels in (3, 4) and dtype in (np.uint8, np.uint16)
-    return {
-        "photometric": "rgb" if colour else "minisblack",
-        "planarconfig": None if channels == 1 else "contig",
-        "extrasamples": ["unassalpha"] if colour and channels == 4 else None,
-        "compression": "zlib",
-        "metadata": None,
-    }
 
 
 @dataclass(frozen=True)

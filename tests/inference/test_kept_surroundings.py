@@ -1,0 +1,63 @@
+"""Outputs of `translate` and `evaluate` keep what surrounds the pixels of their sources and targets."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image, ImageCms
+
+from pix2pix.data.io import images
+from pix2pix.data.io.surroundings import Surroundings
+from pix2pix.data.pairing.pair import ImageRef, Pair
+from pix2pix.evaluation.write import output_path, write_output
+from pix2pix.inference.huge import Tiling
+from pix2pix.inference.pipeline import Options, translate_files
+from pix2pix.inference.translator import Translator
+from tests.inference.small_models import make_model, noise
+
+GEO = Surroundings(geo=((33550, 12, 3, (10.0, 10.0, 0.0)), (33922, 12, 6, (0.0, 0.0, 0.0, 5e5, 4e6, 0.0))))
+ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+@pytest.fixture(scope="module")
+def translator() -> Translator:
+    return Translator(make_model())
+
+
+@pytest.mark.parametrize("tile", [None, 32])
+def test_a_translation_keeps_the_georeference(translator: Translator, tmp_path: Path, tile: int | None) -> None:
+    images.write(tmp_path / "in/x.tif", noise(40, 48, 3), GEO)
+    done = translate_files(translator, [tmp_path / "in"], tmp_path / "out", Options(tiling=Tiling(tile)))
+    assert not done.failed
+    assert not done.lost
+    assert images.read_surroundings(tmp_path / "out/x.tif") == GEO
+
+
+def test_what_is_lost_is_reported_once(translator: Translator, tmp_path: Path) -> None:
+    gray = Translator(make_model(3, 1))
+    for number in range(2):
+        place = tmp_path / f"in/{number}.png"
+        place.parent.mkdir(exist_ok=True)
+        Image.fromarray(noise(32, 32, 3)).save(place, icc_profile=ICC, dpi=(300, 300))
+    done = translate_files(gray, [tmp_path / "in"], tmp_path / "gray")
+    assert {what: len(sources) for what, sources in done.lost.items()} == {
+        "colour profile (the outputs are not colours of its kind)": 2
+    }
+    done = translate_files(translator, [tmp_path / "in"], tmp_path / "colour")
+    assert not done.lost
+    with Image.open(tmp_path / "colour/0.png") as output:
+        assert output.info["icc_profile"] == ICC
+        assert round(output.info["dpi"][0]) == 300
+
+
+def test_an_output_of_an_evaluation_is_placed_as_its_target(tmp_path: Path) -> None:
+    model = make_model()
+    images.write(tmp_path / "target.tif", noise(40, 80, 3), GEO)
+    pair = Pair("x", ImageRef(tmp_path / "source.tif"), ImageRef(tmp_path / "target.tif"))
+    write_output(tmp_path, pair, model, noise(20, 20, 3))
+    path = output_path(tmp_path, pair, model)
+    assert path.suffix == ".tif"
+    assert np.array_equal(images.read(path), noise(20, 20, 3))
+    with tifffile.TiffFile(path) as tiff:
+        assert tiff.pages[0].tags[33550].value == (40.0, 20.0, 0.0)
