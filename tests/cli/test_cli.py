@@ -615,12 +615,12 @@ def test_pairs_from_photos(cli: Cli, tmp_path: Path) -> None:
     for number in range(4):
         images.write(tmp_path / f"photos/{number}.png", noise())
     (tmp_path / "photos/bad.jpg").write_bytes(b"")
-    (tmp_path / "photos/raw.heic").write_bytes(b"")
+    (tmp_path / "photos/raw.nef").write_bytes(b"")
     made = cli("data", "make", "photos", "--kind", "edges", "--output", "pairs", "--size", "32x40")
     assert (made.code, made.out) == (1, "pairs\n")
     said = made.err.splitlines()
     assert said[0].startswith("no pair: photos/bad.jpg: ")
-    assert said[1] == "ignored, not image files by their names: photos/raw.heic"
+    assert said[1] == "ignored: 1 of formats that are not read: convert them to PNG or TIFF: photos/raw.nef"
     assert said[2].startswith("4 new pairs, 4 in all (train ")
     assert said[3] == "pix2pix: 1 of the photos could not be used; they are listed above"
     assert strict(cli("data", "check", "pairs", "--json").out)["sizes"] == {"32x40": 4}

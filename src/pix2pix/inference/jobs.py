@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pix2pix.data.io import images
-from pix2pix.data.pairing.pair import IMAGE_SUFFIXES
+from pix2pix.data.pairing.image_files import describe_ignored, walk_images
+from pix2pix.data.pairing.pair import IMAGE_SUFFIXES, Ignored
 from pix2pix.data.pairing.patterns import compile_pattern
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.text import format_count
@@ -28,20 +29,21 @@ class Job:
     """Why the image cannot be translated; empty if it can."""
 
 
-def find_jobs(inputs: Sequence[Path], output: Path, file_type: FileType) -> list[Job]:
-    """List the images among the inputs, which are files and folders. Raises DataError."""
-    return [job for entry in inputs for job in _find_images(entry, output, file_type)]
+def find_jobs(inputs: Sequence[Path], output: Path, file_type: FileType, ignored: list[Ignored]) -> list[Job]:
+    """List the images among the inputs, which are files and folders; append to `ignored`. Raises DataError."""
+    return [job for entry in inputs for job in _find_images(entry, output, file_type, ignored)]
 
 
 def find_stacked_jobs(
-    inputs: Sequence[Path], output: Path, file_type: FileType, patterns: Sequence[str] = ()
+    inputs: Sequence[Path], output: Path, file_type: FileType, ignored: list[Ignored], patterns: Sequence[str] = ()
 ) -> list[Job]:
     """List the images for a model of several sources: one file or one folder for each, matched by name.
 
-    `patterns` are those of `--source-pattern`, one for all folders or one for each. Raises DataError or ConfigError.
+    `patterns` are those of `--source-pattern`, one for all folders or one for each. What is ignored in the folders is
+    appended to `ignored`. Raises DataError or ConfigError.
     """
     if all(entry.is_file() for entry in inputs):
-        files = [next(_find_images(entry, output, file_type)) for entry in inputs]
+        files = [next(_find_images(entry, output, file_type, ignored)) for entry in inputs]
         jobs = [Job(tuple(inputs), files[0].name)]
     else:
         for entry in inputs:
@@ -49,14 +51,14 @@ def find_stacked_jobs(
                 raise DataError(
                     f"{entry}: is a file, but other sources are folders; give a folder, or a file, for each"
                 )
-        jobs = list(_match_folders(inputs, output, file_type, patterns))
+        jobs = list(_match_folders(inputs, output, file_type, ignored, patterns))
         if all(job.problem for job in jobs):
             raise DataError(f"{jobs[0].problem}; no image of {inputs[0]} has a partner in every other folder")
     return jobs
 
 
 def _match_folders(
-    folders: Sequence[Path], output: Path, file_type: FileType, patterns: Sequence[str]
+    folders: Sequence[Path], output: Path, file_type: FileType, ignored: list[Ignored], patterns: Sequence[str]
 ) -> Iterator[Job]:
     """Match the images of several folders by name; yield those that do not match as jobs with a problem."""
     if len(patterns) not in (0, 1, len(folders)):
@@ -65,7 +67,7 @@ def _match_folders(
     found: dict[str, list[list[Job]]] = {}  # name -> the images of that name in each folder
     for index, (folder, pattern) in enumerate(zip(folders, each, strict=True)):
         name_of = compile_pattern(pattern, IMAGE_SUFFIXES)
-        for job in _find_images(folder, output, file_type):
+        for job in _find_images(folder, output, file_type, ignored):
             (path,) = job.sources
             name = name_of(os.fspath(path.relative_to(folder)))
             if name is None:
@@ -91,7 +93,7 @@ def _match_name(name: str, matches: list[list[Job]], folders: Sequence[Path]) ->
             yield Job(job.sources, job.name, f"{job.sources[0]}: has no partner {name} in {missing}")
 
 
-def _find_images(entry: Path, output: Path, file_type: FileType) -> Iterator[Job]:
+def _find_images(entry: Path, output: Path, file_type: FileType, ignored: list[Ignored]) -> Iterator[Job]:
     """Yield a job for an image file, or for every image in a folder. Raises DataError."""
     if entry.is_file():
         if entry.suffix.lower() not in IMAGE_SUFFIXES:
@@ -102,23 +104,14 @@ def _find_images(entry: Path, output: Path, file_type: FileType) -> Iterator[Job
         return
     if not entry.is_dir():
         raise DataError(f"{entry}: no such file or folder; give images or folders of images to translate")
-    found = sorted(path for path in _walk(entry, output) if path.suffix.lower() in IMAGE_SUFFIXES)
+    here: list[Ignored] = []
+    found = sorted(map(Path, walk_images(entry, here, closed=output)))
     if not found:
-        raise DataError(f"{entry}: holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
+        seen = "".join(f"; {line}" for line in describe_ignored(here))
+        raise DataError(f"{entry}: holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}){seen}")
+    ignored += here
     for path in found:
-        yield Job((path,), _output_name(path.relative_to(entry), file_type))
-
-
-def _walk(folder: Path, output: Path) -> Iterator[Path]:
-    """Yield files below a folder, except in hidden folders, linked folders and the output folder. Raises OSError."""
-    for root, folders, names in os.walk(folder, onerror=_raise):
-        visible = (name for name in folders if not name.startswith("."))
-        folders[:] = [name for name in visible if Path(root, name).resolve() != output.resolve()]
-        yield from (Path(root, name) for name in names if not name.startswith("."))
-
-
-def _raise(error: OSError) -> None:
-    raise error
+        yield Job((entry / path,), _output_name(path, file_type))
 
 
 def _output_name(path: Path, file_type: FileType) -> Path:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from pix2pix.data.pairing.pair import Ignored
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.inference.batches import Batch, BatchLimits, Reading, form_batches, read_ahead
 from pix2pix.inference.encode_sources import read_sources
@@ -41,6 +42,8 @@ class Translated:
     """Such outputs that were changed since; they stay as they are."""
     lost: Mapping[str, Sequence[Path]] = field(default_factory=dict)
     """What outputs could not keep of what surrounds the pixels, such as a georeference -> the sources that have it."""
+    ignored: tuple[Ignored, ...] = ()
+    """What is no image among the inputs, each with the reason."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,8 @@ def translate_files(
     for a full disk.
     """
     options.tiling.check(translator.model.size_multiple)
-    jobs = _list_jobs(translator, inputs, output, patterns)
+    ignored: list[Ignored] = []
+    jobs = _list_jobs(translator, inputs, output, patterns, ignored)
     refuse_collisions(jobs, output)
     record = Record(output)
     drawn = {"dropout": translator.dropout, "seed": options.seed if translator.dropout else None}
@@ -107,7 +111,8 @@ def translate_files(
                 _translate_batch(translator, batch, writer, options.seed, finish_writing)
         finish_writing()
     written, failed = tuple(writer.written), tuple(writer.failed)
-    return Translated(written, failed, tuple(planned.already), tuple(planned.edited), writer.lost)
+    already, edited = tuple(planned.already), tuple(planned.edited)
+    return Translated(written, failed, already, edited, writer.lost, tuple(ignored))
 
 
 def _limits(translator: Translator, options: Options) -> BatchLimits:
@@ -116,17 +121,19 @@ def _limits(translator: Translator, options: Options) -> BatchLimits:
     return BatchLimits(1 if draws else options.batch_size, options.batch_pixels, budget, options.tiling.tile)
 
 
-def _list_jobs(translator: Translator, inputs: Sequence[Path], output: Path, patterns: Sequence[str]) -> list[Job]:
+def _list_jobs(
+    translator: Translator, inputs: Sequence[Path], output: Path, patterns: Sequence[str], ignored: list[Ignored]
+) -> list[Job]:
     model = translator.model
     file_type = (model.target_values.dtype, model.out_channels)
     if len(model.sources) == 1:
         if patterns:
             raise ConfigError("--source-pattern matches the folders of several sources, and the model has one")
-        return find_jobs(inputs, output, file_type)
+        return find_jobs(inputs, output, file_type, ignored)
     if len(inputs) != len(model.sources):
         given, needed = format_count(len(inputs), "input"), translator.describe_sources()
         raise ConfigError(f"got {given}, but {needed}; give one file or one folder for each")
-    return find_stacked_jobs(inputs, output, file_type, patterns)
+    return find_stacked_jobs(inputs, output, file_type, ignored, patterns)
 
 
 def _reader(translator: Translator) -> Callable[[Job], Reading]:

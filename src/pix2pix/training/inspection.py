@@ -8,6 +8,7 @@ from pix2pix.config import Config
 from pix2pix.data.checks.check import check
 from pix2pix.data.checks.report import CheckReport, Problem
 from pix2pix.data.loading.dataset import planned_cache
+from pix2pix.data.pairing.image_files import describe_ignored
 from pix2pix.data.pairing.pair import Pair
 from pix2pix.data.pairing.pairs import PairSet, describe_unmatched
 from pix2pix.errors import ConfigError, DataError
@@ -53,6 +54,7 @@ def describe_data(report: CheckReport, left_out: Sequence[Problem], most: int = 
     lines += [
         f"             {escape_unprintable(path)}: {escape_unprintable(reason)}" for path, reason in left_out[:most]
     ]
+    lines += [f"ignored      {line}" for line in describe_ignored(report.pairs.ignored)]
     if report.warnings:
         (path, reason), *others = report.warnings
         more = f", and {len(others):,} more; `pix2pix data check` lists them" if others else ""

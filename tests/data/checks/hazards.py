@@ -173,7 +173,7 @@ HAZARDS: dict[str, Hazard] = {
     "a Mac's shadow": Hazard("._shadow.png", content(lambda: b"Mac OS X"), "", beside=False),
     "a thumbnail database": Hazard("Thumbs.db", content(lambda: bytes(9)), "", beside=False),
     "a hidden image": Hazard(".hidden.png", content(lambda: encoded("PNG")), "", beside=False),
-    "no image by its name": Hazard("photo.heic", content(lambda: bytes(9)), "", beside=False),
+    "no image by its name": Hazard("photo.nef", content(lambda: bytes(9)), "", beside=False),
     "a download under way": Hazard("photo.png.part", content(lambda: bytes(9)), "", beside=False),
     "a linked folder": Hazard("circle", lambda path: path.symlink_to("."), "", beside=False),
 }  # fmt: skip

@@ -209,7 +209,7 @@ def test_orientation_channels_and_one_name_with_two_suffixes(tmp_path: Path) -> 
     images.write(tmp_path / "photos/twin.bmp", facade(4, 32)[0])
     (tmp_path / "photos/notes.txt").write_text("no photo")
     made = make(tmp_path / "photos", tmp_path / "pairs", Make(kind="edges"))
-    assert made.ignored == (tmp_path / "photos/notes.txt",)
+    assert [path for path, _ in made.ignored] == [tmp_path / "photos/notes.txt"]
     pairs = pairs_of(made)
     assert sorted(pairs) == ["gray", "turned", "twin.bmp", "twin.png"]
     np.testing.assert_array_equal(pairs["turned"][1], np.rot90(facade(1, (32, 48))[0], -1))

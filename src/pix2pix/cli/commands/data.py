@@ -10,9 +10,10 @@ from pix2pix.cli.console import align, print_path, say
 from pix2pix.cli.flags import Json, given, with_flags
 from pix2pix.config import Augment, Data, Make
 from pix2pix.config.presets import choose_settings
+from pix2pix.data.pairing.image_files import describe_ignored
 from pix2pix.errors import DataError
 from pix2pix.system.progress import ProgressBar
-from pix2pix.text import format_counts, format_examples
+from pix2pix.text import format_counts
 
 
 @with_flags
@@ -167,8 +168,8 @@ def make(
         made = carry_out(photos, output, settings, overwrite=overwrite, progress=bar.update)
     for path, reason in made.failed:
         say(f"no pair: {path}: {reason}")
-    if made.ignored:
-        say(f"ignored, not image files by their names: {format_examples(made.ignored)}")
+    for line in describe_ignored(made.ignored):
+        say(f"ignored: {line}")
     say(f"{made.new} new pairs, {sum(made.counts.values())} in all ({format_counts(made.counts)})")
     print_path(made.path)
     if made.failed:

@@ -94,8 +94,11 @@ def translate(
 
 def _report(result: "Translated", output: Path) -> None:
     """Say what was translated. Raises DataError if an image could not be."""
+    from pix2pix.data.pairing.image_files import describe_ignored
     from pix2pix.text import escape_unprintable, format_examples
 
+    for line in describe_ignored(result.ignored):
+        say(f"ignored: {line}")
     there = f"{_count(len(result.already))} there already, " if result.already else ""
     say(f"{there}{len(result.written):,} translated into {output}")
     if result.lost:

@@ -1,11 +1,13 @@
 """The report of a check, as a value, as JSON and as text."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pix2pix.data.pairing.image_files import describe_ignored
 from pix2pix.data.pairing.pair import Unmatched, source_titles
 from pix2pix.data.pairing.pairs import PairSet
 from pix2pix.text import escape_unprintable, format_count, format_counts, format_examples, format_list
@@ -158,7 +160,8 @@ class CheckReport:
             "unmatched": _problems_to_json(self.unmatched),
             "problems": _problems_to_json(self.problems),
             "warnings": _problems_to_json(self.warnings),
-            "ignored": [str(path) for path in self.pairs.ignored],
+            "ignored": [str(path) for path, _ in self.pairs.ignored],
+            "ignored_reasons": dict(Counter(reason for _, reason in self.pairs.ignored)),
             "hint": self.pairs.hint,
             "fingerprint": self.fingerprint,
             "files": self.files,
@@ -196,9 +199,7 @@ class CheckReport:
             f"warnings     {len(self.warnings) or 'none'}",
             *_list_problems(self.warnings),
         ]
-        if self.pairs.ignored:
-            names = format_examples(map(escape_unprintable, self.pairs.ignored))
-            lines.append(f"ignored      {names}: not image files by their names")
+        lines += [f"ignored      {line}" for line in describe_ignored(self.pairs.ignored)]
         each = 1000 * self.seconds / max(1, self.files)
         lines.append(f"inspected    {self.files:,} files in {self.seconds:.1f} s, {each:.3g} s per 1,000 files")
         return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Read and write 8-bit gray and RGB images by Pillow: PNG, JPEG, BMP, WebP, GIF, TIFF <-> arrays (H, W, C) uint8.
+"""Read and write 8-bit gray and RGB images by Pillow, PNG, JPEG, TIFF and others <-> arrays (H, W, C) uint8.
 
 Files whose values Pillow would reduce, clip or guess are rejected.
 """
@@ -16,18 +16,19 @@ from typing import IO, Any, BinaryIO, cast
 
 from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 
-from pix2pix.data.io import integrity, limits
+from pix2pix.data.io import integrity, limits, newer_formats
 from pix2pix.data.io.arrays import ImageFacts, Pixels, pil_to_array, to_pil, unreadable, upright, without_alpha
 from pix2pix.data.io.limits import Reserve
 from pix2pix.data.io.surroundings import NOTHING, Surroundings
 from pix2pix.errors import DataError
 from pix2pix.system.reading import open_regular
 
-READ_FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF")
+READ_FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF", "AVIF", "JPEG2000")
 WRITE_OPTIONS: dict[str, dict[str, Any]] = {
     ".png": {"format": "PNG", "compress_type": zlib.Z_RLE},
     ".jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},
     ".jpeg": {"format": "JPEG", "quality": 95, "subsampling": 0},
+    ".jfif": {"format": "JPEG", "quality": 95, "subsampling": 0},
     ".bmp": {"format": "BMP"},
     ".webp": {"format": "WEBP", "lossless": True},
     ".tif": {"format": "TIFF", "compression": "tiff_deflate"},
@@ -117,11 +118,12 @@ def _open(path: Path) -> Iterator[ImageFile.ImageFile]:
     try:
         with open_regular(path) as file:
             with _pillow_limits():
-                image = Image.open(file, formats=READ_FORMATS)
+                image = Image.open(file, formats=_formats(file))
             _ignore_late_text(image)
             limits.refuse_too_large(path, image.height, image.width)
             take_late_exif(image, file)
             _refuse_mode(image, str(path))
+            newer_formats.refuse_reduced(path, image)
             _refuse_frames(image, path)
             _refuse_missing_pixels(image, path)
             _refuse_expansion(path, image, file)
@@ -131,11 +133,19 @@ def _open(path: Path) -> Iterator[ImageFile.ImageFile]:
     except Image.DecompressionBombError:
         raise limits.too_large(path) from None
     except UnidentifiedImageError:
-        raise unreadable(path, "not a PNG, JPEG, BMP, WebP, GIF, TIFF or .npy") from None
+        known = "not a PNG, JPEG, BMP, WebP, GIF, AVIF, JPEG 2000, TIFF or .npy"
+        raise unreadable(path, newer_formats.describe_missing(path) or known) from None
     except Exception as error:  # decoders of damaged files raise nearly anything
         if isinstance(error, OSError) and error.errno == errno.EINVAL and error.filename:  # of `open_regular`
             raise DataError(f"{path}: {error.strerror}") from None
         raise unreadable(path, error) from None
+
+
+def _formats(file: BinaryIO) -> tuple[str, ...]:
+    """Return the formats that Pillow may take a file for; HEIC is registered when the first such file is read."""
+    start = file.read(12)
+    file.seek(0)
+    return READ_FORMATS + (newer_formats.register_heic() if newer_formats.is_heic(start) else ())
 
 
 @contextmanager
@@ -231,8 +241,8 @@ def _refuse_damage(path: Path, image: ImageFile.ImageFile) -> None:
 
 def _bytes_per_pixel(image: Image.Image) -> int:
     """Return the bytes for each pixel that decoding takes at its peak, as measured, with a reserve."""
-    if image.format == "WEBP":
-        return 20
+    if image.format in ("WEBP", "AVIF", "JPEG2000", "HEIF"):
+        return 24
     return {"1": 5, "L": 5, "LA": 10}.get(image.mode, 14)
 
 

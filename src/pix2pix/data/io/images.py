@@ -11,9 +11,10 @@ from typing import BinaryIO
 
 import numpy as np
 
-from pix2pix.data.io import eight_bit, high_depth, tiff, tiff_surroundings
+from pix2pix.data.io import eight_bit, high_depth, jpeg2000, tiff, tiff_surroundings
 from pix2pix.data.io.arrays import Array, ImageFacts, take_half, unreadable
 from pix2pix.data.io.limits import memory_for, refuse_too_large
+from pix2pix.data.io.newer_formats import JPEG2000_STARTS
 from pix2pix.data.io.surroundings import NOTHING, TIFF_SUFFIXES, Surroundings
 from pix2pix.data.io.tiff_writer import encode_tiff
 from pix2pix.data.pairing.pair import Half
@@ -69,6 +70,8 @@ def _read_header(path: Path) -> high_depth.Header | None:
             header = high_depth.read_png_header(path, start)
         elif start.startswith(tiff.TIFF_STARTS):
             header = tiff.read_tiff_header(path)
+        elif start.startswith(JPEG2000_STARTS):
+            header = jpeg2000.read_jpeg2000_header(path)
         else:
             return None
     except DataError:

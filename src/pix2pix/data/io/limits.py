@@ -21,6 +21,9 @@ PIXELS_PER_BYTE = {
     "JPEG": 1_024,  # at least 1 bit for each 8x8 block of the largest component
     "arithmetic JPEG": 65_536,
     "WEBP": 65_536,  # no bound by the format; a blank image of libwebp reaches 26,000
+    "AVIF": 262_144,  # no bound by the format, as for the next two; a blank image reaches 17,000 and more
+    "HEIF": 262_144,
+    "JPEG2000": 1_048_576,  # a blank image of 8192x8192 nears 200,000
     "TIFF": 524_288,  # Zstandard in one strip, 1 bit: a blank image nears 262,144; fax: a blank row takes 1 bit
 }
 """Most pixels for each byte of a file with more than UNSUSPICIOUS pixels. Blank images stay below these."""

@@ -1,43 +1,158 @@
-"""List the image files below a folder by their names; no file is opened."""
+"""List the image files below a folder by their names, and what else is there with the reasons; no file is opened."""
 
 import os
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
-from pix2pix.data.pairing.pair import IMAGE_SUFFIXES
+from pix2pix.data.pairing.pair import IMAGE_SUFFIXES, Ignored
 from pix2pix.errors import DataError
+from pix2pix.text import escape_unprintable, format_examples
+
+SYSTEM_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini", ".ds_store"}
+"""Files that operating systems put beside pictures, in lower case; also those that begin with `._`."""
+PROGRAM_FOLDERS = {
+    "@eadir", "__macosx", "#recycle", "@recycle", "$recycle.bin", "system volume information", "lost+found",
+    "__pycache__",
+}  # fmt: skip
+"""Folders of other programs, in lower case: their images are thumbnails, removed files or copies."""
+OTHER_FORMATS = {
+    ".arw", ".cr2", ".cr3", ".czi", ".dcm", ".dng", ".ecw", ".eps", ".exr", ".h5", ".hdr", ".ics", ".img", ".jls",
+    ".jxl", ".lif", ".lsm", ".mat", ".mha", ".mhd", ".mp4", ".mrc", ".nd2", ".nef", ".nii", ".npz", ".nrrd", ".oib",
+    ".oif", ".pbm", ".pcx", ".pdf", ".pgm", ".ppm", ".psd", ".raw", ".svg", ".svs", ".tga", ".vsi", ".xcf", ".zarr",
+}  # fmt: skip
+"""Suffixes of pictures and stacks that are not read."""
+
+NOT_IMAGES = "not image files by their names"
+_OTHER_FORMATS = "of formats that are not read: convert them to PNG or TIFF"
+_NO_SUFFIX = "names without a suffix: add that of their format, such as .png"
+_BROKEN = "broken links"
+_HIDDEN = "hidden"
+_SYSTEM = "written by the operating system"
+_PROGRAM = "folders of other programs"
+_SEARCHED = "links to folders that are searched anyway"
+_BESIDE = "folders beside the images"
 
 
-def list_images(folder: Path, *, recursive: bool = True) -> tuple[list[str], list[Path]]:
-    """List the images below a folder, relative to it, and the ignored files. Raises DataError for no images."""
-    ignored: list[Path] = []
-    files = list(_walk(folder, ignored)) if recursive else image_names_in(folder)
+def list_images(folder: Path, *, recursive: bool = True) -> tuple[list[str], list[Ignored]]:
+    """List the images below a folder, relative to it, and what is ignored. Raises DataError for no images."""
+    ignored: list[Ignored] = []
+    files = list(walk_images(folder, ignored)) if recursive else _list_flat(folder, ignored)
     if not files:
-        raise DataError(f"{folder}: no images; expected files ending in {', '.join(sorted(IMAGE_SUFFIXES))}")
+        seen = "".join(f"; {line}" for line in describe_ignored(ignored))
+        raise DataError(f"{folder}: no images; expected files ending in {', '.join(sorted(IMAGE_SUFFIXES))}{seen}")
     return files, ignored
 
 
 def image_names_in(folder: Path) -> list[str]:
     """List the images directly in a folder."""
-    return [name for name in os.listdir(folder) if _is_image_name(name)]
+    return [name for name in os.listdir(folder) if is_image_name(name)]
 
 
-def _walk(folder: Path, ignored: list[Path]) -> Iterator[str]:
-    """Yield images at any depth; linked folders, which may form cycles, and hidden ones are not entered."""
-    for place, folders, files in os.walk(folder, onerror=_raise):
-        image_named = [name for name in folders if _is_image_name(name)]  # reported when they are read
-        closed = {name for name in folders if name.startswith(".") or os.path.islink(os.path.join(place, name))}
-        ignored += (Path(place, name) for name in closed.difference(image_named))
-        ignored += (Path(place, name) for name in files if not _is_image_name(name))
-        folders[:] = [name for name in folders if name not in image_named and not name.startswith(".")]
-        below = os.path.relpath(place, folder)
-        names = (name for name in sorted(files + image_named) if _is_image_name(name))
-        yield from names if below == os.curdir else (os.path.join(below, name) for name in names)
-
-
-def _is_image_name(name: str) -> bool:
+def is_image_name(name: str) -> bool:
+    """Return whether a name is that of a visible file in a format that is read."""
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+
+
+def walk_images(folder: Path, ignored: list[Ignored], closed: Path | None = None) -> Iterator[str]:
+    """Yield the images at any depth, relative to the folder; append to `ignored`. The folder `closed` is left out.
+
+    Linked folders are searched after all others, unless they hold the link or are searched already. Raises OSError.
+    """
+    seen: set[tuple[int, int] | None] = set()
+    above = {_identity(place) for place in folder.resolve().parents}
+    tops = deque([""])  # the folder itself, then the linked ones
+    while tops:
+        top = tops.popleft()
+        if top and _identity(folder / top) in seen | above:
+            ignored.append(Ignored(folder / top, _SEARCHED))
+            continue
+        for place, folders, files in os.walk(folder / top, onerror=_raise):
+            seen.add(_identity(place))
+            below = os.path.relpath(place, folder)
+            prefix = "" if below == os.curdir else below + os.sep
+            images = sorted(name for name in (*files, *folders) if is_image_name(name))  # folders: named when read
+            folders[:], linked = _folders_to_search(place, folders, ignored, closed)
+            tops += (prefix + name for name in linked)
+            ignored += (Ignored(Path(place, name), _why_ignored(place, name)) for name in _others(files))
+            yield from (prefix + name for name in images)
+
+
+def _folders_to_search(
+    place: str, folders: Iterable[str], ignored: list[Ignored], closed: Path | None
+) -> tuple[list[str], list[str]]:
+    """Return the folders to search, and the linked ones; append the others to `ignored`."""
+    plain, linked = [], []
+    for name in _others(folders):
+        path = os.path.join(place, name)
+        if reason := _why_closed(name):
+            ignored.append(Ignored(Path(path), reason))
+        elif os.path.islink(path):
+            linked.append(name)
+        elif closed is None or _identity(path) != _identity(closed):
+            plain.append(name)
+    return plain, linked
+
+
+def linked_folders(folder: Path) -> set[Path]:
+    """Return the real places of the linked folders in which `walk_images` finds images. Raises OSError."""
+    places = {folder / os.path.dirname(file) for file in walk_images(folder, [])}
+    inside = {parent for place in places for parent in (place, *place.parents) if folder in parent.parents}
+    return {place.resolve() for place in inside if place.is_symlink()}
+
+
+def describe_ignored(ignored: Iterable[Ignored]) -> list[str]:
+    """Say what is ignored in one line for each reason: how many, why, and three names."""
+    groups: dict[str, list[str]] = {}
+    for path, reason in ignored:
+        groups.setdefault(reason, []).append(escape_unprintable(path))
+    counts = Counter({reason: len(paths) for reason, paths in groups.items()})
+    return [f"{count:,} {reason}: {format_examples(groups[reason])}" for reason, count in counts.most_common()]
+
+
+def _list_flat(folder: Path, ignored: list[Ignored]) -> list[str]:
+    """List the images directly in a folder; append all else in it to `ignored`."""
+    names = sorted(os.listdir(folder))
+    for name in _others(names):
+        is_folder = os.path.isdir(folder / name)
+        reason = (_why_closed(name) or _BESIDE) if is_folder else _why_ignored(folder, name)
+        ignored.append(Ignored(folder / name, reason))
+    return [name for name in names if is_image_name(name)]
+
+
+def _others(names: Iterable[str]) -> list[str]:
+    return [name for name in sorted(names) if not is_image_name(name)]
+
+
+def _why_closed(name: str) -> str:
+    """Return why a folder is not searched; empty if it is."""
+    if name.lower() in PROGRAM_FOLDERS or name == ".ipynb_checkpoints":
+        return _PROGRAM
+    return _HIDDEN if name.startswith(".") else ""
+
+
+def _why_ignored(folder: Path | str, name: str) -> str:
+    """Return why a file is not read."""
+    plain, suffix = os.path.splitext(name.lower())
+    if name.lower() in SYSTEM_FILES or name.startswith("._"):
+        return _SYSTEM
+    if name.startswith("."):
+        return _HIDDEN
+    if not os.path.exists(os.path.join(folder, name)):
+        return _BROKEN
+    if suffix in OTHER_FORMATS or (suffix == ".gz" and plain.endswith(".nii")):
+        return _OTHER_FORMATS
+    return NOT_IMAGES if suffix else _NO_SUFFIX
+
+
+def _identity(place: Path | str) -> tuple[int, int] | None:
+    """Return device and inode of a folder, its links followed; None if there is none."""
+    try:
+        found = os.stat(place)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _raise(error: OSError) -> NoReturn:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from pix2pix.data.pairing.image_files import list_images
 from pix2pix.data.pairing.layouts import Layout
 from pix2pix.data.pairing.manifest import read_manifest
-from pix2pix.data.pairing.pair import IMAGE_SUFFIXES, ImageRef, MatchedPairs, Pair, Unmatched
+from pix2pix.data.pairing.pair import IMAGE_SUFFIXES, Ignored, ImageRef, MatchedPairs, Pair, Unmatched
 from pix2pix.data.pairing.patterns import (
     ID,
     Naming,
@@ -36,7 +36,7 @@ class _MatchedSplit(NamedTuple):
 
     pairs: list[Pair]
     unmatched: list[Unmatched]
-    ignored: list[Path]
+    ignored: list[Ignored]
     hint: str = ""
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pix2pix.config import Data
+from pix2pix.data.pairing.image_files import linked_folders
 from pix2pix.data.pairing.layouts import find_layout, is_layout_name
 from pix2pix.errors import ConfigError
 
@@ -19,6 +20,7 @@ def refuse_inside_data(folder: Path, data: Data, flag: str = "--run") -> None:
     named = [Path(place) for place in (*(data.source or ()), *([data.target] if data.target else []))]
     searched = [Path(place) for places in layout.splits.values() for place in places]
     recursive = [*named, *(searched if layout.recursive else ())]
+    recursive += [linked for place in recursive for linked in linked_folders(place)]
     inside = next((place for place in recursive if real.is_relative_to(place.resolve())), None)
     inside = inside or next((place for place in searched if real == place.resolve()), None)
     if inside is None and root is not None and real.is_relative_to(root):

@@ -11,7 +11,9 @@ from pix2pix.errors import DataError
 
 Half = Literal["left", "right"]
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".npy"})
+IMAGE_SUFFIXES = frozenset(
+    ".png .jpg .jpeg .jfif .bmp .webp .gif .avif .heic .heif .jp2 .j2k .tif .tiff .npy".split()  # noqa: SIM905
+)
 """Suffixes of image files, in lower case; the content of a file decides how it is read."""
 
 SPLITS = ("train", "val", "test")
@@ -65,14 +67,21 @@ class Unmatched(NamedTuple):
     reason: str
 
 
+class Ignored(NamedTuple):
+    """A file or folder that is never read, and the reason."""
+
+    path: Path
+    reason: str
+
+
 @dataclass(frozen=True)
 class MatchedPairs:
     """The pairs of a data set by split, before a missing split is carved from `train`."""
 
     splits: dict[str, list[Pair]]
     unmatched: list[Unmatched]
-    ignored: list[Path]
-    """Files that are not images by their names, and hidden or linked folders."""
+    ignored: list[Ignored]
+    """Files that are not images by their names, hidden ones, and folders that are not searched."""
     hint: str = ""
     """Another layout that the names suggest, for the user; the pairs do not depend on it."""
 

@@ -5,12 +5,11 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from pix2pix.config import Data
 from pix2pix.data.pairing.layouts import find_layout
 from pix2pix.data.pairing.matching import match_layout
-from pix2pix.data.pairing.pair import SPLITS, Pair, Unmatched
+from pix2pix.data.pairing.pair import SPLITS, Ignored, Pair, Unmatched
 from pix2pix.errors import DataError
 from pix2pix.text import format_count, format_examples
 
@@ -30,8 +29,8 @@ class PairSet:
     """The layout in words."""
     unmatched: tuple[Unmatched, ...] = ()
     """Images and rows of a manifest that belong to no pair, each with the reason."""
-    ignored: tuple[Path, ...] = ()
-    """Files that are not images by their names, and hidden or linked folders: never read."""
+    ignored: tuple[Ignored, ...] = ()
+    """Files that are not images by their names, hidden ones, and folders that are not searched: never read."""
     hint: str = ""
     """Another layout that the names suggest, for the user; the pairs do not depend on it."""
 

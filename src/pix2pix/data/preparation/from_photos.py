@@ -19,7 +19,7 @@ import numpy as np
 from pix2pix.config import Make
 from pix2pix.data.io import images
 from pix2pix.data.io.arrays import Pixels
-from pix2pix.data.pairing.pair import SPLITS
+from pix2pix.data.pairing.pair import SPLITS, Ignored
 from pix2pix.data.preparation.derive import derive_pair
 from pix2pix.data.preparation.photo_plan import Plan, Task, plan_pairs, refuse_nested, refuse_settings
 from pix2pix.errors import ConfigError, DataError
@@ -52,8 +52,8 @@ class Made:
     new: int
     """Number of pairs that this call made; the others existed."""
     failed: tuple[Failure, ...]
-    ignored: tuple[Path, ...]
-    """Files that are not images by their names."""
+    ignored: tuple[Ignored, ...]
+    """Files that are not images by their names, hidden ones, and folders that are not searched."""
 
 
 class _PairHashes(NamedTuple):

@@ -1,14 +1,14 @@
 """Plan the pairs of a folder of photos: the name and the split of each."""
 
 import hashlib
-import os
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pix2pix.config import Make
-from pix2pix.data.pairing.pair import IMAGE_SUFFIXES
+from pix2pix.data.pairing.image_files import describe_ignored, walk_images
+from pix2pix.data.pairing.pair import IMAGE_SUFFIXES, Ignored
 from pix2pix.data.pairing.pairs import carved_count, carving_key
 from pix2pix.errors import ConfigError, DataError
 
@@ -42,7 +42,7 @@ class Plan:
     tasks: list[Task]
     description: dict[str, Any]
     """Content of make.json: the relevant settings, the number of photos and a hash of their names."""
-    ignored: tuple[Path, ...]
+    ignored: tuple[Ignored, ...]
     """Files that are not images by their names."""
 
 
@@ -51,7 +51,8 @@ def plan_pairs(photos: Path, settings: Make) -> Plan:
     found, ignored = _find_photos(photos)
     if not found:
         suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
-        raise DataError(f"{photos}: no photos; expected files ending in {suffixes}, at any depth")
+        seen = "".join(f"; {line}" for line in describe_ignored(ignored))
+        raise DataError(f"{photos}: no photos; expected files ending in {suffixes}, at any depth{seen}")
     named = _name_photos(photos, found)
     order = sorted(named, key=lambda name: carving_key(name, settings.seed))
     test, val = (carved_count(fraction, len(order)) for fraction in (settings.test_fraction, settings.val_fraction))
@@ -95,25 +96,12 @@ def refuse_nested(photos: Path, output: Path) -> None:
         )
 
 
-def _find_photos(root: Path) -> tuple[list[Path], tuple[Path, ...]]:
-    """Return the images at any depth, by their names, and the ignored files.
-
-    Hidden files and folders are in neither list, and linked folders are not entered.
-    """
+def _find_photos(root: Path) -> tuple[list[Path], tuple[Ignored, ...]]:
+    """Return the images at any depth, by their names, and what is ignored."""
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; expected a folder of photos")
-    found: list[Path] = []
-    ignored: list[Path] = []
-    for place, folders, files in os.walk(root, onerror=_raise):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            if not name.startswith("."):
-                (found if Path(name).suffix.lower() in IMAGE_SUFFIXES else ignored).append(Path(place, name))
-    return found, tuple(ignored)
-
-
-def _raise(error: OSError) -> None:
-    raise error
+    ignored: list[Ignored] = []
+    return [root / name for name in walk_images(root, ignored)], tuple(sorted(ignored))
 
 
 def _name_photos(root: Path, found: list[Path]) -> dict[str, Path]:
