@@ -1,25 +1,20 @@
 """Inspect one image file: size, value range, colours, hash of the pixels, edge maps."""
 
-import math
 from dataclasses import astuple, dataclass, replace
 from hashlib import blake2b
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pix2pix.data.checks.alignment import EdgeMap, edge_map
+from pix2pix.data.checks.label_maps import list_colours
 from pix2pix.data.io import images
 from pix2pix.data.io.arrays import Array, ImageFacts, half_width, take_half
 from pix2pix.data.io.limits import MemoryShortError
 from pix2pix.data.pairing.pair import Half
 from pix2pix.errors import DataError
 
-MAX_COLOURS, MAX_GRAYS = 256, 32
-"""An image with more colours, or more shades of gray, is not taken for a label map."""
-BLOCK_PIXELS = 2**22
-"""Colours are counted in this many pixels at a time, since that takes four times their memory or more."""
 COPIES = 2
 """Copies of the values that measuring takes at its peak: the finite ones, and where they are."""
 
@@ -38,7 +33,7 @@ class ImageStats:
     nan: int  # how many values are not a number
     infinite: int
     flat: bool
-    colours: tuple[str, ...] | None  # as hexadecimal digits of its channels; None if too many for a label map
+    colours: tuple[str, ...] | None  # as hexadecimal digits of its channels; None if it is no label map
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,21 +112,3 @@ def _measure(half: Half | None, values: Array) -> ImageStats:
     digest.update(np.ascontiguousarray(values).data)
     code = int.from_bytes(digest.digest(), "big")
     return ImageStats(half, code, low, high, nan, infinite, flat, list_colours(values))
-
-
-def list_colours(values: Array, block_pixels: int = BLOCK_PIXELS) -> tuple[str, ...] | None:
-    """List the colours of (H, W, 1 or 3) uint8 as hexadecimal digits; None if there are too many for a label map."""
-    channels = values.shape[2]
-    if values.dtype != np.uint8 or channels not in (1, 3):
-        return None
-    most = MAX_GRAYS if channels == 1 else MAX_COLOURS
-    step = max(1, math.isqrt(values.shape[0] * values.shape[1] // 4096))
-    rows = max(1, block_pixels // values.shape[1])
-    blocks = (values[top : top + rows] for top in range(0, len(values), rows))
-    found: set[int] = set()
-    for block in chain([values[::step, ::step]], blocks):  # a few pixels first: they suffice to recognise a photo
-        codes = block.astype(np.uint32) @ np.array([1] if channels == 1 else [1 << 16, 1 << 8, 1], np.uint32)
-        found.update(np.unique(codes).tolist())
-        if len(found) > most:
-            return None
-    return tuple(f"{code:0{2 * channels}x}" for code in sorted(found))

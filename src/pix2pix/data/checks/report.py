@@ -32,7 +32,7 @@ class ValueReport:
     high: float
     """The greatest value."""
     colours: dict[str, int] | None
-    """Colour, as hexadecimal digits -> number of images with it, most first; None if too many for label maps."""
+    """Colour, as hexadecimal digits -> number of images with it, most first; None unless all look like label maps."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class SourceReport:
 
 @dataclass(frozen=True)
 class Alignment:
-    """Offset of targets from their sources in pixels (down, right), by phase correlation of their edges."""
+    """Offset of targets from their sources in pixels (down, right), by the correlation of their edges."""
 
     clear: int
     """Number of pairs whose edges agree clearly."""
@@ -243,7 +243,7 @@ def _colour_lines(sides: Sequence[tuple[str, ValueReport | None]], most: int = 8
         if side and side.colours:
             shown = format_examples(side.colours, most)
             count = format_count(len(side.colours), "colour")
-            lines.append(f"colours      {name_images(name)} have {count}, as few as label maps: {shown}")
+            lines.append(f"colours      {name_images(name)} have {count} in flat areas, as label maps do: {shown}")
     return lines
 
 

@@ -37,7 +37,7 @@ class _Query:
         files = {ref.file: (f"{question}, halves" if ref.half else question, file_stamp(ref.file)) for ref in pair.refs}
         stamps = [stamp for _, stamp in files.values()]
         joined = None if None in stamps else " ".join(map(str, stamps))
-        return cls(files, (f"offset of {os.path.abspath(pair.target.file)} {pair.target.half}", joined))
+        return cls(files, (f"offset of edges of {os.path.abspath(pair.target.file)} {pair.target.half}", joined))
 
 
 @dataclass
@@ -56,7 +56,7 @@ def scan_pairs(
     """Inspect the files of each pair, in order. Threads help, since decoders release the interpreter lock."""
     counts = {data.source_channels, data.target_channels, *(one.channels for one in data.sources.values())}
     alpha = counts & {2, 4} != set()  # then alpha counts as a channel
-    question = f"{'pixels' if decode else 'header'} by Pillow {version('pillow')}{', alpha' if alpha else ''}"
+    question = f"{'pixels, areas' if decode else 'header'} by Pillow {version('pillow')}{', alpha' if alpha else ''}"
     waiting: deque[_Waiting] = deque()
     pool = ThreadPoolExecutor(THREADS)
     try:

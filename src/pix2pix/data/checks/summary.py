@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from pix2pix.data.checks.alignment import cell_size
-from pix2pix.data.checks.inspect import MAX_COLOURS, FileInspection, ImageStats
+from pix2pix.data.checks.inspect import FileInspection, ImageStats
+from pix2pix.data.checks.label_maps import MAX_COLOURS
 from pix2pix.data.checks.report import Alignment, Problem, ValueReport, describe_offset, name_images
 from pix2pix.data.checks.scan import Inspections, Offset
 from pix2pix.data.io.arrays import TYPES, ImageFacts
