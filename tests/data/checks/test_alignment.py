@@ -1,6 +1,7 @@
 """Offsets between the edges of two images are found where there is one, and nothing is claimed where there is none."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -96,7 +97,7 @@ def test_facades_are_not_shifted() -> None:
 def test_unrelated_textures(size: int) -> None:
     rng = np.random.default_rng(size)
     textures = [blurred(rng.normal(size=(size, size, 1)), sigma) for sigma in (0, 1, 2, 4) * 5]
-    claims = [offset(one, other) for one, other in zip(textures, textures[1:], strict=False)]
+    claims = [offset(one, other) for one, other in pairwise(textures)]
     assert sum(claim is not None for claim in claims) <= 1
 
 
