@@ -25,7 +25,7 @@ from pix2pix.model import Model, build_networks, make_model_config
 from tests.reliability import runs
 
 TITLE = "hostile models, settings, archives and servers: nothing runs, nothing is written outside"
-SECONDS = 60.0  # of a command, on a busy machine
+COMMAND_SECONDS = 60.0  # of a command, on a busy machine
 MEGABYTES = 1500.0  # of a command; torch and the images alone take 400 to 600
 CANARY = "canary"
 OUTSIDE = "outside"
@@ -194,7 +194,7 @@ def refuse(words: list[str], work: Path) -> tuple[float, float]:
     process = subprocess.Popen(
         runs.command(*words), stdout=subprocess.DEVNULL, stderr=(work / "talk").open("wb"), cwd=work, text=True
     )
-    timer = threading.Timer(SECONDS, process.send_signal, (signal.SIGKILL,))
+    timer = threading.Timer(COMMAND_SECONDS, process.send_signal, (signal.SIGKILL,))
     timer.start()
     _, status, use = os.wait4(process.pid, 0)
     timer.cancel()

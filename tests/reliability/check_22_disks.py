@@ -29,8 +29,8 @@ FULL = {
     "first save": ("save", 1, 0.0),
     "second save": ("save", 2, 0.0),
     "third save": ("save", 3, 0.0),
-    "middle of the second save": ("save", 2, 0.5),
-    "end of the third save": ("save", 3, 0.98),
+    "middle of the second save": ("write", 2, 0.5),
+    "end of the third save": ("write", 3, 0.98),
     "metrics of the first epoch": ("metrics", 1, 0.0),
     "metrics of the third epoch": ("metrics", 5, 0.0),
 }
@@ -53,18 +53,21 @@ def fill(ballast: Path, left: int) -> None:
 
 
 def becoming_full(ballast: Path, what: str, number: int, left: int, saved: Any) -> Prepare:
-    """Return what makes the disk full right before the n-th save or line of metrics of this process.
+    """Return what makes the disk full right before the n-th save or line of metrics, or when a save begins to write.
 
     The shared number `saved` becomes the step of the newest save that must then be complete.
     """
-    counts = {"save": 0, "metrics": 0}
+    counts = {"save": 0, "write": 0, "metrics": 0}
 
     def counting(kind: str, method: Callable[..., Any]) -> Callable[..., Any]:
         def counted(*words: Any, **options: Any) -> Any:
             counts[kind] += 1
-            if (kind, counts[kind]) == (what, number):
+            due = (kind, counts[kind]) == (what, number)
+            if due and kind != "write":
                 fill(ballast, left)
             result = method(*words, **options)
+            if due and kind == "write":
+                fill(ballast, left)  # the free space has just been found to be enough
             if kind == "save":
                 saved.value = words[2].step  # not reached by the save that fails
             return result
@@ -74,6 +77,7 @@ def becoming_full(ballast: Path, what: str, number: int, left: int, saved: Any) 
     def prepare() -> None:
         save_each_epoch()
         Checkpoints.save = counting("save", Checkpoints.save)  # type: ignore[method-assign]
+        checkpoint.check_free_space = counting("write", checkpoint.check_free_space)
         MetricsLog.write = counting("metrics", MetricsLog.write)  # type: ignore[method-assign]
 
     return prepare
@@ -82,7 +86,7 @@ def becoming_full(ballast: Path, what: str, number: int, left: int, saved: Any) 
 def train_on_full_disk(work: Path, data: Path, calm: Path, when: str, first: Prepare) -> str:
     """Let the disk become full, make space, resume; return what went wrong, or nothing."""
     what, number, share = FULL[when]
-    left = int(share * sum(path.stat().st_size for path in (calm / "checkpoints").glob("*.pt")))
+    left = int(share * (calm / "checkpoints" / "state.pt").stat().st_size)
     with runs.small_disk(work / "disk", "8m") as disk:
         run, ballast, messages = disk / "run", disk / "ballast", work / f"{when}.txt"
         words = runs.train_words(data, run, *WORDS)
