@@ -64,5 +64,6 @@ def test_accuracy_is_the_share_on_the_right_side() -> None:
 
 
 def test_every_term_has_its_weight_in_the_settings() -> None:
-    assert generator_weights(Loss()) == {"g_adversarial": 1.0, "g_l1": 100.0, "g_l2": 0.0}
-    assert all_terms() == ("g_adversarial", "g_l1", "g_l2", "d_real", "d_fake", "d_real_accuracy", "d_fake_accuracy")
+    weights = {"g_adversarial": 1.0, "g_l1": 100.0, "g_l2": 0.0, "g_cross_entropy": 100.0}
+    assert generator_weights(Loss()) == weights
+    assert all_terms() == (*weights, "d_real", "d_fake", "d_real_accuracy", "d_fake_accuracy")

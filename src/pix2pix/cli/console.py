@@ -9,7 +9,9 @@ from pix2pix.system import streams
 from pix2pix.text import escape_unprintable, format_count
 
 METRICS_FIRST = ["g_adversarial", "g_l1", "d_real", "d_fake", "l1", "psnr", "ssim"]
-"""Columns that every evaluation has, the lecture's four numbers first."""
+"""Columns that every evaluation of images has, the lecture's four numbers first."""
+CLASSES_FIRST = ["g_adversarial", "g_cross_entropy", "d_real", "d_fake", "mean_iou", "pixel_accuracy"]
+"""The same for outputs that are label maps."""
 METRICS_MEASURED = ["ms_ssim", "lpips", "fid", "kid", "mae", "rmse"]
 """Columns of metrics that not every evaluation has."""
 
@@ -48,7 +50,9 @@ def print_labels(labels: dict[str, Any]) -> None:
 def print_metrics(metrics: dict[str, Any]) -> None:
     """Print the metrics of an evaluation, those of its baselines, and confidence intervals."""
     rows = {f"{metrics['split']} ({format_count(metrics['images'], 'image')})": metrics} | metrics["baselines"]
-    names = METRICS_FIRST + [name for name in METRICS_MEASURED if metrics.get(name) is not None]
+    names = (CLASSES_FIRST if metrics.get("classes") else METRICS_FIRST) + [
+        name for name in METRICS_MEASURED if metrics.get(name) is not None
+    ]
     print(" " * 22 + "".join(f"{name:>14}" for name in names))
     for row, values in rows.items():
         cells = (values.get(name) for name in names)

@@ -42,7 +42,7 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def _check_rules(self) -> "Config":
-        for rules in (_data_rules, _label_rules, _crop_rules, _size_rules, _norm_rules, _training_rules):
+        for rules in (_data_rules, _label_rules, _target_rules, _crop_rules, _size_rules, _norm_rules, _training_rules):
             for message in rules(self):
                 raise ValueError(message)
         return self
@@ -90,6 +90,31 @@ def _label_rules(config: Config) -> Iterator[str]:
         yield "data.source_range: classes have no range; leave it out with --source-kind labels"
     if config.augment.photometric:
         yield "augment.photometric changes brightness, which label maps do not have: leave it out"
+
+
+CLASS_METRICS = ("mean_iou", "pixel_accuracy")
+"""Metrics of targets that are label maps; of `last` and these, `best_by` is one."""
+
+
+def _target_rules(config: Config) -> Iterator[str]:
+    data, best_by = config.data, config.training.best_by
+    if data.target_kind != "labels":
+        if data.target_labels or data.target_label_tolerance:
+            yield "data.target_labels and data.target_label_tolerance are for label maps: add --target-kind labels"
+        if isinstance(data.mask_value, str) and data.mask_value != "nan":
+            yield f"data.mask_value {data.mask_value}: colours are for label maps: add --target-kind labels"
+        if best_by in CLASS_METRICS:
+            yield f"training.best_by {best_by} is a metric of label maps: add --target-kind labels, or choose another"
+        return
+    if data.target_range not in (None, "type") and data.target_type is None:
+        yield "data.target_range: classes have no range; leave it out with --target-kind labels"
+    if best_by not in ("auto", "last", *CLASS_METRICS):
+        yield (
+            f"training.best_by {best_by} is not measured where targets are label maps: choose mean_iou, pixel_accuracy "
+            "or last"
+        )
+    if data.mask_value == "nan" or (isinstance(data.mask_value, float) and not data.mask_value.is_integer()):
+        yield f"data.mask_value {data.mask_value}: label maps hold integers or colours; give one of these"
 
 
 def _crop_rules(config: Config) -> Iterator[str]:
@@ -158,8 +183,10 @@ def _training_rules(config: Config) -> Iterator[str]:
             f"training.discriminator_epochs {training.discriminator_epochs} leaves the generator untrained: "
             f"it must be below training.epochs, {training.epochs}"
         )
-    if not (loss.adversarial_weight or loss.l1_weight or loss.l2_weight):
-        yield "loss: all weights are 0, so there is nothing to learn; give --l1-weight or --adversarial-weight"
+    labels = config.data.target_kind == "labels"
+    if not (loss.adversarial_weight or (loss.cross_entropy_weight if labels else loss.l1_weight or loss.l2_weight)):
+        flag = "--cross-entropy-weight" if labels else "--l1-weight"
+        yield f"loss: all weights are 0, so there is nothing to learn; give {flag} or --adversarial-weight"
     if loss.adversarial_weight == 0 and training.discriminator_epochs:
         yield "training.discriminator_epochs needs a discriminator; --adversarial-weight 0 trains none: leave it out"
 

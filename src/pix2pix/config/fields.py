@@ -21,6 +21,8 @@ MAX_SIDE = 16_384
 MAX_SOURCES = 64
 LARGEST_VALUE = 1e38
 """Of a pixel; the difference of two such values is still finite in float32."""
+LARGEST_FLOAT = 3.4028235677973366e38
+"""A little more than the largest float32, which often marks pixels without data."""
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 BatchSize = Annotated[int, Field(ge=1, le=65_536)]
 Width = Annotated[int, Field(ge=1, le=1024)]
@@ -38,7 +40,10 @@ Levels = Annotated[float, Field(ge=0, le=65_535)]
 """A distance of colours, in gray levels."""
 Text = Annotated[str, Field(max_length=4096)]
 """A path, a pattern or a version."""
-BestBy = Literal["l1", "l2", "psnr", "ssim", "ms_ssim", "lpips", "fid", "kid", "label_accuracy", "last"]
+BestBy = Literal[
+    "auto", "l1", "l2", "psnr", "ssim", "ms_ssim", "lpips", "fid", "kid", "label_accuracy",
+    "mean_iou", "pixel_accuracy", "last",
+]  # fmt: skip
 Cache = Literal["auto", "memory", "none"]
 Channels = Annotated[Literal[1, 3], BeforeValidator(_parse_number)]
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -140,11 +145,14 @@ def _parse_labels(value: Any) -> Any:
 
 
 def _parse_mask_value(value: Any) -> Any:
-    """Read a number; nan stays the word `nan`, so that it equals itself."""
+    """Read a number or a colour; nan stays the word `nan`, so that it equals itself."""
+    word = _single(value)
+    if isinstance(word, str) and word.startswith("#"):
+        return word.lower()
     try:
-        number = float(_single(value))
+        number = float(word)
     except (TypeError, ValueError, OverflowError):
-        return _single(value)
+        return word
     return "nan" if math.isnan(number) else number
 
 
@@ -154,8 +162,10 @@ ValueRange = Annotated[
     Literal["type", "measured", "percentile"] | Bounds, BeforeValidator(_parse_range), AfterValidator(_check_range)
 ]
 LabelNames = Annotated[tuple[str, ...], BeforeValidator(_parse_labels)]
-_Masked = Annotated[float, Field(ge=-LARGEST_VALUE, le=LARGEST_VALUE)]
-MaskValue = Annotated[Literal["nan"] | _Masked, BeforeValidator(_parse_mask_value)]
+_Masked = Annotated[float, Field(ge=-LARGEST_FLOAT, le=LARGEST_FLOAT)]
+_Colour = Annotated[str, Field(pattern="^#[0-9a-f]{6}$", max_length=7)]
+MaskValue = Annotated[Literal["nan"] | _Masked | _Colour, BeforeValidator(_parse_mask_value)]
+"""Value of pixels without data: a number, `nan`, or a colour of a label map."""
 
 
 # ---- names of files, and several sources -----------------------------------------------------------------------

@@ -111,6 +111,13 @@ class Data(Section):
     are not clipped. By default `type` for 8-bit files and `measured` for others."""
     target_range: ValueRange | None = None
     """The same for the target; outputs stay within it."""
+    target_kind: Literal["image", "labels"] = "image"
+    """`image` for quantities, or `labels` for a label map: the generator then predicts the class of each pixel, and
+    outputs are label maps."""
+    target_labels: LabelNames | None = None
+    """Classes of the target, as for --source-labels; by default those found in the training split."""
+    target_label_tolerance: Levels = 0.0
+    """The same as --label-tolerance, for the target."""
     source_kind: Literal["image", "labels"] = "image"
     """`image` for quantities, or `labels` for a label map, whose colours or gray values are classes; each class becomes
     a channel."""
@@ -122,7 +129,8 @@ class Data(Section):
     sources: Annotated[dict[str, SourceSettings], ByNumber] = {}
     """Settings of each of several sources by its number, such as `--sources.2.range 0,10`."""
     mask_value: MaskValue | None = None
-    """Value of the target, a number or `nan`, that marks unknown pixels; losses and metrics leave them out."""
+    """Value of the target, a number, `nan` or the colour of a label map, that marks unknown pixels; losses and metrics
+    leave them out."""
     source_type: ValueType | None = None
     """Type of the sources' values, read from the files."""
     target_type: ValueType | None = None
@@ -146,6 +154,17 @@ class Data(Section):
         """Channels of all sources together in the networks; None if not resolved yet."""
         counts = [part.network_channels for part in self.source_settings(max(1, len(self.sources)))]
         return None if None in counts else sum(filter(None, counts))
+
+    @property
+    def target_network_channels(self) -> int | None:
+        """Channels of the target in the networks; None if not resolved yet."""
+        return self.target_settings.network_channels
+
+    @property
+    def target_settings(self) -> SourceSettings:
+        """The settings of the target under the names of those of a source."""
+        names = ("channels", "range", "kind", "labels", "label_tolerance", "type")
+        return SourceSettings.model_construct(**{name: getattr(self, f"target_{name}") for name in names})
 
     def source_settings(self, count: int) -> tuple[SourceSettings, ...]:
         """Return the settings of each of `count` sources. Raises ConfigError for settings of another count."""
@@ -274,6 +293,8 @@ class Loss(Section):
     """Weight of g_l1, lambda in the paper's equation 4."""
     l2_weight: Weight = 0.0
     """Weight of g_l2, the mean squared error, which blurs more than L1."""
+    cross_entropy_weight: Weight = 100.0
+    """Weight of g_cross_entropy, which takes the place of g_l1 and g_l2 where targets are label maps."""
     discriminator_weight: Weight = 0.5
     """Factor on d_real + d_fake; a half slows D relative to G (paper, 3.3)."""
 
@@ -304,9 +325,10 @@ class Training(Section):
     norm_statistics: Literal["auto", "image", "running"] = "auto"
     """Statistics of batch norm outside training: `image` takes each image's own (the paper's test mode), `running`
     takes running averages; `auto` is `image` for batch size 1, else `running`. The saved model records which."""
-    best_by: BestBy = "l1"
-    """Validation metric that selects the saved model; `last` saves the newest. `lpips`, `fid` and `kid` need weights;
-    for `label_accuracy` a network is first trained to read labels from the training photos."""
+    best_by: BestBy = "auto"
+    """Validation metric that selects the saved model: `auto` is `l1`, or `mean_iou` where targets are label maps;
+    `last` saves the newest. `lpips`, `fid` and `kid` need weights; for `label_accuracy` a network is first trained to
+    read labels from the training photos."""
     validate_every: Count | None = None
     """Epochs from one validation to the next; the first and the last epoch are always validated. By default a fiftieth
     of the epochs, or every epoch with --patience."""

@@ -7,11 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pix2pix.data.encoding.labels import LabelEncoding
 from pix2pix.data.loading.dataset import Batch, PairDataset
 from pix2pix.data.loading.loader import make_loader
 from pix2pix.data.pairing.pair import Pair
 from pix2pix.evaluation.pairs import present_pairs
 from pix2pix.metrics.bootstrap import Interval, mean_intervals
+from pix2pix.metrics.classes import class_metrics
 from pix2pix.metrics.diagnostics import make_thumbnails
 from pix2pix.metrics.pixel import ImageScore, image_metrics
 from pix2pix.model import Model
@@ -51,9 +53,16 @@ def measure_baselines(training: TrainingMean | None, dataset: PairDataset, model
     if training is not None:
         name, mean = ("mean_colour", training.colour) if dataset.full_size else ("mean_target", training.mean)
         found[name] = _measure_baseline(dataset, lambda batch: mean.expand_as(batch.target), model)
-    if dataset.source_widths == (dataset.target_channels,):
+    if dataset.source_widths == (dataset.target_channels,) and _is_comparable(model):
         found["source"] = _measure_baseline(dataset, lambda batch: batch.source, model)
     return found
+
+
+def _is_comparable(model: Model) -> bool:
+    """Return whether the only source could be an output: both are images, or label maps of the same classes."""
+    source, target = model.source_values, model.target_values
+    labels = [values.classes if isinstance(values, LabelEncoding) else None for values in (source, target)]
+    return labels[0] == labels[1]
 
 
 def compare_with_baselines(
@@ -75,9 +84,13 @@ def compare_with_baselines(
 def _measure_baseline(dataset: PairDataset, output: Callable[[Batch], Tensor], model: Model) -> list[ImageScore]:
     scores = []
     for batch in read_batches(dataset):
-        terms = image_metrics(output(batch), batch.target, batch.mask, target_span(model))
+        confusions: Sequence[Tensor | None] = [None] * len(batch.index)
+        if model.predicts_classes:
+            terms, confusions = class_metrics(output(batch), batch.target, batch.mask)
+        else:
+            terms = image_metrics(output(batch), batch.target, batch.mask, target_span(model))
         scores += [
-            ImageScore(int(index), {name: term[n].item() for name, term in terms.items()})
+            ImageScore(int(index), {name: term[n].item() for name, term in terms.items()}, confusions[n])
             for n, index in enumerate(batch.index)
         ]
     return scores
@@ -88,6 +101,7 @@ def read_batches(dataset: PairDataset) -> Iterator[Batch]:
     return make_loader(dataset, batch_size=BATCH, workers=0, shuffle=False).epoch(0)
 
 
-def target_span(model: Model) -> Tensor:
-    """Return the width of the range [-1, 1] in the target's own units: (1,) or (C,)."""
-    return torch.tensor([high - low for low, high in model.target_values.bounds])
+def target_span(model: Model) -> Tensor | None:
+    """Return the width of the range [-1, 1] in the target's own units, (1,) or (C,); None for label maps."""
+    values = model.target_values
+    return None if isinstance(values, LabelEncoding) else torch.tensor([high - low for low, high in values.bounds])

@@ -11,7 +11,6 @@ import torch
 from markupsafe import Markup
 
 from pix2pix.data.checks.check import check
-from pix2pix.data.encoding import tensors
 from pix2pix.data.io.arrays import Pixels
 from pix2pix.data.pairing.pairs import PairSet, find_pairs, same_data
 from pix2pix.errors import ConfigError, DataError
@@ -34,6 +33,8 @@ from pix2pix.system.reading import LARGE, read_json
 from pix2pix.system.written import claim, refuse_others
 
 ROWS = 6  # of images
+TARGET = ("target_kind", "target_channels", "target_type", "target_range", "target_labels", "mask_value")
+"""Settings of the target on which the metrics depend."""
 FILES = ("compare.json", "compare.html")
 
 
@@ -179,8 +180,8 @@ def _find_task_differences(records: Sequence[RunRecord]) -> Iterator[str]:
             yield f"The runs were trained {what} ({values}): {so}."
     if len({record.config.native for record in records}) > 1:
         yield f"Some of the runs kept the images' own sizes and others did not: {so}."
-    if len({(one.target_channels, one.target_type, one.target_range, one.mask_value) for one in data.values()}) > 1:
-        yield f"The runs encode their targets differently (channels, type, range or mask): {so}."
+    if len({tuple(getattr(one, name) for name in TARGET) for one in data.values()}) > 1:
+        yield f"The runs encode their targets differently (kind, channels, type, range, classes or mask): {so}."
 
 
 # ---- numbers ---------------------------------------------------------------------------------------------------
@@ -301,10 +302,10 @@ def _draw_figure(records: Sequence[RunRecord], device: str, progress: OnNamedPro
         examples = [dataset[0, index] for index in indices]
         if not columns:
             columns["source"] = [dataset.draw_source(source) for source, _, _ in examples]
-            columns["target"] = [tensors.to_viewable(target) for _, target, _ in examples]
+            columns["target"] = [dataset.draw_target(target) for _, target, _ in examples]
         with torch.inference_mode():
             outputs = [translator.generator(source[None].to(translator.device))[0] for source, _, _ in examples]
-        columns[f"run {record.name}"] = [tensors.to_viewable(output.float().cpu()) for output in outputs]
+        columns[f"run {record.name}"] = [dataset.draw_target(output.float().cpu()) for output in outputs]
     names = [pairs[index].name for index in indices]
     which = "validation" if split == "val" else "training"
     note = f"The same {which} pairs ({', '.join(names)}), translated by the model that each run kept."

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from pix2pix.config.evaluation import EvaluateOptions
 from pix2pix.config.io import explain
+from pix2pix.data.encoding.labels import LabelEncoding
 from pix2pix.data.loading.dataset import Batch, PairDataset
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.evaluation.baselines import (
@@ -44,6 +45,7 @@ from pix2pix.evaluation.write import (
 )
 from pix2pix.inference.translator import Translator
 from pix2pix.metrics.bootstrap import mean_intervals
+from pix2pix.metrics.classes import describe_classes
 from pix2pix.metrics.diagnostics import Diagnostics, TrainingTargets, choose_evenly, diagnose
 from pix2pix.metrics.label_score import LabelScore
 from pix2pix.metrics.palette import find_palette, parse_palette
@@ -122,6 +124,7 @@ def evaluate_with(
         "baselines": {name: mean_scores(of_images) for name, of_images in baselines.items()},
         "baseline_differences": compare_with_baselines(known, baselines),
         "labels": None if labels is None else labels.to_json(),
+        "classes": _describe_classes(loaded, known),
         "diagnostics": {**diagnostics.numbers, "sentences": diagnostics.sentences},
     }
     write_numbers(folder, metrics, scores, found.chosen)
@@ -133,6 +136,7 @@ def evaluate_with(
         adversarial=loaded.config.settings.loss.adversarial,
         diagnostics=diagnostics,
         run=run,
+        classes=loaded.predicts_classes,
     )
     if folder.parent.name == "evaluation" and (own := find_run(folder.parent)) is not None:
         write_run_report(own)
@@ -168,7 +172,7 @@ def _prepare(
     translator = Translator(model, device=choose_device(options.device), dropout=options.dropout)
     network = load_features(features) if isinstance(features, str) else features
     perceptual = make_perceptual_metrics(
-        PERCEPTUAL,
+        () if model.predicts_classes else PERCEPTUAL,
         image_size=measured.smallest,
         channels=dataset.target_channels,
         device=translator.device,
@@ -186,6 +190,8 @@ def _prepare_label_score(
     if not options.segmenter and options.segmenter_folder is None and options.palette is None:
         return None
     found = measurement.found
+    if measurement.model.predicts_classes:
+        raise ConfigError("--segmenter reads labels from photos, but the outputs are label maps: leave it out")
     if measurement.full_size:
         raise ConfigError("--segmenter needs images of one size, but these keep their own sizes: leave it out")
     if not found.train:
@@ -218,6 +224,7 @@ def _measure_pairs(
         translator.device,
         measurement.perceptual,
         target_span(model),
+        classes=model.predicts_classes,
     )
     for done, (result, output) in enumerate(scored, start=1):
         pair = dataset.pairs[result.index]
@@ -243,7 +250,7 @@ def _choose_discriminator(measurement: _Measurement) -> nn.Module | None:
 
 def _drop_masked(scores: Sequence[ImageScore]) -> list[ImageScore]:
     """Drop images whose target is masked everywhere, since they have no metrics."""
-    return [one for one in scores if not math.isnan(one.values["l1"])]
+    return [one for one in scores if not math.isnan(one.values.get("l1", one.values.get("pixel_accuracy", math.nan)))]
 
 
 def _summarize(measurement: _Measurement, scores: Sequence[ImageScore]) -> dict[str, Any]:
@@ -255,6 +262,9 @@ def _summarize(measurement: _Measurement, scores: Sequence[ImageScore]) -> dict[
         )
     sets = perceptual.compare_sets(perceptual.take_features(), intervals=True)
     intervals = mean_intervals([one.values for one in known])
+    if classes := _describe_classes(measurement.model, known):
+        own = classes["intervals"]
+        intervals |= {"mean_iou": own["iou"], "pixel_accuracy": own["pixel_accuracy"]}
     notes = list(describe_pairs(found, measurement.model, full_size=measurement.full_size))
     if masked := len(scores) - len(known):
         notes.append(f"{format_count(masked, 'target')} masked everywhere: not counted")
@@ -267,6 +277,12 @@ def _summarize(measurement: _Measurement, scores: Sequence[ImageScore]) -> dict[
         "features": measurement.features,
         "notes": notes,
     }
+
+
+def _describe_classes(model: Model, scores: Sequence[ImageScore]) -> dict[str, Any] | None:
+    """Return the part `classes` of metrics.json; None unless targets are label maps."""
+    values, confusions = model.target_values, [one.confusion for one in scores if one.confusion is not None]
+    return describe_classes(confusions, values.classes) if isinstance(values, LabelEncoding) else None
 
 
 def _describe(measurement: _Measurement) -> dict[str, Any]:
@@ -302,6 +318,7 @@ def _diagnose(measurement: _Measurement, training: TrainingMean | None) -> Diagn
         measurement.translator.device,
         names=[dataset.pairs[index].name for index in indices],
         training=targets,
+        classes=model.predicts_classes,
         seed=model.config.settings.training.seed,
     )
 

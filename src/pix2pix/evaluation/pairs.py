@@ -162,6 +162,8 @@ def sees_file_pixels(model: Model) -> bool:
 def describe_pairs(found: EvaluationPairs, model: Model, *, full_size: bool) -> Iterator[str]:
     """Yield notes on the pairs that a reader of the numbers must know."""
     yield from found.notes
+    if model.predicts_classes:
+        yield "outputs are label maps: l1, psnr, ssim and the other metrics of images are not measured"
     if full_size:
         yield "images are measured at full size; the diagnostics are measured at image_size"
         if not sees_file_pixels(model):

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from pix2pix.data.encoding.labels import LabelEncoding
 from pix2pix.data.encoding.tensors import to_viewable
 from pix2pix.data.io import images
 from pix2pix.data.io.arrays import Array, Pixels
@@ -78,7 +79,7 @@ def remove_numbers(folder: Path) -> None:
 
 def output_path(folder: Path, pair: Pair, model: Model) -> Path:
     """Return the path of the output of a pair."""
-    suffix = images.suffix_for(model.target_values.dtype, model.out_channels)
+    suffix = images.suffix_for(model.file_type.dtype, model.file_type.channels)
     if pair.target.path.suffix.lower() in TIFF_SUFFIXES:  # which holds what surrounds the pixels, as the target does
         suffix = ".tif"
     return folder / "outputs" / f"{pair.name}{suffix}"
@@ -93,12 +94,15 @@ def write_output(folder: Path, pair: Pair, model: Model, output: Array) -> None:
         extremes = min(low for low, _ in bounds), max(high for _, high in bounds)
         kept, _ = surroundings.fit(path.suffix, output.dtype.name, output.shape[2], extremes)
         surroundings = kept.resized((facts.height / output.shape[0], facts.width / output.shape[1]))
-    images.write(path, output, surroundings)
+    images.write(path, output, surroundings, palette=model.palette)
 
 
 def read_output(folder: Path, pair: Pair, model: Model) -> Pixels:
     """Read the output of a pair back and draw it as (H, W, 1 or 3) uint8."""
-    return to_viewable(model.target_values.to_tensor(images.read(output_path(folder, pair, model), alpha=True)))
+    path, values = output_path(folder, pair, model), model.target_values
+    if isinstance(values, LabelEncoding):
+        return values.to_viewable(values.to_tensor(images.read(path), path))
+    return to_viewable(values.to_tensor(images.read(path, alpha=True)))
 
 
 def write_numbers(
@@ -129,8 +133,9 @@ def to_json(metrics: Mapping[str, Any]) -> str:
 
 
 def read_examples(folder: Path, scores: Sequence[ImageScore], dataset: PairDataset, model: Model) -> Iterator[Example]:
-    """Read the best, median and worst images by l1 for the page: at most SHOWN each, no image twice."""
-    ranked = sorted(scores, key=lambda score: score.values["l1"])
+    """Read the best, median and worst images for the page, by l1 or pixel accuracy: at most SHOWN each, none twice."""
+    metric, sign = ("pixel_accuracy", -1) if model.predicts_classes else ("l1", 1)
+    ranked = sorted(scores, key=lambda score: sign * score.values[metric])
     size = min(SHOWN, max(1, len(ranked) // 3))
     starts: dict[Literal["best", "median", "worst"], int] = {
         "best": 0,
@@ -151,4 +156,4 @@ def _read_example(
     source, target, _ = dataset[0, score.index]
     pair = dataset.pairs[score.index]
     output = read_output(folder, pair, model)
-    return Example(pair.name, group, dataset.draw_source(source), output, to_viewable(target), score.values)
+    return Example(pair.name, group, dataset.draw_source(source), output, dataset.draw_target(target), score.values)

@@ -109,7 +109,7 @@ class HugeImage:
     @property
     def output_facts(self) -> ImageFacts:
         """Size, channels and type of the output."""
-        return ImageFacts(*self.size, self.model.out_channels, self.model.target_values.dtype)
+        return ImageFacts(*self.size, self.model.file_type.channels, self.model.file_type.dtype)
 
     def choose_grid(self, tiling: Tiling, budget: Budget) -> TileGrid:
         """Choose the largest tiles that fit into the budget, or take those of the user. Raises DataError."""
@@ -206,8 +206,10 @@ def translate_huge(
             if progress is not None:
                 progress(done, grid.count, sources[0].name)
 
-        rows = image.rows(grid, budget, count)
-        begin_to_write_rows(output, image.output_facts, rows, before_rename, surroundings=surroundings)()
+        rows, palette = image.rows(grid, budget, count), image.model.palette
+        begin_to_write_rows(
+            output, image.output_facts, rows, before_rename, surroundings=surroundings, palette=palette
+        )()
 
 
 def _describe(image: HugeImage, grid: TileGrid) -> str:

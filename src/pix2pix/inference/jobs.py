@@ -11,10 +11,11 @@ from pix2pix.data.pairing.image_files import describe_ignored, walk_images
 from pix2pix.data.pairing.pair import IMAGE_SUFFIXES, Ignored
 from pix2pix.data.pairing.patterns import compile_pattern
 from pix2pix.errors import ConfigError, DataError
+from pix2pix.model import FileType
 from pix2pix.text import format_count
 
-FileType = tuple[str, int]
-"""Type and number of channels of the outputs, such as ("uint8", 3)."""
+LOSSY = (".jpg", ".jpeg")
+"""Formats that mix values of neighbouring pixels."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,10 @@ def _find_images(entry: Path, output: Path, file_type: FileType, ignored: list[I
 
 def _output_name(path: Path, file_type: FileType) -> Path:
     """Keep the name of the input if its format can hold the output; else change the suffix to PNG or TIFF."""
-    return path if images.can_hold(path.suffix.lower(), *file_type) else path.with_suffix(images.suffix_for(*file_type))
+    suffix, values = path.suffix.lower(), (file_type.dtype, file_type.channels)
+    if images.can_hold(suffix, *values) and not (file_type.exact and suffix in LOSSY):
+        return path
+    return path.with_suffix(images.suffix_for(*values))
 
 
 class Shard(NamedTuple):

@@ -95,7 +95,7 @@ def translate_files(
     remove_leftovers(planned.to_do, output)
     limits = _limits(translator, options)
     with FileThreads(2) as threads, ThreadPoolExecutor(2) as disk:
-        writer = OutputWriter(output, record, method, translator.model.target_values, planned, threads, disk)
+        writer = OutputWriter(output, record, method, translator.model, planned, threads, disk)
 
         def finish_writing() -> None:
             writer.finish()
@@ -125,7 +125,7 @@ def _list_jobs(
     translator: Translator, inputs: Sequence[Path], output: Path, patterns: Sequence[str], ignored: list[Ignored]
 ) -> list[Job]:
     model = translator.model
-    file_type = (model.target_values.dtype, model.out_channels)
+    file_type = model.file_type
     if len(model.sources) == 1:
         if patterns:
             raise ConfigError("--source-pattern matches the folders of several sources, and the model has one")

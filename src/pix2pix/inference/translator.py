@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from pix2pix.data.encoding import tensors
 from pix2pix.data.encoding.labels import LabelEncoding
-from pix2pix.data.encoding.ranges import RangeEncoding
 from pix2pix.data.io.arrays import Array, to_pil, with_channels
 from pix2pix.data.io.eight_bit import from_pil
 from pix2pix.errors import ModelError
@@ -104,19 +103,21 @@ class Translator:
         output = target.to_array(self.translate(encode_sources(arrays, names, self.model)[None])[0])
         if all(isinstance(image, Tensor) for image in images):
             return tensors.channels_first(output).contiguous().to(images[0].device)
-        if all(isinstance(image, Image.Image) for image in images) and _fits_pil(target, output.shape[2]):
+        if all(isinstance(image, Image.Image) for image in images) and _fits_pil(output.dtype.name, output.shape[2]):
             return to_pil(output)
         return output[..., 0] if output.shape[2] == 1 else output
 
     def _translate_pil(self, image: Image.Image) -> Image.Image:
         source, target = self.model.source_values, self.model.target_values
-        for side, values, channels in (
-            ("takes", source, 3 if isinstance(source, LabelEncoding) else self.model.in_channels),
-            ("returns", target, self.model.out_channels),
+        taken = 3 if isinstance(source, LabelEncoding) else self.model.in_channels
+        returned = self.model.file_type
+        for side, dtype, channels in (
+            ("takes", source.dtype, taken),
+            ("returns", returned.dtype, returned.channels),
         ):
-            if not _fits_pil(values, channels):
+            if not _fits_pil(dtype, channels):
                 raise ModelError(
-                    f"the model {side} {channels} channels of {values.dtype}, which no PIL image can hold: use arrays"
+                    f"the model {side} {channels} channels of {dtype}, which no PIL image can hold: use arrays"
                 )
         pixels = from_pil(image)
         if self.model.config.converts:
@@ -201,8 +202,8 @@ def _turn_dropout_on(network: nn.Module) -> None:
             module.train()
 
 
-def _fits_pil(values: RangeEncoding | LabelEncoding, channels: int) -> bool:
-    return values.dtype == "uint8" and channels in (1, 3)
+def _fits_pil(dtype: str, channels: int) -> bool:
+    return dtype == "uint8" and channels in (1, 3)
 
 
 def _to_array(image: Any) -> Array:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pix2pix.data.encoding.ranges import RangeEncoding
 from pix2pix.data.io import images
 from pix2pix.data.io.arrays import Array
 from pix2pix.data.io.surroundings import Surroundings
@@ -15,6 +14,7 @@ from pix2pix.errors import DataError
 from pix2pix.inference.jobs import Job
 from pix2pix.inference.outputs import PlannedOutputs
 from pix2pix.inference.record import Entry, Record, Stamp
+from pix2pix.model import Model
 from pix2pix.text import format_count
 
 
@@ -45,7 +45,7 @@ class OutputWriter:
     output: Path
     record: Record
     method: str
-    target: RangeEncoding
+    model: Model
     planned: PlannedOutputs
     threads: FileThreads
     disk: Executor
@@ -66,16 +66,18 @@ class OutputWriter:
         def encode() -> Future[None]:
             kept = self.surroundings(job, array.shape[-1])
             seal = self.before_rename(job, sources)
-            return self.disk.submit(images.begin_to_write(path, array, seal, surroundings=kept))
+            return self.disk.submit(
+                images.begin_to_write(path, array, seal, surroundings=kept, palette=self.model.palette)
+            )
 
         self._writing.append((job, self.threads.submit(encode)))
 
     def surroundings(self, job: Job, channels: int) -> Surroundings:
         """Return what the output of a job keeps of its first source's surroundings; note what it cannot keep."""
-        source, bounds = job.sources[0], self.target.bounds
+        source, bounds = job.sources[0], self.model.target_values.bounds
         extremes = min(low for low, _ in bounds), max(high for _, high in bounds)
         found = images.read_surroundings(source)
-        kept, lost = found.fit(job.name.suffix.lower(), self.target.dtype, channels, extremes)
+        kept, lost = found.fit(job.name.suffix.lower(), self.model.file_type.dtype, channels, extremes)
         for what in lost:
             self.lost.setdefault(what, []).append(source)
         return replace(kept, channel_names=())  # those of the source are not the output's

@@ -15,9 +15,9 @@ def generator_weights(loss: Loss) -> dict[str, float]:
 
 
 def generator_objective(terms: Mapping[str, Tensor], loss: Loss) -> Tensor:
-    """Return the weighted sum that G minimises (paper, equation 4). Terms of weight 0 may be missing."""
+    """Return the weighted sum of the terms, which G minimises (paper, equation 4)."""
     weights = generator_weights(loss)
-    return torch.stack([weight * terms[name] for name, weight in weights.items() if weight]).sum()
+    return torch.stack([weight * terms[name] for name, weight in weights.items() if weight and name in terms]).sum()
 
 
 def discriminator_objective(terms: Mapping[str, Tensor], loss: Loss) -> Tensor:

@@ -66,14 +66,31 @@ def l2(output: Tensor, target: Tensor, mask: Tensor | None) -> Tensor:
     return torch.where(mask, output - target, 0).square().sum() / mask.sum().clamp(min=1)
 
 
-RECONSTRUCTION: dict[str, Callable[[Tensor, Tensor, Tensor | None], Tensor]] = {"g_l1": l1, "g_l2": l2}
+def cross_entropy(logits: Tensor, target: Tensor, mask: Tensor | None) -> Tensor:
+    """Return the mean of -log p over pixels, where p is the probability of the target's class, in nats.
+
+    `target` is 1 in the channel of its class and -1 in the others.
+    """
+    classes = target.argmax(dim=1)  # (N, H, W)
+    if mask is None:
+        return F.cross_entropy(logits, classes)
+    known = mask[:, 0]
+    losses = torch.where(known, F.cross_entropy(logits, classes, reduction="none"), 0)
+    return losses.sum() / known.sum().clamp(min=1)
+
+
+Term = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+RECONSTRUCTION: dict[str, Term] = {"g_l1": l1, "g_l2": l2}
 """Term -> function of output, target and mask, all (N, C, H, W), images in [-1, 1]. Pixels with a false mask do not
 count."""
+CLASSIFICATION: dict[str, Term] = {"g_cross_entropy": cross_entropy}
+"""The same for targets that are label maps: functions of logits, one-hot target and mask."""
+LEAST_PROBABILITY = 1e-7
 
 
 def generator_terms() -> tuple[str, ...]:
     """Return the names of the terms of G: each has a weight in the settings."""
-    return "g_adversarial", *RECONSTRUCTION
+    return "g_adversarial", *RECONSTRUCTION, *CLASSIFICATION
 
 
 def all_terms() -> tuple[str, ...]:
@@ -97,6 +114,16 @@ def discriminator_accuracy(real_logits: Tensor, fake_logits: Tensor, kind: Adver
 def adversarial_term(fake_logits: Tensor, kind: Adversarial) -> dict[str, Tensor]:
     """Return G's mean loss on D's logits of (source, output): `g_adversarial`, a scalar."""
     return {"g_adversarial": ADVERSARIAL[kind].generator(fake_logits).mean()}
+
+
+def class_terms(logits: Tensor, target: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
+    """Return every term of CLASSIFICATION, scalars."""
+    return {name: term(logits, target, mask) for name, term in CLASSIFICATION.items()}
+
+
+def class_logits(output: Tensor) -> Tensor:
+    """Return logits of the probabilities (N, K, H, W) in [-1, 1]; none is taken for less than LEAST_PROBABILITY."""
+    return output.add(1).div(2).clamp(min=LEAST_PROBABILITY).log()
 
 
 def reconstruction_terms(output: Tensor, target: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
-"""Metrics of single images: loss terms, L1, L2, PSNR and SSIM of outputs against targets."""
+"""Metrics of single images: loss terms; L1, L2, PSNR and SSIM, or those of label maps, of outputs against targets."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from pix2pix.losses import (
     discriminator_terms,
     reconstruction_terms,
 )
+from pix2pix.metrics.classes import class_metrics, score_labels
 from pix2pix.metrics.perceptual import PerceptualMetrics
 from pix2pix.metrics.ssim import ssim_map
 
@@ -39,6 +40,8 @@ MEASURES = (
     Measure("lpips", False, "", "perceptual distance: of AlexNet's features of the two images; 0 is a perfect copy"),
     Measure("fid", False, "", "Fréchet distance between the features of all outputs and of all targets"),
     Measure("kid", False, "", "kernel distance between the same features, without FID's bias for few images"),
+    Measure("mean_iou", True, "", "intersection over union of output and target, mean over the classes that occur"),
+    Measure("pixel_accuracy", True, "", "share of the pixels whose class is that of the target"),
     Measure("label_accuracy", True, "", "share of the pixels whose label a segmenter reads correctly from the output"),
 )
 """Metrics of an image or of a set of images."""
@@ -62,6 +65,8 @@ class ImageScore:
 
     index: int
     values: dict[str, float]
+    confusion: Tensor | None = None
+    """Pixels by (true class, read class), (K, K), where targets are label maps."""
 
 
 def image_metrics(
@@ -118,12 +123,13 @@ def score(
     device: torch.device,
     perceptual: PerceptualMetrics | None = None,
     span: Tensor | None = None,
+    classes: bool = False,
 ) -> Iterator[tuple[ImageScore, Tensor]]:
     """Translate batches of pairs and yield one (ImageScore, output (C, H, W)) for each image, in order.
 
     The networks must be in eval mode, so that the numbers of an image do not depend on the rest of its batch. Without a
     discriminator there are no adversarial terms. Where the target is masked, D sees the output in both images, as in
-    training. `span` is as in `image_metrics`.
+    training. `span` is as in `image_metrics`. With `classes` outputs and targets are label maps (`class_metrics`).
     """
     names = (*metric_names(), *(measure.name for measure in OWN_UNITS))
     for batch in batches:
@@ -131,8 +137,12 @@ def score(
         with torch.inference_mode():
             output = generator(source)
             mask = None if batch.mask is None else batch.mask.to(device)
-            terms = image_metrics(output, target, mask, span)
-            if perceptual is not None:
+            confusions: Sequence[Tensor | None] = [None] * len(output)
+            if classes:
+                terms, confusions = class_metrics(output, target, mask)
+            else:
+                terms = image_metrics(output, target, mask, span)
+            if perceptual is not None and not classes:
                 terms |= perceptual(output, target, mask)
             if mask is not None:
                 target = torch.where(mask, target, output)
@@ -143,18 +153,25 @@ def score(
                 one |= adversarial_term(logits[1][n], loss.adversarial)
                 one |= discriminator_terms(logits[0][n], logits[1][n], loss.adversarial)
                 one |= discriminator_accuracy(logits[0][n], logits[1][n], loss.adversarial)
-            yield ImageScore(index, {name: one[name].item() for name in names if name in one}), output[n]
+            values = {name: one[name].item() for name in names if name in one}
+            yield ImageScore(index, values, confusions[n]), output[n]
 
 
 def mean_scores(scores: Iterable[ImageScore]) -> dict[str, float]:
     """Return the mean of every metric over the images; an empty dict for no images.
 
-    NaN, the metric of an image whose target is masked everywhere, does not count unless all values are NaN.
+    NaN, the metric of an image whose target is masked everywhere, does not count unless all values are NaN. `mean_iou`
+    and `pixel_accuracy` are those of all pixels together, as usual: a class may be rare in single images.
     """
+    scores = list(scores)
     rows = [score.values for score in scores]
     means: dict[str, float] = {}
     for name in rows[0] if rows else ():
         values = [row[name] for row in rows]
         counted = [value for value in values if not math.isnan(value)] or values
         means[name] = sum(counted) / len(counted)
+    confusions = [score.confusion for score in scores if score.confusion is not None]
+    if confusions:
+        together = score_labels(torch.stack(confusions).sum(dim=0))
+        means |= {"mean_iou": together["iou"], "pixel_accuracy": together["pixel_accuracy"]}
     return means

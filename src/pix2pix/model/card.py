@@ -8,6 +8,8 @@ def write_card(model_config: ModelConfig) -> str:
     config = model_config.settings
     measured = ", ".join(f"{name} {value:.4f}" for name, value in model_config.validation.items() if value is not None)
     height, width = config.data.image_size
+    channels = f"{config.data.network_channels} to {config.data.target_network_channels} "
+    channels += "classes" if config.data.target_kind == "labels" else "channels"
     count = max(1, len(config.data.sources))
     inputs = ["INPUT"] if count == 1 else [f"SOURCE_{number}" for number in range(1, count + 1)]
     argument = "image" if count == 1 else "[" + ", ".join(f"source_{number}" for number in range(1, count + 1)) + "]"
@@ -20,7 +22,7 @@ tags: [pix2pix, image-to-image]
 # A pix2pix translator
 
 Trained by the method of Isola et al. 2017 with pix2pix {model_config.pix2pix}: {config.generator.kind} generator at
-{height}x{width}, {config.data.network_channels} to {config.data.target_channels} channels, epoch {model_config.epoch}.
+{height}x{width}, {channels}, epoch {model_config.epoch}.
 Validation: {measured or "no validation split"}.
 
     pix2pix translate THIS_FOLDER {" ".join(inputs)} --output DIR

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -13,6 +13,7 @@ from pix2pix.config import Config
 from pix2pix.data.encoding.labels import LabelEncoding
 from pix2pix.data.encoding.prepared import ImageEncoding, PreparedData
 from pix2pix.data.encoding.ranges import RangeEncoding
+from pix2pix.data.io.arrays import Pixels
 from pix2pix.model.card import write_card
 from pix2pix.model.hub import locate
 from pix2pix.model.model_config import CONFIG, ModelConfig, read_model_config, write_model_config
@@ -21,6 +22,15 @@ from pix2pix.networks import PatchGAN, make_generator, set_norm_statistics
 from pix2pix.networks.blocks import Statistics
 from pix2pix.system.files import write_text
 from pix2pix.system.folders import write_folder_atomically
+
+
+class FileType(NamedTuple):
+    """What the files of outputs must hold."""
+
+    dtype: str
+    channels: int
+    exact: bool = False
+    """Whether every value must come back, which no lossy format does: for label maps."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +68,26 @@ class Model:
         return source.values
 
     @property
-    def target_values(self) -> RangeEncoding:
+    def target_values(self) -> RangeEncoding | LabelEncoding:
         """Encoding of the output: type and range of its values."""
         return self.prepared.target_values
+
+    @property
+    def predicts_classes(self) -> bool:
+        """Whether outputs are label maps; the channels of the generator then hold probabilities of classes."""
+        return self.prepared.predicts_classes
+
+    @property
+    def file_type(self) -> FileType:
+        """Type and channels of the files of outputs."""
+        target = self.prepared.target
+        return FileType(target.file_type, target.file_channels, self.predicts_classes)
+
+    @property
+    def palette(self) -> Pixels | None:
+        """The colours of the classes (classes, 3), where outputs are label maps in colour."""
+        values = self.target_values
+        return values.palette if isinstance(values, LabelEncoding) else None
 
     @property
     def size_multiple(self) -> int:
@@ -79,9 +106,13 @@ class Model:
 
 def build_networks(config: Config) -> tuple[nn.Module, PatchGAN]:
     """Build generator and discriminator from resolved settings, with random weights."""
-    source, target = _channels(config.data.network_channels), _channels(config.data.target_channels)
+    source, target = _channels(config.data.network_channels), _channels(config.data.target_network_channels)
     generator = make_generator(
-        config.generator, in_channels=source, out_channels=target, image_size=config.data.image_size
+        config.generator,
+        in_channels=source,
+        out_channels=target,
+        image_size=config.data.image_size,
+        classes=config.data.target_kind == "labels",
     )
     return generator, PatchGAN(source, target, config.discriminator)
 

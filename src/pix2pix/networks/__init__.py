@@ -5,13 +5,14 @@ from pix2pix.networks.convolution import set_fast_convolutions
 from pix2pix.networks.cpu.gradients import input_gradient
 from pix2pix.networks.cpu.winograd import reuse_transforms
 from pix2pix.networks.discriminators import PatchGAN
-from pix2pix.networks.generators import EncoderDecoder, ResNet, UNet, make_generator
+from pix2pix.networks.generators import EncoderDecoder, ResNet, UNet, class_image, make_generator
 
 __all__ = [
     "EncoderDecoder",
     "PatchGAN",
     "ResNet",
     "UNet",
+    "class_image",
     "input_gradient",
     "make_generator",
     "reuse_transforms",

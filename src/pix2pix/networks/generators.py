@@ -1,4 +1,4 @@
-"""Generators: source (N, in, H, W) to output (N, out, H, W), both in [-1, 1]."""
+"""Generators: source (N, in, H, W) to output (N, out, H, W), both in [-1, 1]; of classes, logits in training mode."""
 
 import torch
 from torch import Tensor, nn
@@ -17,12 +17,14 @@ class UNet(nn.Module):
              layer: the bottleneck, then each output concatenated with its skip
     """
 
-    def __init__(self, in_channels: int, out_channels: int, settings: Generator, depth: int) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, settings: Generator, depth: int, *, classes: bool = False
+    ) -> None:
         super().__init__()
         self.size_multiple = 2**depth
         self.encoder = _encoder(in_channels, settings, depth)
         self.decoder = _decoder(settings, depth, skips=True)
-        self.to_image = _to_image(settings.base_channels * (2 if depth > 1 else 1), out_channels)
+        self.to_image = _to_image(settings.base_channels * (2 if depth > 1 else 1), out_channels, classes)
         initialise(self)
 
     def forward(self, source: Tensor) -> Tensor:  # (N, in, H, W) in [-1, 1]
@@ -44,12 +46,14 @@ class EncoderDecoder(nn.Module):
     decoder  CD512-CD512-CD512-C512-C256-C128-C64
     """
 
-    def __init__(self, in_channels: int, out_channels: int, settings: Generator, depth: int) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, settings: Generator, depth: int, *, classes: bool = False
+    ) -> None:
         super().__init__()
         self.size_multiple = 2**depth
         self.encoder = _encoder(in_channels, settings, depth)
         self.decoder = _decoder(settings, depth, skips=False)
-        self.to_image = _to_image(settings.base_channels, out_channels)
+        self.to_image = _to_image(settings.base_channels, out_channels, classes)
         initialise(self)
 
     def forward(self, source: Tensor) -> Tensor:  # (N, in, H, W) in [-1, 1]
@@ -92,9 +96,28 @@ def _decoder(settings: Generator, depth: int, *, skips: bool) -> nn.ModuleList:
     return layers
 
 
-def _to_image(in_channels: int, out_channels: int) -> nn.Sequential:
+def _to_image(in_channels: int, out_channels: int, classes: bool) -> nn.Sequential:
     """Make the last layer, (N, in, H/2, W/2) -> (N, out, H, W) in [-1, 1]."""
-    return nn.Sequential(nn.ReLU(), ConvTranspose(in_channels, out_channels, bias=True), nn.Tanh())
+    return nn.Sequential(nn.ReLU(), ConvTranspose(in_channels, out_channels, bias=True), _last(classes))
+
+
+def _last(classes: bool) -> nn.Module:
+    return Probabilities() if classes else nn.Tanh()
+
+
+class Probabilities(nn.Module):
+    """Turn logits of classes (N, K, H, W) into probabilities in [-1, 1]; in training mode return the logits.
+
+    The cross-entropy needs logits: where a probability is rounded to 0, it has no gradient.
+    """
+
+    def forward(self, logits: Tensor) -> Tensor:
+        return logits if self.training else class_image(logits)
+
+
+def class_image(logits: Tensor) -> Tensor:
+    """Return the probabilities of the classes as an image (N, K, H, W): -1 for 0 and 1 for 1."""
+    return logits.float().softmax(dim=1).mul(2).sub(1)
 
 
 class ResNet(nn.Module):
@@ -105,7 +128,9 @@ class ResNet(nn.Module):
 
     size_multiple = 4
 
-    def __init__(self, in_channels: int, out_channels: int, settings: Generator, blocks: int = 9) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, settings: Generator, blocks: int = 9, *, classes: bool = False
+    ) -> None:
         super().__init__()
         base, norm = settings.base_channels, settings.norm
         bias = has_bias(norm)
@@ -124,7 +149,7 @@ class ResNet(nn.Module):
             nn.ConvTranspose2d(base * 2, base, 3, stride=2, padding=1, output_padding=1, bias=bias),
             *_norm_relu(norm, base),
             nn.Conv2d(base, out_channels, 7, padding=3, padding_mode="reflect"),
-            nn.Tanh(),
+            _last(classes),
         )
         initialise(self)
 
@@ -153,14 +178,17 @@ def _residual(channels: int, norm: Norm, dropout: float) -> nn.Sequential:
 
 
 def make_generator(
-    settings: Generator, *, in_channels: int, out_channels: int, image_size: tuple[int, int]
+    settings: Generator, *, in_channels: int, out_channels: int, image_size: tuple[int, int], classes: bool = False
 ) -> UNet | EncoderDecoder | ResNet:
-    """Make the generator of the settings, with random weights; a depth that is not set follows from image_size."""
+    """Make the generator of the settings, with random weights; a depth that is not set follows from image_size.
+
+    With `classes` the output holds the probabilities of classes, see `Probabilities`.
+    """
     depth = resolved_depth(settings, image_size)
     match settings.kind:
         case "unet":
-            return UNet(in_channels, out_channels, settings, depth)
+            return UNet(in_channels, out_channels, settings, depth, classes=classes)
         case "encoder_decoder":
-            return EncoderDecoder(in_channels, out_channels, settings, depth)
+            return EncoderDecoder(in_channels, out_channels, settings, depth, classes=classes)
         case "resnet":
-            return ResNet(in_channels, out_channels, settings)
+            return ResNet(in_channels, out_channels, settings, classes=classes)

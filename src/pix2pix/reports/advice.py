@@ -59,16 +59,17 @@ def _find_skipped(rows: Sequence[Row]) -> Iterator[str]:
 def _find_overfitting(train: Sequence[Row], val: Sequence[Row]) -> Iterator[str]:
     if len(val) < 3 * FEWEST_EPOCHS or len(train) < len(val):
         return
-    raw = [row.values.get("g_l1", np.nan) for row in val]
-    of_val, of_train = _smooth(raw), _smooth([row.values.get("g_l1", np.nan) for row in train])
+    term, name = ("g_cross_entropy", "cross-entropy") if "g_cross_entropy" in val[-1].values else ("g_l1", "L1")
+    raw = [row.values.get(term, np.nan) for row in val]
+    of_val, of_train = _smooth(raw), _smooth([row.values.get(term, np.nan) for row in train])
     best = int(np.argmin(of_val)) if np.isfinite(of_val).all() else len(of_val) - 1
     since = len(of_val) - max(best, int(np.argmin(raw)))  # epochs since its last minimum
     rises, falls = of_val[-1] > (1 + CHANGE) * of_val[best], of_train[-1] < (1 - CHANGE) * of_train[best]
     if since > FEWEST_EPOCHS and rises and falls:
         yield (
-            f"Overfitting begins around epoch {val[best].epoch}: from there the L1 of training pairs falls and the L1 "
-            "of validation pairs rises. L1 does not measure how real outputs look: look at the samples before you stop "
-            "there."
+            f"Overfitting begins around epoch {val[best].epoch}: from there the {name} of training pairs falls and the "
+            f"{name} of validation pairs rises. {name[0].upper()}{name[1:]} does not measure how real outputs look: "
+            "look at the samples before you stop there."
         )
 
 

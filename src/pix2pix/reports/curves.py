@@ -31,6 +31,9 @@ LEGEND: dict[str, Any] = {"fontsize": 8, "frameon": False, "labelcolor": INK, "c
 COLOURS = {  # by Okabe and Ito, for colour-blind readers too
     "g_adversarial": "#d55e00",
     "g_l1": "#009e73",
+    "g_cross_entropy": "#009e73",
+    "pixel_accuracy": "#0072b2",
+    "mean_iou": "#cc79a7",
     "d_real": "#0072b2",
     "d_fake": "#e69f00",
     "d_real_accuracy": "#0072b2",
@@ -137,9 +140,11 @@ def _panels(rows: Sequence[Row], adversarial: str) -> list[Panel]:
     panels = [
         Panel("Generator: adversarial term", ("g_adversarial",), unit, vanilla),
         Panel("Generator: L1 term", ("g_l1",), "mean |y − G(x)|, images in [−1, 1]"),
+        Panel("Generator: cross-entropy", ("g_cross_entropy",), "mean −log p of the right class, nats"),
         Panel("Discriminator", ("d_real", "d_fake"), unit, vanilla),
         Panel("Peak signal-to-noise ratio", ("psnr",), "PSNR, dB"),
         Panel("Structural similarity", ("ssim",), "SSIM, 1 is a perfect copy"),
+        Panel("Classes", ("pixel_accuracy", "mean_iou"), "share of pixels; intersection over union"),
         Panel("Labels read from the outputs", ("label_accuracy",), "share of pixels"),
         Panel("Discriminator: accuracy", ("d_real_accuracy", "d_fake_accuracy"), "share of patches, 1/2 is chance"),
         Panel("Learning rate", ("learning_rate",), "learning rate of Adam"),
@@ -211,7 +216,10 @@ def overlaid_svgs(runs: Mapping[str, Sequence[Row]], across: Across, adversarial
     """
     unit = "each run's own loss" if adversarial is None else ADVERSARIAL_UNITS.get(adversarial, adversarial)
     panels = [Panel(term, (term,), unit, adversarial == "vanilla") for term in ("g_adversarial", "d_real", "d_fake")]
-    panels[1:1] = [Panel("g_l1", ("g_l1",), "mean |y − G(x)|, images in [−1, 1]")]
+    panels[1:1] = [
+        Panel("g_l1", ("g_l1",), "mean |y − G(x)|, images in [−1, 1]"),
+        Panel("g_cross_entropy", ("g_cross_entropy",), "mean −log p of the right class, nats"),
+    ]
     panels += [Panel(term, (term,), "share of patches, 1/2 is chance") for term in ACCURACIES]
     panels += [
         Panel(one.name, (one.name,), one.unit or f"{'higher' if one.higher_is_better else 'lower'} is better")

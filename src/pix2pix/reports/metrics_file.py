@@ -21,7 +21,7 @@ class _Evaluation(BaseModel):
 
     split: str
     images: int
-    l1: float
+    l1: float | None
     epoch: int | None = None
     intervals: dict[str, _Interval] | None = None
     baselines: dict[str, dict[str, _Number]] | None = None
@@ -29,6 +29,7 @@ class _Evaluation(BaseModel):
     missing: dict[str, str] | None = None
     features: str | None = None
     labels: dict[str, Any] | None = None
+    classes: dict[str, Any] | None = None
     diagnostics: dict[str, Any] | None = None
     health: dict[str, Any] | None = None
 

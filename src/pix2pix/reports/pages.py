@@ -22,7 +22,7 @@ from pix2pix.metrics.pixel import HIGHER_IS_BETTER, MEASURES, metric_names
 from pix2pix.reports.advice import advise, describe_outdated
 from pix2pix.reports.curves import Row, curve_svgs, read_metrics, spectrum_svg, spread_svg
 from pix2pix.reports.metrics_file import read_evaluation_metrics
-from pix2pix.reports.render import ALWAYS_SHOWN, format_number, render
+from pix2pix.reports.render import format_number, render, shown_metrics
 from pix2pix.system.files import write_text
 from pix2pix.system.reading import read_json
 from pix2pix.text import escape_unprintable, format_count, format_list
@@ -35,6 +35,9 @@ QUESTIONS = {  # diagnostic -> (question, names of its numbers)
     "sharpness": ("Is it sharp?", ("gradient_ratio", "fine_detail_ratio")),
     "memory": ("Does it copy a training image?", ("nearest_ratio", "remembered")),
 }
+IMAGE_NUMBERS = ("g_adversarial", "g_l1", "d_real", "d_fake", "l1", "psnr", "ssim")
+CLASS_NUMBERS = ("g_adversarial", "g_cross_entropy", "d_real", "d_fake", "mean_iou", "pixel_accuracy")
+CROSS_ENTROPY = {"g_cross_entropy": "Mean −log p of the right class over the pixels, in nats: 0 is certain and right."}
 G_L1 = "Mean |y − G(x)| with images in [−1, 1]: 0 is a perfect copy, 2 is black in place of white."
 FOUR_NUMBERS = {  # (lecture, "Test"): adversarial loss -> metric -> what it means
     "vanilla": {
@@ -85,11 +88,12 @@ def write_evaluation_report(
     adversarial: str = "vanilla",
     diagnostics: Diagnostics | None = None,
     run: Path | None = None,
+    classes: bool = False,
 ) -> None:
     """Write the page of one evaluation.
 
     `metrics` is the content of `metrics.json`, `scores` are the metrics of each image, `adversarial` is the kind of
-    loss, and `run` is the folder of the training, for its curves.
+    loss, `run` is the folder of the training, for its curves, and `classes` tells whether outputs are label maps.
     """
     spectrum = None if diagnostics is None else diagnostics.spectrum
     page = render(
@@ -97,7 +101,7 @@ def write_evaluation_report(
         title=f"{metrics['model']}: {metrics['split']}",
         metrics=metrics,
         headline=summarize(metrics),
-        meanings=FOUR_NUMBERS.get(adversarial, {}),
+        meanings=_explain_numbers(adversarial, classes=classes),
         groups={group: [example for example in examples if example.group == group] for group in GROUPS},
         spreads=list(_draw_spreads(scores)),
         diagnostics=diagnostics,
@@ -109,8 +113,23 @@ def write_evaluation_report(
     write_text(path, page)
 
 
+def _explain_numbers(adversarial: str, *, classes: bool) -> dict[str, str]:
+    """Return the four numbers of an adversarial loss -> what they mean."""
+    meanings = FOUR_NUMBERS.get(adversarial, {})
+    if not classes:
+        return meanings
+    return {("g_cross_entropy" if name == "g_l1" else name): text for name, text in meanings.items()} | CROSS_ENTROPY
+
+
 def summarize(metrics: Mapping[str, Any]) -> str:
     """Summarize an evaluation in one or two sentences."""
+    if metrics.get("classes"):
+        sentence = (
+            f"On {format_count(metrics['images'], metrics['split'] + ' image')} "
+            f"{100 * metrics['pixel_accuracy']:.1f} % of the pixels have the right class "
+            f"(mean IoU {format_number(metrics['mean_iou'])})."
+        )
+        return " ".join([sentence, *_describe_baselines(metrics)])
     sentence = (
         f"On {format_count(metrics['images'], metrics['split'] + ' image')} the output differs from the target by "
         f"{100 * metrics['l1']:.1f} % of the full range on average "
@@ -123,7 +142,7 @@ def _describe_baselines(metrics: Mapping[str, Any]) -> Iterator[str]:
     """Yield `It is better than both baselines on l1, but not on psnr.` and on which metrics this is not clear."""
     baselines = metrics.get("baselines") or {}
     metrics_by_outcome: dict[str, list[str]] = {"better": [], "not better": [], "unclear": []}
-    for name in ALWAYS_SHOWN:
+    for name in shown_metrics(metrics):
         if baselines and None not in (metrics[name], *(baseline[name] for baseline in baselines.values())):
             outcomes = {_compare_with_baseline(metrics, baseline, name) for baseline in baselines}
             worst = next(outcome for outcome in ("not better", "unclear", "better") if outcome in outcomes)
@@ -168,6 +187,7 @@ class _Settings:
     best_by: str
     warmup: int  # epochs of discriminator warm-up
     adversarial: str
+    classes: bool  # whether outputs are label maps
 
 
 def _read_settings(folder: Path) -> _Settings:
@@ -181,6 +201,7 @@ def _read_settings(folder: Path) -> _Settings:
         training.get("best_by", "l1"),
         training.get("discriminator_epochs", 0),
         loss.get("adversarial", "vanilla"),
+        (config.get("data") or {}).get("target_kind") == "labels",
     )
 
 
@@ -203,7 +224,8 @@ def write_run_report(folder: Path) -> Path:
         curves=_draw_curves(folder),
         sheets={path.stem: _read_image(path) for path in [*samples[:1], *samples[1:][-1:]]},
         evaluations=list(_read_evaluations(folder, _read_kept_epoch(folder))),
-        meanings=FOUR_NUMBERS.get(settings.adversarial, {}),
+        meanings=_explain_numbers(settings.adversarial, classes=settings.classes),
+        main_numbers=CLASS_NUMBERS if settings.classes else IMAGE_NUMBERS,
         settings=yaml.safe_dump(settings.config, sort_keys=False, allow_unicode=True) if settings.config else "",
         provenance=settings.provenance,
         has_model=(folder / "model").is_dir(),

@@ -16,6 +16,7 @@ from pix2pix.text import format_duration
 
 JPEG_BYTES = 100_000  # a larger PNG is embedded as JPEG
 ALWAYS_SHOWN = ("l1", "psnr", "ssim")
+SHOWN_FOR_CLASSES = ("mean_iou", "pixel_accuracy")
 BASELINES = {
     "mean_target": "the mean training target, for every image",
     "mean_colour": "the mean colour of the training targets, everywhere",
@@ -81,7 +82,12 @@ def _encode(image: Image.Image, **options: Any) -> bytes:
     return file.getvalue()
 
 
+def shown_metrics(metrics: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the metrics that every evaluation of this kind has."""
+    return SHOWN_FOR_CLASSES if metrics.get("classes") else ALWAYS_SHOWN
+
+
 def _find_measured(metrics: Mapping[str, Any]) -> list[str]:
     """Return the names of the image metrics in an evaluation."""
     names = (*HIGHER_IS_BETTER, *(measure.name for measure in OWN_UNITS))
-    return [name for name in names if name in ALWAYS_SHOWN or metrics.get(name) is not None]
+    return [name for name in names if name in shown_metrics(metrics) or metrics.get(name) is not None]

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pix2pix.data.checks.contact_sheet import draw_sheet
-from pix2pix.data.encoding import tensors
 from pix2pix.data.io import images
 from pix2pix.data.io.arrays import Pixels
 from pix2pix.data.pairing.pairs import find_pairs
@@ -181,7 +180,7 @@ def _draw_figure(jobs: Sequence[Job], variants: Sequence[Variant]) -> tuple[list
         source, target, _ = dataset[0, index]
         folders = (first[variant].run / "evaluation" / split for variant in variants)
         outputs = (read_output(folder, pairs[index], model) for folder in folders)
-        rows.append([dataset.draw_source(source), tensors.to_viewable(target), *outputs])
+        rows.append([dataset.draw_source(source), dataset.draw_target(target), *outputs])
     titles = ["source", "target", *(variant.title for variant in variants)]
     return [pairs[index].name for index in shown], titles, rows
 

@@ -121,6 +121,11 @@ def plan_study(  # noqa: PLR0913  # the flags of the command
     _refuse_varied(kind, overrides or {})
     # As in the paper, the newest epoch is kept: all variants then have the same budget.
     shared = choose_settings(data, preset, config, merge_settings({"training": {"best_by": "last"}}, overrides or {}))
+    if shared.data.target_kind == "labels":
+        raise ConfigError(
+            "data.target_kind labels: a study compares the paper's losses on images, with L1, which label maps do not "
+            "use; leave it out, or compare trainings of your own with `pix2pix compare`"
+        )
     report = check(shared.data)
     _refuse_unusable(report, shared, split)
     variants, notes = choose_variants(kind, shared.data.image_size, shared.discriminator.patch_size)

@@ -71,6 +71,7 @@ def _resolve(config: Config, prepared: PreparedData, report: CheckReport) -> Con
         "precision": choose_precision(training.precision, device),
         "convolutions": _choose_convolutions(training, device),
         "norm_statistics": _choose_norm_statistics(training),
+        "best_by": _choose_best_by(config),
         "devices": 1 if training.devices == "auto" else training.devices,
         "nodes": 1 if training.nodes == "auto" else training.nodes,
     }
@@ -153,6 +154,13 @@ def _choose_norm_statistics(training: Training) -> Literal["image", "running"]:
     if training.norm_statistics == "auto":
         return "image" if training.normalised_together == 1 else "running"
     return training.norm_statistics
+
+
+def _choose_best_by(config: Config) -> str:
+    """Resolve `auto`."""
+    if config.training.best_by == "auto":
+        return "mean_iou" if config.data.target_kind == "labels" else "l1"
+    return config.training.best_by
 
 
 def _choose_convolutions(training: Training, device: str) -> str:

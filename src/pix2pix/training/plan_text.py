@@ -27,12 +27,19 @@ def describe_plan(plan: Plan) -> list[str]:
         f"values       {_describe_sources(plan.prepared)} -> {plan.prepared.target.values.describe()}",
         f"images       {_image_sizes(plan)}, {_augmentations(config.augment)}",
         f"generator    {generator.kind}, depth {generator.depth}, {generator.base_channels} base channels",
-        f"patches      {config.discriminator.patch_size}x{config.discriminator.patch_size}, {config.loss.adversarial}",
+        f"patches      {config.discriminator.patch_size}x{config.discriminator.patch_size}, {_terms(config)}",
         f"training     {format_count(training.epochs, 'epoch')}{warm_up}; batches of {batches}; learning rate {rate}",
         f"machine      {training.device}, {training.precision} arithmetic, {training.convolutions} convolutions"
         f"{_processes(training)}",
         f"step         {training.update_order} discriminator, seed {training.seed}",
     ]
+
+
+def _terms(config: Config) -> str:
+    """Describe the terms of the loss."""
+    if config.data.target_kind != "labels":
+        return config.loss.adversarial
+    return f"{config.loss.adversarial}, cross-entropy of the classes with weight {config.loss.cross_entropy_weight:g}"
 
 
 def _image_sizes(plan: Plan) -> str:

@@ -39,6 +39,7 @@ def build_state(plan: Plan, device: torch.device, group: ProcessGroup) -> TrainS
         make_adam(discriminator, config.optimizer, in_backward=alone),
         average,
         [] if synchronised else [*_statistics(generator), *_statistics(discriminator)],
+        classes=config.data.target_kind == "labels",
     )
 
 

@@ -10,13 +10,14 @@ from pix2pix.config import Loss
 from pix2pix.config.fields import UpdateOrder
 from pix2pix.losses import (
     adversarial_term,
+    class_terms,
     discriminator_accuracy,
     discriminator_objective,
     discriminator_terms,
     generator_objective,
     reconstruction_terms,
 )
-from pix2pix.networks import input_gradient, reuse_transforms
+from pix2pix.networks import class_image, input_gradient, reuse_transforms
 from pix2pix.networks.cpu.fused_adam import AdamInBackward
 from pix2pix.networks.cpu.winograd import forget_transforms
 from pix2pix.training.finite import BadStepError, find_bad, keep_tensors
@@ -35,6 +36,8 @@ class TrainState:
     """Exponential moving average of the generator, not wrapped."""
     local_statistics: list[Tensor] = field(default_factory=list)
     """Running statistics that each process computes from its own part of a batch."""
+    classes: bool = False
+    """Whether targets are label maps: the generator then gives logits of classes in training."""
 
     def __post_init__(self) -> None:
         self.buffers = [*self.generator.buffers(), *self.discriminator.buffers()]
@@ -68,8 +71,7 @@ def train_step(
     """
     check = StepCheck(state, len(source), agree)
     with torch.set_grad_enabled(generator_learns):
-        output = state.generator(source)  # G(x), (N, out, H, W) in [-1, 1]
-    g_terms = reconstruction_terms(output, target, mask)  # g_l1 is equation 3
+        output, g_terms = _translate(state, source, target, mask)  # G(x), (N, out, H, W) in [-1, 1]
     check.note_terms(g_terms)
     if mask is not None:
         target = torch.where(mask, target, output.detach())
@@ -112,6 +114,16 @@ def train_step(
     if generator_learns:
         state.generator_optimizer.step()
     return {name: term.detach() for name, term in (g_terms | d_terms | d_accuracy).items()}
+
+
+def _translate(
+    state: TrainState, source: Tensor, target: Tensor, mask: Tensor | None
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return G(x) and its terms against the target; g_l1 is equation 3 of the paper."""
+    output = state.generator(source)
+    if not state.classes:
+        return output, reconstruction_terms(output, target, mask)
+    return class_image(output), class_terms(output, target, mask)
 
 
 class StepCheck:

@@ -363,7 +363,7 @@ def describe_epoch(
     train = " ".join(
         f"{name} {value:.3f}" for name, value in means.items() if name not in ("g_l2", SKIPPED, *ACCURACIES)
     )
-    shown = dict.fromkeys(("g_l1", "psnr", "ssim", best_by))
+    shown = dict.fromkeys(("g_l1", "psnr", "ssim", "g_cross_entropy", "pixel_accuracy", best_by))
     val = " ".join(f"{name} {format_digits(scores[name])}" for name in shown if name in scores)
     star = " *" if progress.best_epoch == progress.epoch else ""
     line = f"epoch {progress.epoch}: {train}{f' | val {val}' if val else ''}{star}"

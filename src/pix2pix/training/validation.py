@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from pix2pix.config import Config
 from pix2pix.data.checks.contact_sheet import shrink_to_fit
-from pix2pix.data.encoding import tensors
 from pix2pix.data.io.arrays import Pixels
 from pix2pix.data.loading.dataset import Batch
 from pix2pix.data.loading.loader import PairLoader
@@ -95,7 +94,15 @@ class Validation:
                 if len(batch.index):
                     yield batch
 
-        measured = score(self.generator, discriminator, batches(), self.config.loss, self.device, self.perceptual)
+        measured = score(
+            self.generator,
+            discriminator,
+            batches(),
+            self.config.loss,
+            self.device,
+            self.perceptual,
+            classes=self.loader.dataset.prepared.predicts_classes,
+        )
         labels = None if self.segmenter is None else LabelScore(self.segmenter)
         scores: list[ImageScore] = []
         outputs: dict[int, Tensor] = {}
@@ -126,7 +133,7 @@ class Validation:
         """Draw one row of a sheet: the sources, the output, the target."""
         dataset = self.loader.dataset
         source, target, _ = dataset[0, index]
-        images = (*dataset.draw_sources(source), tensors.to_viewable(output), tensors.to_viewable(target))
+        images = (*dataset.draw_sources(source), dataset.draw_target(output), dataset.draw_target(target))
         most = max(LARGEST_SAMPLE, *self.config.data.image_size)
         return [shrink_to_fit(image, most) for image in images]
 
@@ -182,7 +189,7 @@ def make_selection_metrics(config: Config, device: torch.device, smallest: tuple
 
     Raises ConfigError if the metric cannot be measured.
     """
-    chosen, channels = config.training.best_by, config.data.target_channels
+    chosen, channels = config.training.best_by, config.data.target_network_channels
     assert channels is not None, "all settings of a plan are resolved"
     perceptual = make_perceptual_metrics([chosen], image_size=smallest, channels=channels, device=device)
     if chosen in perceptual.missing:

@@ -12,7 +12,6 @@ from PIL.PngImagePlugin import PngInfo
 
 from pix2pix.config import Config, Data
 from pix2pix.data.checks.contact_sheet import draw_sheet, fit
-from pix2pix.data.encoding import tensors
 from pix2pix.data.encoding.prepared import prepare_data
 from pix2pix.data.io.arrays import Pixels, to_pil, to_viewable
 from pix2pix.data.io.eight_bit import WRITE_OPTIONS
@@ -121,7 +120,7 @@ def _augment(pairs: Sequence[Pair], config: Config, seed: int) -> Iterator[list[
     for index in range(len(pairs)):
         drawn = [dataset[epoch, index] for epoch in range(1, DRAWS + 1)]
         yield [
-            cell for source, target, _ in drawn for cell in (*dataset.draw_sources(source), tensors.to_viewable(target))
+            cell for source, target, _ in drawn for cell in (*dataset.draw_sources(source), dataset.draw_target(target))
         ]
 
 

@@ -1,5 +1,6 @@
 """One-hot encoding of label maps, whose colours or gray values are classes: one channel per class."""
 
+import colorsys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,45 +16,66 @@ from pix2pix.errors import DataError
 from pix2pix.text import format_examples
 
 Array = NDArray[Any]
+UNKNOWN = 255
+"""Index of pixels without a class."""
+NARROW = 128
+"""Gray values within fewer levels are drawn in other colours, since an eye cannot tell them apart."""
 
 
 @dataclass(frozen=True)
 class LabelEncoding:
     """Encode the classes of a label map as channels (one-hot).
 
-    A pixel belongs to the nearest class, at a distance of at most `tolerance` (Euclidean, in gray levels).
+    A pixel belongs to the nearest class, at a distance of at most `tolerance` (Euclidean, in gray levels). A channel
+    in [-1, 1] holds the probability of its class, -1 for 0 and 1 for 1.
     """
 
     classes: tuple[str, ...]
     """`#rrggbb` colours, or gray values such as `7`, in the order of their channels."""
     tolerance: float = 0.0
+    file_type: str = "uint8"
+    """Type of the values of files."""
+    unknown: str | None = None
+    """Colour or gray value of pixels without a class."""
 
     dtype = "uint8"
     """Type of class indices."""
     is_8bit = False
 
     def to_indices(self, values: Array, path: Path | str) -> Array:
-        """Find the class of each pixel of a file, (H, W, 1 or 3); return indices (H, W, 1) uint8. Raises DataError."""
+        """Find the class of each pixel of a file, (H, W, 1 or 3); return indices (H, W, 1) uint8. Raises DataError.
+
+        An alpha channel after these is ignored. Pixels of the value `unknown` get the index UNKNOWN.
+        """
+        values = without_alpha(values)
         if values.shape[2] != self._table.shape[1] or values.dtype.kind == "f":
             kind = "gray values" if self._table.shape[1] == 1 else "colours"
             raise DataError(f"{path}: has {values.shape[2]} channels of {values.dtype}, but its classes are {kind}")
         found, position, inverse = unique_colours(values)
         distance = np.sqrt(((found[:, None] - self._table[None]) ** 2).sum(axis=2))
-        nearest = distance.argmin(axis=1)
+        nearest = distance.argmin(axis=1).astype(np.uint8)
         far = distance[np.arange(len(found)), nearest] > self.tolerance
+        if self.unknown is not None:
+            unknown = (found == np.array(_levels(self.unknown))).all(axis=1)
+            nearest[unknown], far[unknown] = UNKNOWN, False
         if far.any():
             row, column = divmod(int(position[far].min()), values.shape[1])
             raise DataError(
                 f"{path}: holds {class_name(values[row, column])} at row {row}, column {column}, not one of the "
                 f"{len(self.classes)} classes {format_examples(self.classes)}; "
-                "correct it, or train with it in --source-labels"
+                "correct it, or train with it in --source-labels or --target-labels"
             )
-        return nearest.astype(np.uint8)[inverse].reshape(*values.shape[:2], 1)
+        indices: Array = nearest[inverse].reshape(*values.shape[:2], 1)
+        return indices
 
     def encode_into(self, image: NDArray[np.float32], indices: Array) -> None:
         """Write indices (1, H, W) into `image` (classes, H, W): 1 for the class of a pixel, -1 for the others."""
         image.fill(-1)
-        np.put_along_axis(image, np.asarray(indices, np.int64), 1, axis=0)
+        if self.unknown is None:
+            np.put_along_axis(image, np.asarray(indices, np.int64), 1, axis=0)
+            return
+        channels = np.minimum(np.asarray(indices, np.int64), len(image) - 1)
+        np.put_along_axis(image, channels, np.where(indices == UNKNOWN, -1, 1).astype(np.float32), axis=0)
 
     def to_tensor(self, values: Array, path: Path | str = "the image") -> Tensor:
         """Encode (H, W, 1 or 3) of a file as (classes, H, W) of 1 and -1. Raises DataError."""
@@ -61,14 +83,50 @@ class LabelEncoding:
         self.encode_into(image, self.to_indices(values, path).transpose(2, 0, 1))
         return torch.from_numpy(image)
 
+    def to_array(self, image: Tensor) -> Array:
+        """Return the most probable class of each pixel, (classes, H, W) -> values of files (H, W, 1 or 3).
+
+        Raises ValueError for NaN.
+        """
+        if not image.isfinite().all():
+            raise ValueError("expected an image in [-1, 1], got values that are not finite")
+        return np.ascontiguousarray(self._table.astype(self.file_type)[image.argmax(dim=0).cpu().numpy()])
+
+    def to_arrays(self, batch: Tensor) -> list[Array]:
+        """Decode each image of a batch (N, classes, H, W)."""
+        return [self.to_array(image) for image in batch]
+
     def to_viewable(self, image: Tensor) -> Pixels:
-        """Draw (classes, H, W) as (H, W, 1 or 3) uint8 in the classes' colours."""
-        table = np.clip(self._table, 0, 255).astype(np.uint8)
-        return np.ascontiguousarray(table[image.argmax(dim=0).cpu().numpy()])
+        """Draw (classes, H, W) as (H, W, 1 or 3) uint8 in the classes' colours; see `display_table`."""
+        return np.ascontiguousarray(self.display_table[image.argmax(dim=0).cpu().numpy()])
+
+    @property
+    def display_table(self) -> Pixels:
+        """(classes, 1 or 3) levels in which classes are drawn: their own, or colours that an eye can tell apart."""
+        levels = self._table
+        if levels.shape[1] == 3 or (levels.min() >= 0 and levels.max() <= 255 and np.ptp(levels) >= NARROW):
+            return levels.astype(np.uint8)
+        if len(levels) == 2:
+            return np.array([[0], [255]], np.uint8)
+        hues = [
+            colorsys.hsv_to_rgb(n * 0.618 % 1, 0.55 + 0.4 * (n % 2), 1 - 0.15 * (n % 3)) for n in range(len(levels))
+        ]
+        return np.rint(np.array([(0.0, 0.0, 0.0), *hues[1:]]) * 255).astype(np.uint8)
+
+    @property
+    def bounds(self) -> tuple[tuple[float, float], ...]:
+        """The least and the greatest value in the files."""
+        return ((float(self._table.min()), float(self._table.max())),)
+
+    @property
+    def palette(self) -> Pixels | None:
+        """The colours of the classes (classes, 3) uint8, for files with a palette; None for gray values."""
+        return self._table.astype(np.uint8) if self.file_channels == 3 else None
 
     def describe(self) -> str:
         """Return `12 classes #000000, #0000aa, #0000ff and 9 more`."""
-        return f"{len(self.classes)} classes {format_examples(self.classes)}"
+        without = "" if self.unknown is None else f", {self.unknown} is ignored"
+        return f"{len(self.classes)} classes {format_examples(self.classes)}{without}"
 
     @property
     def file_channels(self) -> int:
@@ -79,6 +137,11 @@ class LabelEncoding:
     def _table(self) -> NDArray[np.float64]:
         """(classes, 1 or 3) levels."""
         return np.array([_levels(name) for name in self.classes], np.float64)
+
+
+def without_alpha(values: Array) -> Array:
+    """Return the gray values or colours of (H, W, C): the colours of a label map are enough, alpha is ignored."""
+    return values[..., :-1] if values.shape[2] in (2, 4) else values
 
 
 def unique_colours(values: Array) -> tuple[NDArray[np.float64], Array, Array]:

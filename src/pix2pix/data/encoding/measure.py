@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pix2pix.config import SourceSettings
 from pix2pix.config.fields import Bounds, MaskValue
-from pix2pix.data.encoding.labels import LabelEncoding, class_name, unique_colours
+from pix2pix.data.encoding.labels import LabelEncoding, class_name, unique_colours, without_alpha
 from pix2pix.data.encoding.ranges import RangeEncoding, refuse_non_finite, type_bounds, unknown_values
 from pix2pix.data.io import images
 from pix2pix.data.io.arrays import with_channels
@@ -66,31 +66,72 @@ def measure_range(
 
 
 def measure_labels(
-    settings: SourceSettings, refs: Sequence[ImageRef], prefix: str, progress: OnProgress | None = None
+    settings: SourceSettings,
+    dtype: str,
+    refs: Sequence[ImageRef],
+    prefix: str,
+    *,
+    mask_value: MaskValue | None = None,
+    progress: OnProgress | None = None,
 ) -> LabelEncoding:
-    """Return the classes that the settings give, or else all classes in the label maps `refs`. Raises DataError."""
+    """Return the classes that the settings give, or else all classes in the label maps `refs`. Raises DataError.
+
+    `mask_value` is the value of pixels without a class.
+    """
+    unknown = None if mask_value is None else label_name(mask_value)
     if settings.labels is not None:
-        return LabelEncoding(settings.labels, settings.label_tolerance)
+        classes = tuple(name for name in settings.labels if name != unknown)
+        return _checked(LabelEncoding(classes, settings.label_tolerance, dtype, unknown), prefix)
     known: set[tuple[int, ...]] = set()
     for done, ref in enumerate(refs, start=1):
         known.update(_colours_of(ref))
         if len(known) > MAX_CLASSES:
             flag = "--" + prefix.replace("_", "-")
             raise DataError(
-                f"{ref.path}: with this file the sources have more than {MAX_CLASSES} colours, too many for label maps "
-                "(JPEG mixes colours): give the classes and the largest distance of pixels from them, as in "
+                f"{ref.path}: with this file the {_side(prefix)} have more than {MAX_CLASSES} colours, too many for "
+                "label maps (JPEG mixes colours): give the classes and the largest distance of pixels from them, as in "
                 f"{flag}labels '#0000aa,#ff0000' {'--' if prefix == 'source_' else flag}label-tolerance 60"
             )
         if progress is not None:
             progress(done, len(refs))
     if len({len(levels) for levels in known}) > 1:
-        raise DataError("some of the sources are gray and some are in colour: save all label maps in one of the two")
-    return LabelEncoding(tuple(class_name(levels) for levels in sorted(known)), settings.label_tolerance)
+        raise DataError(f"some {_side(prefix)} are gray and some are in colour: save all label maps in one of the two")
+    classes = tuple(name for name in map(class_name, sorted(known)) if name != unknown)
+    return _checked(LabelEncoding(classes, settings.label_tolerance, dtype, unknown), prefix)
+
+
+def label_name(value: MaskValue) -> str:
+    """Name a value of a label map as a class: `#ff0080` or `7`."""
+    return str(value) if isinstance(value, str) else str(int(value))
+
+
+def _side(prefix: str) -> str:
+    return "targets" if prefix == "target_" else "sources"
+
+
+def _checked(labels: LabelEncoding, prefix: str) -> LabelEncoding:
+    """Raise ConfigError for classes that cannot be indexed, or that files of the type cannot hold."""
+    flag = "--" + prefix.replace("_", "-")
+    bounds = type_bounds(labels.file_type)
+    outside = (
+        []
+        if bounds is None or labels.file_channels == 3
+        else [name for name in labels.classes if not bounds[0] <= int(name) <= bounds[1]]
+    )
+    if outside:
+        raise ConfigError(f"{flag}labels {outside[0]}: the files hold {labels.file_type} values; give one of those")
+    if len(labels.classes) < 2 or (labels.unknown is not None and len(labels.classes) == MAX_CLASSES):
+        few = "only one class" if len(labels.classes) < 2 else f"{MAX_CLASSES} classes beside the ignored one"
+        raise ConfigError(
+            f"{flag}kind labels: the {_side(prefix)} have {few} ({', '.join(labels.classes[:3])}), expected 2 to "
+            f"{MAX_CLASSES}: give the classes with {flag}labels, or leave {flag}kind out"
+        )
+    return labels
 
 
 def _colours_of(ref: ImageRef) -> Iterator[tuple[int, ...]]:
     """Yield the different colours of a label map, or the first MAX_CLASSES + 1 of them."""
-    values = images.read(ref.path, ref.half)
+    values = without_alpha(images.read(ref.path, ref.half, alpha=True))
     if values.shape[2] not in (1, 3) or values.dtype.kind == "f":
         raise DataError(f"{ref.path}: is not a label map: expected gray or RGB, of integers")
     colours, _, _ = unique_colours(values)

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from pix2pix.config import Data, SourceSettings, source_prefix
 from pix2pix.config.fields import MaskValue
-from pix2pix.data.encoding.labels import LabelEncoding
-from pix2pix.data.encoding.measure import measure_labels, measure_range
+from pix2pix.data.encoding.labels import UNKNOWN, LabelEncoding
+from pix2pix.data.encoding.measure import label_name, measure_labels, measure_range
 from pix2pix.data.encoding.ranges import RangeEncoding, refuse_non_finite, type_bounds, unknown_values
 from pix2pix.data.io import images
 from pix2pix.data.io.arrays import with_channels
@@ -70,7 +70,15 @@ class ImageEncoding:
     @property
     def reads_alpha(self) -> bool:
         """Whether an alpha channel is read as a channel."""
-        return self.converts and self.file_channels in (2, 4) and not isinstance(self.values, LabelEncoding)
+        if isinstance(self.values, LabelEncoding):
+            return True  # and then ignored: the colours are enough
+        return self.converts and self.file_channels in (2, 4)
+
+    def find_unknown(self, decoded: Array) -> NDArray[np.bool_] | None:
+        """Return where a decoded image (C, H, W) is unknown; None without a mask value."""
+        if isinstance(self.values, LabelEncoding):
+            return None if self.values.unknown is None else np.asarray(decoded == UNKNOWN)
+        return unknown_values(decoded, self.mask_value)
 
     def describe(self) -> str:
         """Return `3 channels of uint8 from 0 to 255`."""
@@ -84,7 +92,10 @@ class ImageEncoding:
         Raises DataError for another type or number of channels, for NaN and infinity, and for unknown classes.
         """
         if isinstance(self.values, LabelEncoding):
-            return self.values.to_indices(values, path)
+            indices = self.values.to_indices(values, path)
+            if self.mask_value is not None and (indices == UNKNOWN).all():
+                raise DataError(f"{path}: holds only data.mask_value, so there is nothing to learn: remove the pair")
+            return indices
         if values.dtype.name != self.values.dtype:
             raise DataError(
                 f"{path}: holds {values.dtype.name} values, expected {self.values.dtype}: save it in that type"
@@ -118,10 +129,14 @@ class PreparedData:
         return (*self.sources, self.target)
 
     @property
-    def target_values(self) -> RangeEncoding:
+    def target_values(self) -> RangeEncoding | LabelEncoding:
         """How the target's numbers in [-1, 1] become values of its files."""
-        assert isinstance(self.target.values, RangeEncoding), "only sources may be labels"
         return self.target.values
+
+    @property
+    def predicts_classes(self) -> bool:
+        """Whether the target is a label map."""
+        return isinstance(self.target.values, LabelEncoding)
 
     @cached_property
     def in_channels(self) -> int:
@@ -164,7 +179,7 @@ class PreparedData:
         count = max(1, len(data.sources))
         if list(data.sources) != [str(number) for number in range(1, len(data.sources) + 1)]:
             raise ConfigError(f"data.sources has {', '.join(data.sources)}, expected all numbers from 1")
-        settings = [*data.source_settings(count), target_settings(data)]
+        settings = [*data.source_settings(count), data.target_settings]
         sources = [
             _from_settings(name, source_prefix(number, count), part, converts)
             for number, (name, part) in enumerate(zip(source_titles(count), settings, strict=False), start=1)
@@ -200,12 +215,12 @@ class PreparedData:
 
     def refuse_unknown_classes(self, pairs: Iterable[Pair]) -> None:
         """Raise DataError for a label map with a colour or gray value that is not a class."""
-        labels = [(at, source.values) for at, source in enumerate(self.sources)]
+        labels = [(at, image.values) for at, image in enumerate(self.images)]
         for pair in pairs:
             for at, values in labels:
                 if isinstance(values, LabelEncoding):
-                    ref = pair.sources[at]
-                    values.to_indices(images.read(ref.path, ref.half), ref.path)
+                    ref = pair.refs[at]
+                    values.to_indices(images.read(ref.path, ref.half, alpha=True), ref.path)
 
 
 def prepare_data(data: Data, pairs: Sequence[Pair], progress: OnProgress | None = None) -> PreparedData:
@@ -215,7 +230,7 @@ def prepare_data(data: Data, pairs: Sequence[Pair], progress: OnProgress | None 
     """
     count = len(pairs[0].sources)
     settings = data.source_settings(count)
-    target = target_settings(data)
+    target = data.target_settings
     converts = any(part.channels for part in (*settings, target))
     memory = cache_folder(data)
 
@@ -226,12 +241,15 @@ def prepare_data(data: Data, pairs: Sequence[Pair], progress: OnProgress | None 
         facts = images.probe(refs[0].path)
         values: RangeEncoding | LabelEncoding
         if part.kind == "labels":
-            values = measure_labels(part, refs, prefix, progress)
+            values = measure_labels(part, facts.dtype, refs, prefix, mask_value=mask_value, progress=progress)
         else:
             values = measure_range(
                 part, facts.dtype, refs, prefix, mask_value=mask_value, memory=memory, progress=progress
             )
-        return ImageEncoding(name, prefix, values, part.channels or facts.channels, facts.dtype, converts, mask_value)
+        channels = part.channels or facts.channels
+        if isinstance(values, LabelEncoding):
+            channels = values.file_channels
+        return ImageEncoding(name, prefix, values, channels, facts.dtype, converts, mask_value)
 
     target_encoding = prepare("target", "target_", target, -1, data.mask_value)
     _refuse_bounds_outside_type(target_encoding)
@@ -252,13 +270,6 @@ def refuse_other_count(pairs: Sequence[Pair], wanted: int) -> None:
         )
 
 
-def target_settings(data: Data) -> SourceSettings:
-    """Return the settings of the target as SourceSettings."""
-    return SourceSettings.model_construct(
-        channels=data.target_channels, range=data.target_range, type=data.target_type, kind="image", labels=None
-    )
-
-
 def _from_settings(
     name: str, prefix: str, part: SourceSettings, converts: bool, mask_value: MaskValue | None = None
 ) -> ImageEncoding:
@@ -269,7 +280,8 @@ def _from_settings(
     if part.kind == "labels":
         if part.labels is None:
             raise ConfigError(f"data.{prefix}labels is not set, expected the classes of label maps")
-        values = LabelEncoding(part.labels, part.label_tolerance)
+        unknown = None if mask_value is None else label_name(mask_value)
+        values = LabelEncoding(part.labels, part.label_tolerance, part.type or "uint8", unknown)
     elif part.type is None or part.range is None:  # models that are older than these settings
         values = RangeEncoding.of_type("uint8")
     elif isinstance(part.range, str):
@@ -292,7 +304,8 @@ def _resolved(image: ImageEncoding) -> dict[str, Any]:
 def _refuse_bounds_outside_type(target: ImageEncoding) -> None:
     """Raise ConfigError for bounds outside the type of the targets: outputs could not be written."""
     limits = type_bounds(target.file_type)
-    assert isinstance(target.values, RangeEncoding)
+    if isinstance(target.values, LabelEncoding):
+        return
     for low, high in target.values.bounds if limits is not None else ():
         if limits is not None and (low < limits[0] or high > limits[1]):
             raise ConfigError(

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
+import numpy as np
 from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 
 from pix2pix.data.io import integrity, limits, newer_formats
@@ -70,9 +71,29 @@ def from_pil(image: Image.Image) -> Pixels:
     return _decode(image, "the image", alpha=False)
 
 
-def write(file: BinaryIO, suffix: str, pixels: Pixels, surroundings: Surroundings = NOTHING) -> None:
-    """Encode (H, W, 1 or 3) in the format of a suffix in WRITE_OPTIONS."""
-    to_pil(pixels).save(file, **WRITE_OPTIONS[suffix], **surroundings.pillow_options())
+def write(
+    file: BinaryIO,
+    suffix: str,
+    pixels: Pixels,
+    surroundings: Surroundings = NOTHING,
+    palette: Pixels | None = None,
+) -> None:
+    """Encode (H, W, 1 or 3) in the format of a suffix in WRITE_OPTIONS.
+
+    A PNG gets the colours of `palette` (n, 3), in their order, if it has one; all pixels must be of them.
+    """
+    image = to_pil(pixels) if palette is None or suffix != ".png" else _with_palette(pixels, palette)
+    image.save(file, **WRITE_OPTIONS[suffix], **surroundings.pillow_options())
+
+
+def _with_palette(pixels: Pixels, palette: Pixels) -> Image.Image:
+    """Convert (H, W, 3) to a PIL image of mode P."""
+    weights = np.array([1 << 16, 1 << 8, 1], np.uint32)
+    order = np.argsort(palette @ weights)
+    indices = order[np.searchsorted(palette @ weights, pixels @ weights, sorter=order)]
+    image = Image.fromarray(indices.astype(np.uint8), "P")
+    image.putpalette(palette.tobytes())
+    return image
 
 
 def read_surroundings(path: Path) -> Surroundings:

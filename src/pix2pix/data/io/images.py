@@ -12,7 +12,7 @@ from typing import BinaryIO
 import numpy as np
 
 from pix2pix.data.io import eight_bit, high_depth, jpeg2000, tiff, tiff_surroundings
-from pix2pix.data.io.arrays import Array, ImageFacts, take_half, unreadable
+from pix2pix.data.io.arrays import Array, ImageFacts, Pixels, take_half, unreadable
 from pix2pix.data.io.limits import memory_for, refuse_too_large
 from pix2pix.data.io.newer_formats import JPEG2000_STARTS
 from pix2pix.data.io.surroundings import NOTHING, TIFF_SUFFIXES, Surroundings
@@ -98,9 +98,12 @@ def read_surroundings(path: Path) -> Surroundings:
     return NOTHING
 
 
-def write(path: Path, values: Array, surroundings: Surroundings = NOTHING) -> None:
-    """Write (H, W, C) in the format of the suffix; the file appears complete or not at all. Raises DataError."""
-    begin_to_write(path, values, surroundings=surroundings)()
+def write(path: Path, values: Array, surroundings: Surroundings = NOTHING, *, palette: Pixels | None = None) -> None:
+    """Write (H, W, C) in the format of the suffix; the file appears complete or not at all. Raises DataError.
+
+    A PNG whose colours are all in `palette` (n, 3) is written with that palette.
+    """
+    begin_to_write(path, values, surroundings=surroundings, palette=palette)()
 
 
 def begin_to_write(
@@ -109,6 +112,7 @@ def begin_to_write(
     before_rename: Callable[[Path], object] | None = None,
     *,
     surroundings: Surroundings = NOTHING,
+    palette: Pixels | None = None,
 ) -> Callable[[], None]:
     """Encode as `write` does; return a function that waits for the disk and gives the file its name.
 
@@ -124,7 +128,7 @@ def begin_to_write(
     def encode(file: BinaryIO) -> None:
         plain = suffix not in TIFF_SUFFIXES or surroundings == NOTHING
         if _is_eight_bit(dtype, channels) and suffix in eight_bit.WRITE_OPTIONS and plain:
-            eight_bit.write(file, suffix, values, surroundings)
+            eight_bit.write(file, suffix, values, surroundings, palette)
         else:
             file.write(_ENCODERS[suffix](values, surroundings))
 

@@ -9,7 +9,7 @@ from typing import BinaryIO
 import numpy as np
 
 from pix2pix.data.io import images
-from pix2pix.data.io.arrays import Array, ImageFacts
+from pix2pix.data.io.arrays import Array, ImageFacts, Pixels
 from pix2pix.data.io.surroundings import NOTHING, Surroundings
 from pix2pix.data.io.tiff_writer import container_options, write_options, written_kind
 
@@ -26,6 +26,7 @@ def begin_to_write_rows(
     before_rename: Callable[[Path], object] | None = None,
     *,
     surroundings: Surroundings = NOTHING,
+    palette: Pixels | None = None,
 ) -> Callable[[], None]:
     """Write as `images.begin_to_write` does, from arrays (rows, W, C) that together have the size in `facts`.
 
@@ -33,7 +34,9 @@ def begin_to_write_rows(
     """
     encode = {".tif": _encode_tiff, ".tiff": _encode_tiff, ".npy": _encode_npy}.get(path.suffix.lower())
     if encode is None:
-        return images.begin_to_write(path, _collect(facts, rows), before_rename, surroundings=surroundings)
+        return images.begin_to_write(
+            path, _collect(facts, rows), before_rename, surroundings=surroundings, palette=palette
+        )
     return images.begin_to_encode(path, lambda file: encode(file, facts, rows, surroundings), before_rename)
 
 

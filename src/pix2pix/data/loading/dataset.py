@@ -14,7 +14,6 @@ from pix2pix.config.fields import MaskValue, Native
 from pix2pix.data.encoding import tensors
 from pix2pix.data.encoding.labels import LabelEncoding
 from pix2pix.data.encoding.prepared import PreparedData
-from pix2pix.data.encoding.ranges import unknown_values
 from pix2pix.data.io import images
 from pix2pix.data.io.arrays import Pixels, half_width, side_by_side, take_half
 from pix2pix.data.loading.cache import CacheChoice, DecodedFormat, MemoryCache, choose_cache, open_cache
@@ -202,8 +201,9 @@ class PairDataset(Dataset[Example]):
         size = (out.shape[1], out.shape[2])
         crop = apply_augmentation(decoded[self.prepared.decoded_slices[-1]], drawn, size, nearest=target.keeps_values)
         target.values.encode_into(out, crop)
-        unknown = unknown_values(crop, target.mask_value)
+        unknown = target.find_unknown(crop)
         if mask is not None and unknown is not None:
+            unknown = np.broadcast_to(unknown, out.shape)  # of a label map: in the channel of every class
             out[unknown] = 0
             np.logical_not(unknown, out=mask)
 
@@ -247,6 +247,11 @@ class PairDataset(Dataset[Example]):
             else tensors.to_viewable(source[place])
             for one, place in zip(self.prepared.sources, self.prepared.source_slices, strict=True)
         ]
+
+    def draw_target(self, image: Tensor) -> Pixels:
+        """Draw a target or an output (C, H, W) of this data set as (H, W, 1 or 3) uint8."""
+        values = self.prepared.target_values
+        return values.to_viewable(image) if isinstance(values, LabelEncoding) else tensors.to_viewable(image)
 
 
 def make_dataset(
