@@ -26,6 +26,7 @@ import torch
 
 from pix2pix.system.files import write_text
 from pix2pix.training.checkpoint import load_checkpoint
+from pix2pix.training.checkpoint_files import Search, find_pairs
 from tests.reliability import runs
 from tests.reliability.faults import BALLAST, BETWEEN, RUNNING, Subject, choose
 from tests.reliability.runner import environment
@@ -47,7 +48,6 @@ class Tally:
     cycle: int = 0
     elapsed: float = 0.0  # seconds
     phase: str = "faults"  # then "finish", "calm", "done"
-    saves_in_a_row: int = 0  # processes that left a newer checkpoint, since the last damage
     failed_starts: int = 0  # in a row
     resumes: int = 0
     fallbacks: int = 0
@@ -158,12 +158,14 @@ class Soak:
         self._after(before)
 
     def _damage(self, rng: random.Random, before: int) -> str | None:
-        """Sometimes damage the newest checkpoint, once there must be two; return the kind."""
-        if self.tally.saves_in_a_row < 2 or not before or rng.random() > DAMAGE_SHARE:
+        """Sometimes damage the newest checkpoint, where there is an older one to fall back to; return the kind."""
+        if not before or rng.random() > DAMAGE_SHARE:
+            return None
+        steps = [pair.values["step"] for pair in find_pairs(self.run / "checkpoints", Search())]
+        if len(steps) < 2 or not 0 < steps[1] < steps[0]:
             return None
         kind = choose(BETWEEN, rng)
         BETWEEN[kind][1](self.run, rng)
-        self.tally.saves_in_a_row = 0
         return kind
 
     def _began(self, subject: Subject, damage: str | None, before: int) -> bool:
@@ -236,7 +238,6 @@ class Soak:
             return
         if not self.run.exists():
             return  # ended before it had made its folder
-        self.tally.saves_in_a_row += step > before
         if step == 0 < before:  # checkpoints/ was removed at the end
             self._restore()
             return
@@ -307,7 +308,6 @@ class Soak:
         if self.backup.exists():
             shutil.copytree(self.backup, self.run, copy_function=shutil.copy2)
         self.tally.restored += 1
-        self.tally.saves_in_a_row = 0
 
     def _stop_if_hopeless(self, subject: Subject) -> None:
         if self.tally.failed_starts >= MOST_FAILED_STARTS:

@@ -65,6 +65,15 @@ def test_two_are_kept_and_the_older_one_is_taken_with_one_warning(tmp_path: Path
     assert "going on from previous.pt of step 20, so 10 steps (1 epoch, 10 s) are trained again" in warning
 
 
+def test_a_lost_end_of_an_epoch_is_not_called_training(tmp_path: Path) -> None:
+    for epoch in (1, 2):
+        save_checkpoint(tmp_path, parts(20 + epoch), TrainingProgress(step=20, epoch=epoch, seconds=epoch))()
+    spoil(tmp_path / "state.pt")
+    saved = find_checkpoint(tmp_path)
+    assert saved is not None
+    assert saved.warning.endswith("going on from previous.pt of step 20, so the end of its epoch is done again")
+
+
 @pytest.mark.parametrize("name", ["state.pt", "state.json"])
 def test_the_intact_one_stays_until_a_newer_one_is_there(tmp_path: Path, name: str) -> None:
     save(tmp_path, 10, 20)

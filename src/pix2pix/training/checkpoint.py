@@ -237,14 +237,19 @@ def _describe_loss(folder: Path, search: Search, pair: SavedPair, progress: Trai
     try:
         newest = _read_progress({key: (search.lost or {})[key] for key in asdict(progress)})
     except (KeyError, ValueError):
-        again = "what was trained after it is"
+        again = "what was trained after it is trained again"
     else:
-        epochs = newest.epoch - progress.epoch
-        minutes = format_duration(max(0.0, newest.seconds - progress.seconds))
-        steps = format_count(newest.step - progress.step, "step")
-        more = f"{format_count(epochs, 'epoch')}, " if epochs > 0 else ""
-        again = f"{steps} ({more}{minutes}) {'is' if steps == '1 step' else 'are'}"
+        again = _describe_repeated(progress, newest)
     return (
-        f"{folder}: {'; '.join(search.problems)}; going on from {pair.state.name} of step {progress.step:,}, "
-        f"so {again} trained again"
+        f"{folder}: {'; '.join(search.problems)}; going on from {pair.state.name} of step {progress.step:,}, so {again}"
     )
+
+
+def _describe_repeated(progress: TrainingProgress, newest: TrainingProgress) -> str:
+    """Say what has to be done again to get from one checkpoint to a newer one, which is lost."""
+    epochs, number = newest.epoch - progress.epoch, newest.step - progress.step
+    if number == 0:
+        return "the end of its epoch is done again" if epochs else "nothing is lost"
+    minutes = format_duration(max(0.0, newest.seconds - progress.seconds))
+    more = f"{format_count(epochs, 'epoch')}, " if epochs > 0 else ""
+    return f"{format_count(number, 'step')} ({more}{minutes}) {'is' if number == 1 else 'are'} trained again"
