@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
-from pix2pix.config.fields import Device, IsPattern, Words
+from pix2pix.config.fields import Device, IsPattern, Layout, Words
 from pix2pix.config.sections import Section
 
 
@@ -28,6 +28,8 @@ class EvaluateOptions(Section):
     """Names of the sources, such as {id}_training.tif, repeated for several; by default the training's are tried."""
     target_pattern: Annotated[str | None, IsPattern] = None
     """Names of the targets."""
+    layout: Layout = "auto"
+    """`side-by-side`: each image of DATA holds a source and its target."""
     split: str = "test"
     """Which pairs to measure: train, val or test."""
     output: Path | None = None

@@ -25,6 +25,7 @@ from pix2pix.config.fields import (
     IsPattern,
     LabelNames,
     Layer,
+    Layout,
     Levels,
     LoadSize,
     Machines,
@@ -94,6 +95,9 @@ class Data(Section):
     target_pattern: Annotated[Text | None, IsPattern] = None
     """File names of the targets, such as `{id}_manual1.gif`. With both patterns, sources and targets may lie in one
     folder."""
+    layout: Layout = "auto"
+    """`side-by-side`: each image of DATA holds a source and its target; by default taken only of 8-bit images twice as
+    wide as high, where no folders name the sides."""
     skip_bad: bool = False
     """List unusable files and train on the rest; by default any of them is an error."""
     direction: Direction = "AtoB"

@@ -325,9 +325,9 @@ def _find_shared_pairs(records: Sequence[RunRecord], ready: Sequence[RunRecord])
         return "the runs have no pairs in common"
     if not ready:
         return "no run has kept a model yet"
-    data = ready[0].config.data
+    data, known = ready[0].config.data, [ready[0].fingerprint or ""]
     try:
-        pairs = check(data).without_bad().pairs if data.skip_bad else find_pairs(data)
+        pairs = check(data, known=known).without_bad(known).pairs if data.skip_bad else find_pairs(data)
     except (ConfigError, DataError, OSError) as error:
         return f"the pairs cannot be found: {error}"
     return pairs if same_data(pairs.fingerprint(), ready[0].fingerprint) else "the data have changed since the training"

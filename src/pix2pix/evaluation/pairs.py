@@ -1,7 +1,8 @@
 """Find the pairs of an evaluation, and prepare them as the model needs them."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,10 @@ from pix2pix.config.evaluation import EvaluateOptions
 from pix2pix.config.fields import Native
 from pix2pix.config.io import explain
 from pix2pix.data.checks.check import check
+from pix2pix.data.checks.evidence import SideBySideEvidence
 from pix2pix.data.encoding.prepared import refuse_other_count
+from pix2pix.data.io import images
+from pix2pix.data.io.arrays import half_width
 from pix2pix.data.loading.dataset import PairDataset
 from pix2pix.data.pairing.manifest import MANIFEST
 from pix2pix.data.pairing.pair import Pair
@@ -48,18 +52,19 @@ def find_evaluation_pairs(model: Model, data: str | Path | None, options: Evalua
     """
     settings = model.config.settings.data
     place = _locate(data, options)
+    place |= {"layout": options.layout}
     given = {"source_pattern": options.source_pattern, "target_pattern": options.target_pattern}
     own: dict[str, Any] = {name: getattr(settings, name) for name in given}
     notes: tuple[str, ...] = ()
     # The patterns of the training are tried too, except for a manifest, which names each file.
     if any(given.values()) or not any(own.values()) or _is_manifest(place["path"]):
-        pairs = _find_in_either_direction(_validate(settings, place, given))
+        pairs = _find_in_either_direction(_validate(settings, place, given), model)
     else:
         asked = _validate(settings, place, own)
         try:
-            pairs = _find_usable(asked)
+            pairs = _find_usable(asked, model)
         except DataError:
-            other = _find_without_patterns(asked)
+            other = _find_without_patterns(asked, model)
             if other is None:
                 raise
             pairs, notes = other, (f"no names fit the patterns of the training: read as {other.layout}",)
@@ -99,34 +104,47 @@ def _validate(settings: Data, *changes: dict[str, Any]) -> Data:
         raise ConfigError(explain(error, Data)) from None
 
 
-def _find_in_either_direction(data: Data) -> PairSet:
+def _find_in_either_direction(data: Data, model: Model) -> PairSet:
     """Find pairs. If the layout determines which side is the source, ignore the direction of the training."""
     try:
-        return _find_usable(data)
+        return _find_usable(data, model)
     except ConfigError:
         if data.direction == "AtoB":
             raise
-    return _find_usable(data.model_copy(update={"direction": "AtoB"}))
+    return _find_usable(data.model_copy(update={"direction": "AtoB"}), model)
 
 
-def _find_without_patterns(data: Data) -> PairSet | None:
+def _find_without_patterns(data: Data, model: Model) -> PairSet | None:
     """Try layouts without patterns; None if none fits, or if the names suggest that a pattern is needed."""
     try:
-        pairs = _find_usable(data.model_copy(update={"source_pattern": None, "target_pattern": None}))
+        pairs = _find_usable(data.model_copy(update={"source_pattern": None, "target_pattern": None}), model)
     except DataError:
         return None
     return None if pairs.hint or pairs.unmatched else pairs
 
 
-def _find_usable(data: Data) -> PairSet:
+def _find_usable(data: Data, model: Model) -> PairSet:
     """Find all pairs; only those without problems if the training used --skip-bad."""
-    pairs = find_pairs(data)
+    pairs, known = find_pairs(data), model.config.settings.provenance.get("data_fingerprint", "")
     if not data.skip_bad:
+        if data.layout == "auto" and not same_data(pairs.fingerprint(), known):
+            _refuse_single_images(pairs, data)
         return pairs
     refuse_other_count(
         next(iter(pairs.splits.values())), max(1, len(data.sources))
     )  # first, since the error of a check would name settings
-    return check(data).without_bad().pairs
+    return check(data, known=[known]).without_bad([known]).pairs
+
+
+def _refuse_single_images(pairs: PairSet, data: Data) -> None:
+    """Raise DataError if images that would be cut in halves are not evidently two side by side."""
+    evidence = SideBySideEvidence()
+    for ref in (pair.source for of in pairs.splits.values() for pair in of if pair.source.half):
+        with suppress(DataError):  # the reader of the pairs names it
+            facts = images.probe(ref.path)
+            evidence.add(ref.path, replace(facts, width=half_width(facts.width, ref.path)))
+    for path, reason in evidence.problems(str(data.path)):
+        raise DataError(f"{path}: {reason}")
 
 
 def present_pairs(pairs: Sequence[Pair], model: Model, *, full_size: bool = False) -> PairDataset:

@@ -1,6 +1,6 @@
 """Inspect the data before a training: describe them, refuse unusable ones, and make the plan."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 
@@ -21,12 +21,15 @@ from pix2pix.training.run_files import LEFT_OUT
 from pix2pix.training.validation import make_selection_metrics
 
 
-def inspect_and_plan(config: Config, bar: ProgressBar) -> tuple[Plan, PairSet, tuple[Problem, ...]]:
+def inspect_and_plan(
+    config: Config, bar: ProgressBar, known: Collection[str] = ()
+) -> tuple[Plan, PairSet, tuple[Problem, ...]]:
     """Inspect all pairs and plan the training. Returns the plan, the pairs, and what --skip-bad leaves out.
 
-    Raises DataError or ConfigError if training is not possible.
+    `known` are the fingerprints of data of runs that may be resumed: what these took is taken again. Raises DataError
+    or ConfigError if training is not possible.
     """
-    report, left_out = inspect_pairs(config, bar)
+    report, left_out = inspect_pairs(config, bar, known)
     for line in describe_data(report, left_out):
         bar.say(line)
     refuse_unusable_data(config, report)
@@ -37,11 +40,15 @@ def inspect_and_plan(config: Config, bar: ProgressBar) -> tuple[Plan, PairSet, t
     return plan, report.pairs, left_out
 
 
-def inspect_pairs(config: Config, bar: ProgressBar) -> tuple[CheckReport, tuple[Problem, ...]]:
+def inspect_pairs(
+    config: Config, bar: ProgressBar, known: Collection[str] = ()
+) -> tuple[CheckReport, tuple[Problem, ...]]:
     """Read every file once. Returns the report, with --skip-bad that of the good pairs, and what is left out."""
-    report = check(config.data, progress=lambda done, total: bar.update(done, total, "inspecting the pairs"))
+    report = check(
+        config.data, known=known, progress=lambda done, total: bar.update(done, total, "inspecting the pairs")
+    )
     left_out = report.left_out if config.data.skip_bad else ()
-    return (report.without_bad() if left_out else report), left_out
+    return (report.without_bad(known) if left_out else report), left_out
 
 
 def describe_data(report: CheckReport, left_out: Sequence[Problem], most: int = 3) -> list[str]:

@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from glob import escape
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +25,7 @@ from pix2pix.training.run_files import ASIDE, FOLDERS, LEFT_OUT, MARKER, MOVING,
 
 # Settings that may change when a run is resumed, since they do not change what is learned.
 FREE = {
-    "data.path", "data.source", "data.target", "data.workers",
+    "data.path", "data.source", "data.target", "data.layout", "data.workers",
     "data.cache", "data.cache_dir",
     "training.epochs", "training.validate_every", "training.patience", "training.samples", "training.device",
     "training.devices", "training.nodes", "training.rank_timeout",
@@ -250,6 +251,16 @@ def write_left_out(folder: Path, left_out: Sequence[tuple[Path | str, str]]) -> 
 
 
 # ---- what a folder is ------------------------------------------------------------------------------------------
+
+
+def fingerprints_of_runs(asked: Path | None, name: str) -> list[str]:
+    """Return the fingerprints of the data of runs that a training may resume: `asked`, or runs/NAME, runs/NAME-2."""
+    found = []
+    for folder in [asked] if asked is not None else sorted(Path("runs").glob(f"{escape(name)}*")):
+        with suppress(ConfigError):
+            provenance = read_yaml(folder / "config.yaml").get("provenance")
+            found.append(provenance.get("data_fingerprint") if isinstance(provenance, dict) else None)
+    return [one for one in found if isinstance(one, str)]
 
 
 def is_run(folder: Path) -> bool:

@@ -30,6 +30,7 @@ from pix2pix.training.run_folder import (
     Run,
     begun_run,
     choose_run,
+    fingerprints_of_runs,
     open_run,
     refuse_inside_run,
     restore_settings,
@@ -104,7 +105,7 @@ def plan_only(config: Config, run: Path | None = None, *, overwrite: bool = Fals
     if info is not None and info.rank:
         return  # rank 0 prints it
     with ProgressBar() as bar:
-        plan, pairs, _ = inspect_and_plan(config, bar)
+        plan, pairs, _ = inspect_and_plan(config, bar, fingerprints_of_runs(run, _name_run(config)))
         check = _folder_check(config, pairs)
         choice = choose_run(run, _name_run(config), plan.config, check, overwrite=overwrite)
         bar.say(f"run          {choice}: nothing has been written")
@@ -124,7 +125,7 @@ def _begin(
     config: Config, run: Path | None, bar: ProgressBar, held: ExitStack, *, overwrite: bool
 ) -> tuple[Plan, dict[str, tuple[Pair, ...]], Path]:
     """Inspect, plan, and make and lock the run folder; rank 0 does this for all processes."""
-    plan, pairs, left_out = inspect_and_plan(config, bar)
+    plan, pairs, left_out = inspect_and_plan(config, bar, fingerprints_of_runs(run, _name_run(config)))
     check = _folder_check(config, pairs)
     choice = held.enter_context(open_run(run, _name_run(config), plan.config, check, overwrite=overwrite))
     held.enter_context(begun_run(choice.folder, plan.config, overwrite=overwrite))

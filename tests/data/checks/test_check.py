@@ -8,6 +8,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -111,11 +112,11 @@ def test_channels_that_will_be_converted_are_no_problem(folder: Path) -> None:
 
 @pytest.mark.parametrize("decode", [True, False])
 def test_side_by_side(tmp_path: Path, decode: bool) -> None:
-    images.write(tmp_path / "train/1.png", noise(6, 16))
-    images.write(tmp_path / "train/2.png", noise(6, 15))
-    images.write(tmp_path / "train/3.png", np.concatenate([noise(6, 8), np.zeros((6, 8, 3), np.uint8)], axis=1))
+    images.write(tmp_path / "train/1.png", noise(8, 16))
+    images.write(tmp_path / "train/2.png", noise(8, 15))
+    images.write(tmp_path / "train/3.png", np.concatenate([noise(8, 8), np.zeros((8, 8, 3), np.uint8)], axis=1))
     report = check(Data(path=str(tmp_path)), decode=decode)
-    assert report.native_size == (6, 8)
+    assert report.native_size == (8, 8)
     found = problems(report, tmp_path)
     assert found["train/2.png"] == "is 15 pixels wide; two images side by side need an even width"
     assert len(report.problems) == 1
@@ -158,9 +159,9 @@ def looked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Path], 
 
 def sides(root: Path) -> Path:
     """Four side-by-side files: good, flat on the right, odd, broken."""
-    images.write(root / "train/good.png", noise(6, 16))
-    images.write(root / "train/flat.png", np.concatenate([noise(6, 8), np.zeros((6, 8, 3), np.uint8)], axis=1))
-    images.write(root / "train/odd.png", noise(6, 15))
+    images.write(root / "train/good.png", noise(8, 16))
+    images.write(root / "train/flat.png", np.concatenate([noise(8, 8), np.zeros((8, 8, 3), np.uint8)], axis=1))
+    images.write(root / "train/odd.png", noise(8, 15))
     (root / "train/broken.png").write_bytes(b"no image")
     return root
 
@@ -176,7 +177,7 @@ def test_unchanged_files_are_not_opened_again(
     opened, second = looked(folder)
     assert opened == []
     assert second == first
-    images.write(folder / "train/broken.png", noise(6, 16))
+    images.write(folder / "train/broken.png", noise(8, 16))
     (folder / "train/odd.png").unlink()
     opened, third = looked(folder)
     assert opened == ["broken.png"]
@@ -212,7 +213,7 @@ def test_a_question_of_another_kind_is_another_question(
     opened, report = looked(folder)
     assert opened == ["good.png", "odd.png"]
     assert report.ok
-    assert report.sizes == {"6x16": 1, "6x15": 1}
+    assert report.sizes == {"8x16": 1, "8x15": 1}
     assert check(Data(path=str(folder), cache_dir=str(tmp_path / "memory")), decode=False).sizes == report.sizes
 
 
@@ -220,7 +221,7 @@ def test_an_interrupted_look_keeps_what_it_has_seen(
     tmp_path: Path, looked: Callable[[Path], tuple[list[str], CheckReport]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(60):
-        images.write(tmp_path / f"data/train/{number}.png", noise(6, 16))
+        images.write(tmp_path / f"data/train/{number}.png", noise(8, 16))
     counting = scan.inspect_file
     seen: list[str] = []
 
@@ -328,13 +329,13 @@ def warned(report: CheckReport) -> dict[str, str]:
 
 def test_an_image_in_two_splits_is_a_leak(tmp_path: Path) -> None:
     for split, number in (("train", 1), ("train", 2), ("val", 3), ("test", 4)):
-        images.write(tmp_path / f"{split}/{number}.png", noise(6, 16))
+        images.write(tmp_path / f"{split}/{number}.png", noise(8, 16))
     first, second = (images.read(tmp_path / f"train/{number}.png") for number in (1, 2))
     images.write(tmp_path / "val/leak.bmp", first)  # the same pixels in another file
     images.write(tmp_path / "train/again.png", first)
-    images.write(tmp_path / "test/half.png", np.concatenate([second[:, :8], noise(6, 8)], axis=1))
-    images.write(tmp_path / "train/contrary.png", np.concatenate([second[:, :8], noise(6, 8)], axis=1))
-    images.write(tmp_path / "train/mirror.png", np.concatenate([noise(6, 8)] * 2, axis=1) // 2)
+    images.write(tmp_path / "test/half.png", np.concatenate([second[:, :8], noise(8, 8)], axis=1))
+    images.write(tmp_path / "train/contrary.png", np.concatenate([second[:, :8], noise(8, 8)], axis=1))
+    images.write(tmp_path / "train/mirror.png", np.concatenate([noise(8, 8)] * 2, axis=1) // 2)
     images.write(tmp_path / "train/same.png", np.concatenate([second[:, 8:]] * 2, axis=1))
     report = check(Data(path=str(tmp_path)))
     assert report.ok
@@ -411,10 +412,10 @@ def test_names_that_are_not_unicode_are_pairs_like_any_other(tmp_path: Path) -> 
 
 
 def test_many_findings_are_cut_short_for_readers_only(tmp_path: Path) -> None:
-    images.write(tmp_path / "train/good.png", noise(6, 16))
+    images.write(tmp_path / "train/good.png", noise(8, 16))
     for number in range(200):
         (tmp_path / f"train/{number}.png").write_bytes(b"x")
-    images.write(tmp_path / "train/odd\nname.png", noise(6, 15))
+    images.write(tmp_path / "train/odd\nname.png", noise(8, 15))
     report = check(Data(path=str(tmp_path)))
     assert len(report.to_json()["problems"]) == 201
     text = report.to_text()
@@ -475,3 +476,20 @@ def test_the_fingerprint_covers_contents_and_compares_with_one_of_sizes(tmp_path
     assert same_data(sizes, after.fingerprint)  # a run of version 0.1
     images.write(tmp_path / "data/e.bmp", noise(8, 16, 3))
     assert not same_data(sizes, check(Data(path=str(tmp_path / "data"))).fingerprint)
+
+
+def test_splits_are_carved_from_what_is_left(folder: Path) -> None:
+    """20 pairs of which 10 are bad: 8, 1 and 1 are left, unless a run took them as earlier versions carved them."""
+    for number in range(12, 20):
+        images.write(folder / f"A/{number}.png", noise(channels=1))
+        images.write(folder / f"B/{number}.png", noise())
+    whole = check(Data(path=str(folder)))
+    for pair in [*whole.pairs.splits["test"], *whole.pairs.splits["val"], *whole.pairs.splits["train"][:6]]:
+        pair.source.path.write_bytes(b"")
+    report = check(Data(path=str(folder)))
+    left = report.without_bad()
+    assert left.counts == {"train": 8, "val": 1, "test": 1}
+    assert left.pairs.carved == ("val", "test")
+    as_before = replace(report.pairs, splits={"train": whole.pairs.splits["train"][6:]})
+    old = report.without_bad([as_before.fingerprint(report.contents)])
+    assert old.counts == {"train": 10}

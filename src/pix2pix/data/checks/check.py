@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from pix2pix.config import Data, source_prefix
@@ -17,17 +17,20 @@ from pix2pix.data.checks.summary import (
 )
 from pix2pix.data.io.file_facts import FileFacts, cache_folder, hash_contents
 from pix2pix.data.pairing.pair import Pair
-from pix2pix.data.pairing.pairs import PairSet, find_pairs
+from pix2pix.data.pairing.pairs import PairSet, find_pairs, same_data
 from pix2pix.system.progress import OnProgress
 
 PROGRESS_SECONDS = 0.05
 
 
-def check(data: Data, *, decode: bool = True, progress: OnProgress | None = None) -> CheckReport:
+def check(
+    data: Data, *, decode: bool = True, progress: OnProgress | None = None, known: Collection[str] = ()
+) -> CheckReport:
     """Inspect every pair: decoded in full, or by headers only. Calls progress(done, total) from time to time.
 
-    Facts about a file are remembered until the file changes, even if the check is interrupted. Problems of files are
-    reported, not raised: DataError and ConfigError mean that no pairs were found.
+    Facts about a file are remembered until the file changes, even if the check is interrupted. `known` are fingerprints
+    of data that a training has taken: of these, images need not be evidently side by side. Problems of files are
+    reported, not raised: DataError and ConfigError mean that no pairs were found, or that images may be single ones.
     """
     began = time.monotonic()
     found = find_pairs(data)
@@ -41,8 +44,11 @@ def check(data: Data, *, decode: bool = True, progress: OnProgress | None = None
                 shown = time.monotonic()
                 progress(done, len(pairs))
         contents = hash_contents(found.files(), facts, THREADS) if decode else None
+    fingerprint = found.fingerprint(contents)
+    if data.layout == "auto" and not any(same_data(fingerprint, one) for one in known):
+        summary.problems += summary.side_by_side.problems(str(data.path))
     report = replace(_make_report(found, pairs, summary, data), files=len(found.files()), contents=contents)
-    return replace(report, fingerprint=found.fingerprint(contents), seconds=time.monotonic() - began)
+    return replace(report, fingerprint=fingerprint, data=data, seconds=time.monotonic() - began)
 
 
 def _make_report(found: PairSet, pairs: Sequence[Pair], summary: Summary, data: Data) -> CheckReport:

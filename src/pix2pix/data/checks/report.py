@@ -2,14 +2,15 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pix2pix.config import Data
 from pix2pix.data.pairing.image_files import describe_ignored
 from pix2pix.data.pairing.pair import Unmatched, source_titles
-from pix2pix.data.pairing.pairs import PairSet
+from pix2pix.data.pairing.pairs import PairSet, same_data
 from pix2pix.text import escape_unprintable, format_count, format_counts, format_examples, format_list
 
 MAX_LINES = 30
@@ -110,6 +111,8 @@ class CheckReport:
     """Number of files inspected."""
     contents: Mapping[str, str] | None = field(default=None, repr=False)
     """File -> hash of its bytes; None unless decoded."""
+    data: Data = field(default_factory=Data, repr=False, compare=False)
+    """The settings by which the pairs were found."""
     seconds: float = field(default=0.0, compare=False)
     """Duration of the check."""
 
@@ -123,13 +126,21 @@ class CheckReport:
         """What --skip-bad leaves out, with the reasons: files with problems, and unmatched files and rows."""
         return (*self.problems, *(Problem(path, reason) for path, reason in self.unmatched))
 
-    def without_bad(self) -> "CheckReport":
-        """Return the report for the pairs that can be used, in the splits that they had."""
+    def without_bad(self, known: Collection[str] = ()) -> "CheckReport":
+        """Return the report for the pairs that can be used. Missing splits are carved from these.
+
+        `known` are fingerprints of data that a training has taken: if one is that of the usable pairs in the splits
+        which all pairs had together, as earlier versions carved them, these splits stay. Raises DataError.
+        """
         splits = {
             split: tuple(pair for pair in pairs if (split, pair.name) not in self.bad)
             for split, pairs in self.pairs.splits.items()
         }
         kept = replace(self.pairs, splits={split: pairs for split, pairs in splits.items() if pairs}, unmatched=())
+        if self.bad and self.pairs.carved:
+            as_before = kept.fingerprint(self.contents)
+            if not any(same_data(as_before, one) for one in known):
+                kept = kept.carved_anew(self.data)
         counts = {split: len(pairs) for split, pairs in kept.splits.items()}
         fingerprint = kept.fingerprint(self.contents)
         return replace(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from pix2pix.data.checks.alignment import cell_size
+from pix2pix.data.checks.evidence import SideBySideEvidence
 from pix2pix.data.checks.inspect import FileInspection, ImageStats
 from pix2pix.data.checks.label_maps import MAX_COLOURS
 from pix2pix.data.checks.report import Alignment, Problem, ValueReport, describe_offset, name_images
@@ -57,6 +58,7 @@ class Summary:
         self.source_digests, self.target_digests = array("Q"), array("Q")  # 0 where unknown or flat
         self.offsets: dict[int, tuple[int, int]] = {}  # number of the pair -> pixels (down, right)
         self.compared = 0
+        self.side_by_side = SideBySideEvidence()
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
 
@@ -80,6 +82,8 @@ class Summary:
             side.channels.append(known.channels if known else 0)
             side.types.append(TYPES.index(known.dtype) + 1 if known else 0)
         source, target = facts[0], facts[-1]
+        if pair.source.half:
+            self.side_by_side.add(pair.source.path, source)
         if source:
             self.sizes[source.size] += 1
         if source and target:

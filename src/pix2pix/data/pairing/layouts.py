@@ -2,20 +2,30 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal, TypeVar
 
 from pix2pix.config import Data
 from pix2pix.data.pairing.image_files import image_names_in
 from pix2pix.data.pairing.manifest import MANIFEST
-from pix2pix.data.pairing.pair import NUMBERED, SPLITS, Half, Unmatched, order_sources
+from pix2pix.data.pairing.neighbours import (
+    NeighbourFolders,
+    find_channels,
+    find_tools,
+    find_words,
+    is_directed,
+    is_neighbour_name,
+)
+from pix2pix.data.pairing.pair import NUMBERED, SPLITS, Half, Ignored, Unmatched, order_sources
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.text import format_count, format_examples, format_list
 
 LAYOUTS = (
     "train|val|test/ with side-by-side images, A|B/train|val|test/, train|val|test/A|B/, trainA|trainB|valA|..., "
-    "side-by-side images directly inside, any of these with source|target/ or source_1|source_2|...|target/ for A|B/, "
+    "side-by-side images directly inside, images|masks/ and other words for sides, folders of other tools "
+    "(docs/migration.md), any of these with source|target/ or source_1|source_2|...|target/ for A|B/, "
     f"{MANIFEST} with columns source,target[,split] or source_1,source_2,...,target[,split], or "
     "--source DIR [--source DIR ...] --target DIR"
 )
@@ -51,10 +61,16 @@ class Layout:
     """Whether images in subfolders count."""
     unmatched: tuple[Unmatched, ...] = ()
     """Images beside the folders of the sides or of the splits."""
+    ignored: tuple[Ignored, ...] = ()
+    """What other tools keep beside these folders."""
+    is_asked: bool = False
+    """Whether the user says that images are side by side."""
 
 
 def find_layout(data: Data) -> Layout:
     """Find the layout of the folder or manifest that `data` names. Raises DataError, ConfigError or OSError."""
+    if data.layout != "auto" and (data.source is not None or (data.path is not None and Path(data.path).is_file())):
+        raise ConfigError("--layout side-by-side is for a folder of such images: leave it out beside named files")
     if data.source is not None and data.target is not None:
         return _named_folders([Path(folder) for folder in data.source], Path(data.target), data)
     if data.path is None:
@@ -68,8 +84,11 @@ def find_layout(data: Data) -> Layout:
 def _layout_of_folder(root: Path, data: Data) -> Layout:
     """Find the one layout of a folder; none or several are errors."""
     folders = _folders_in(root)
-    _refuse_similar_names(root, folders)
+    tools = find_tools(folders)
+    _refuse_similar_names(root, folders.difference(*(tool.names for tool in tools)))
     patterns = _given_patterns(data)
+    if data.layout == "side-by-side":
+        return replace(_side_by_side(root, folders, data), is_asked=True)
     if any("/" in pattern for pattern in patterns):
         return _patterns(root, folders, data)
     numbered = any(map(NUMBERED.fullmatch, folders))
@@ -80,17 +99,22 @@ def _layout_of_folder(root: Path, data: Data) -> Layout:
         "trainA and trainB": (bool(_split_sides(folders)), lambda: _split_a_and_b(root, folders, data)),
         "source_1, source_2, ... and target": (numbered, lambda: _sides_first(root, folders, data)),
     }
+    for tool in tools:
+        candidates[format_list(tool.splits["train"])] = (True, partial(_of_tool, root, tool, data))
     present = [name for name, (is_present, _) in candidates.items() if is_present]
     if len(present) > 1:
-        raise DataError(f"{root}: has several layouts at once ({', '.join(present)}); keep one of them")
+        raise DataError(
+            f"{root}: has several layouts at once ({', '.join(present)}); keep one of them, or name the folders with "
+            "--source DIR --target DIR"
+        )
     if present:
         return candidates[present[0]][1]()
-    if {"source", "target"} <= folders:  # checked last: a manifest may lie beside these folders
+    if {"source", "target"} <= folders or find_words(folders):  # last: a manifest may lie beside these folders
         return _sides_first(root, folders, data)
     if patterns:
         return _patterns(root, folders, data)
     if image_names_in(root):
-        return _halves("side-by-side images in one folder", {"train": root}, data, recursive=False)
+        return _side_by_side(root, folders, data)
     inside = f"it has the folders {format_examples(sorted(folders))}" if folders else "it has no images and no folders"
     raise DataError(f"{root}: no known layout of pairs, {inside}; expected {LAYOUTS}")
 
@@ -110,16 +134,13 @@ def _splits_first(root: Path, folders: set[str], data: Data) -> Layout:
     present = [split for split in SPLITS if split in folders]
     sides = {split: _sides(root / split, _folders_in(root / split), data) for split in present}
     if not any(sides.values()):
-        if _given_patterns(data):
-            return _patterns(root, folders, data)
-        description = f"side-by-side images in {format_list(present)}"
-        return _halves(description, {split: root / split for split in present}, data)
+        return _patterns(root, folders, data) if _given_patterns(data) else _side_by_side(root, folders, data)
     first = next(filter(None, sides.values()))
     for split, names in sides.items():
         if names != first:
             raise DataError(f"{root / split}: expected the folders {format_list(first)}, as the other splits have them")
     return _folders(
-        f"folders {format_list(first)} in {format_list(present)}",
+        f"{_describe_sides(first, data)} in {format_list(present)}",
         {split: [root / split / name for name in first] for split in present},
         data,
         _loose_images([root / split for split in present], f"lies beside {format_list(first)}"),
@@ -129,7 +150,52 @@ def _splits_first(root: Path, folders: set[str], data: Data) -> Layout:
 def _sides_first(root: Path, folders: set[str], data: Data) -> Layout:
     """Make the layout A|B/ or source|target/, with the splits inside or without splits."""
     names = _sides(root, folders, data)
-    return _splits_inside(f"folders {format_list(names)}", [root / name for name in names], data)
+    found = _splits_inside(_describe_sides(names, data), [root / name for name in names], data)
+    if (names[0], names[-1]) not in find_words(names):
+        return found
+    return replace(found, unmatched=(*found.unmatched, *_loose_images([root], f"lies beside {format_list(names)}")))
+
+
+def _describe_sides(names: Sequence[str], data: Data) -> str:
+    """Return `folders A and B`; of names that do not say it, also which is the source."""
+    roles = "" if names == ["A", "B"] or names[-1] == "target" else " (source {}, target {})"
+    return f"folders {format_list(names)}{roles.format(*in_direction(names, data))}"
+
+
+def _of_tool(root: Path, tool: NeighbourFolders, data: Data) -> Layout:
+    """Make the layout of another tool's folders. Those of nnU-Net may hold several channels, each a source."""
+    if tool.is_directed:
+        _refuse_direction(data, "the folders' names")
+    train = tool.splits["train"]
+    channels = find_channels(image_names_in(root / train[0])) if tool.tool == "nnU-Net" else []
+    if len(channels) > 1:
+        _refuse_direction(data, f"the channels in {root / train[0]}")
+    count = max(1, len(channels))
+    places = {split: [root / a] * count + [root / b] for split, (a, b) in tool.splits.items()}
+    several = f" (channels {format_list(channels)})" if channels else ""
+    source, target = in_direction((f"{train[0]}{several}", train[1]), data)
+    found = _folders(f"folders of {tool.tool}: source {source}, target {target}", places, data)
+    if channels and not _given_patterns(data):
+        patterns: list[str | None] = [f"{{id}}_{channel}" for channel in channels]
+        found = replace(found, patterns=in_direction([*patterns, None], data))
+    alone = (Ignored(root / name, f"without a partner folder ({other})") for name, other in tool.alone.items())
+    beside = (
+        Ignored(path, f"beside the folders of {tool.tool}")
+        for path in sorted(root.iterdir())
+        if tool.beside.fullmatch(path.name) and path.name not in tool.names
+    )
+    return replace(found, ignored=(*alone, *beside))
+
+
+def _side_by_side(root: Path, folders: set[str], data: Data) -> Layout:
+    """Make the layout of side-by-side images, in folders of the splits or directly in one folder."""
+    if _given_patterns(data):
+        raise ConfigError("--layout side-by-side needs no patterns: leave --source-pattern and --target-pattern out")
+    present = [split for split in SPLITS if split in folders]
+    if not present:
+        return _halves("side-by-side images in one folder", {"train": root}, data, recursive=False)
+    places = {split: root / split for split in present}
+    return _halves(f"side-by-side images in {format_list(present)}", places, data)
 
 
 def _split_a_and_b(root: Path, folders: set[str], data: Data) -> Layout:
@@ -249,7 +315,7 @@ def _sides(place: Path, folders: set[str], data: Data) -> list[str]:
         return ["A", "B"]
     numbered = [name for name in folders if NUMBERED.fullmatch(name)]
     if not numbered and not {"source", "target"} <= folders:
-        return []
+        return _sides_by_words(place, folders, data)
     _refuse_direction(data, "the folders' names")
     sources = order_sources(numbered, str(place)) or ["source"]
     similar = sorted(name for name in folders if _SIMILAR_SOURCE.fullmatch(name) and name not in sources)
@@ -259,6 +325,17 @@ def _sides(place: Path, folders: set[str], data: Data) -> list[str]:
     if "target" not in folders:
         raise DataError(f"{place}: has a folder {sources[0]} but no target; a pair needs both")
     return [*sources, "target"]
+
+
+def _sides_by_words(place: Path, folders: set[str], data: Data) -> list[str]:
+    """Return folders such as images and masks; empty if there are none. Raises DataError for several such pairs."""
+    found = find_words(folders)
+    if len(found) > 1:
+        known = ", ".join(f"--source {place / source} --target {place / target}" for source, target in found)
+        raise DataError(f"{place}: several folders may be sides of pairs; say which they are: {known}")
+    if found and is_directed(found[0]):
+        _refuse_direction(data, "the folders' names")
+    return list(found[0]) if found else []
 
 
 def _split_sides(folders: set[str]) -> set[str]:
@@ -274,6 +351,7 @@ def is_layout_name(name: str) -> bool:
         or plain[:-1] in _SIMILAR_SPLITS
         or plain in _SIMILAR_SPLITS
         or (_SIMILAR_SOURCE.fullmatch(name) is not None)
+        or is_neighbour_name(name)
     )
 
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,7 +49,7 @@ def match_layout(layout: Layout) -> MatchedPairs:
     return MatchedPairs(
         {split: one.pairs for split, one in matched.items()},
         [*layout.unmatched, *(unmatched for one in matched.values() for unmatched in one.unmatched)],
-        [path for one in matched.values() for path in one.ignored],
+        [*layout.ignored, *(ignored for one in matched.values() for ignored in one.ignored)],
         next((one.hint for one in matched.values() if one.hint), ""),
     )
 
@@ -58,12 +58,13 @@ def _match_halves(layout: Layout, folders: Sequence[Path]) -> _MatchedSplit:
     """Make a pair of each side-by-side image."""
     (folder,) = folders
     files, ignored = list_images(folder, recursive=layout.recursive)
-    _refuse_folders_of_sides(folder, files)
+    if not layout.is_asked:
+        _refuse_folders_of_sides(folder, files)
     named, patterns = _name_images(folder, files, plain_name), suggest_patterns_within(files)
     hint = (
         "read as side-by-side images, but the names suggest separate files for source and target: if so, give "
         f"{pattern_flags(patterns)}, or swap the two"
-        if patterns
+        if patterns and not layout.is_asked
         else ""
     )
     pairs = [_make_pair(name, [ImageRef(file, half) for half in layout.halves]) for name, file in named.files.items()]
@@ -72,18 +73,21 @@ def _match_halves(layout: Layout, folders: Sequence[Path]) -> _MatchedSplit:
 
 def _match_folders(layout: Layout, folders: Sequence[Path]) -> _MatchedSplit:
     """Match equal names in the folders of the sources and the target."""
-    listed = [list_images(folder) for folder in folders]
+    once = {folder: list_images(folder) for folder in dict.fromkeys(folders)}  # one may hold several sources
+    listed = [once[folder] for folder in folders]
     named = [
         _name_images(folder, files, compile_pattern(pattern, IMAGE_SUFFIXES), f"does not fit the pattern {pattern}")
         for folder, (files, _), pattern in zip(folders, listed, layout.patterns, strict=True)
     ]
+    fitting = {Path(file) for images in named for file in images.files.values()}
+    named = [replace(one, unmatched=[each for each in one.unmatched if each.path not in fitting]) for one in named]
     if not _shared_names(named):
         ambiguous = [unmatched for images in named for unmatched in images.unmatched]
         if ambiguous and not any(layout.patterns):
             raise DataError(f"{ambiguous[0].path}: {ambiguous[0].reason}")
         raise DataError(_describe_nothing_shared(folders, [files for files, _ in listed], named))
     pairs, unmatched = _match_names(named, list(map(str, folders)))
-    return _MatchedSplit(pairs, unmatched, [path for _, ignored in listed for path in ignored])
+    return _MatchedSplit(pairs, list(dict.fromkeys(unmatched)), [one for _, found in once.values() for one in found])
 
 
 def _match_patterns(layout: Layout, folders: Sequence[Path]) -> _MatchedSplit:

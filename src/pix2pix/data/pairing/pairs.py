@@ -4,7 +4,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pix2pix.config import Data
 from pix2pix.data.pairing.layouts import find_layout
@@ -46,6 +46,14 @@ class PairSet:
         """
         sizes = self._hash(lambda file: str(_size(file)))
         return sizes if contents is None else f"{_CONTENTS}{self._hash(lambda file: contents[file])}-{sizes}"
+
+    def carved_anew(self, data: Data) -> "PairSet":
+        """Put the carved splits back into `train`, and carve again. Raises DataError."""
+        given = {split: list(pairs) for split, pairs in self.splits.items() if split not in self.carved}
+        back = [pair for split in self.carved for pair in self.splits.get(split, ())]
+        given["train"] = [*given.get("train", ()), *back]
+        splits, carved = carve_splits({split: pairs for split, pairs in given.items() if pairs}, data)
+        return replace(self, splits=_in_order(splits), carved=carved)
 
     def files(self) -> list[str]:
         """Return every file of the pairs once."""
@@ -94,13 +102,17 @@ def find_pairs(data: Data) -> PairSet:
         path, reason = min(found.unmatched)
         raise DataError(f"{path}: {reason}; so no pair is left")
     return PairSet(
-        {split: tuple(sorted(splits[split], key=natural_order)) for split in SPLITS if split in splits},
+        _in_order(splits),
         carved,
         layout.description,
         tuple(sorted(found.unmatched)),
         tuple(sorted(found.ignored)),
         found.hint,
     )
+
+
+def _in_order(splits: Mapping[str, list[Pair]]) -> dict[str, tuple[Pair, ...]]:
+    return {split: tuple(sorted(splits[split], key=natural_order)) for split in SPLITS if split in splits}
 
 
 def describe_unmatched(pairs: PairSet) -> str:

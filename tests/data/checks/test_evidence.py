@@ -1,0 +1,75 @@
+"""Images are cut in halves where they are evidently two, or where --layout says so."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from pix2pix.config import Data
+from pix2pix.data.checks.check import check
+from pix2pix.data.io import images
+from pix2pix.errors import ConfigError, DataError
+
+RNG = np.random.default_rng(0)
+Write = Callable[[Path], object]
+
+
+def picture(height: int, width: int, channels: int = 3, dtype: str = "uint8") -> np.ndarray:
+    return RNG.integers(0, 200, (height, width, channels)).astype(dtype)
+
+
+def ome(path: Path) -> None:
+    tifffile.imwrite(path, RNG.integers(0, 255, (3, 16, 32), np.uint8), ome=True, metadata={"axes": "CYX"})
+
+
+SINGLE: dict[str, tuple[str, Write, str]] = {
+    "OME-TIFF of three 8-bit channels": ("{}.ome.tif", ome, "16x32 with 3 channels of uint8"),
+    "16-bit": ("{}.png", lambda path: images.write(path, picture(16, 32, 1, "uint16")), "16x32 with 1 channel of uint"),
+    "photos": ("{}.jpg", lambda path: images.write(path, picture(24, 32)), "24x32 with 3 channels of uint8"),
+    "three to one": ("{}.png", lambda path: images.write(path, picture(16, 48)), "16x48 with 3 channels"),
+    "arrays": ("{}.npy", lambda path: images.write(path, picture(16, 32, 3)), "16x32 with 3 channels of uint8"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("decode", [True, False])
+@pytest.mark.parametrize("kind", SINGLE)
+def test_what_is_not_evident_is_asked_for(tmp_path: Path, kind: str, decode: bool) -> None:
+    name, write, seen = SINGLE[kind]
+    for number in range(5):
+        write(tmp_path / name.format(number))
+    with pytest.raises(
+        DataError, match=f"may be single ones: 5 of {seen}.*give --layout side-by-side if.*--source DIR"
+    ):
+        check(Data(path=str(tmp_path)), decode=decode)
+    asked = check(Data(path=str(tmp_path), layout="side-by-side"), decode=decode)
+    assert asked.ok
+    assert asked.counts == {"train": 3, "val": 1, "test": 1}
+    before = check(Data(path=str(tmp_path)), decode=decode, known=[asked.fingerprint])  # as an older run took them
+    assert before.fingerprint == asked.fingerprint
+
+
+def test_the_whole_set_decides(tmp_path: Path) -> None:
+    """The first file alone would say that these are single, or that all are evident."""
+    images.write(tmp_path / "0.png", picture(24, 32))
+    for number in range(1, 4):
+        images.write(tmp_path / f"{number}.png", picture(16, 32))
+    ((path, reason),) = check(Data(path=str(tmp_path))).problems
+    assert path.name == "0.png"
+    assert reason.endswith("if it is one, give --layout side-by-side")
+    for number in range(4, 9):
+        images.write(tmp_path / f"{number}.png", picture(24, 32))
+    with pytest.raises(DataError, match="6 of 24x32"):
+        check(Data(path=str(tmp_path)))
+
+
+def test_the_flag_is_for_folders_of_such_images(tmp_path: Path) -> None:
+    for side in ("images", "masks"):  # whose names are those of two sides
+        images.write(tmp_path / f"train/{side}/1.png", picture(16, 30))
+    halves = check(Data(path=str(tmp_path), layout="side-by-side", val_fraction=0, test_fraction=0))
+    assert halves.counts == {"train": 2}
+    with pytest.raises(ConfigError, match="leave it out beside named files"):
+        check(Data(source=str(tmp_path), target=str(tmp_path / "train"), layout="side-by-side"))
+    with pytest.raises(ConfigError, match="needs no patterns"):
+        check(Data(path=str(tmp_path), layout="side-by-side", source_pattern="{id}_a"))
