@@ -23,6 +23,7 @@ from pix2pix.errors import ConfigError, DataError, Interrupted
 from pix2pix.evaluation.evaluate import evaluate
 from pix2pix.inference.pipeline import translate_files
 from pix2pix.inference.translator import Translator
+from pix2pix.training import plan as plan_module
 from pix2pix.training.train import train_with
 from tests.reliability.runs import differences, saved_state
 
@@ -137,12 +138,13 @@ def test_a_picture_that_changes_its_size_in_use_is_named(places: Path) -> None:
 
 
 def test_a_training_is_resumed_to_the_bit(mixed: Path, tmp_path: Path) -> None:
-    trainer(mixed, tmp_path / "whole", **NATIVE).fit(NO_STOP)
-    for number, updates in enumerate((2, 4)):
+    crops = merge_settings(NATIVE, {"augment": {"crops_per_image": 3}})  # 9 steps an epoch
+    trainer(mixed, tmp_path / "whole", **crops).fit(NO_STOP)
+    for number, updates in enumerate((4, 13)):
         folder = tmp_path / f"cut-{number}"
         with pytest.raises(Interrupted):
-            trainer(mixed, folder, **NATIVE).fit(stop_after(updates))
-        trainer(mixed, folder, **NATIVE).fit(NO_STOP)
+            trainer(mixed, folder, **crops).fit(stop_after(updates))
+        trainer(mixed, folder, **crops).fit(NO_STOP)
         assert not differences(saved_state(folder), saved_state(tmp_path / "whole"))
         assert rows(folder) == rows(tmp_path / "whole")
 
@@ -153,6 +155,34 @@ def test_a_validation_measures_whole_pictures(mixed: Path, native_run: Path) -> 
     for name in ("l1", "psnr", "ssim", "g_adversarial", "d_real", "d_fake"):
         assert measured[name] == pytest.approx(float(newest[name]), rel=1e-4)
     assert len(list((native_run / "samples").glob("*.png"))) == 2
+
+
+def test_large_pictures_are_validated_in_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A validation takes no more pixels than an epoch; a run that began with whole images goes on with them."""
+    for split, size in (("train", (48, 48)), ("val", (100, 120))):
+        for number in range(2):
+            picture = np.random.default_rng(number).integers(0, 256, (*size, 3), dtype=np.uint8)
+            for side in "AB":
+                images.write(tmp_path / f"data/{side}/{split}/{number}.png", picture)
+    settings = merge_settings(NATIVE, {"augment": {"crops_per_image": 8}, "training": {"batch_size": 8}})
+    begun = trainer(tmp_path / "data", tmp_path / "old", **settings)
+    assert begun.validation.loader.dataset.smallest == (100, 120)
+    with pytest.raises(Interrupted):
+        begun.fit(stop_after(3))
+    monkeypatch.setattr(plan_module, "QUICK_VALIDATION", 0)
+    for name, expected in (("old", (100, 120)), ("new", (64, 64))):
+        later = trainer(tmp_path / "data", tmp_path / name, **settings)
+        assert later.validation.loader.dataset.smallest == expected
+        assert ("of whole images, as this run began" in capsys.readouterr().err) == (name == "old")
+    (batch, *_) = later.validation.loader.epoch(0)
+    middle = images.read(tmp_path / "data/A/val/0.png")[18:82, 28:92]
+    assert np.array_equal(tensors.to_viewable(batch.source[0]), middle)
+    later.fit(NO_STOP)
+    assert {row["split"] for row in rows(tmp_path / "new")} == {"train", "val"}
+    whole = merge_settings(settings, {"training": {"validation_images": "whole"}})
+    assert trainer(tmp_path / "data", tmp_path / "whole", **whole).validation.loader.dataset.smallest == (100, 120)
 
 
 def test_metrics_are_of_what_translate_gives(mixed: Path, native_run: Path, tmp_path: Path) -> None:

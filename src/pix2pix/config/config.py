@@ -42,7 +42,16 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def _check_rules(self) -> "Config":
-        for rules in (_data_rules, _label_rules, _target_rules, _crop_rules, _size_rules, _norm_rules, _training_rules):
+        for rules in (
+            _data_rules,
+            _label_rules,
+            _target_rules,
+            _crop_rules,
+            _repeated_crop_rules,
+            _size_rules,
+            _norm_rules,
+            _training_rules,
+        ):
             for message in rules(self):
                 raise ValueError(message)
         return self
@@ -124,6 +133,14 @@ def _crop_rules(config: Config) -> Iterator[str]:
             yield "augment.load_size native takes random crops, which --no-jitter turns off: leave one out"
     elif load_size[0] < height or load_size[1] < width:
         yield f"augment.load_size is smaller than image_size, {height}x{width}, so no crop fits: raise --load-size"
+
+
+def _repeated_crop_rules(config: Config) -> Iterator[str]:
+    augment = config.augment
+    if augment.crops_per_image > 1 and not augment.jitter:
+        yield "augment.crops_per_image takes random crops, which --no-jitter turns off: leave one out"
+    if augment.crop_foreground and not augment.jitter:
+        yield "augment.crop_foreground chooses random crops, which --no-jitter turns off: leave one out"
 
 
 def _size_rules(config: Config) -> Iterator[str]:

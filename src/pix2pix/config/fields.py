@@ -129,7 +129,15 @@ def _parse_bounds(text: str) -> list[float]:
 
 
 def _parse_labels(value: Any) -> Any:
-    """Read `#0000aa,#ff0000` or `0,1,7`, or a list of such names, as the classes of a label map."""
+    """Read the classes of a label map, two or more."""
+    names = _parse_classes(value)
+    if isinstance(names, tuple) and len(names) < 2:
+        raise ValueError("expected 2 to 256 different classes")
+    return names
+
+
+def _parse_classes(value: Any) -> Any:
+    """Read `#0000aa,#ff0000` or `0,1,7`, or a list of such names."""
     if isinstance(_single(value), str):
         value = _single(value)
     if isinstance(value, str | int):
@@ -140,7 +148,7 @@ def _parse_labels(value: Any) -> Any:
     colours = [re.fullmatch("#[0-9a-f]{6}", name) is not None for name in names]
     if not (all(colours) or (not any(colours) and all(re.fullmatch("-?[0-9]{1,5}", name) for name in names))):
         raise ValueError("expected colours such as #0000aa,#ff0000, or gray values such as 0,1,7")
-    if not 2 <= len(set(names)) == len(names) <= 256:
+    if not 1 <= len(set(names)) == len(names) <= 256:
         raise ValueError("expected 2 to 256 different classes")
     return names
 
@@ -163,6 +171,7 @@ ValueRange = Annotated[
     Literal["type", "measured", "percentile"] | Bounds, BeforeValidator(_parse_range), AfterValidator(_check_range)
 ]
 LabelNames = Annotated[tuple[str, ...], BeforeValidator(_parse_labels)]
+ClassNames = Annotated[tuple[str, ...], BeforeValidator(_parse_classes)]
 _Masked = Annotated[float, Field(ge=-LARGEST_FLOAT, le=LARGEST_FLOAT)]
 _Colour = Annotated[str, Field(pattern="^#[0-9a-f]{6}$", max_length=7)]
 MaskValue = Annotated[Literal["nan"] | _Masked | _Colour, BeforeValidator(_parse_mask_value)]

@@ -18,6 +18,7 @@ from pix2pix.config.fields import (
     Cache,
     ChannelCount,
     Channels,
+    ClassNames,
     Count,
     Device,
     Direction,
@@ -235,6 +236,13 @@ class Augment(Section):
     load_size: LoadSize | None = None
     """Size before the random crop; by default image_size x 286/256. `native` resizes nothing: crops are taken from each
     image at its own size, and validation, evaluation and translation use whole images."""
+    crops_per_image: Annotated[int, Field(ge=1, le=65_536)] = 1
+    """Random crops of each pair in an epoch, for images much larger than image_size."""
+    crop_foreground: Probability = 0.0
+    """Share of the crops that must hold foreground: a pixel of the label map, or else of the target, that is not
+    crop_background. In an image without any, crops stay random."""
+    crop_background: ClassNames = ("0",)
+    """Gray values or colours of the background, as `0` or `#0000df`, for --crop-foreground."""
     flip: bool = True
     """Mirror half of the pairs (paper, 6.2)."""
     vertical_flip: Probability = 0.0
@@ -336,6 +344,9 @@ class Training(Section):
     validate_every: Count | None = None
     """Epochs from one validation to the next; the first and the last epoch are always validated. By default a fiftieth
     of the epochs, or every epoch with --patience."""
+    validation_images: Literal["auto", "whole"] = "auto"
+    """With --load-size native: validate `whole` images, or by `auto` only the middle of each, where whole ones have
+    more pixels than an epoch trains on. `evaluate` measures whole images."""
     patience: Count | None = None
     """Stop after this many epochs without a better validation."""
     samples: Annotated[int, Field(ge=0, le=256)] = 6

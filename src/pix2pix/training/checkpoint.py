@@ -52,6 +52,7 @@ class TrainingProgress:
     skipped_steps: Count = 0  # of the current epoch, because a number was not finite
     skipped_pairs: Count = 0  # in these steps
     skipped_in_a_row: Count = 0  # newest steps
+    validated: tuple[Count, Count] | None = None  # largest height and width in validation; None if images are whole
 
 
 @dataclass(frozen=True)

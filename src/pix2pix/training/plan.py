@@ -5,17 +5,21 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Literal
 
+import numpy as np
 import torch
 
 from pix2pix.config import SMALLEST_SIDE, Config, Data, Training, resolved_depth, smallest_discriminated
 from pix2pix.data.checks.report import CheckReport
 from pix2pix.data.encoding.prepared import PreparedData, prepare_data
-from pix2pix.data.loading.dataset import native_sizes
+from pix2pix.data.loading.dataset import PairDataset, native_sizes
 from pix2pix.data.loading.sampler import rank_slice
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.system.hardware import choose_device, choose_precision
 from pix2pix.system.progress import OnProgress
 from pix2pix.training.memory import refuse_impossible
+
+QUICK_VALIDATION = 2**22
+"""Pixels that are always validated, as many as 64 images of 256x256 have."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,7 @@ class Plan:
     prepared: PreparedData  # how files become channels
     smallest: tuple[int, int]  # the least height and width of images in validation
     sizes: dict[tuple[int, int], int]  # size of the files -> number of pairs
+    validated: tuple[int, int] | None = None  # largest height and width in validation; None if images are whole
 
     @property
     def norm_statistics(self) -> Literal["image", "running"]:
@@ -59,7 +64,28 @@ def make_plan(config: Config, report: CheckReport, progress: OnProgress | None =
         prepared=prepared,
         smallest=(min(h for h, _ in sizes), min(w for _, w in sizes)) if config.native else config.data.image_size,
         sizes=sizes,
+        validated=_limit_validation(config, report),
     )
+
+
+def _limit_validation(config: Config, report: CheckReport) -> tuple[int, int] | None:
+    """Return the size to which images are cropped in validation; None if they are validated whole.
+
+    A validation may take as many pixels as an epoch trains on, each of which takes about three times as long, and
+    QUICK_VALIDATION in any case.
+    """
+    pairs = report.pairs.splits.get("val")
+    if not config.native or not pairs or config.training.validation_images == "whole":
+        return None
+    height, width = config.data.image_size
+    most = max(QUICK_VALIDATION, report.counts["train"] * config.augment.crops_per_image * height * width)
+    sizes = native_sizes(pairs)
+    if sizes.prod(axis=1).sum() <= most:
+        return None
+    times = 1  # image_size, so that a validation is never less than that of one size
+    while np.minimum(sizes, ((times + 1) * height, (times + 1) * width)).prod(axis=1).sum() <= most:
+        times += 1
+    return times * height, times * width
 
 
 def _resolve(config: Config, prepared: PreparedData, report: CheckReport) -> Config:
@@ -96,9 +122,12 @@ def _refuse_unsuitable(config: Config, prepared: PreparedData, report: CheckRepo
     if config.augment.photometric:
         _refuse_photometric(prepared)
     if config.generator.bottleneck_norm and config.generator.norm == "batch":
-        _refuse_single_pairs(config.training, report.counts.get("train", 0))
+        _refuse_single_pairs(config.training, config.augment.crops_per_image * report.counts.get("train", 0))
     if config.native:
         _refuse_small_images(config, report)
+    pairs = report.pairs.splits.get("train", ())
+    if config.augment.crop_foreground:
+        PairDataset(pairs, prepared, augment=config.augment, load_size=config.load_size).refuse_no_foreground()
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -46,12 +46,29 @@ def _image_sizes(plan: Plan) -> str:
     """Describe how images are resized or cropped."""
     config = plan.config
     height, width = config.data.image_size
+    crops = _crops(config.augment)
     if config.load_size != "native":
-        return _resizing(plan.sizes, config.load_size if config.augment.jitter else (height, width), (height, width))
+        load = config.load_size if config.augment.jitter else (height, width)
+        return f"{_resizing(plan.sizes, load, (height, width))}{crops}"
     small = sum(count for (h, w), count in plan.sizes.items() if h < height or w < width)
     total = sum(plan.sizes.values())
     padded = f" ({small:,} of {total:,} pairs are smaller and padded by reflection)" if small else ""
-    return f"crops of {height}x{width} at their own size{padded}, validated whole"
+    whole = "validated whole"
+    if plan.validated is not None:
+        middle = "x".join(map(str, plan.validated))
+        whole = (
+            f"validated on the middle {middle} of each, since whole ones have more pixels than an epoch trains on "
+            "(--validation-images whole takes them, as `evaluate` does)"
+        )
+    return f"crops of {height}x{width} at their own size{crops}{padded}, {whole}"
+
+
+def _crops(augment: Augment) -> str:
+    """Describe how many crops are taken of each image, and of what."""
+    words = f", {augment.crops_per_image} of each in an epoch" if augment.crops_per_image > 1 else ""
+    if augment.crop_foreground:
+        words += f", {100 * augment.crop_foreground:.3g} % of them on foreground"
+    return words
 
 
 def _resizing(sizes: Mapping[Size, int], load: Size, crop: Size) -> str:

@@ -45,13 +45,17 @@ def make_trainer(
         bar.say(f"warning      {checkpoints.warning}")
     if progress.step:
         bar.say(_describe_restored(progress, config))
+    else:
+        progress.validated = plan.validated
+    if progress.validated != plan.validated:  # scores of other parts could not be compared
+        bar.say(f"validation   {_describe_validated(progress.validated)}, as this run began")
     writer = RunWriter(folder, plan, group, progress)
     validation = None
     if "val" in splits:
         by_labels = config.training.best_by == "label_accuracy"
         validation = Validation(
             config,
-            make_val_loader(plan, splits["val"], group),
+            make_val_loader(plan, splits["val"], group, progress.validated),
             state,
             writer,
             perceptual=make_selection_metrics(config, device, plan.smallest),
@@ -81,10 +85,16 @@ def make_train_loader(
     return loader
 
 
-def make_val_loader(plan: Plan, pairs: Sequence[Pair], group: ProcessGroup) -> PairLoader:
-    """Make the loader of validation pairs for this rank, in order, not augmented; at full size for native sizes."""
+def make_val_loader(
+    plan: Plan, pairs: Sequence[Pair], group: ProcessGroup, largest: tuple[int, int] | None
+) -> PairLoader:
+    """Make the loader of validation pairs for this rank, in order, not augmented.
+
+    For native sizes they have their full size, or their middle of at most `largest`.
+    """
     config = plan.config
-    dataset = make_dataset(pairs, plan.prepared, config.data, seed=config.training.seed, full_size=config.native)
+    seed, native = config.training.seed, config.native
+    dataset = make_dataset(pairs, plan.prepared, config.data, seed=seed, full_size=native, largest=largest)
     batch = 1 if config.native else VALIDATION_BATCH
     return make_loader(dataset, batch_size=batch, workers=0, shuffle=False, **_ranks(group))
 
@@ -112,6 +122,10 @@ def train_segmenter(
 
     group.broadcast(lambda: bool(load_or_train()))  # rank 0 trains, then all ranks load
     return load_or_train()
+
+
+def _describe_validated(largest: tuple[int, int] | None) -> str:
+    return "of whole images" if largest is None else f"of the middle {largest[0]}x{largest[1]} of each image"
 
 
 def _describe_restored(progress: TrainingProgress, config: Config) -> str:

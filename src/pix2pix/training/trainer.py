@@ -159,7 +159,7 @@ class Trainer:
 
     @property
     def pairs(self) -> int:
-        """Number of pairs in the training split."""
+        """Number of examples in an epoch: pairs of the training split, or crops of them."""
         return len(self.loader.dataset)
 
     def _train_epoch(self, stop: StopSignal) -> tuple[dict[str, float], Speed]:
@@ -225,9 +225,9 @@ class Trainer:
 
     def _name_files(self, batch: Batch) -> str:
         """Name the files of the pairs in a step, of all ranks."""
-        pairs = self.loader.dataset.pairs
+        dataset = self.loader.dataset
         indices = [index for part in self.group.all_gather(batch.index.tolist()) for index in part]
-        return format_examples(dict.fromkeys(ref.file for index in indices for ref in pairs[index].refs), 6)
+        return format_examples(dict.fromkeys(ref.file for index in indices for ref in dataset.pair_of(index).refs), 6)
 
     def _go_back(self, error: BadStepError) -> None:
         """Return to the newest checkpoint after a step that could not be undone; its repetition can be.

@@ -1,6 +1,7 @@
 """Cache of decoded pairs in memory, so that a run decodes each file once."""
 
 import math
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,6 +15,8 @@ from pix2pix.system.hardware import GIGABYTE, free_memory, free_shared_memory
 
 MEMORY_SHARE = 0.25
 """Largest share of the free memory that decoded pairs may take."""
+LARGEST_RECENT = 2**29
+"""Bytes of decoded pairs kept for further crops where there is no cache, in each loader process."""
 
 Array = NDArray[Any]
 Decode = Callable[[int], Array]
@@ -79,6 +82,26 @@ def open_cache(data: Data, count: int, decoded: DecodedFormat) -> "MemoryCache |
 
 def _loads_in_processes(data: Data) -> bool:
     return data.workers not in ("auto", 0)
+
+
+class RecentPairs:
+    """The pairs decoded last, at most `most` and LARGEST_RECENT bytes of them, for several crops of each."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._pairs: OrderedDict[int, Array] = OrderedDict()
+
+    def pixels(self, index: int, decode: Decode) -> Array:
+        """Return a pair's pixels (C, H, W), decoding them if they are not among the last."""
+        pixels = self._pairs.pop(index, None)
+        if pixels is None:
+            while self._pairs and (
+                len(self._pairs) >= self.most or sum(one.nbytes for one in self._pairs.values()) > LARGEST_RECENT
+            ):
+                self._pairs.popitem(last=False)
+            pixels = decode(index)
+        self._pairs[index] = pixels
+        return pixels
 
 
 class MemoryCache:

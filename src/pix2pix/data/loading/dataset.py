@@ -16,7 +16,14 @@ from pix2pix.data.encoding.labels import LabelEncoding
 from pix2pix.data.encoding.prepared import PreparedData
 from pix2pix.data.io import images
 from pix2pix.data.io.arrays import Pixels, half_width, side_by_side, take_half
-from pix2pix.data.loading.cache import CacheChoice, DecodedFormat, MemoryCache, choose_cache, open_cache
+from pix2pix.data.loading.cache import (
+    CacheChoice,
+    DecodedFormat,
+    MemoryCache,
+    RecentPairs,
+    choose_cache,
+    open_cache,
+)
 from pix2pix.data.pairing.pair import Pair
 from pix2pix.data.transforms.augment import (
     Array,
@@ -27,18 +34,25 @@ from pix2pix.data.transforms.augment import (
     resize,
     resize_nearest,
 )
+from pix2pix.data.transforms.foreground import Places, choose_places, find_foreground, hold_foreground
 from pix2pix.data.transforms.padding import pad_to_size
-from pix2pix.errors import DataError
+from pix2pix.errors import ConfigError, DataError
+from pix2pix.text import format_count, format_list
 
 Key = tuple[int, int]
-"""(epoch, index): with the seed, these determine an example and its random augmentation."""
+"""(epoch, index): with the seed, these determine an example and its random augmentation.
+
+Crop n of pair i is example n x (number of pairs) + i.
+"""
 Example = tuple[Tensor, Tensor, int]
 """(source (C, H, W), target (C, H, W), index)."""
+CROPPED_TOGETHER = 8
+"""Pairs whose crops are mixed with each other in the order of an epoch, if there are several crops of each."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Source and target (N, C, H, W) float32 in [-1, 1], and the indices of the pairs (N,)."""
+    """Source and target (N, C, H, W) float32 in [-1, 1], and the indices of the examples (N,)."""
 
     source: Tensor
     target: Tensor
@@ -82,8 +96,9 @@ class PairDataset(Dataset[Example]):
 
     `load_size` is the size before the random crop; without `augment` pairs are resized to the image size. With
     `load_size` "native" pairs keep their own sizes: a pair is padded by reflection if it is smaller than the crop, and
-    cropped at random with `augment`, at the centre without. With `full_size` nothing is cropped, and only pairs of one
-    size can form a batch. With a `cache`, which may be set at any time, each file is decoded once.
+    cropped at random with `augment`, at the centre without. With `full_size` pairs are cropped at the centre only where
+    they exceed `largest`, and only pairs of one size can form a batch. With a `cache`, which may be set at any time,
+    each file is decoded once.
     """
 
     cache: MemoryCache | None = None
@@ -96,14 +111,20 @@ class PairDataset(Dataset[Example]):
         augment: Augment | None = None,
         load_size: Size | Native | None = None,
         full_size: bool = False,
+        largest: Size | None = None,
         seed: int = 0,
     ) -> None:
         self.pairs = tuple(pairs)
+        self.crops = 1 if augment is None else augment.crops_per_image
+        """Examples of each pair."""
         self.prepared = prepared
         self.image_size = prepared.image_size
         self.augment = augment
         self.full_size = full_size
         self.seed = seed
+        self._largest = largest
+        self._recent = RecentPairs(CROPPED_TOGETHER)
+        self._foreground: dict[int, Places] = {}  # of each pair
         self._native_sizes = native_sizes(self.pairs) if full_size or load_size == "native" else None
         self.decoded = self._decoded_format(load_size)
         """Shape and type of the decoded pairs, before the crop."""
@@ -115,6 +136,8 @@ class PairDataset(Dataset[Example]):
             size = load_size if isinstance(load_size, tuple) and jitters else self.image_size
             return DecodedFormat((channels, *size), dtype)
         sizes = self._native_sizes if self.full_size else np.maximum(self._native_sizes, self.image_size)
+        if self._largest is not None:
+            sizes = np.minimum(sizes, self._largest)
         height, width = sizes[sizes.prod(axis=1).argmax()].tolist()
         return DecodedFormat((channels, height, width), dtype, sizes)
 
@@ -141,13 +164,17 @@ class PairDataset(Dataset[Example]):
     @property
     def smallest(self) -> Size:
         """The least height and the least width of the images in batches."""
-        if self._native_sizes is None or not self.full_size:
+        if self.decoded.sizes is None or not self.full_size:
             return self.image_size
-        height, width = self._native_sizes.min(axis=0).tolist()
+        height, width = self.decoded.sizes.min(axis=0).tolist()
         return height, width
 
     def __len__(self) -> int:
-        return len(self.pairs)
+        return len(self.pairs) * self.crops
+
+    def pair_of(self, index: int) -> Pair:
+        """Return the pair of an example."""
+        return self.pairs[index % len(self.pairs)]
 
     def __getitem__(self, key: Key) -> Example:
         """Load the pair (epoch, index) as source, target (C, H, W) in [-1, 1] and index. Raises DataError."""
@@ -167,13 +194,13 @@ class PairDataset(Dataset[Example]):
 
     def _load_batch(self, keys: Sequence[Key]) -> Batch:
         """Load pairs into one batch: each crop is written directly to its place, without a second copy."""
-        size = self.decoded.shape_of(keys[0][1])[1:] if self.full_size else self.image_size
+        size = self.decoded.shape_of(keys[0][1] % len(self.pairs))[1:] if self.full_size else self.image_size
         source = np.empty((len(keys), self.source_channels, *size), np.float32)
         target = np.empty((len(keys), self.target_channels, *size), np.float32)
         mask = None if self.mask_value is None else np.empty(target.shape, np.bool_)
         for n, (epoch, index) in enumerate(keys):
-            decoded = self._decode(index) if self.cache is None else self.cache.pixels(index, self._decode)
-            drawn = self._draw(epoch, index)
+            decoded = self._decoded_pixels(index % len(self.pairs))
+            drawn = self._draw(epoch, index, decoded)
             self._encode_sources(decoded, drawn, source[n])
             self._encode_target(decoded, drawn, target[n], None if mask is None else mask[n])
         indices = torch.from_numpy(np.array([index for _, index in keys]))
@@ -207,14 +234,51 @@ class PairDataset(Dataset[Example]):
             out[unknown] = 0
             np.logical_not(unknown, out=mask)
 
-    def _draw(self, epoch: int, index: int) -> Augmentation:
-        """Draw the augmentation of a pair from (seed, epoch, index); without `augment`, take the centre crop."""
-        _, height, width = self.decoded.shape_of(index)
+    def _decoded_pixels(self, number: int) -> Array:
+        """Return the decoded pixels of a pair."""
+        if self.cache is not None:
+            return self.cache.pixels(number, self._decode)
+        return self._decode(number) if self.crops == 1 else self._recent.pixels(number, self._decode)
+
+    def _draw(self, epoch: int, index: int, decoded: Array) -> Augmentation:
+        """Draw the augmentation of an example from (seed, epoch, index); without `augment`, take the centre crop."""
+        _, height, width = decoded.shape
         if self.augment is None:
             wanted = (height, width) if self.full_size else self.image_size
             return Augmentation((height - wanted[0]) // 2, (width - wanted[1]) // 2)
         rng = np.random.default_rng([self.seed, epoch, index])
-        return draw_augmentation(rng, (height, width), self.image_size, self.augment)
+        drawn = draw_augmentation(rng, (height, width), self.image_size, self.augment)
+        if self.augment.crop_foreground and rng.random() < self.augment.crop_foreground:
+            number = index % len(self.pairs)
+            if number not in self._foreground:
+                self._foreground[number] = choose_places(self._find_foreground(decoded, self.augment.crop_background))
+            return hold_foreground(drawn, rng, self._foreground[number], (height, width), self.image_size)
+        return drawn
+
+    def _find_foreground(self, decoded: Array, background: Sequence[str]) -> NDArray[np.bool_]:
+        """Return the foreground (H, W) of a decoded pair, in its label map or else in its target."""
+        *sources, target = zip(self.prepared.images, self.prepared.decoded_slices, strict=True)
+        labels = (one for one in (target, *sources) if isinstance(one[0].values, LabelEncoding))
+        image, read = next(labels, target)
+        if isinstance(image.values, LabelEncoding):  # decoded to the places of the classes
+            background = [str(place) for place, name in enumerate(image.values.classes) if name in background]
+        return find_foreground(decoded[read], background, unknown_values(decoded[target[1]], target[0].mask_value))
+
+    def refuse_no_foreground(self, examined: int = 16) -> None:
+        """Raise ConfigError if crops are to hold foreground, and some pairs show none or nothing else."""
+        if self.augment is None or not self.augment.crop_foreground:
+            return
+        background = self.augment.crop_background
+        pairs = range(min(examined, len(self.pairs)))
+        foregrounds = [self._find_foreground(self._decode(number), background) for number in pairs]
+        has_none = not any(foreground.any() for foreground in foregrounds)
+        if has_none or all(foreground.all() for foreground in foregrounds):
+            what = "nothing but" if has_none else "nothing of"
+            count = format_count(len(foregrounds), "pair")
+            raise ConfigError(
+                f"augment.crop_foreground: the first {count} show {what} the background, {format_list(background)}; "
+                "give its gray values or colours with --crop-background"
+            )
 
     def _decode(self, index: int) -> Array:
         """Read the files of a pair as (C, H, W), sources before the target, at the size before the crop."""
@@ -224,6 +288,8 @@ class PairDataset(Dataset[Example]):
             raise DataError(
                 f"{pair.source.path}: has changed its size since this command started: run the command again"
             )
+        if self._largest is not None:
+            read = tuple(_middle(values, self._largest) for values in read)
         stacked = np.empty(shape, self.decoded.dtype)
         for image, place, values, ref in zip(prepared.images, prepared.decoded_slices, read, pair.refs, strict=True):
             pixels = image.decode(values, ref.path)
@@ -254,6 +320,12 @@ class PairDataset(Dataset[Example]):
         return values.to_viewable(image) if isinstance(values, LabelEncoding) else tensors.to_viewable(image)
 
 
+def _middle(values: Array, largest: Size) -> Array:
+    """Return the middle of (H, W, C), at most of this size."""
+    top, left = (max(0, side - most) // 2 for side, most in zip(values.shape, largest, strict=False))
+    return values[top : top + largest[0], left : left + largest[1]]
+
+
 def make_dataset(
     pairs: Sequence[Pair],
     prepared: PreparedData,
@@ -263,17 +335,20 @@ def make_dataset(
     seed: int = 0,
     *,
     full_size: bool = False,
+    largest: Size | None = None,
 ) -> PairDataset:
     """Make the data set of one split, with a cache in memory if `data.cache` and the free memory allow it."""
-    dataset = PairDataset(pairs, prepared, augment=augment, load_size=load_size, full_size=full_size, seed=seed)
-    dataset.cache = open_cache(data, len(dataset), dataset.decoded)
+    dataset = PairDataset(
+        pairs, prepared, augment=augment, load_size=load_size, full_size=full_size, largest=largest, seed=seed
+    )
+    dataset.cache = open_cache(data, len(dataset.pairs), dataset.decoded)
     return dataset
 
 
 def planned_cache(prepared: PreparedData, config: Config, pairs: Sequence[Pair]) -> CacheChoice:
     """Choose where the decoded training pairs will be kept."""
     dataset = PairDataset(pairs, prepared, augment=config.augment, load_size=config.load_size)
-    return choose_cache(config.data, len(dataset), dataset.decoded)
+    return choose_cache(config.data, len(dataset.pairs), dataset.decoded)
 
 
 def native_sizes(pairs: Sequence[Pair]) -> NDArray[np.int64]:

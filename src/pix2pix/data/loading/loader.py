@@ -54,7 +54,13 @@ class PairLoader:
         self._processes: list[multiprocessing.process.BaseProcess] = []
         self._iterator: Any = None  # torch's, which started them
         self._sampler = EpochSampler(
-            len(dataset), batch_size=batch_size, seed=seed, shuffle=shuffle, rank=rank, ranks=ranks
+            len(dataset),
+            batch_size=batch_size,
+            seed=seed,
+            shuffle=shuffle,
+            rank=rank,
+            ranks=ranks,
+            crops=dataset.crops,
         )
         self._loader = self._make_loader()
 

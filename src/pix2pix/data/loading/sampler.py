@@ -1,4 +1,4 @@
-"""Order of the pairs of an epoch, in batches, from (seed, epoch); divided among the ranks of a training."""
+"""Order of the examples of an epoch, in batches, from (seed, epoch); divided among the ranks of a training."""
 
 import math
 from collections.abc import Iterator
@@ -6,11 +6,14 @@ from collections.abc import Iterator
 import numpy as np
 from torch.utils.data import Sampler
 
-from pix2pix.data.loading.dataset import Key
+from pix2pix.data.loading.dataset import CROPPED_TOGETHER, Key
 
 
 class EpochSampler(Sampler[list[Key]]):
-    """Yield batches of (epoch, index): every pair once per epoch, in an order that depends on (seed, epoch).
+    """Yield batches of (epoch, index): every example once per epoch, in an order that depends on (seed, epoch).
+
+    Of several `crops` of each pair, those of CROPPED_TOGETHER pairs follow each other, shuffled: so each file is
+    decoded once, and a batch shows crops of several.
 
     All ranks use the same order. Each global batch has ranks x batch_size pairs and is cut into consecutive parts, one
     for each rank. The last batch of an epoch may be smaller. Its parts differ by one pair at most, and a rank with an
@@ -18,9 +21,17 @@ class EpochSampler(Sampler[list[Key]]):
     """
 
     def __init__(
-        self, count: int, *, batch_size: int, seed: int, shuffle: bool = True, rank: int = 0, ranks: int = 1
+        self,
+        count: int,
+        *,
+        batch_size: int,
+        seed: int,
+        shuffle: bool = True,
+        rank: int = 0,
+        ranks: int = 1,
+        crops: int = 1,
     ) -> None:
-        self.count, self.seed, self.shuffle = count, seed, shuffle
+        self.count, self.seed, self.shuffle, self.crops = count, seed, shuffle, crops
         self.batch_size, self.rank, self.ranks = batch_size, rank, ranks
         self.epoch = 0
         self.start = 0
@@ -52,7 +63,13 @@ class EpochSampler(Sampler[list[Key]]):
             return list(range(self.count))
         # No pair has the index `count`, so these numbers differ from those of every augmentation.
         rng = np.random.default_rng([self.seed, self.epoch, self.count])
-        return [int(index) for index in rng.permutation(self.count)]
+        pairs = self.count // self.crops
+        order = rng.permutation(pairs)
+        if self.crops > 1:
+            groups = [order[start : start + CROPPED_TOGETHER] for start in range(0, pairs, CROPPED_TOGETHER)]
+            every = pairs * np.arange(self.crops)[:, None]
+            order = np.concatenate([rng.permutation((group + every).ravel()) for group in groups])
+        return [int(index) for index in order]
 
 
 def rank_slice(count: int, rank: int, ranks: int) -> slice:
