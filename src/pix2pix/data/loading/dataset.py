@@ -262,7 +262,7 @@ class PairDataset(Dataset[Example]):
         image, read = next(labels, target)
         if isinstance(image.values, LabelEncoding):  # decoded to the places of the classes
             background = [str(place) for place, name in enumerate(image.values.classes) if name in background]
-        return find_foreground(decoded[read], background, unknown_values(decoded[target[1]], target[0].mask_value))
+        return find_foreground(decoded[read], background, target[0].find_unknown(decoded[target[1]]))
 
     def refuse_no_foreground(self, examined: int = 16) -> None:
         """Raise ConfigError if crops are to hold foreground, and some pairs show none or nothing else."""
