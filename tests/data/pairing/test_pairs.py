@@ -130,19 +130,23 @@ def test_manifest(tmp_path: Path, by_file: bool) -> None:
         (["input,target"], "the header is 'input,target', expected source,target"),
         (["source,target"], "no rows"),
         (["source,target", "1.png"], "line 2: expected one value for each"),
-        (["source,target", "1.png,1.png,train"], "line 2: expected one value for each"),
+        (["source,target", "1.png,1.png,train"], "line 2: has 3 values, but the header names 2 columns"),
         (["source,target", "1.png,9.png"], r"line 2: target .*9\.png is not a file"),
         (["source,target,split", "1.png,1.png,valid"], "line 2: split is 'valid', expected train, val or test"),
         (["source,target", "1.png,1.png", "1.png,2.png"], "lines 2 and 3: several sources have the name 1"),
         (["source,target", ".,1.png"], r"line 2: source '\.' is a folder, expected an image"),
         (["source,target", "..,1.png"], r"line 2: source '\.\.' is a folder, expected an image"),
-        (["source,target", "1.png, 2.png"], r"line 2: target .*/ 2\.png is not a file"),
-        (["source;target", "1.png;2.png"], "the header is 'source;target'"),
-        (["Source,Target", "1.png,2.png"], "the header is 'Source,Target'"),
+        (["source;target", "1.png;"], r"line 2: expected one value .* but target is empty"),
+        (
+            ["source;target", r"C:\data\1.png;2.png"],
+            r"line 2: source C:.* names a drive of Windows; give paths relative",
+        ),
+        (["sep=;", "source;target", "1.png;9.png"], r"line 3: target .*9\.png is not a file"),
+        (["1.png,2.png"], "the header is '1.png,2.png', expected source,target"),
+        (["source,target,set", "1.png,2.png,train"], "the header is 'source,target,set', expected source,target"),
         (["source,target,target", "1.png,2.png,2.png"], "the header is 'source,target,target'"),
-        (["source,target,note", "1.png,2.png,x"], "the header is 'source,target,note'"),
         (["source,target", "1.png,2.png", '"1.png,2.png'], "not valid CSV after line 2"),
-        (["source,target", f"{'x' * 200_000},2.png"], "not valid CSV after line 1"),
+        (["source,target", f"{'x' * 200_000},2.png"], "not valid CSV after line 1 "),
     ],
 )
 def test_manifest_errors_name_the_line(tmp_path: Path, rows: list[str], message: str) -> None:
@@ -151,7 +155,7 @@ def test_manifest_errors_name_the_line(tmp_path: Path, rows: list[str], message:
         found(manifest(tmp_path, *rows))
 
 
-@pytest.mark.parametrize("content", [b"source,target\n\xff\xfe,x\n", "source,target\n1.png,2.png\n".encode("utf-16")])
+@pytest.mark.parametrize("content", [b"source,target\n\x81,x\n", "source,target\n1.png,2.png\n".encode("utf-16-le")])
 def test_manifest_that_is_no_csv(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "pairs.csv").write_bytes(content)
     with pytest.raises(DataError, match=r"pairs\.csv: not a CSV file"):
@@ -169,6 +173,54 @@ def test_manifests_as_spreadsheets_write_them(tmp_path: Path, ending: str) -> No
     inside = f"{tmp_path}/out/f"[1:]
     assert sorted(names(pairs)) == sorted(["a", "b,c", "d\ne", "out/g", inside])
     assert not pairs.unmatched
+
+
+TABLES: dict[str, bytes] = {
+    "semicolons": b"source;target\nx/1.png;y/1.png\n",
+    "a delimiter named": b"sep=;\r\nsource;target\r\nx/1.png;y/1.png\r\n",
+    "tabs": b"source\ttarget\nx/1.png\ty/1.png\n",
+    "UTF-16": "source\ttarget\r\nx/1.png\ty/1.png\r\n".encode("utf-16"),
+    "backslashes": b"source,target\nx\\1.png,y\\1.png\n",
+    "capitals": b"Source,TARGET,Split\nx/1.png,y/1.png,Train\n",
+    "blanks": b" source , target \n x/1.png , y/1.png \n",
+    "other columns in another order": b"note,target,age,source\nold,y/1.png,7,x/1.png\n",
+    "quoted": b'"source","target"\n"x/1.png","y/1.png"\n',
+    "empty cells and rows": b"source;target;;\nx/1.png;y/1.png;;\n;;;\n\n",
+}
+
+
+@pytest.mark.parametrize("kind", TABLES)
+@pytest.mark.parametrize("name", ["pairs.csv", "Pairs.CSV"])
+def test_tables_of_spreadsheets(tmp_path: Path, kind: str, name: str) -> None:
+    tree(tmp_path, "x/1.png", "y/1.png")
+    (tmp_path / name).write_bytes(TABLES[kind])
+    pairs = found(tmp_path)
+    assert (names(pairs), pairs.unmatched) == (["x/1"], ())
+    assert pairs.splits["train"][0].target.path == tmp_path / "y/1.png"
+    assert [path.name for path, _ in pairs.ignored] == (["age", "note"] if "other" in kind else [])
+
+
+def test_names_of_old_windows_tables(tmp_path: Path) -> None:
+    tree(tmp_path, "Müller 1.png", "b.png")
+    (tmp_path / "pairs.csv").write_bytes("source;target\nMüller 1.png;b.png\n".encode("cp1252"))
+    assert names(found(tmp_path)) == ["Müller 1"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("pairs.csv", b"PK\x03\x04...", r"pairs.csv: is a workbook or an archive, not text: .* Save As, CSV UTF-8"),
+        ("pairs.xlsx", b"PK\x03\x04...", r"pairs.xlsx: not read by this name; save it as CSV UTF-8 .* pairs.csv"),
+        ("pairs.csv.txt", b"source,target", r"pairs.csv.txt: not read by this name"),
+        ("pairs.tsv", b"source\ttarget", r"pairs.tsv: not read by this name"),
+    ],
+)
+def test_tables_that_are_not_text_are_named(tmp_path: Path, name: str, content: bytes, said: str) -> None:
+    (tree(tmp_path, "1.png") / name).write_bytes(content)
+    with pytest.raises(DataError, match=said):
+        found(tmp_path)
+    with pytest.raises(DataError, match=r"Save As, CSV UTF-8|expected source,target|no rows"):
+        found(tmp_path / name)
 
 
 # ---- several sources -----------------------------------------------------------------------------------------

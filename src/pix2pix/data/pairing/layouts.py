@@ -9,7 +9,7 @@ from typing import Literal, TypeVar
 
 from pix2pix.config import Data
 from pix2pix.data.pairing.image_files import image_names_in
-from pix2pix.data.pairing.manifest import MANIFEST
+from pix2pix.data.pairing.manifest import MANIFEST, find_manifest, refuse_other_tables
 from pix2pix.data.pairing.neighbours import (
     NeighbourFolders,
     find_channels,
@@ -84,7 +84,7 @@ def find_layout(data: Data) -> Layout:
 def _layout_of_folder(root: Path, data: Data) -> Layout:
     """Find the one layout of a folder; none or several are errors."""
     folders = _folders_in(root)
-    tools = find_tools(folders)
+    tools, manifest = find_tools(folders), find_manifest(root)
     _refuse_similar_names(root, folders.difference(*(tool.names for tool in tools)))
     patterns = _given_patterns(data)
     if data.layout == "side-by-side":
@@ -93,7 +93,7 @@ def _layout_of_folder(root: Path, data: Data) -> Layout:
         return _patterns(root, folders, data)
     numbered = any(map(NUMBERED.fullmatch, folders))
     candidates: dict[str, tuple[bool, Callable[[], Layout]]] = {
-        MANIFEST: ((root / MANIFEST).exists(), lambda: _manifest(root / MANIFEST, data)),
+        MANIFEST: (manifest is not None, lambda: _manifest(manifest or root / MANIFEST, data)),
         "train, val and test": (bool(folders.intersection(SPLITS)), lambda: _splits_first(root, folders, data)),
         "A and B": (bool(folders & {"A", "B"}), lambda: _sides_first(root, folders, data)),
         "trainA and trainB": (bool(_split_sides(folders)), lambda: _split_a_and_b(root, folders, data)),
@@ -113,6 +113,7 @@ def _layout_of_folder(root: Path, data: Data) -> Layout:
         return _sides_first(root, folders, data)
     if patterns:
         return _patterns(root, folders, data)
+    refuse_other_tables(root)
     if image_names_in(root):
         return _side_by_side(root, folders, data)
     inside = f"it has the folders {format_examples(sorted(folders))}" if folders else "it has no images and no folders"
