@@ -17,8 +17,8 @@ ORDER = """
     errors text
     system
     config
-    data.pairing
     data.io
+    data.pairing
     data.encoding
     data.transforms
     data.loading

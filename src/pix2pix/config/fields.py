@@ -165,6 +165,34 @@ def _parse_mask_value(value: Any) -> Any:
     return "nan" if math.isnan(number) else number
 
 
+def _parse_channels(value: Any) -> Any:
+    """Read `0,1` or `nuclei`, or a list, as channels of a file."""
+    if isinstance(_single(value), str | int) and not isinstance(_single(value), bool):
+        value = str(_single(value)).split(",")
+    if not isinstance(value, list | tuple):
+        return value
+    names = tuple(str(name).strip() for name in value)
+    if not all(names) or len(set(names)) < len(names):
+        raise ValueError("expected different channels, such as 0,1 or a name")
+    return names
+
+
+def _check_axes(value: Any) -> Any:
+    """Return the axes of an array in capitals. Raises ValueError unless each letter is known and stands once."""
+    axes = _single(value)
+    if not isinstance(axes, str):
+        return axes
+    axes = axes.upper()
+    if not (set("YX") < set(axes) <= set("TZCYX") and len(set(axes)) == len(axes)):
+        raise ValueError("expected Y, X and at least one of C, Z and T, each once, such as CYX or ZYX")
+    return axes
+
+
+Planes = Literal["ask", "pictures", "channels"]
+ChannelChoice = Annotated[tuple[Text, ...], Field(max_length=65_536), BeforeValidator(_parse_channels)]
+"""Channels of a file by number, from 0, or by name."""
+Axes = Annotated[str, Field(max_length=5), BeforeValidator(_check_axes)]
+"""Order of the axes of an array."""
 Bounds = Annotated[tuple[tuple[float, float], ...], Field(max_length=65_536)]
 """Values that become -1 and 1: of each channel, or one pair for all channels."""
 ValueRange = Annotated[

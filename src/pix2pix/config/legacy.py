@@ -18,7 +18,16 @@ def upgrade_settings(settings: Any) -> Any:
     """Convert nested plain values that version 0.1 wrote. Anything else is returned unchanged."""
     if not isinstance(settings, Mapping):
         return settings
+    settings = _with_old_defaults(settings)
     return {section: _upgrade_section(section, values) for section, values in settings.items()}
+
+
+def _with_old_defaults(settings: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    """Say what a run or model meant by settings that are younger than it: its stacks were read as channels."""
+    data = settings.get("data")
+    if not settings.get("provenance") or not isinstance(data, Mapping) or "planes" in data:
+        return settings
+    return {**settings, "data": {**data, "planes": "channels", "npy_axes": "YXC"}}
 
 
 def _upgrade_section(section: str, values: Any) -> Any:

@@ -12,10 +12,12 @@ from pydantic import (
 )
 
 from pix2pix.config.fields import (
+    Axes,
     BatchSize,
     BestBy,
     ByNumber,
     Cache,
+    ChannelChoice,
     ChannelCount,
     Channels,
     ClassNames,
@@ -33,6 +35,7 @@ from pix2pix.config.fields import (
     MaskValue,
     Norm,
     PatchSize,
+    Planes,
     Probability,
     Seed,
     Size,
@@ -110,6 +113,16 @@ class Data(Section):
     2 (of gray) include the alpha channel."""
     target_channels: ChannelCount | None = None
     """Channels of the target; by default those of the files."""
+    source_from: ChannelChoice | None = None
+    """Channels of each source file to take, by number from 0 or by name, such as 0,1. With target_from too, DATA may
+    hold files that are source and target at once."""
+    target_from: ChannelChoice | None = None
+    """Channels of each target file to take, such as 2."""
+    planes: Planes = "ask"
+    """What the planes of a stack (Z, T and other axes) are: `pictures`, each a pair of its own; or `channels` of one
+    picture. `ask`: stacks are an error."""
+    npy_axes: Axes | None = None
+    """Order of the axes in .npy files of as many axes, such as CYX or ZYX; by default YX and YXC."""
     source_range: ValueRange | None = None
     """Values of the source that become -1 and 1. `type`: the limits of the data type; `measured`: minimum and maximum
     of each channel on the training split; `percentile`: its 0.5 and 99.5 percentiles there; or LOW,HIGH. Values outside

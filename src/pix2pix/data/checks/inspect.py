@@ -12,7 +12,7 @@ from pix2pix.data.checks.label_maps import list_colours
 from pix2pix.data.io import images
 from pix2pix.data.io.arrays import Array, ImageFacts, half_width, take_half
 from pix2pix.data.io.limits import MemoryShortError
-from pix2pix.data.pairing.pair import Half
+from pix2pix.data.io.view import Half, View
 from pix2pix.errors import DataError
 
 COPIES = 2
@@ -69,26 +69,26 @@ def _image_from_json(
     return ImageStats(half, int(digest), float(low), float(high), int(nan), int(infinite), bool(flat), named)
 
 
-def inspect_file(file: str, halved: bool, decode: bool, alpha: bool) -> tuple[FileInspection, EdgeMaps]:
-    """Inspect a file, or its two halves: the pixels and their edge maps if `decode`, else the header only."""
+def inspect_file(file: str, view: View, halved: bool, decode: bool, alpha: bool) -> tuple[FileInspection, EdgeMaps]:
+    """Inspect a view of a file, or its two halves: the pixels and their edge maps if `decode`, else the header only."""
     path = Path(file)
     try:
-        return _inspect_pixels(path, halved, alpha) if decode else (_inspect_header(path, halved), {})
+        return _inspect_pixels(path, view, halved, alpha) if decode else (_inspect_header(path, view, halved), {})
     except DataError as error:
         reason = str(error).removeprefix(f"{path}: ")
         return FileInspection(None, reason, passing=isinstance(error, MemoryShortError)), {}
 
 
-def _inspect_header(path: Path, halved: bool) -> FileInspection:
+def _inspect_header(path: Path, view: View, halved: bool) -> FileInspection:
     """Read the facts in the header of an image, or of a half. Raises DataError."""
-    facts = images.probe(path)
+    facts = images.probe(path, view)
     return FileInspection(replace(facts, width=half_width(facts.width, path)) if halved else facts, None)
 
 
-def _inspect_pixels(path: Path, halved: bool, alpha: bool) -> tuple[FileInspection, EdgeMaps]:
+def _inspect_pixels(path: Path, view: View, halved: bool, alpha: bool) -> tuple[FileInspection, EdgeMaps]:
     """Measure an image, or both halves of it. Raises DataError."""
     halves: tuple[Half, ...] = ("left", "right")
-    with images.reading(path, alpha=alpha, copies=COPIES) as whole:
+    with images.reading(path, view, alpha=alpha, copies=COPIES) as whole:
         parts: dict[Half | None, Array] = (
             {half: take_half(whole, half, path) for half in halves} if halved else {None: whole}
         )

@@ -12,15 +12,17 @@ from pix2pix.config import Data
 from pix2pix.data.checks.alignment import cell_size, find_offset
 from pix2pix.data.checks.inspect import EdgeMaps, FileInspection, inspect_file
 from pix2pix.data.io.file_facts import FileFacts, file_stamp
-from pix2pix.data.pairing.pair import Pair
+from pix2pix.data.io.view import WHOLE, View
+from pix2pix.data.pairing.pair import ImageRef, Pair
 from pix2pix.system.hardware import usable_cores
 
 THREADS = min(4, usable_cores())
 MAX_WAITING = 8 * THREADS
 """Largest number of pairs inspected ahead, which limits the memory and the loss after an interruption."""
 
-Inspections = dict[str, FileInspection]
-"""File -> its inspection."""
+Whole = tuple[str, View]
+"""A file, and the view of it that is inspected: both halves of a side-by-side image are inspected together."""
+Inspections = dict[Whole, FileInspection]
 Offset = tuple[int, int] | None
 """Offset of a target from its source in pixels, (down, right); None unless their edges agree clearly."""
 
@@ -29,15 +31,30 @@ Offset = tuple[int, int] | None
 class _Query:
     """Keys of the remembered facts of a pair: (question, stamp) of each file and of the offset."""
 
-    files: dict[str, tuple[str, str | None]]
+    files: dict[Whole, tuple[str, str | None]]
     offset: tuple[str, str | None]
 
     @classmethod
     def of(cls, pair: Pair, question: str) -> "_Query":
-        files = {ref.file: (f"{question}, halves" if ref.half else question, file_stamp(ref.file)) for ref in pair.refs}
+        files = {
+            ref.whole: (f"{question}{_describe(ref)}{', halves' if ref.half else ''}", file_stamp(ref.file))
+            for ref in pair.refs
+        }
         stamps = [stamp for _, stamp in files.values()]
         joined = None if None in stamps else " ".join(map(str, stamps))
-        return cls(files, (f"offset of edges of {os.path.abspath(pair.target.file)} {pair.target.half}", joined))
+        return cls(files, (f"offset of edges of {os.path.abspath(pair.target.file)} {_sides(pair)}", joined))
+
+
+def _describe(ref: ImageRef) -> str:
+    """Return what tells a view from that of the whole file in a question; as before there were views, if it can."""
+    view = ref.view.of_whole
+    return "" if view == WHOLE else f" of {view.label}"
+
+
+def _sides(pair: Pair) -> str:
+    source, target = pair.source, pair.target
+    plain = source.view.of_whole == target.view.of_whole == WHOLE
+    return str(target.half) if plain else f"{source.view.label} {target.view.label}"
 
 
 @dataclass
@@ -62,8 +79,10 @@ def scan_pairs(
     try:
         for pair in pairs:
             query = _Query.of(pair, question)
-            remembered = {file: FileInspection.from_json(facts.get(file, *key)) for file, key in query.files.items()}
-            known = {file: inspection for file, inspection in remembered.items() if inspection is not None}
+            remembered = {
+                whole: FileInspection.from_json(facts.get(whole[0], *key)) for whole, key in query.files.items()
+            }
+            known = {whole: inspection for whole, inspection in remembered.items() if inspection is not None}
             offset = facts.get(pair.source.file, *query.offset) if decode else []
             complete = len(known) == len(query.files) and _is_offset(offset)
             future = None if complete else pool.submit(_inspect_pair, pair, known, decode, alpha)
@@ -81,9 +100,9 @@ def _finish(one: _Waiting, facts: FileFacts, decode: bool) -> tuple[Pair, Inspec
     if one.future is None:
         return one.pair, one.known, one.offset
     new, offset = one.future.result()
-    for file, inspection in new.items():
+    for whole, inspection in new.items():
         if not inspection.passing:
-            facts.put(file, *one.query.files[file], inspection.to_json())
+            facts.put(whole[0], *one.query.files[whole], inspection.to_json())
     if decode:
         facts.put(one.pair.source.file, *one.query.offset, list(offset) if offset else [])
     return one.pair, one.known | new, offset
@@ -96,16 +115,16 @@ def _is_offset(answer: Any) -> bool:
 def _inspect_pair(pair: Pair, known: Inspections, decode: bool, alpha: bool) -> tuple[Inspections, Offset]:
     """Inspect the files of a pair. Known files are read again for their edge maps, unless they are unreadable."""
     new: Inspections = {}
-    edges: dict[str, EdgeMaps] = {}
-    for file, halved in {ref.file: ref.half is not None for ref in pair.refs}.items():
-        if file not in known or known[file].facts is not None:
-            new[file], edges[file] = inspect_file(file, halved, decode, alpha)
+    edges: dict[Whole, EdgeMaps] = {}
+    for whole, halved in {ref.whole: ref.half is not None for ref in pair.refs}.items():
+        if whole not in known or known[whole].facts is not None:
+            new[whole], edges[whole] = inspect_file(*whole, halved, decode, alpha)
     return new, _measure_offset(pair, known | new, edges) if decode else None
 
 
-def _measure_offset(pair: Pair, inspections: Inspections, edges: dict[str, EdgeMaps]) -> Offset:
-    maps = [edges.get(ref.file, {}).get(ref.half) for ref in (pair.source, pair.target)]
-    source, target = (inspections[ref.file].facts for ref in (pair.source, pair.target))
+def _measure_offset(pair: Pair, inspections: Inspections, edges: dict[Whole, EdgeMaps]) -> Offset:
+    maps = [edges.get(ref.whole, {}).get(ref.half) for ref in (pair.source, pair.target)]
+    source, target = (inspections[ref.whole].facts for ref in (pair.source, pair.target))
     if maps[0] is None or maps[1] is None or source is None or target is None or source.size != target.size:
         return None
     cells, cell = find_offset(maps[0], maps[1]), cell_size(*source.size)

@@ -64,7 +64,7 @@ class Summary:
 
     def add(self, pair: Pair, inspections: Inspections, offset: Offset) -> None:
         """Count the next pair."""
-        for file, inspection in inspections.items():
+        for (file, _), inspection in inspections.items():
             if inspection.problem is not None:
                 self.problems.append(Problem(Path(file), inspection.problem))
             for image in inspection.images:
@@ -73,7 +73,7 @@ class Summary:
                     self.warnings.append(Problem(Path(file), f"{what} one flat colour"))
         if offset:
             self.offsets[len(self.source_digests)] = offset
-        self._add_facts(pair, [inspections[ref.file].facts for ref in pair.refs])
+        self._add_facts(pair, [inspections[ref.whole].facts for ref in pair.refs])
         self._add_images(pair, inspections)
 
     def _add_facts(self, pair: Pair, facts: Sequence[ImageFacts | None]) -> None:
@@ -101,14 +101,14 @@ class Summary:
 
     def _add_images(self, pair: Pair, inspections: Inspections) -> None:
         """Count values and hashes of decoded images."""
-        *sources, target = images = [inspections[ref.file].image(ref.half) for ref in pair.refs]
+        *sources, target = images = [inspections[ref.whole].image(ref.half) for ref in pair.refs]
         self.source_digests.append(_combine_digests(sources))
         self.target_digests.append(_combine_digests([target]))
         for side, ref, image in zip(self.sides, pair.refs, images, strict=True):
             if image is None:
                 continue
             side.add(image)
-            self._add_non_finite(ref, image, inspections[ref.file], holes=self.holes and side.name == "target")
+            self._add_non_finite(ref, image, inspections[ref.whole], holes=self.holes and side.name == "target")
             if target and image is not target and image.digest == target.digest and not image.flat:
                 self.warnings.append(
                     Problem(ref.path, f"{pair.name}: its {side.name} and its target are the same image")

@@ -58,9 +58,8 @@ def measure_range(
         arrays = _pixels_of(refs, settings.channels, mask_value, progress)
         return _extremes(arrays) if asked == "measured" else _percentiles(arrays, len(refs))
 
-    question = (
-        f"{asked} range, {refs[0].half}, {settings.channels} channels, mask {mask_value}, at most {MAX_SAMPLES} values"
-    )
+    seen = f"{refs[0].view.label}, {settings.channels} channels"
+    question = f"{asked} range, {seen}, mask {mask_value}, at most {MAX_SAMPLES} values"
     bounds = recall(memory, [ref.file for ref in refs], question, measure)
     return RangeEncoding(dtype, tuple((float(low), float(high)) for low, high in bounds))
 
@@ -131,7 +130,7 @@ def _checked(labels: LabelEncoding, prefix: str) -> LabelEncoding:
 
 def _colours_of(ref: ImageRef) -> Iterator[tuple[int, ...]]:
     """Yield the different colours of a label map, or the first MAX_CLASSES + 1 of them."""
-    values = without_alpha(images.read(ref.path, ref.half, alpha=True))
+    values = without_alpha(images.read(ref.path, ref.view, alpha=True))
     if values.shape[2] not in (1, 3) or values.dtype.kind == "f":
         raise DataError(f"{ref.path}: is not a label map: expected gray or RGB, of integers")
     colours, _, _ = unique_colours(values)
@@ -143,7 +142,7 @@ def _pixels_of(
 ) -> Iterator[Array]:
     """Yield (pixels, C) of each image, with NaN for the mask value. Raises DataError for values that are not finite."""
     for done, ref in enumerate(refs, start=1):
-        values = images.read(ref.path, ref.half, alpha=channels in (2, 4))
+        values = images.read(ref.path, ref.view, alpha=channels in (2, 4))
         if channels is not None:
             values = with_channels(values, channels, str(ref.path))
         unknown = unknown_values(values, mask_value)

@@ -206,7 +206,7 @@ class PreparedData:
         for image, ref in zip(self.images, pairs[0].refs, strict=True):
             if image.converts or isinstance(image.values, LabelEncoding):
                 continue
-            has = images.probe(ref.path).channels
+            has = images.probe(ref.path, ref.view).channels
             if has != image.file_channels:
                 raise DataError(
                     f"{ref.path}: the {image.name} has {format_count(has, 'channel')}, "
@@ -220,7 +220,7 @@ class PreparedData:
             for at, values in labels:
                 if isinstance(values, LabelEncoding):
                     ref = pair.refs[at]
-                    values.to_indices(images.read(ref.path, ref.half, alpha=True), ref.path)
+                    values.to_indices(images.read(ref.path, ref.view, alpha=True), ref.path)
 
 
 def prepare_data(data: Data, pairs: Sequence[Pair], progress: OnProgress | None = None) -> PreparedData:
@@ -238,7 +238,7 @@ def prepare_data(data: Data, pairs: Sequence[Pair], progress: OnProgress | None 
         name: str, prefix: str, part: SourceSettings, at: int, mask_value: MaskValue | None = None
     ) -> ImageEncoding:
         refs = [pair.refs[at] for pair in pairs]
-        facts = images.probe(refs[0].path)
+        facts = images.probe(refs[0].path, refs[0].view)
         values: RangeEncoding | LabelEncoding
         if part.kind == "labels":
             values = measure_labels(part, facts.dtype, refs, prefix, mask_value=mask_value, progress=progress)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pix2pix.data.io.limits import MemoryShortError
-from pix2pix.data.pairing.pair import Half
+from pix2pix.data.io.view import Half
 from pix2pix.errors import DataError
 from pix2pix.text import format_count
 

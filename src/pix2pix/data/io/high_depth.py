@@ -5,7 +5,7 @@ import math
 import struct
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +15,16 @@ from pix2pix.data.io.eight_bit import read_png_orientation
 from pix2pix.data.io.integrity import PNG_START, check_png
 from pix2pix.data.io.limits import Reserve, refuse_expansion, refuse_too_large
 from pix2pix.data.io.surroundings import NOTHING, Surroundings, add_to_png
+from pix2pix.data.io.view import Planes, View, count_planes, refuse_planes
 from pix2pix.errors import DataError
 from pix2pix.system.reading import open_regular
 
 NPY_START = b"\x93NUMPY"
 COPIES = 3
 """Copies of the values in memory at the peak: decoded, in the byte order of this machine, upright."""
+NPY_ADVICE = ", as by numpy.save(path, numpy.load(path).astype('float32'))"
+LARGE_SIDE = 16
+"""Where the two last axes of an array have this many positions, both may be height and width."""
 _PNG_CHANNELS = {0: 1, 2: 3, 4: 2, 6: 4}  # colour type -> samples, of those with 16 bits
 
 
@@ -30,10 +34,16 @@ class Header:
 
     path: Path
     shape: tuple[int, int, int]
-    """(H, W, C) as stored, before EXIF orientation, with the alpha channel if there is one."""
+    """(H, W, C) as stored, before EXIF orientation, with the alpha channel if there is one; of one plane of a stack."""
     dtype: str
-    decode: Callable[[], Array]
-    """Return (H, W, C) as stored. May raise any exception for a damaged file."""
+    decode: Callable[[int | None], Array]
+    """Return (H, W, C) of a plane as stored; None for a single picture, or for all planes as channels. May raise any
+    exception for a damaged file."""
+    planes: Planes = ()
+    names: tuple[str, ...] = ()
+    """Names of the channels, where the file has them."""
+    plane: int | None = None
+    """The plane to decode."""
     alpha: bool = False
     """Whether the last channel is opacity."""
     orientation: int = 1
@@ -48,6 +58,19 @@ class Header:
             height, width = width, height
         return ImageFacts(height, width, channels - self.alpha, self.dtype)
 
+    def viewed(self, view: View) -> "Header":
+        """Return the header of one plane, or of all planes as channels. Raises DataError for a stack with neither."""
+        count, (height, width, channels) = count_planes(self.planes), self.shape
+        if not self.planes:
+            if view.plane:
+                raise DataError(f"{self.path}: has one plane, expected {view.plane + 1} or more: run the command again")
+            return self
+        if view.stacked:
+            return replace(self, shape=(height, width, channels * count), planes=(), names=(), alpha=False)
+        if view.plane is None or view.plane >= count:
+            raise refuse_planes(self.path, self.planes)
+        return replace(self, planes=(), plane=view.plane)
+
     def read(self, *, alpha: bool, reserve: Reserve) -> Array:
         """Decode to (H, W, C), upright; with `alpha` an alpha channel is kept, otherwise it must be opaque.
 
@@ -56,7 +79,7 @@ class Header:
         size = math.prod(self.shape) * np.dtype(self.dtype).itemsize
         try:
             reserve(COPIES * size + self.segment + self.path.stat().st_size, size)
-            values = self.decode()
+            values = self.decode(self.plane)
         except DataError:
             raise
         except Exception as error:  # decoders of damaged files raise nearly anything
@@ -72,6 +95,7 @@ def checked_type(path: Path, dtype: np.dtype[np.generic]) -> str:
     if name not in TYPES:
         raise DataError(
             f"{path}: holds {dtype.name} values, expected 8- or 16-bit integers or float32: convert it to one of these"
+            f"{NPY_ADVICE if path.suffix.lower() == '.npy' else ''}"
         )
     return name
 
@@ -86,8 +110,11 @@ def to_native(path: Path, values: Array) -> Array:
 # ---- .npy --------------------------------------------------------------------------------------------------------
 
 
-def read_npy_header(path: Path) -> Header:
-    """Read the header of an array file, (H, W) or (H, W, C). Raises DataError, also for bytes after the values."""
+def read_npy_header(path: Path, axes: str = "") -> Header:
+    """Read the header of an array file, (H, W), (H, W, C), or with axes in the order given, such as CYX.
+
+    Raises DataError, also for bytes after the values.
+    """
     try:
         stored = np.load(path, mmap_mode="r", allow_pickle=False)  # maps the values without reading them
         extra = path.stat().st_size - stored.offset - stored.nbytes
@@ -95,19 +122,42 @@ def read_npy_header(path: Path) -> Header:
         raise unreadable(path, "its header is damaged") from None
     except Exception as error:  # a damaged header raises nearly anything
         raise unreadable(path, error) from None
-    if stored.ndim not in (2, 3) or 0 in stored.shape:
-        raise DataError(
-            f"{path}: is an array of shape {stored.shape}, expected (height, width) or (height, width, channels)"
-        )
+    order = _order_of_axes(path, stored.shape, axes)
     if extra:
         raise unreadable(path, f"it has {extra:,} bytes more than an array of shape {stored.shape} takes")
-    shape = (*stored.shape[:2], stored.shape[2] if stored.ndim == 3 else 1)
+    sizes = dict(zip(order, stored.shape, strict=True))
+    planes = tuple((axis, size) for axis, size in sizes.items() if axis not in "YXC")
+    arranged = "".join([*(axis for axis, _ in planes), "Y", "X", *("C" if "C" in sizes else "")])
 
-    def decode() -> Array:
+    def decode(plane: int | None) -> Array:
         with open_regular(path) as file:  # not mapped: a file that becomes shorter would end the process
-            return to_native(path, np.load(file, allow_pickle=False).reshape(shape))
+            values = np.load(file, allow_pickle=False).transpose([order.index(axis) for axis in arranged])
+        shape = (count_planes(planes), sizes["Y"], sizes["X"], sizes.get("C", 1))
+        values = values.reshape(shape)
+        if plane is None:
+            values = np.moveaxis(values, 0, 2).reshape(*shape[1:3], -1)
+        return to_native(path, values if plane is None else values[plane])
 
-    return Header(path, shape, checked_type(path, stored.dtype), decode)
+    shape = sizes["Y"], sizes["X"], sizes.get("C", 1)
+    return Header(path, shape, checked_type(path, stored.dtype), decode, planes=planes)
+
+
+def _order_of_axes(path: Path, shape: tuple[int, ...], given: str) -> str:
+    """Return the axes of an array: those that are given, if there are as many, or the usual ones. Raises DataError."""
+    if len(given) == len(shape) and 0 not in shape:
+        return given
+    if len(shape) not in (2, 3) or 0 in shape:
+        more = "; name the axes of others, such as --npy-axes ZYX" if len(shape) == 4 else ""
+        raise DataError(
+            f"{path}: is an array of shape {shape}, expected (height, width) or (height, width, channels){more}"
+        )
+    if len(shape) == 3 and shape[0] < min(shape[1:]) and min(shape[1:]) >= LARGE_SIDE:
+        raise DataError(
+            f"{path}: is an array of shape {shape}, which may be {shape[0]} channels or planes of "
+            f"{shape[1]}x{shape[2]}, or {shape[0]} rows of {shape[1]} pixels with {shape[2]} channels: say which, "
+            "--npy-axes CYX, --npy-axes ZYX or --npy-axes YXC"
+        )
+    return "YXC"[: len(shape)]
 
 
 def encode_npy(values: Array, surroundings: Surroundings = NOTHING) -> bytes:
@@ -134,7 +184,7 @@ def read_png_header(path: Path, start: bytes) -> Header:
     if colour not in _PNG_CHANNELS:
         raise unreadable(path, "its PNG header is damaged")
 
-    def decode() -> Array:
+    def decode(_: int | None) -> Array:
         from imagecodecs import png_decode
 
         with open_regular(path) as file:

@@ -6,6 +6,7 @@ silently. The package `encoding` converts arrays to numbers in [-1, 1].
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,55 +18,84 @@ from pix2pix.data.io.limits import memory_for, refuse_too_large
 from pix2pix.data.io.newer_formats import JPEG2000_STARTS
 from pix2pix.data.io.surroundings import NOTHING, TIFF_SUFFIXES, Surroundings
 from pix2pix.data.io.tiff_writer import encode_tiff
-from pix2pix.data.pairing.pair import Half
+from pix2pix.data.io.view import Half, Planes, View, as_view, find_channels, take_channels
 from pix2pix.errors import DataError
 from pix2pix.system import files
 from pix2pix.system.reading import open_regular
 from pix2pix.text import format_count
 
 
-def probe(path: Path) -> ImageFacts:
-    """Read the header of a file, without decoding. Raises DataError for a header that `read` would reject."""
-    header = _read_header(path)
-    return eight_bit.probe(path) if header is None else header.facts
+def probe(path: Path, part: View | Half | None = None) -> ImageFacts:
+    """Read the header of a file, without decoding: the facts of a view, but of both halves of a side-by-side file.
+
+    Raises DataError for a header that `read` would reject.
+    """
+    view = as_view(part)
+    header = _read_header(path, view)
+    facts = eight_bit.probe(path) if header is None else header.facts
+    if not view.channels:
+        return facts
+    names = () if header is None else header.names
+    return replace(facts, channels=len(find_channels(view.channels, facts.channels, names, path)))
 
 
-def read(path: Path, half: Half | None = None, *, alpha: bool = False) -> Array:
-    """Read (H, W, C), upright, or one half of a side-by-side file. Raises DataError.
+def read(path: Path, part: View | Half | None = None, *, alpha: bool = False) -> Array:
+    """Read (H, W, C) of a view, upright; a half stands for the view of it. Raises DataError.
 
     With `alpha` an alpha channel is kept as a channel like any other; without, it is dropped and must be opaque.
     """
-    with reading(path, half, alpha=alpha) as values:
+    with reading(path, part, alpha=alpha) as values:
         return values
 
 
 @contextmanager
-def reading(path: Path, half: Half | None = None, *, alpha: bool = False, copies: int = 0) -> Iterator[Array]:
+def reading(path: Path, part: View | Half | None = None, *, alpha: bool = False, copies: int = 0) -> Iterator[Array]:
     """Yield the values as `read` does; their memory stays reserved within the block, which makes `copies` of them.
 
     Waits until other threads have released enough memory. Raises DataError.
     """
+    view = as_view(part)
     with ExitStack() as stack:
 
         def reserve(peak: int, size: int) -> None:
             stack.enter_context(memory_for(path, max(peak, (1 + copies) * size)))
 
-        header = _read_header(path)
+        header = _read_header(path, view)
         if header is None:
             values = eight_bit.read(path, alpha=alpha, reserve=reserve)
         else:
             values = header.read(alpha=alpha, reserve=reserve)
-        yield values if half is None else take_half(values, half, path)
+        values = take_channels(values, view, () if header is None else header.names, path)
+        yield values if view.half is None else take_half(values, view.half, path)
 
 
-def _read_header(path: Path) -> high_depth.Header | None:
+def find_planes(path: Path, axes: str = "") -> Planes:
+    """Return the planes of a stack; none for a single picture. `axes` are those of an array file. Raises DataError."""
+    header = _read_raw_header(path, axes)
+    return () if header is None else header.planes
+
+
+def _read_header(path: Path, view: View) -> high_depth.Header | None:
+    """Read the header of a view of a file as `_read_raw_header` does. Raises DataError."""
+    header = _read_raw_header(path, view.axes)
+    if header is None:
+        return None
+    header = header.viewed(view)
+    height, width, channels = header.shape
+    refuse_too_large(path, height, width, channels * np.dtype(header.dtype).itemsize)
+    if 0 in header.shape:
+        raise unreadable(path, "it has no pixels")
+    return header
+
+
+def _read_raw_header(path: Path, axes: str) -> high_depth.Header | None:
     """Read the header of a file that Pillow would reduce to 8 bits; None for any other file. Raises DataError."""
     try:
         with open_regular(path) as file:
             start = file.read(32)
         header: high_depth.Header | None
         if start.startswith(high_depth.NPY_START):
-            header = high_depth.read_npy_header(path)
+            header = high_depth.read_npy_header(path, axes)
         elif high_depth.is_16bit_png(start):
             header = high_depth.read_png_header(path, start)
         elif start.startswith(tiff.TIFF_STARTS):
@@ -78,11 +108,6 @@ def _read_header(path: Path) -> high_depth.Header | None:
         raise
     except (OSError, ValueError):
         return None  # the reader of Pillow opens it next, and raises the error
-    if header is not None:
-        height, width, channels = header.shape
-        refuse_too_large(path, height, width, channels * np.dtype(header.dtype).itemsize)
-        if 0 in header.shape:
-            raise unreadable(path, "it has no pixels")
     return header
 
 

@@ -7,7 +7,7 @@ when the first rows are read, and kept.
 import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,6 +17,7 @@ import numpy as np
 from pix2pix.data.io import images, tiff
 from pix2pix.data.io.arrays import Array, ImageFacts, unreadable, without_alpha
 from pix2pix.data.io.high_depth import NPY_START, to_native
+from pix2pix.data.io.view import WHOLE, View
 from pix2pix.errors import DataError
 from pix2pix.system.reading import open_regular
 
@@ -57,29 +58,31 @@ class RowReader:
 
 
 @contextmanager
-def open_rows(path: Path, *, alpha: bool = False) -> Iterator[RowReader]:
-    """Open an image for reading by rows, upright; `alpha` as for `images.read`. Raises DataError."""
-    facts = images.probe(path)  # refuses what `images.read` would refuse
+def open_rows(path: Path, view: View = WHOLE, *, alpha: bool = False) -> Iterator[RowReader]:
+    """Open an image for reading by rows, upright; `view` and `alpha` as for `images.read`. Raises DataError."""
+    facts = images.probe(path, view)  # refuses what `images.read` would refuse
     with ExitStack() as stack:
         try:
             file = stack.enter_context(open_regular(path))
             start = file.read(len(NPY_START))
             rows: ReadRows | None = None
-            if start == NPY_START:
+            if view != replace(WHOLE, stacked=view.stacked):
+                pass  # a part of the file
+            elif start == NPY_START:
                 rows = _open_npy(path, file)
             elif start.startswith(tiff.TIFF_STARTS):
                 rows = _open_tiff(path, stack, facts, alpha=alpha)
         except OSError as error:
             raise unreadable(path, error) from None
-        yield RowReader(path, facts, rows is None, rows or _decode_whole(path, alpha))
+        yield RowReader(path, facts, rows is None, rows or _decode_whole(path, view, alpha))
 
 
-def _decode_whole(path: Path, alpha: bool) -> ReadRows:
+def _decode_whole(path: Path, view: View, alpha: bool) -> ReadRows:
     decoded: list[Array] = []
 
     def read(top: int, bottom: int) -> Array:
         if not decoded:
-            decoded.append(images.read(path, alpha=alpha))
+            decoded.append(images.read(path, view, alpha=alpha))
         return decoded[0][top:bottom]
 
     return read

@@ -1,4 +1,4 @@
-"""Read TIFF files of more than 8 bits or several pages; pages become channels.
+"""Read TIFF files of more than 8 bits or several pages, which are channels, or planes of a stack.
 
 A file is read by its own pages: other files that its metadata name, such as those of an OME-TIFF set, are never opened.
 """
@@ -18,7 +18,9 @@ import numpy as np
 from pix2pix.data.io.arrays import Array
 from pix2pix.data.io.high_depth import Header, checked_type, to_native
 from pix2pix.data.io.limits import refuse_expansion, refuse_too_large
+from pix2pix.data.io.ome import read_channel_names
 from pix2pix.data.io.tiff_segments import refuse_cut_jpeg, refuse_segments
+from pix2pix.data.io.view import CHANNEL_AXES, Planes, count_planes
 from pix2pix.errors import DataError
 from pix2pix.system.reading import open_regular
 
@@ -30,7 +32,7 @@ logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # damage is checked an
 
 
 def read_tiff_header(path: Path) -> Header | None:
-    """Read the header of a TIFF whose pages, samples and planes are channels, in their order. Raises DataError.
+    """Read the header of a TIFF of channels (pages, samples) and planes, in their order. Raises DataError.
 
     Thumbnails and reduced copies are skipped. Returns None for one page of 8-bit gray or colour, and for files that
     tifffile cannot parse: Pillow reads these, or reports the error.
@@ -49,14 +51,15 @@ def read_tiff_header(path: Path) -> Header | None:
     if pages.is_eight_bit and len(pages.series) == 1 and math.prod(shape) == math.prod(pages.page_shape):
         return None
     y, x = _find_axes(path, pages)
-    stacked = (shape[y], shape[x], math.prod(shape) // (shape[y] * shape[x]))
+    axes = pages.series[0][0]
+    planes = tuple((axis, size) for axis, size in zip(axes, shape, strict=True) if is_plane(axis) and size > 1)
 
-    def decode() -> Array:
+    def decode(plane: int | None) -> Array:
         with open_alone(path) as tiff:
             series = full_size_series(tiff)[0]
-            refuse_segments(path, [page for page in series.pages if page is not None])
-            values = to_native(path, series.asarray())
-        values = np.moveaxis(values, (y, x), (0, 1)).reshape(stacked)
+            order, values = _read_planes(path, series, planes, plane)
+        values = to_native(path, values)
+        values = np.moveaxis(values, (order.index("Y"), order.index("X")), (0, 1)).reshape(shape[y], shape[x], -1)
         if pages.photometric == PHOTOMETRIC.MINISWHITE and np.issubdtype(values.dtype, np.unsignedinteger):
             values = np.iinfo(values.dtype).max - values
         return np.ascontiguousarray(values)
@@ -64,15 +67,50 @@ def read_tiff_header(path: Path) -> Header | None:
     refuse_too_large(path, *pages.segment)
     largest = max(math.prod(pages.segment), shape[y] * shape[x])
     refuse_expansion(path, largest, path.stat().st_size, "TIFF")
+    channels = math.prod(shape) // (shape[y] * shape[x] * count_planes(planes))
     return Header(
         path,
-        stacked,
+        (shape[y], shape[x], channels),
         checked_type(path, dtype),
         decode,
-        alpha=pages.alpha and pages.count == 1,
+        planes=planes,
+        names=pages.names if len(pages.names) == channels else (),
+        alpha=pages.alpha and pages.count == count_planes(planes),
         orientation=pages.orientation,
-        segment=math.prod(pages.segment) * pages.samples * np.dtype(dtype).itemsize,
+        segment=max(
+            math.prod(pages.segment) * pages.samples, math.prod(shape) if pages.count < count_planes(planes) else 0
+        )
+        * np.dtype(dtype).itemsize,
     )
+
+
+def is_plane(axis: str) -> bool:
+    """Return whether the positions of an axis are planes, such as those of Z and T, and not channels or pixels."""
+    return axis not in f"YX{CHANNEL_AXES}"
+
+
+def _read_planes(path: Path, series: Any, planes: Planes, plane: int | None) -> tuple[str, Array]:
+    """Decode all planes of a series, or one of them; return the axes and the values."""
+    pages = [page for page in series.pages if page is not None]
+    over = series.axes[: len(series.axes) - len(series.keyframe.axes)]  # axes along which the pages lie
+    lengths = series.shape[: len(over)]
+    if plane is None or math.prod(lengths) != len(pages) or not {axis for axis, _ in planes} <= set(over):
+        refuse_segments(path, pages)
+        values, axes = series.asarray(), series.axes
+        if plane is not None:
+            front = [axes.index(axis) for axis, _ in planes]
+            values = np.moveaxis(values, front, range(len(front)))
+            values = values.reshape(-1, *values.shape[len(front) :])[plane]
+            axes = "".join(axis for axis in axes if axis not in dict(planes))
+        return axes, values
+    front = [over.index(axis) for axis, _ in planes]
+    numbers = np.moveaxis(np.arange(len(pages)).reshape(lengths), front, range(len(front)))
+    others = numbers.shape[len(front) :]
+    chosen = [pages[number] for number in numbers.reshape(count_planes(planes), -1)[plane]]
+    refuse_segments(path, chosen)
+    values = np.stack([page.asarray() for page in chosen])
+    axes = "".join(axis for axis in over if axis not in dict(planes)) + series.keyframe.axes
+    return axes, values.reshape(*others, *values.shape[1:])
 
 
 @dataclass(frozen=True)
@@ -92,6 +130,8 @@ class _Pages:
     """Whether a page is missing, or has pixels for only a part of its size."""
     segment: tuple[int, int]
     """(H, W) of a tile or strip."""
+    names: tuple[str, ...]
+    """Names of the channels in OME."""
 
     @property
     def is_eight_bit(self) -> bool:
@@ -124,6 +164,7 @@ def _parse(path: Path) -> _Pages | None:
                 orientation=tag.value if tag is not None and isinstance(tag.value, int) else 1,
                 incomplete=len(pages) < len(series[0]) or any(_misses_pixels(each, page, size) for each in pages),
                 segment=(page.tilelength, page.tilewidth) if page.is_tiled else (1, 1),
+                names=read_channel_names(tiff.ome_metadata) if tiff.is_ome else (),
             )
     except DataError:
         raise

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from pix2pix.data.io.ome import read_ome
 from pix2pix.data.io.surroundings import GDAL_METADATA, GDAL_NODATA, NOTHING, Surroundings, Tag
 from pix2pix.data.io.tiff import full_size_series, open_alone
 
 GEO_TAGS = (33550, 33922, 34264, 34735, 34736, 34737)
 ICC_PROFILE = 34675
-MICROMETRES = {"nm": 1e-3, "µm": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6}
 MAX_TEXT = 2**20
 """Longer texts are no metadata of one picture."""
 _INCHES = {2: 1.0, 3: 1 / 2.54}
@@ -32,7 +32,7 @@ def read(path: Path) -> Surroundings:
         }
         resolution = _resolution(tags)
         if tiff.is_ome:
-            found |= {"kind": "ome"} | _read_ome(tiff.ome_metadata)
+            found |= {"kind": "ome"} | read_ome(tiff.ome_metadata)
         elif tiff.is_imagej:
             found |= {"kind": "imagej"} | _read_imagej(tiff.imagej_metadata or {}, resolution)
         unit = int(tags.valueof(296, 2) or 2)
@@ -77,24 +77,3 @@ def _read_imagej(metadata: dict[str, Any], resolution: tuple[float, float] | Non
     if resolution is None or (not unit and resolution == (1.0, 1.0)):
         return known
     return known | {"voxel": (None if spacing is None else float(spacing), 1 / resolution[1], 1 / resolution[0])}
-
-
-def _read_ome(xml: str) -> dict[str, Any]:
-    """Read the sizes and the names of the channels of the first image."""
-    pixels = next(ElementTree.fromstring(xml).iter("{*}Pixels"), None)
-    if pixels is None:
-        pixels = next(item for item in ElementTree.fromstring(xml).iter() if item.tag.endswith("Pixels"))
-    names = tuple(item.get("Name") or "" for item in pixels if item.tag.endswith("Channel"))
-    known: dict[str, Any] = {"channel_names": names if all(names) else ()}
-    sizes = {axis: pixels.get(f"PhysicalSize{axis}") for axis in "ZYX"}
-    units = {axis: pixels.get(f"PhysicalSize{axis}Unit", "µm") for axis in "ZYX"}
-    if (interval := pixels.get("TimeIncrement")) and pixels.get("TimeIncrementUnit", "s") == "s":
-        known["interval"] = float(interval)
-    if sizes["X"] is None or sizes["Y"] is None:
-        return known
-    unit = units["X"]
-    voxel = [None if sizes[axis] is None else float(sizes[axis] or 0) for axis in "ZYX"]
-    for at, axis in enumerate("ZYX"):
-        if (size := voxel[at]) is not None and units[axis] != unit:
-            voxel[at] = size * MICROMETRES[units[axis]] / MICROMETRES[unit]
-    return known | {"voxel": tuple(voxel), "unit": unit}

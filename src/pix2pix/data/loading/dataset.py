@@ -74,10 +74,10 @@ def read_pair(pair: Pair, *, alpha: Sequence[bool] = ()) -> tuple[Array, ...]:
     refs = pair.refs
     alpha = alpha or [False] * len(refs)
     source, target = refs[0], refs[-1]
-    if source.path == target.path and source.half and target.half and alpha[0] == alpha[1]:
-        both = images.read(source.path, alpha=alpha[0])  # decoded once
+    if source.whole == target.whole and source.half and target.half and alpha[0] == alpha[1]:
+        both = images.read(source.path, source.view.of_whole, alpha=alpha[0])  # decoded once
         return tuple(take_half(both, half, source.path) for half in (source.half, target.half))
-    *sources, wanted = (images.read(ref.path, ref.half, alpha=takes) for ref, takes in zip(refs, alpha, strict=True))
+    *sources, wanted = (images.read(ref.path, ref.view, alpha=takes) for ref, takes in zip(refs, alpha, strict=True))
     for ref, values in zip(refs, sources, strict=False):
         if values.shape[:2] != wanted.shape[:2]:
             raise DataError(
@@ -356,6 +356,6 @@ def native_sizes(pairs: Sequence[Pair]) -> NDArray[np.int64]:
     sizes = np.empty((len(pairs), 2), np.int64)
     for n, pair in enumerate(pairs):
         source = pair.source
-        facts = images.probe(source.path)
+        facts = images.probe(source.path, source.view)
         sizes[n] = facts.height, half_width(facts.width, source.path) if source.half else facts.width
     return sizes

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from pix2pix.config import Data
+from pix2pix.data.io.view import Half
 from pix2pix.data.pairing.image_files import image_names_in
 from pix2pix.data.pairing.manifest import MANIFEST, find_manifest, refuse_other_tables
 from pix2pix.data.pairing.neighbours import (
@@ -18,7 +19,7 @@ from pix2pix.data.pairing.neighbours import (
     is_directed,
     is_neighbour_name,
 )
-from pix2pix.data.pairing.pair import NUMBERED, SPLITS, Half, Ignored, Unmatched, order_sources
+from pix2pix.data.pairing.pair import NUMBERED, SPLITS, Ignored, Unmatched, order_sources
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.text import format_count, format_examples, format_list
 

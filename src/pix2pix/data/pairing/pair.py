@@ -5,11 +5,10 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
+from pix2pix.data.io.view import Half, View, as_view
 from pix2pix.errors import DataError
-
-Half = Literal["left", "right"]
 
 IMAGE_SUFFIXES = frozenset(
     ".png .jpg .jpeg .jfif .bmp .webp .gif .avif .heic .heif .jp2 .j2k .tif .tiff .npy".split()  # noqa: SIM905
@@ -24,15 +23,24 @@ NUMBERED = re.compile("source_[1-9][0-9]*")
 
 @dataclass(frozen=True, slots=True, init=False)
 class ImageRef:
-    """One image: a file, or one half of a side-by-side file."""
+    """One image: a file, or a part of it, such as one half of a side-by-side file."""
 
     file: str
     """Path as text, which takes a tenth of the memory of a `Path`: there may be millions of pairs."""
-    half: Half | None
+    view: View
 
-    def __init__(self, path: str | Path, half: Half | None = None) -> None:
+    def __init__(self, path: str | Path, part: View | Half | None = None) -> None:
         object.__setattr__(self, "file", os.fspath(path))
-        object.__setattr__(self, "half", half)
+        object.__setattr__(self, "view", as_view(part))
+
+    @property
+    def half(self) -> Half | None:
+        return self.view.half
+
+    @property
+    def whole(self) -> tuple[str, View]:
+        """The file, and the view that both halves of a side-by-side image share."""
+        return self.file, self.view.of_whole
 
     @property
     def path(self) -> Path:

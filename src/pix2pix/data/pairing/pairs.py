@@ -1,4 +1,4 @@
-"""Find the pairs of a folder or manifest in any known layout, by split; no image is opened."""
+"""Find the pairs of a folder or manifest in any known layout, by split; files are opened only to count planes."""
 
 import hashlib
 import os
@@ -10,6 +10,7 @@ from pix2pix.config import Data
 from pix2pix.data.pairing.layouts import find_layout
 from pix2pix.data.pairing.matching import match_layout
 from pix2pix.data.pairing.pair import SPLITS, Ignored, Pair, Unmatched
+from pix2pix.data.pairing.views import apply_views, describe_views, holds_both
 from pix2pix.errors import DataError
 from pix2pix.text import format_count, format_examples
 
@@ -64,7 +65,7 @@ class PairSet:
         for split, pairs in sorted(self.splits.items()):
             for pair in sorted(pairs, key=lambda pair: pair.name):
                 facts = {file: describe(file) for file in dict.fromkeys(ref.file for ref in pair.refs)}
-                sides = [f"{facts[ref.file]}:{ref.half}:{os.path.basename(ref.file)}" for ref in pair.refs]
+                sides = [f"{facts[ref.file]}:{ref.view.label}:{os.path.basename(ref.file)}" for ref in pair.refs]
                 digest.update(_bytes("\0".join([split, pair.name, *sides]) + "\n"))
         return digest.hexdigest()
 
@@ -91,21 +92,30 @@ def _parts(fingerprint: str) -> tuple[str, str]:
 
 
 def find_pairs(data: Data) -> PairSet:
-    """Find the pairs that `data` names, carving missing splits from `train`. Raises DataError or ConfigError."""
+    """Find the pairs that `data` names, carving missing splits from `train`. Raises DataError or ConfigError.
+
+    The headers of files are read only to find the planes of stacks, with `planes: pictures`.
+    """
     try:
         layout = find_layout(data)
         found = match_layout(layout)
     except OSError as error:
         raise DataError(f"{error.filename}: cannot be read ({error.strerror}); check the permissions") from None
     splits, carved = carve_splits({split: pairs for split, pairs in found.splits.items() if pairs}, data)
-    if not splits and found.unmatched:
-        path, reason = min(found.unmatched)
+    unmatched = list(found.unmatched)
+    in_one_file = any(holds_both(pair, data) for pairs in splits.values() for pair in pairs[:1])
+    for split, pairs in splits.items():  # after carving, so that the planes of a stack stay together
+        splits[split], others = apply_views(pairs, data)
+        unmatched += others
+    splits = {split: pairs for split, pairs in splits.items() if pairs}
+    if not splits and unmatched:
+        path, reason = min(unmatched)
         raise DataError(f"{path}: {reason}; so no pair is left")
     return PairSet(
         _in_order(splits),
         carved,
-        layout.description,
-        tuple(sorted(found.unmatched)),
+        describe_views(data) if in_one_file else layout.description,
+        tuple(sorted(unmatched)),
         tuple(sorted(found.ignored)),
         found.hint,
     )
