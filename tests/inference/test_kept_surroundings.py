@@ -61,3 +61,37 @@ def test_an_output_of_an_evaluation_is_placed_as_its_target(tmp_path: Path) -> N
     assert np.array_equal(images.read(path), noise(20, 20, 3))
     with tifffile.TiffFile(path) as tiff:
         assert tiff.pages[0].tags[33550].value == (40.0, 20.0, 0.0)
+
+
+@pytest.mark.parametrize("kind", ["ome", "imagej"])
+def test_a_stack_comes_back_as_a_stack(tmp_path: Path, kind: str) -> None:
+    translator = Translator(make_model(1, 1))
+    planes, wanted = noise(3, 32, 36), []
+    metadata = {"axes": "ZYX", "PhysicalSizeX": 0.1, "PhysicalSizeY": 0.1, "PhysicalSizeZ": 0.3}
+    options = {"ome": True, "metadata": metadata}
+    if kind == "imagej":
+        size = {"axes": "ZYX", "spacing": 0.3, "unit": "um"}
+        options = {"imagej": True, "resolution": (10, 10), "metadata": size}
+    tifffile.imwrite(tmp_path / "x.tif", planes, **options)  # type: ignore[arg-type]
+    for number, plane in enumerate(planes):
+        images.write(tmp_path / f"single/{number}.png", plane[..., None])
+    done = translate_files(translator, [tmp_path / "single"], tmp_path / "singles")
+    wanted = [images.read(path)[..., 0] for path in sorted(done.written)]
+    done = translate_files(translator, [tmp_path / "x.tif"], tmp_path / "out")
+    assert not done.failed
+    with tifffile.TiffFile(tmp_path / "out/x.tif") as output:
+        assert output.is_ome if kind == "ome" else output.is_imagej
+        assert output.series[0].axes == "ZYX"
+        assert np.array_equal(output.asarray(), np.stack(wanted))
+    again = images.read_surroundings(tmp_path / "out/x.tif")
+    assert again.voxel == pytest.approx((0.3, 0.1, 0.1))
+    assert translate_files(translator, [tmp_path / "x.tif"], tmp_path / "out").already
+
+
+def test_a_stack_of_as_many_planes_as_the_model_has_channels_is_one_picture(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "x.tif", noise(3, 32, 36), imagej=True, metadata={"axes": "ZYX"})
+    np.save(tmp_path / "y.npy", noise(3, 32, 36))
+    done = translate_files(Translator(make_model(3, 1)), [tmp_path / "x.tif", tmp_path / "y.npy"], tmp_path / "out")
+    assert not done.failed
+    assert images.read(tmp_path / "out/x.tif").shape == (32, 36, 1)
+    assert np.array_equal(images.read(tmp_path / "out/x.tif"), images.read(tmp_path / "out/y.npy"))

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
-from pix2pix.config.fields import Device, IsPattern, Layout, Words
+from pix2pix.config.fields import Axes, Device, IsPattern, Layout, Planes, Words
 from pix2pix.config.sections import Section
 
 
@@ -30,6 +30,10 @@ class EvaluateOptions(Section):
     """Names of the targets."""
     layout: Layout = "auto"
     """`side-by-side`: each image of DATA holds a source and its target."""
+    planes: Planes | None = None
+    """What the planes of stacks are, pictures or channels; by default as in the training."""
+    npy_axes: Axes | None = None
+    """Order of the axes in .npy files; by default as in the training."""
     split: str = "test"
     """Which pairs to measure: train, val or test."""
     output: Path | None = None

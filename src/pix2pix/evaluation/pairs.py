@@ -87,7 +87,8 @@ def _locate(data: str | Path | None, options: EvaluateOptions) -> dict[str, Any]
         raise ConfigError("give the pairs in one way: DATA, or --source DIR and --target DIR")
     place = {"path": None if data is None else str(data), "source": options.source, "target": options.target}
     named = data is None or _is_manifest(str(data)) or (Path(data) / "source_1").exists()
-    return place | ({"direction": "AtoB"} if named else {})
+    given = {name: value for name in ("planes", "npy_axes") if (value := getattr(options, name)) is not None}
+    return place | given | ({"direction": "AtoB"} if named else {})
 
 
 def _is_manifest(path: str | None) -> bool:

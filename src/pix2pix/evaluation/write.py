@@ -88,9 +88,9 @@ def output_path(folder: Path, pair: Pair, model: Model) -> Path:
 def write_output(folder: Path, pair: Pair, model: Model, output: Array) -> None:
     """Write the output (H, W, C) of a pair, with what its target states beside the pixels. Raises DataError."""
     path, target = output_path(folder, pair, model), pair.target
-    surroundings = NOTHING if target.half else images.read_surroundings(target.path)
+    surroundings = NOTHING if target.half else images.read_surroundings(target.path).of_channels(target.view.channels)
     if surroundings != NOTHING:
-        facts, bounds = images.probe(target.path), model.target_values.bounds
+        facts, bounds = images.probe(target.path, target.view), model.target_values.bounds
         extremes = min(low for low, _ in bounds), max(high for _, high in bounds)
         kept, _ = surroundings.fit(path.suffix, output.dtype.name, output.shape[2], extremes)
         surroundings = kept.resized((facts.height / output.shape[0], facts.width / output.shape[1]))

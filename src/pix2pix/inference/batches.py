@@ -10,10 +10,12 @@ from typing import NamedTuple
 from torch import Tensor
 
 from pix2pix.data.io import images
+from pix2pix.data.io.view import Planes
 from pix2pix.errors import DataError
 from pix2pix.inference.jobs import Job
 from pix2pix.inference.memory import Budget
 from pix2pix.inference.record import Stamp
+from pix2pix.inference.views import view_source
 from pix2pix.model.model_config import Size
 
 AHEAD = 2
@@ -35,7 +37,14 @@ class Batch:
     size: Size
     jobs: list[Job]
     tiled: bool = False
+    planes: Planes = ()
+    """The planes of a stack of pictures."""
     readings: list[Future[Reading]] = field(default_factory=list)
+
+    @property
+    def alone(self) -> bool:
+        """Whether the image is read while it is translated, and nothing else meanwhile."""
+        return self.tiled or bool(self.planes)
 
     @property
     def sizes(self) -> list[Size]:
@@ -62,7 +71,7 @@ class BatchLimits(NamedTuple):
     def allow(self, batch: Batch, size: Size) -> bool:
         """Return whether an image of a size may join a batch."""
         count = len(batch.jobs) + 1
-        alike = size == batch.size and not batch.tiled and count <= self.images
+        alike = size == batch.size and not batch.alone and count <= self.images
         fits = alike and math.prod(size) * count <= self.pixels
         return fits and self.budget.fits([size] * count, batch=count)
 
@@ -74,16 +83,22 @@ def form_batches(jobs: Iterable[Job], limits: BatchLimits, fail: Callable[[Job, 
         try:
             if job.problem:
                 raise DataError(job.problem)
-            size = images.probe(job.sources[0]).size
+            view, planes = view_source(job.sources[0], limits.budget.model)
+            size = images.probe(job.sources[0], view).size
+            tiled = limits.wants_tiles(size)
+            if planes and tiled:
+                raise DataError(
+                    f"{job.sources[0]}: is a stack, whose planes are not translated in tiles: save each in a file"
+                )
         except DataError as error:
             fail(job, str(error))
             continue
-        if batch is not None and limits.allow(batch, size):
+        if batch is not None and not planes and limits.allow(batch, size):
             batch.jobs.append(job)
             continue
         if batch is not None:
             yield batch
-        batch = Batch(size, [job], tiled=limits.wants_tiles(size))
+        batch = Batch(size, [job], tiled=tiled, planes=planes)
     if batch is not None:
         yield batch
 
@@ -109,7 +124,7 @@ def read_ahead(
         if last and not _together([*last, *waiting, batch], limits):
             finish_writing()
             last = []
-        if not batch.tiled:
+        if not batch.alone:
             batch.readings = [pool.submit(read, job) for job in batch.jobs]
         waiting.append(batch)
     yield from waiting
@@ -117,7 +132,7 @@ def read_ahead(
 
 def _together(batches: list[Batch], limits: BatchLimits) -> bool:
     """Return whether these batches may be in flight at the same time."""
-    if any(batch.tiled or math.prod(batch.size) > limits.pixels for batch in batches):
+    if any(batch.alone or math.prod(batch.size) > limits.pixels for batch in batches):
         return False
     largest = max(len(batch.jobs) for batch in batches)
     return limits.budget.fits([size for batch in batches for size in batch.sizes], batch=largest)

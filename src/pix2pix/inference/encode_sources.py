@@ -1,6 +1,7 @@
 """Encode the sources of an image, files or arrays, as one tensor in [-1, 1]; check that they fit the model."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,12 +13,18 @@ from pix2pix.data.encoding.ranges import refuse_non_finite
 from pix2pix.data.io import images
 from pix2pix.data.io.arrays import Array, with_channels
 from pix2pix.errors import DataError
+from pix2pix.inference.views import view_source
 from pix2pix.model import Model
 
 
-def read_sources(paths: Sequence[Path], model: Model) -> Tensor:
-    """Read the file of each source and encode all as (in, H, W). Raises DataError if a file does not fit the model."""
-    arrays = [images.read(path, alpha=source.reads_alpha) for path, source in zip(paths, model.sources, strict=True)]
+def read_sources(paths: Sequence[Path], model: Model, plane: int | None = None) -> Tensor:
+    """Read the file of each source, or a plane of stacks, and encode all as (in, H, W).
+
+    Raises DataError if a file does not fit the model.
+    """
+    views = [replace(view_source(path, model, number)[0], plane=plane) for number, path in enumerate(paths)]
+    seen = zip(paths, views, model.sources, strict=True)
+    arrays = [images.read(path, view, alpha=source.reads_alpha) for path, view, source in seen]
     return encode_sources(arrays, paths, model)
 
 

@@ -23,6 +23,7 @@ from pix2pix.inference.memory import Budget, needed_memory, working_memory
 from pix2pix.inference.settle import settle_statistics, uses_image_statistics
 from pix2pix.inference.tiles import TileGrid, sample_tiles, translate_tiles
 from pix2pix.inference.translator import Translator
+from pix2pix.inference.views import view_source
 from pix2pix.model.model_config import Size
 from pix2pix.system.hardware import GIGABYTE
 from pix2pix.system.progress import OnNamedProgress
@@ -191,8 +192,8 @@ def translate_huge(
     with ExitStack() as stack:
         encodings = translator.model.sources
         readers = [
-            stack.enter_context(open_rows(path, alpha=encoding.reads_alpha))
-            for path, encoding in zip(sources, encodings, strict=True)
+            stack.enter_context(open_rows(path, view_source(path, translator.model, number)[0], alpha=one.reads_alpha))
+            for number, (path, one) in enumerate(zip(sources, encodings, strict=True))
         ]
         image = HugeImage(translator, readers, output)
         grid = image.choose_grid(tiling, budget)

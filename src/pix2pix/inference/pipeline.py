@@ -4,11 +4,12 @@ import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 
+from pix2pix.data.io import images
 from pix2pix.data.pairing.pair import Ignored
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.inference.batches import Batch, BatchLimits, Reading, form_batches, read_ahead
@@ -19,6 +20,7 @@ from pix2pix.inference.memory import Budget
 from pix2pix.inference.optimize import Precision
 from pix2pix.inference.outputs import plan_outputs, refuse_collisions, remove_leftovers
 from pix2pix.inference.record import Record, Stamp, hash_method
+from pix2pix.inference.stacks import translate_stack
 from pix2pix.inference.translator import Translator
 from pix2pix.inference.writing import FileThreads, OutputWriter
 from pix2pix.system.hardware import GIGABYTE
@@ -104,8 +106,11 @@ def translate_files(
 
         batches = form_batches(planned.to_do, limits, writer.fail)
         for batch in read_ahead(batches, _reader(translator), threads, limits, finish_writing):
-            if batch.tiled:
+            if batch.alone:
                 finish_writing()
+            if batch.planes:
+                _translate_stack(translator, batch, writer, options.seed, limits.budget.host, tile_progress)
+            elif batch.tiled:
                 _translate_tiled(translator, batch.jobs[0], writer, options, limits.budget, tile_progress)
             else:
                 _translate_batch(translator, batch, writer, options.seed, finish_writing)
@@ -212,6 +217,28 @@ def _translate_tiled(
             surroundings=writer.surroundings(job, translator.model.out_channels),
             progress=progress,
         )
+
+    writer.finish_one(job, write)
+
+
+def _translate_stack(
+    translator: Translator,
+    batch: Batch,
+    writer: OutputWriter,
+    seed: int | None,
+    most: float,
+    progress: OnNamedProgress | None,
+) -> None:
+    """Translate the planes of one stack and write its output, with the same axes."""
+    (job,) = batch.jobs
+
+    def write() -> None:
+        if translator.dropout and seed is not None:
+            torch.manual_seed(derive_seed(seed, job))
+        seal = writer.before_rename(job, stamp_sources(job))
+        output = translate_stack(translator, job.sources, batch.planes, most, progress)
+        kept = replace(writer.surroundings(job, output.shape[-1]), planes=batch.planes)
+        images.begin_to_write(writer.output / job.name, output, seal, surroundings=kept)()
 
     writer.finish_one(job, write)
 

@@ -80,7 +80,8 @@ class OutputWriter:
         kept, lost = found.fit(job.name.suffix.lower(), self.model.file_type.dtype, channels, extremes)
         for what in lost:
             self.lost.setdefault(what, []).append(source)
-        return replace(kept, channel_names=())  # those of the source are not the output's
+        names = self.model.config.settings.data.target_from or ()  # those of the source are not the output's
+        return replace(kept, channel_names=() if all(map(str.isdecimal, names)) else names)
 
     def before_rename(self, job: Job, sources: Sequence[Stamp]) -> Callable[[Path], None]:
         """Return what must happen before the output of a job gets its name."""

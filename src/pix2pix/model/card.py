@@ -1,6 +1,8 @@
 """Write the model card, README.md of a model folder."""
 
+from pix2pix.config import Data
 from pix2pix.model.model_config import CONFIG, ModelConfig
+from pix2pix.text import format_list
 
 
 def write_card(model_config: ModelConfig) -> str:
@@ -23,7 +25,7 @@ tags: [pix2pix, image-to-image]
 
 Trained by the method of Isola et al. 2017 with pix2pix {model_config.pix2pix}: {config.generator.kind} generator at
 {height}x{width}, {channels}, epoch {model_config.epoch}.
-Validation: {measured or "no validation split"}.
+Validation: {measured or "no validation split"}.{_describe_files(config.data)}
 
     pix2pix translate THIS_FOLDER {" ".join(inputs)} --output DIR
 
@@ -34,3 +36,15 @@ Validation: {measured or "no validation split"}.
 Batch norm uses the statistics of {statistics}.
 All settings are in `{CONFIG}`.
 """
+
+
+def _describe_files(data: Data) -> str:
+    """Say which part of the files the training took; empty if all of it."""
+    lines = []
+    if data.source_from or data.target_from:
+        source, target = (format_list(of) if of else "all" for of in (data.source_from, data.target_from))
+        lines.append(f"Channels of its files: {source} for the source, {target} for the target. A file with exactly")
+        lines.append("the source's channels is translated as it is; of any other these channels are taken.")
+    if data.planes != "ask":
+        lines.append(f"Planes of stacks were taken as {data.planes}.")
+    return "".join(f"\n{line}" for line in lines)

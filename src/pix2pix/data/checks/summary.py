@@ -13,7 +13,7 @@ from pix2pix.data.checks.inspect import FileInspection, ImageStats
 from pix2pix.data.checks.label_maps import MAX_COLOURS
 from pix2pix.data.checks.report import Alignment, Problem, ValueReport, describe_offset, name_images
 from pix2pix.data.checks.scan import Inspections, Offset
-from pix2pix.data.io.arrays import TYPES, ImageFacts
+from pix2pix.data.io.arrays import TYPES, ImageFacts, advise_channels
 from pix2pix.data.pairing.pair import ImageRef, Pair, source_titles
 from pix2pix.data.pairing.pairs import PairSet
 from pix2pix.text import format_count
@@ -202,11 +202,10 @@ def find_other_channels(
     if expected or not counts:
         return expected, []
     most, count = counts.most_common(1)[0]
-    flag = f"--{prefix.replace('_', '-')}channels"
     share = f"{count} of {counts.total()} {name_images(side.name)}"
-    reason = f"but {most} as in {share} is expected; set {flag} 1 or 3 to convert"
+    reason = f"but {most} as in {share} is expected"
     return most, [
-        Problem(path, f"has {format_count(has, 'channel')}, {reason}")
+        Problem(path, f"has {format_count(has, 'channel')}, {reason}; {advise_channels(has, most, prefix)}")
         for path, has in zip(paths, side.channels, strict=True)
         if has not in (0, most)
     ]

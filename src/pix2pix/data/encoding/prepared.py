@@ -19,7 +19,7 @@ from pix2pix.data.encoding.labels import UNKNOWN, LabelEncoding
 from pix2pix.data.encoding.measure import label_name, measure_labels, measure_range
 from pix2pix.data.encoding.ranges import RangeEncoding, refuse_non_finite, type_bounds, unknown_values
 from pix2pix.data.io import images
-from pix2pix.data.io.arrays import with_channels
+from pix2pix.data.io.arrays import advise_channels, with_channels
 from pix2pix.data.io.file_facts import cache_folder
 from pix2pix.data.pairing.pair import Pair, source_titles
 from pix2pix.errors import ConfigError, DataError
@@ -109,7 +109,7 @@ class ImageEncoding:
         if values.shape[2] != self.file_channels:
             raise DataError(
                 f"{path}: has {format_count(values.shape[2], 'channel')}, expected {self.file_channels}; "
-                f"set --{self.prefix.replace('_', '-')}channels 1 or 3 to convert"
+                f"{advise_channels(values.shape[2], self.file_channels, self.prefix)}"
             )
         return values
 

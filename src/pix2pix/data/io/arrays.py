@@ -99,6 +99,15 @@ def side_by_side(images: list[Pixels]) -> Pixels:
 # ---- channels ----------------------------------------------------------------------------------------------------
 
 
+def advise_channels(has: int, wanted: int, prefix: str) -> str:
+    """Say how files of other channels become usable; `prefix` is that of the settings of their side."""
+    flag = f"--{prefix.replace('_', '-')}"
+    if {has, wanted} <= {1, 3}:
+        return f"set {flag}channels 1 or 3 to convert"
+    chosen = f", or choose them with {flag}from" if prefix in ("source_", "target_") else ""
+    return f"save all with the same channels{chosen}; planes of stacks can be pictures, --planes pictures"
+
+
 def with_channels(values: Array, channels: int, name: str = "the image") -> Array:
     """Convert (H, W, C) to (H, W, channels): repeat gray, or take the luminance of RGB (ITU-R 601); else DataError."""
     has = values.shape[2]

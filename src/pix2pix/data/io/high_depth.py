@@ -151,13 +151,29 @@ def _order_of_axes(path: Path, shape: tuple[int, ...], given: str) -> str:
         raise DataError(
             f"{path}: is an array of shape {shape}, expected (height, width) or (height, width, channels){more}"
         )
-    if len(shape) == 3 and shape[0] < min(shape[1:]) and min(shape[1:]) >= LARGE_SIDE:
+    if _is_unclear(shape):
         raise DataError(
             f"{path}: is an array of shape {shape}, which may be {shape[0]} channels or planes of "
             f"{shape[1]}x{shape[2]}, or {shape[0]} rows of {shape[1]} pixels with {shape[2]} channels: say which, "
             "--npy-axes CYX, --npy-axes ZYX or --npy-axes YXC"
         )
     return "YXC"[: len(shape)]
+
+
+def _is_unclear(shape: tuple[int, ...]) -> bool:
+    """Return whether the first axis of an array may be channels or planes beside height and width."""
+    return len(shape) == 3 and shape[0] < min(shape[1:]) and min(shape[1:]) >= LARGE_SIDE
+
+
+def fitting_axes(path: Path, channels: int) -> str:
+    """Return the one order of axes in which an array with an unclear one has so many channels; empty for others."""
+    if path.suffix.lower() != ".npy":
+        return ""
+    try:
+        shape = np.load(path, mmap_mode="r", allow_pickle=False).shape
+    except Exception:  # a damaged header raises nearly anything; it is reported when the file is read
+        return ""
+    return {shape[2]: "YXC", 1: "ZYX", shape[0]: "CYX"}.get(channels, "") if _is_unclear(shape) else ""
 
 
 def encode_npy(values: Array, surroundings: Surroundings = NOTHING) -> bytes:

@@ -145,6 +145,8 @@ def begin_to_write(
     values are (planes, H, W, C).
     """
     suffix, dtype, channels = path.suffix.lower(), values.dtype.name, values.shape[-1]
+    if surroundings.planes and suffix not in (*TIFF_SUFFIXES, ".npy"):
+        raise DataError(f"{path}: a stack cannot be written as {suffix!r}; use .npy, .tif, .tiff")
     if not can_hold(suffix, dtype, channels):
         able = [known for known in sorted({*eight_bit.WRITE_OPTIONS, ".npy"}) if can_hold(known, dtype, channels)]
         what = "" if _is_eight_bit(dtype, channels) else f" with {format_count(channels, 'channel')} of {dtype}"

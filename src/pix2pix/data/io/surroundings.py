@@ -6,6 +6,7 @@ format of the output can hold them, and names the others.
 
 import struct
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -47,6 +48,13 @@ class Surroundings:
     """Pixels per inch, (x, y)."""
     profile: bytes | None = None
     """ICC colour profile."""
+
+    def of_channels(self, chosen: Sequence[str]) -> "Surroundings":
+        """Return what is true of some channels, by number or by name; of all where none are chosen."""
+        names = {str(number): name for number, name in enumerate(self.channel_names)}
+        if not chosen or not names:
+            return self
+        return replace(self, channel_names=tuple(names.get(channel, channel) for channel in chosen))
 
     def resized(self, scale: Scale) -> "Surroundings":
         """Return what is true of the whole picture at another size: larger pixels where `scale` is above 1."""

@@ -35,9 +35,14 @@ class View:
 
     @property
     def label(self) -> str:
-        """Return what tells views of one file apart; as before there were others, only the half where it suffices."""
+        """Return what tells views of one file apart; only the half where it suffices, as before there were others."""
         others = (self.plane, self.stacked, self.channels, self.axes)
         return str(self.half) + ("" if others == (None, False, (), "") else f" {others}")
+
+    @property
+    def part(self) -> str:
+        """Return which pixels of a file these are; how they are arranged is a setting."""
+        return str(self.half) + (f" {self.plane} {self.channels}" if self.plane is not None or self.channels else "")
 
     @property
     def of_whole(self) -> "View":

@@ -65,7 +65,7 @@ class PairSet:
         for split, pairs in sorted(self.splits.items()):
             for pair in sorted(pairs, key=lambda pair: pair.name):
                 facts = {file: describe(file) for file in dict.fromkeys(ref.file for ref in pair.refs)}
-                sides = [f"{facts[ref.file]}:{ref.view.label}:{os.path.basename(ref.file)}" for ref in pair.refs]
+                sides = [f"{facts[ref.file]}:{ref.view.part}:{os.path.basename(ref.file)}" for ref in pair.refs]
                 digest.update(_bytes("\0".join([split, pair.name, *sides]) + "\n"))
         return digest.hexdigest()
 

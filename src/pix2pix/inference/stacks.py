@@ -1,0 +1,53 @@
+"""Translate a stack of pictures, plane by plane, to a stack with the same axes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pix2pix.data.io.arrays import Array
+from pix2pix.data.io.view import Planes, count_planes
+from pix2pix.errors import DataError
+from pix2pix.inference.encode_sources import read_sources
+from pix2pix.inference.translator import Translator
+from pix2pix.inference.views import view_source
+from pix2pix.system.hardware import GIGABYTE
+from pix2pix.system.progress import OnNamedProgress
+
+COPIES = 3
+"""Copies of the output in memory: its planes, the stack, the encoded file."""
+
+
+def translate_stack(
+    translator: Translator, sources: Sequence[Path], planes: Planes, most: float, progress: OnNamedProgress | None
+) -> Array:
+    """Return (planes, H, W, C) of the target's type. Calls progress(planes done, all, the name).
+
+    Raises DataError for sources of other planes, and for an output of more than `most` bytes in memory.
+    """
+    for number, path in enumerate(sources):
+        if (of := view_source(path, translator.model, number)[1]) != planes:
+            raise DataError(
+                f"{path}: has the planes {_name(of)}, but {sources[0]} has {_name(planes)}: give equal ones"
+            )
+    outputs: list[Array] = []
+    count = count_planes(planes)
+    for plane in range(count):
+        source = read_sources(sources, translator.model, plane)
+        try:
+            outputs.append(translator.model.target_values.to_array(translator.translate(source[None])[0]))
+        except ValueError as error:  # weights that are not finite
+            raise DataError(f"{sources[0]}: the model gives no image for it ({error})") from None
+        needed = COPIES * count * outputs[0].nbytes
+        if needed > most:
+            raise DataError(
+                f"{sources[0]}: a stack of {count} planes takes {needed / GIGABYTE:.2g} GB of memory, but "
+                f"{most / GIGABYTE:.2g} GB are free or allowed: save its planes in several files"
+            )
+        if progress is not None:
+            progress(plane + 1, count, sources[0].name)
+    return np.stack(outputs)
+
+
+def _name(planes: Planes) -> str:
+    return "x".join(f"{length}{axis}" for axis, length in planes) or "none"
