@@ -466,6 +466,7 @@ FLAGS = """
     --run --preset --config --base-channels --overwrite --print-config --dry-run
     --source --target --source-pattern --target-pattern --layout --skip-bad --direction --image-size
     --source-channels --target-channels --source-range --target-range
+    --source-from --target-from --planes --npy-axes
     --source-kind --source-labels --label-tolerance --mask-value --sources
     --val-fraction --test-fraction --split-seed --cache --cache-dir --workers
     --jitter --load-size --flip --vertical-flip --rotate90 --affine --affine-degrees --affine-scale
