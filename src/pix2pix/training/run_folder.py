@@ -26,7 +26,7 @@ from pix2pix.training.run_files import ASIDE, FOLDERS, LEFT_OUT, MARKER, MOVING,
 # Settings that may change when a run is resumed, since they do not change what is learned.
 FREE = {
     "data.path", "data.source", "data.target", "data.layout", "data.workers",
-    "data.cache", "data.cache_dir",
+    "data.cache", "data.cache_dir", "data.planes",  # other planes are other pairs, which the fingerprint covers
     "training.epochs", "training.validate_every", "training.patience", "training.samples", "training.device",
     "training.devices", "training.nodes", "training.rank_timeout",
     "provenance.pix2pix", "provenance.python", "provenance.torch",
@@ -306,6 +306,8 @@ def changed_settings(folder: Path, config: Config) -> Iterator[tuple[str, Any, A
     for name in sorted(old.keys() | new.keys(), key=lambda name: (name == "augment.load_size", name)):
         if name == _FINGERPRINT and same_data(old.get(name), new.get(name)):
             continue  # a run of an earlier version has a fingerprint of its own kind
+        if name == "data.npy_axes" and {old.get(name), new.get(name)} == {None, "YXC"}:
+            continue  # the usual order, which None asks about where it is unclear
         if name not in free and old.get(name) != new.get(name):
             yield name, old.get(name), new.get(name)
 

@@ -4,7 +4,7 @@ The content of a file selects its format for reading, its suffix for writing. No
 silently. The package `encoding` converts arrays to numbers in [-1, 1].
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from pix2pix.data.io.limits import memory_for, refuse_too_large
 from pix2pix.data.io.newer_formats import JPEG2000_STARTS
 from pix2pix.data.io.surroundings import NOTHING, TIFF_SUFFIXES, Surroundings
 from pix2pix.data.io.tiff_writer import encode_tiff
-from pix2pix.data.io.view import Half, Planes, View, as_view, find_channels, take_channels
+from pix2pix.data.io.view import Half, Planes, View, as_view, find_channels
 from pix2pix.errors import DataError
 from pix2pix.system import files
 from pix2pix.system.reading import open_regular
@@ -65,7 +65,7 @@ def reading(path: Path, part: View | Half | None = None, *, alpha: bool = False,
             values = eight_bit.read(path, alpha=alpha, reserve=reserve)
         else:
             values = header.read(alpha=alpha, reserve=reserve)
-        values = take_channels(values, view, () if header is None else header.names, path)
+        values = _take_channels(values, view, () if header is None else header.names, path)
         yield values if view.half is None else take_half(values, view.half, path)
 
 
@@ -73,6 +73,13 @@ def find_planes(path: Path, axes: str = "") -> Planes:
     """Return the planes of a stack; none for a single picture. `axes` are those of an array file. Raises DataError."""
     header = _read_raw_header(path, axes)
     return () if header is None else header.planes
+
+
+def _take_channels(values: Array, view: View, names: Sequence[str], path: Path) -> Array:
+    """Return the channels of (H, W, C) that a view chooses. Raises DataError."""
+    if not view.channels:
+        return values
+    return np.ascontiguousarray(values[..., find_channels(view.channels, values.shape[2], names, path)])
 
 
 def _read_header(path: Path, view: View) -> high_depth.Header | None:

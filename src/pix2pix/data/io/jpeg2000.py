@@ -33,7 +33,7 @@ def read_jpeg2000_header(path: Path) -> Header | None:
     dtype = f"{'' if is_signed else 'u'}int{8 if bits <= 8 else 16}"
     shape = (bottom - top, right - left, channels)
 
-    def decode() -> Array:
+    def decode(_: int | None) -> Array:
         from imagecodecs import jpeg2k_decode
 
         with open_regular(path) as file:

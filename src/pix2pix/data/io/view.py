@@ -3,10 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Literal
 
 from pix2pix.errors import DataError
 from pix2pix.text import format_count, format_list
@@ -71,13 +68,6 @@ def find_channels(chosen: Sequence[str], count: int, names: Sequence[str], path:
             f"{path}: {has}, but not {format_list(unknown)}: choose others with --source-from, --target-from"
         )
     return [known[name] for name in chosen]
-
-
-def take_channels(values: NDArray[Any], view: View, names: Sequence[str], path: Path) -> NDArray[Any]:
-    """Return the channels of (H, W, C) that a view chooses. Raises DataError."""
-    if not view.channels:
-        return values
-    return np.ascontiguousarray(values[..., find_channels(view.channels, values.shape[2], names, path)])
 
 
 def count_planes(planes: Planes) -> int:

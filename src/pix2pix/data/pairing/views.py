@@ -6,7 +6,6 @@ from functools import cache, lru_cache
 from itertools import product
 
 from pix2pix.config import Data
-from pix2pix.data.io.images import find_planes
 from pix2pix.data.io.view import Half, Planes, View, count_planes
 from pix2pix.data.pairing.pair import ImageRef, Pair, Unmatched
 from pix2pix.errors import ConfigError, DataError
@@ -71,6 +70,8 @@ def _split_stacks(pairs: Sequence[Pair]) -> tuple[list[Pair], list[Unmatched]]:
 
 def _planes_of(ref: ImageRef) -> Planes:
     """Return the planes of a file; none for one that cannot be read, which is reported when it is."""
+    from pix2pix.data.io.images import find_planes  # imports numpy, which most data sets do not need here
+
     try:
         return find_planes(ref.path, ref.view.axes)
     except DataError:
