@@ -1,7 +1,9 @@
 """Draw procedural facades, train a small translator on them and evaluate it, in one command."""
 
 from pathlib import Path
+from typing import Literal
 
+from pix2pix.config.io import merge_settings
 from pix2pix.config.presets import choose_settings
 from pix2pix.evaluation.evaluate import Evaluation, evaluate
 from pix2pix.synthetic.facades import make_facades
@@ -18,7 +20,9 @@ SETTINGS = {
 }
 
 
-def demo(run: str | Path = Path("runs/demo"), *, overwrite: bool = False) -> Evaluation:
+def demo(
+    run: str | Path = Path("runs/demo"), *, overwrite: bool = False, threads: Literal["auto"] | int = "auto"
+) -> Evaluation:
     """Draw pairs, train for about two minutes on two CPU cores, evaluate the test split. The page is RUN/report.html.
 
     The pairs are written beside the run, into NAME-data, and are drawn only once.
@@ -29,6 +33,7 @@ def demo(run: str | Path = Path("runs/demo"), *, overwrite: bool = False) -> Eva
     if not data.exists():
         bar.say(f"making {TRAIN + VAL + TEST} procedural facades in {data}")
         make_facades(data, train=TRAIN, val=VAL, test=TEST, size=128)
-    train_with(choose_settings(data, None, None, SETTINGS), run, overwrite=overwrite)
+    settings = merge_settings(SETTINGS, {"training": {"threads": threads}})
+    train_with(choose_settings(data, None, None, settings), run, overwrite=overwrite)
     bar.say("evaluating the model on the test split")
-    return evaluate(run, data, split="test")
+    return evaluate(run, data, split="test", threads=threads)

@@ -20,6 +20,7 @@ from pix2pix.cli.overview import COMMANDS, DATA_COMMANDS
 from pix2pix.config.presets import PRESETS
 from pix2pix.data.io import images
 from pix2pix.data.io.arrays import Pixels
+from pix2pix.system.threads import describe_threads
 
 TINY = {
     "--direction": "BtoA", "--image-size": "32", "--base-channels": "4", "--discriminator.patch-size": "16",
@@ -477,7 +478,7 @@ FLAGS = """
     --adversarial --adversarial-weight --l1-weight --l2-weight --discriminator-weight
     --learning-rate --betas --schedule
     --epochs --batch-size --discriminator-epochs --ema --norm-statistics --best-by --validate-every --patience --samples
-    --seed --device --precision --devices --nodes --sync-norm --rank-timeout --update-order --convolutions
+    --seed --device --precision --threads --devices --nodes --sync-norm --rank-timeout --update-order --convolutions
 """
 
 
@@ -649,8 +650,10 @@ def test_what_people_read_without_json(cli: Cli, run: Path, facades: Path, tmp_p
     assert rows[-1] == "out/report.html"
 
     images.write(tmp_path / "in/small.png", noise(7, 50))
-    done = cli("translate", run, "in", "--output", "translated", "--device", "cpu", "--dropout", "--seed", "1")
-    assert (done.code, done.out, done.err) == (0, "", "1 translated into translated\n")
+    words = ("--device", "cpu", "--dropout", "--seed", "1", "--threads", "1")
+    done = cli("translate", run, "in", "--output", "translated", *words)
+    threads = describe_threads(1)
+    assert (done.code, done.out, done.err) == (0, "", f"1 translated into translated (cpu, {threads})\n")
     assert images.read(tmp_path / "translated/small.png").shape == (7, 50, 3)
 
 

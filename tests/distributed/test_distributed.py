@@ -10,16 +10,21 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import pytest
 import torch
+import yaml
 from torch import Tensor
 
 from pix2pix.cli import main
 from pix2pix.distributed.launcher import launch
 from pix2pix.reports.curves import read_metrics
 from pix2pix.synthetic.facades import make_facades
+from pix2pix.system.hardware import choose_precision, usable_cores
+from pix2pix.system.threads import describe_threads
+from pix2pix.training.run_writer import RunWriter
 from pix2pix.training.train import train
 
 LINUX = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
@@ -136,57 +141,84 @@ def same_tensors(first: Any, second: Any) -> None:
         assert torch.equal(first, second)
 
 
-ORDERS: tuple[Literal["one-pass", "two-pass"], ...] = ("one-pass", "two-pass")
+FACTORS: dict[str, tuple[Any, Any]] = {
+    "precision": ("32", "bf16"),
+    "update_order": ("one-pass", "two-pass"),
+    "sync_norm": (False, True),
+    "ema": (0.0, 0.9),
+    "discriminator_epochs": (0, 1),
+    "base_channels": (4, 32),  # 32 use every kind of fast convolution
+}
+SHARED = {"epochs": 2, "batch_size": 2, "device": "cpu", "samples": 0, "norm_statistics": "running"}
 
 
-def test_two_processes_train_by_the_defaults(
-    nine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """In bf16 where the machine has it, in both orders of updates, each norm; the last batch leaves one rank empty."""
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    launch(functools.partial(train_all, nine, tmp_path), 2, timeout=300, environment={})
-    assert "Error" not in capfd.readouterr().err
-    for order, synchronised in itertools.product(ORDERS, (True, False)):
-        run = tmp_path / f"{order}-{synchronised}"
-        found = curve(run)
-        assert found.keys() == {(step, split) for step in (3, 6, 9) for split in ("train", "val")}
-        assert found[9, "val"]["g_l1"] != found[3, "val"]["g_l1"], "the generator learns after the warm-up"
-        assert (run / "model" / "generator.safetensors").exists()
+def covering_table() -> list[dict[str, Any]]:
+    """Six rows of settings in which any two factors take all four pairs of values.
+
+    A factor has its second value in three of the rows 1 to 5. Two such sets differ, and have a row in common.
+    """
+    chosen = dict(zip(FACTORS, itertools.combinations(range(1, 6), 3), strict=False))
+    return [{name: values[row in chosen[name]] for name, values in FACTORS.items()} for row in range(6)]
+
+
+def train_row(data: Path, run: Path, row: dict[str, Any], **more: Any) -> None:
+    row = dict(row)
+    width = row.pop("base_channels")
+    networks = {
+        "generator": {"base_channels": width, "dropout": 0.0},
+        "discriminator": {"base_channels": width, "patch_size": 16},
+    }
+    with patch.object(RunWriter, "write_report", lambda writer: writer.folder):  # drawing takes longer than training
+        train(data, run=run, image_size=32, training=SHARED | row | more, **networks)
 
 
 def train_all(data: Path, runs: Path) -> None:
-    """Train once for each way of updating, one after the other in this rank."""
-    networks = {"generator": {"base_channels": 4}, "discriminator": {"base_channels": 4, "patch_size": 16}}
-    training = {"epochs": 3, "batch_size": 2, "discriminator_epochs": 1, "ema": 0.9, "device": "cpu", "samples": 2}
-    for order, synchronised in itertools.product(ORDERS, (True, False)):
-        training |= {"update_order": order, "sync_norm": synchronised}
-        train(data, run=runs / f"{order}-{synchronised}", image_size=32, training=training, **networks)
+    """Train once for each row, one after the other in this rank."""
+    for number, row in enumerate(covering_table()):
+        train_row(data, runs / str(number), row)
 
 
-def test_a_process_without_pairs_uses_every_kind_of_convolution(
+def test_two_processes_train_with_every_pair_of_settings(
     nine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Nine pairs in batches of one for each of two processes, in networks with all fast kernels, both precisions."""
+    """The last batch of each epoch is one pair, so one rank has none. With a norm over both they equal one process."""
+    rows = covering_table()
+    for one, other in itertools.combinations(FACTORS, 2):
+        assert len({(row[one], row[other]) for row in rows}) == 4
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    launch(functools.partial(train_wider, nine, tmp_path), 2, timeout=300, environment={})
-    assert "skipped" not in capfd.readouterr().err
-    for order, precision in zip(ORDERS, ("32", "bf16"), strict=True):
-        found = curve(tmp_path / f"{order}-{precision}")
-        assert found.keys() == {(step, split) for step in (5, 10) for split in ("train", "val")}
-        saved = torch.load(tmp_path / f"{order}-{precision}" / "checkpoints" / "state.pt", weights_only=True)
+    launch(functools.partial(train_all, nine, tmp_path), 2, timeout=300, environment={})
+    said = capfd.readouterr().err
+    assert not any(word in said for word in ("Error", "Traceback", "skipped"))
+    for number, row in enumerate(rows):
+        found = curve(tmp_path / str(number))
+        assert found.keys() == {(step, split) for step in (3, 6) for split in ("train", "val")}
+        saved = torch.load(tmp_path / str(number) / "checkpoints" / "state.pt", weights_only=True)
         assert all(tensor.isfinite().all() for tensor in saved["generator"].values())
+        if row["sync_norm"]:
+            train_row(nine, tmp_path / f"{number}-alone", row, batch_size=4)
+            tolerance = 1e-4 if row["precision"] == "32" else 0.03
+            for key, values in curve(tmp_path / f"{number}-alone").items():
+                for name in ("g_l1", "d_real", "d_fake"):
+                    assert found[key][name] == pytest.approx(values[name], rel=tolerance), (row, key, name)
 
 
-def train_wider(data: Path, runs: Path) -> None:
-    """Train once for each order and precision, one after the other in this rank."""
-    networks = {"generator": {"base_channels": 32}, "discriminator": {"base_channels": 32, "patch_size": 16}}
-    training = {"epochs": 2, "batch_size": 1, "discriminator_epochs": 1, "ema": 0.9, "device": "cpu", "samples": 0}
-    for order, precision in zip(ORDERS, ("32", "bf16"), strict=True):
-        training |= {"update_order": order, "sync_norm": order == "two-pass", "precision": precision}
-        training |= {"norm_statistics": "running"}
-        train(data, run=runs / f"{order}-{precision}", image_size=32, training=training, **networks)
+def test_two_processes_train_by_the_defaults_of_the_command(nine: Path, tmp_path: Path) -> None:
+    """Nothing but sizes is said: precision, threads and the rest are what they are on this machine."""
+    words = ["--image-size", "32", "--base-channels", "4", "--discriminator.patch-size", "16", "--epochs", "1"]
+    environment = {name: value for name, value in clean_environment().items() if name != "OMP_NUM_THREADS"}
+    done = subprocess.run(
+        [sys.executable, "-m", "pix2pix", "train", str(nine), "--devices", "2", *words],
+        env=environment | {"PYTHONPATH": os.pathsep.join(sys.path), "CUDA_VISIBLE_DEVICES": ""},
+        cwd=tmp_path, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    threads = describe_threads(max(1, usable_cores() // 2), 2)
+    assert f"machine      cpu, {threads}, {choose_precision('auto', 'cpu')} arithmetic" in done.stderr
+    settings = yaml.safe_load((tmp_path / "runs/nine/config.yaml").read_text())
+    assert (settings["training"]["precision"], settings["training"]["devices"]) == ("auto", 2)
+    assert done.stderr.count("kept epoch 1 of 1") == 1
+    assert "Traceback" not in done.stderr
 
 
 def test_a_bad_loss_of_one_process_makes_all_skip_the_step(

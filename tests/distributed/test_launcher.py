@@ -3,6 +3,7 @@
 import functools
 import os
 import pickle
+import re
 import signal
 import socket
 import subprocess
@@ -104,3 +105,17 @@ def test_an_error_passes_to_the_launcher(tmp_path: Path, error: BaseException, m
     found = pickle.loads(path.read_bytes())
     assert type(found) is type(error)
     assert (str(found), vars(found)) == (str(error), vars(error))
+
+
+def test_an_unexpected_error_of_a_rank_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    error = RuntimeError("one of the variables needed for gradient computation\nhas been modified: " + 70 * "line\n")
+    (tmp_path / "call.pickle").write_bytes(pickle.dumps(functools.partial(raise_error, error)))
+    with pytest.raises(SystemExit, match="1"):
+        run_worker(tmp_path)
+    (path,) = tmp_path.glob("*.error")
+    found = pickle.loads(path.read_bytes())
+    assert isinstance(found, RunError)
+    expected = rf"rank 1 on {socket.gethostname()} failed in test_launcher.py, line \d+, with RuntimeError: one of "
+    assert re.match(expected, str(found))
+    assert "\n" not in str(found)

@@ -11,18 +11,34 @@ from pix2pix.system import hardware
 from pix2pix.system.hardware import free_memory, keep_memory, usable_cores
 
 
-def test_the_quota_of_either_version_of_control_groups(tmp_path: Path) -> None:
-    assert hardware.cpu_quota(tmp_path) == math.inf
-    (tmp_path / "cpu").mkdir()
-    (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text("-1\n")
-    (tmp_path / "cpu" / "cpu.cfs_period_us").write_text("100000\n")
-    assert hardware.cpu_quota(tmp_path) == math.inf
-    (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text("150000\n")
-    assert hardware.cpu_quota(tmp_path) == 1.5
-    (tmp_path / "cpu.max").write_text("max 100000\n")
-    assert hardware.cpu_quota(tmp_path) == math.inf
-    (tmp_path / "cpu.max").write_text("300000 100000\n")
-    assert hardware.cpu_quota(tmp_path) == 3
+@pytest.mark.parametrize(
+    ("membership", "limits", "expected"),
+    [
+        ("", {}, math.inf),
+        ("0::/\n", {"": "max 100000"}, math.inf),
+        ("0::/\n", {"": "300000 100000"}, 3),
+        ("", {"": "300000 100000"}, 3),
+        ("0::/job.slice/step\n", {"job.slice": "100000 100000", "job.slice/step": "max 100000"}, 1),
+        ("0::/job.slice/step\n", {"job.slice": "400000 100000", "job.slice/step": "50000 100000"}, 0.5),
+        ("0::/docker/of-the-host\n", {"": "200000 100000"}, 2),  # a path that is not seen in the container
+        ("4:cpu,cpuacct:/docker/1\n1:name=systemd:/\n", {"cpu": "-1 100000"}, math.inf),
+        ("4:cpu,cpuacct:/docker/1\n", {"cpu": "150000 100000"}, 1.5),
+        ("4:cpu,cpuacct:/job\n", {"cpu": "-1 100000", "cpu/job": "250000 100000"}, 2.5),
+    ],
+)
+def test_the_quota_of_either_version_of_control_groups(
+    membership: str, limits: dict[str, str], expected: float, tmp_path: Path
+) -> None:
+    (tmp_path / "membership").write_text(membership)
+    for place, limit in limits.items():
+        folder = tmp_path / place
+        folder.mkdir(parents=True, exist_ok=True)
+        if place.startswith("cpu"):
+            for name, number in zip(("quota", "period"), limit.split(), strict=True):
+                (folder / f"cpu.cfs_{name}_us").write_text(f"{number}\n")
+        else:
+            (folder / "cpu.max").write_text(f"{limit}\n")
+    assert hardware.cpu_quota(tmp_path, tmp_path / "membership") == expected
 
 
 @pytest.mark.parametrize(("quota", "expected"), [(math.inf, 8), (1.5, 2), (0.2, 1), (64, 8)])

@@ -18,6 +18,7 @@ from conftest import TINY
 from pix2pix.config import Training
 from pix2pix.config.io import merge_settings
 from pix2pix.config.presets import choose_settings
+from pix2pix.config.recorded import MACHINE
 from pix2pix.errors import ConfigError, Interrupted, RunError
 from pix2pix.model import load_model
 from pix2pix.networks.convolution import Conv, ConvTranspose
@@ -67,7 +68,7 @@ def test_a_run_folder_explains_itself(run: Path) -> None:
     settings = yaml.safe_load((run / "config.yaml").read_text())
     assert settings["data"]["source_channels"] == 3
     assert settings["generator"]["depth"] == 5
-    assert {"pix2pix", "torch", "python", "data_fingerprint"} == settings["provenance"].keys()
+    assert {"pix2pix", "torch", "python", "data_fingerprint", *MACHINE} == settings["provenance"].keys()
     assert [(row["epoch"], row["split"]) for row in rows(run)] == [(e, s) for e in "12" for s in ("train", "val")]
     assert all(float(row[name]) > 0 for row in rows(run) for name in ("g_adversarial", "g_l1", "d_real", "d_fake"))
     assert all(float(row["psnr"]) > 0 for row in rows(run) if row["split"] == "val")

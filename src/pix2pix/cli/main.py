@@ -1,7 +1,10 @@
 """Run the command line: print the overview at once, or import the parser and run a command."""
 
+import os
 import signal
 import sys
+
+from pix2pix.system.threads import settle_libraries
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -10,6 +13,7 @@ def main(arguments: list[str] | None = None) -> None:
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the imports without a traceback
         arguments = sys.argv[1:]
+        settle_libraries(os.environ)
     from pix2pix.cli.overview import ABOUT, COMMANDS, DATA_COMMANDS, HELP, overview
 
     if arguments in HELP:

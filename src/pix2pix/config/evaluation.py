@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
-from pix2pix.config.fields import Axes, Device, IsPattern, Layout, Planes, Words
+from pix2pix.config.fields import Axes, Device, IsPattern, Layout, Planes, ThreadCount, Words
 from pix2pix.config.sections import Section
 
 
@@ -40,6 +40,8 @@ class EvaluateOptions(Section):
     """Folder to write to; by default the run's evaluation/SPLIT."""
     device: Device = "auto"
     """Where to compute."""
+    threads: ThreadCount = "auto"
+    """Threads that compute on the CPU; `auto` is OMP_NUM_THREADS, or the cores that this program may use."""
     dropout: bool = False
     """Keep dropout on, as the paper does at test time."""
     full_size: bool = False

@@ -32,6 +32,7 @@ ChannelCount = Annotated[int, Field(ge=1, le=65_536)]
 Layer = Annotated[int, Field(ge=1, le=64)]
 Machines = Annotated[int, Field(ge=1, le=4096)]
 """Machines, or devices of a machine."""
+ThreadCount = Literal["auto"] | Annotated[int, Field(ge=1, le=1024)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]

@@ -40,6 +40,7 @@ from pix2pix.config.fields import (
     Seed,
     Size,
     Text,
+    ThreadCount,
     UpdateOrder,
     ValueRange,
     ValueType,
@@ -370,6 +371,9 @@ class Training(Section):
     """Where to train; `auto` takes a GPU if there is one."""
     precision: Literal["auto", "32", "bf16"] = "auto"
     """Arithmetic of the networks: float32 or bfloat16; `auto` is bf16 where the hardware has it."""
+    threads: ThreadCount = "auto"
+    """Threads that compute on the CPU, in each process; `auto` is OMP_NUM_THREADS, or the process's share of the cores
+    that the affinity and the container leave it."""
     devices: Literal["auto"] | Machines = "auto"
     """Processes on each machine, one for each device; `auto` takes all GPUs, or one process on a CPU."""
     nodes: Literal["auto"] | Machines = "auto"

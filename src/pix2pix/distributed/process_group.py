@@ -20,7 +20,6 @@ from torch.distributed.rendezvous import rendezvous
 
 from pix2pix.distributed.environment import RankInfo, compute_device
 from pix2pix.errors import ConfigError, DataError, Interrupted, ModelError, RunError
-from pix2pix.system.hardware import usable_cores
 
 T = TypeVar("T")
 
@@ -162,7 +161,6 @@ def process_group(info: RankInfo, device: str, timeout: float) -> Iterator[Proce
 
 
 def _connect(info: RankInfo, device: str, timeout: float) -> ProcessGroup:
-    _share_cores(info)
     if (interface := find_interface(info.address)) and "GLOO_SOCKET_IFNAME" not in os.environ:
         os.environ["GLOO_SOCKET_IFNAME"] = interface  # the default, by host name, is often the loopback
     try:
@@ -192,14 +190,6 @@ def _is_of_connections(error: RuntimeError) -> bool:
     """Return whether an error comes from the connection to other processes; gloo and NCCL raise RuntimeError."""
     words = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer")
     return isinstance(error, dist.DistError) or any(word in str(error) for word in words)
-
-
-def _share_cores(info: RankInfo) -> None:
-    """Give each rank of this machine its share of the cores, unless OMP_NUM_THREADS is set."""
-    if "OMP_NUM_THREADS" not in os.environ:
-        threads = max(1, usable_cores() // info.local_size)
-        torch.set_num_threads(threads)
-        os.environ["OMP_NUM_THREADS"] = str(threads)
 
 
 def find_interface(address: str) -> str | None:

@@ -56,6 +56,7 @@ from pix2pix.model import Model, load_model, locate
 from pix2pix.reports.pages import write_evaluation_report, write_run_report
 from pix2pix.system.hardware import choose_device
 from pix2pix.system.progress import OnNamedProgress
+from pix2pix.system.threads import computing_threads
 from pix2pix.text import format_count
 
 
@@ -100,6 +101,17 @@ def evaluate_with(
     progress: OnNamedProgress | None = None,
 ) -> Evaluation:
     """Measure a model as `evaluate` does, with checked options."""
+    with computing_threads(options.threads):
+        return _evaluate(model, data, options, features, progress)
+
+
+def _evaluate(
+    model: str | Path,
+    data: str | Path | None,
+    options: EvaluateOptions,
+    features: nn.Module | str | None,
+    progress: OnNamedProgress | None,
+) -> Evaluation:
     loaded = load_model(model, discriminator=True)
     found = find_evaluation_pairs(loaded, data, options)
     folder = options.output or choose_output(model, f"{found.split}-full-size" if options.full_size else found.split)

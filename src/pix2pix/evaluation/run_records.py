@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pix2pix.config import Config
 from pix2pix.config.io import make_config, read_yaml
+from pix2pix.config.recorded import apply_choices
 from pix2pix.data.encoding.prepared import PreparedData
 from pix2pix.errors import ConfigError, ModelError
 from pix2pix.metrics.pixel import HIGHER_IS_BETTER
@@ -146,7 +147,7 @@ def read_run(folder: Path, name: str) -> RunRecord:
 
 def _read_resolved(path: Path) -> Config:
     """Read the settings that a training wrote, in which none is open. Raises ConfigError."""
-    config = make_config(read_yaml(path), str(path))
+    config = apply_choices(make_config(read_yaml(path), str(path)))
     try:
         PreparedData.from_settings(config.data)
     except ConfigError as error:

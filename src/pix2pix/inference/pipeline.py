@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 
@@ -25,6 +26,7 @@ from pix2pix.inference.translator import Translator
 from pix2pix.inference.writing import FileThreads, OutputWriter
 from pix2pix.system.hardware import GIGABYTE
 from pix2pix.system.progress import OnNamedProgress, OnProgress
+from pix2pix.system.threads import computing_threads, describe_threads
 from pix2pix.text import format_count
 
 BATCH_PIXELS = 2**24
@@ -46,6 +48,8 @@ class Translated:
     """What outputs could not keep of what surrounds the pixels, such as a georeference -> the sources that have it."""
     ignored: tuple[Ignored, ...] = ()
     """What is no image among the inputs, each with the reason."""
+    machine: str = ""
+    """Device and threads that computed, in words."""
 
 
 @dataclass(frozen=True)
@@ -263,6 +267,7 @@ def translate(  # noqa: PLR0913  # the flags of the command
     tile: int | None = None,
     overlap: int | None = None,
     device: str = "auto",
+    threads: Literal["auto"] | int = "auto",
     precision: Precision = "32",
     progress: OnProgress | None = None,
     tile_progress: OnNamedProgress | None = None,
@@ -276,6 +281,7 @@ def translate(  # noqa: PLR0913  # the flags of the command
     each, tells how names in the folders match. `seed` repeats an output made with `dropout`. `memory` is the most that
     all images in flight may take, in GB, beyond the model; by default all that is free. An image that does not fit is
     translated in tiles; `tile` and `overlap` are their side and overlap in pixels, for all images with a larger side.
+    `threads` compute on the CPU; by default as many as OMP_NUM_THREADS says, or as the cores that this program may use.
     Raises ConfigError, ModelError or DataError.
     """
     if batch_size < 1:
@@ -292,8 +298,13 @@ def translate(  # noqa: PLR0913  # the flags of the command
     for pattern in patterns:
         if pattern.count("{id}") != 1:
             raise ConfigError(f"--source-pattern {pattern}: write {{id}} once where the image's name stands")
-    translator = Translator.from_pretrained(model, device=device, dropout=dropout, precision=precision)
+    if threads != "auto" and threads < 1:
+        raise ConfigError(f"--threads {threads}: expected 1 or more")
     options = Options(
         batch_size, overwrite, seed, None if memory is None else memory * GIGABYTE, tiling=Tiling(tile, overlap)
     )
-    return translate_files(translator, entries, Path(output), options, shard=part, patterns=patterns, progress=progress)
+    calls: dict[str, Any] = {"progress": progress, "tile_progress": tile_progress}
+    with computing_threads(threads) as count:
+        translator = Translator.from_pretrained(model, device=device, dropout=dropout, precision=precision)
+        done = translate_files(translator, entries, Path(output), options, shard=part, patterns=patterns, **calls)
+    return replace(done, machine=f"{translator.device}, {describe_threads(count)}")

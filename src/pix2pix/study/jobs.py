@@ -17,7 +17,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-import torch
 from pydantic import BaseModel, ConfigDict
 
 from pix2pix.config import Config
@@ -69,7 +68,7 @@ class Job(BaseModel):
     @property
     def key(self) -> str:
         """Hash of everything that determines the result."""
-        parts = [self.config.model_dump(mode="json"), self.fingerprint, self.choices]
+        parts = [self.config.model_dump(mode="json", exclude={"training": {"threads"}}), self.fingerprint, self.choices]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     @property
@@ -88,7 +87,7 @@ class Job(BaseModel):
         self.logs.mkdir(parents=True, exist_ok=True)
         with lock_folder(self.logs):
             train_with(self.config, self.run)
-            evaluate(self.run, **self.place, **self.choices)
+            evaluate(self.run, **self.place, **self.choices, threads=self.config.training.threads)
             write_text(self.run / DONE, json.dumps({"key": self.key}) + "\n")
 
 
@@ -146,12 +145,12 @@ def _describe_failure(failed: Sequence[Job]) -> str:
 
 
 def _start(job: Job) -> "subprocess.Popen[str]":
-    """Start a process with one thread that runs the job.
+    """Start a process that runs the job, with one thread unless the settings say another number.
 
     It saves and exits when its standard input is closed, which also happens if this process dies.
     """
     job.logs.mkdir(parents=True, exist_ok=True)
-    path = job.log
+    path, threads = job.log, 1 if job.config.training.threads == "auto" else job.config.training.threads
     say(f"started {job.name}; it writes to {path}")
     with path.open("w", encoding="utf-8") as log:
         process = subprocess.Popen(
@@ -160,7 +159,7 @@ def _start(job: Job) -> "subprocess.Popen[str]":
             stdout=log,
             stderr=log,
             text=True,
-            env=os.environ | dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
+            env=os.environ | dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads)),
             start_new_session=True,  # Ctrl-C reaches only this process, which then closes their input
         )
     _input_of(process).write(job.model_dump_json() + "\n")
@@ -186,7 +185,6 @@ def main() -> None:
     """Run the job on the first line of standard input; exit with the codes of the command line."""
     job = Job.model_validate_json(sys.stdin.readline())
     threading.Thread(target=_terminate_at_end_of_input, daemon=True).start()
-    torch.set_num_threads(1)
     try:
         job.run_here()
     except (ConfigError, DataError, ModelError, RunError, OSError) as error:

@@ -22,15 +22,36 @@ def usable_cores() -> int:
     return max(1, math.ceil(min(cores, cpu_quota())))
 
 
-def cpu_quota(cgroups: Path = CGROUPS) -> float:
-    """Return the CPU limit of the control group, in cores; infinite without a limit."""
-    for files in (["cpu.max"], ["cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"]):  # version 2, version 1
-        try:
-            words = " ".join((cgroups / name).read_text(encoding="ascii") for name in files).split()
-        except OSError:
-            continue
-        return int(words[0]) / int(words[1]) if words[0] not in ("max", "-1") else math.inf
-    return math.inf
+def cpu_quota(cgroups: Path = CGROUPS, membership: Path = Path("/proc/self/cgroup")) -> float:
+    """Return the CPU limit of the control group and of those around it, in cores; infinite without a limit.
+
+    `membership` names the group of this process. In a container it may name one outside, and the root's limit holds.
+    """
+    try:
+        lines = [line.split(":", 2) for line in membership.read_text(encoding="utf-8", errors="replace").splitlines()]
+    except OSError:
+        lines = []
+    places = {tuple(names.split(",")): path.strip("/") for _, names, path in (line for line in lines if len(line) == 3)}
+    second, first = places.get(("",), ""), next((places[names] for names in places if "cpu" in names), "")
+    quotas = [_read_quota(folder, ["cpu.max"]) for folder in _with_parents(cgroups, second)]
+    files = ["cpu.cfs_quota_us", "cpu.cfs_period_us"]
+    quotas += [_read_quota(folder, files) for folder in _with_parents(cgroups / "cpu", first)]
+    return min(quotas)
+
+
+def _with_parents(root: Path, path: str) -> list[Path]:
+    """Return the folder of a control group below `root`, those around it, and the root."""
+    folder = root / path
+    return [folder, *(parent for parent in folder.parents if parent.is_relative_to(root))]
+
+
+def _read_quota(folder: Path, files: list[str]) -> float:
+    """Read the limit of one control group, in cores; infinite without a limit or without the files."""
+    try:
+        words = " ".join((folder / name).read_text(encoding="ascii") for name in files).split()
+    except OSError:
+        return math.inf
+    return int(words[0]) / int(words[1]) if words[0] not in ("max", "-1") else math.inf
 
 
 def choose_device(device: str) -> str:

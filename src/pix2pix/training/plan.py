@@ -14,8 +14,8 @@ from pix2pix.data.encoding.prepared import PreparedData, prepare_data
 from pix2pix.data.loading.dataset import PairDataset, native_sizes
 from pix2pix.data.loading.sampler import rank_slice
 from pix2pix.errors import ConfigError, DataError
-from pix2pix.system.hardware import choose_device, choose_precision
 from pix2pix.system.progress import OnProgress
+from pix2pix.training.machine import choose_machine
 from pix2pix.training.memory import refuse_impossible
 
 QUICK_VALIDATION = 2**22
@@ -90,17 +90,7 @@ def _limit_validation(config: Config, report: CheckReport) -> tuple[int, int] | 
 
 def _resolve(config: Config, prepared: PreparedData, report: CheckReport) -> Config:
     """Return the settings with all open ones resolved, and with their provenance."""
-    data, generator, training = config.data, config.generator, config.training
-    device = choose_device(training.device)
-    chosen = {
-        "device": device,
-        "precision": choose_precision(training.precision, device),
-        "convolutions": _choose_convolutions(training, device),
-        "norm_statistics": _choose_norm_statistics(training),
-        "best_by": _choose_best_by(config),
-        "devices": 1 if training.devices == "auto" else training.devices,
-        "nodes": 1 if training.nodes == "auto" else training.nodes,
-    }
+    data, generator, training = config.data, config.generator, choose_machine(config.training)
     provenance = {
         "pix2pix": version("pix2pix"),
         "python": platform.python_version(),
@@ -112,7 +102,9 @@ def _resolve(config: Config, prepared: PreparedData, report: CheckReport) -> Con
             "data": prepared.to_settings(data),
             "augment": config.augment.model_copy(update={"load_size": config.load_size}),
             "generator": generator.model_copy(update={"depth": resolved_depth(generator, data.image_size)}),
-            "training": training.model_copy(update=chosen),
+            "training": training.model_copy(
+                update={"norm_statistics": _choose_norm_statistics(training), "best_by": _choose_best_by(config)}
+            ),
             "provenance": provenance,
         }
     )
@@ -190,9 +182,3 @@ def _choose_best_by(config: Config) -> str:
     if config.training.best_by == "auto":
         return "mean_iou" if config.data.target_kind == "labels" else "l1"
     return config.training.best_by
-
-
-def _choose_convolutions(training: Training, device: str) -> str:
-    if training.convolutions == "auto":
-        return "fast" if device == "cpu" else "native"
-    return training.convolutions

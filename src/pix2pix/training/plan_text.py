@@ -6,7 +6,9 @@ from pix2pix.config import Augment, Config, Training
 from pix2pix.data.checks.report import CheckReport
 from pix2pix.data.encoding.prepared import PreparedData
 from pix2pix.errors import ConfigError, DataError
+from pix2pix.system.threads import choose_threads, describe_threads
 from pix2pix.text import format_count
+from pix2pix.training.machine import describe_arithmetic
 from pix2pix.training.plan import Plan, make_plan
 
 Size = tuple[int, int]
@@ -19,6 +21,8 @@ def describe_plan(plan: Plan) -> list[str]:
     pairs = ", ".join(f"{count} {split}" for split, count in plan.counts.items())
     warm_up = f", {training.discriminator_epochs} of discriminator warm-up" if training.discriminator_epochs else ""
     rate = f"{config.optimizer.learning_rate:g} {config.optimizer.schedule}"
+    devices = 1 if training.devices == "auto" else training.devices
+    threads = describe_threads(choose_threads(training.threads, devices), devices)
     batches = f"{training.batch_size}"
     if training.processes > 1:
         batches += f" x {training.processes} processes = {training.effective_batch}"
@@ -29,8 +33,7 @@ def describe_plan(plan: Plan) -> list[str]:
         f"generator    {generator.kind}, depth {generator.depth}, {generator.base_channels} base channels",
         f"patches      {config.discriminator.patch_size}x{config.discriminator.patch_size}, {_terms(config)}",
         f"training     {format_count(training.epochs, 'epoch')}{warm_up}; batches of {batches}; learning rate {rate}",
-        f"machine      {training.device}, {training.precision} arithmetic, {training.convolutions} convolutions"
-        f"{_processes(training)}",
+        f"machine      {training.device}, {threads}, {describe_arithmetic(training)}{_processes(training)}",
         f"step         {training.update_order} discriminator, seed {training.seed}",
     ]
 

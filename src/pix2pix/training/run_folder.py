@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from pix2pix.config import Config
 from pix2pix.config.io import make_config, read_yaml, to_yaml
+from pix2pix.config.recorded import apply_choices
 from pix2pix.data.pairing.pairs import same_data
 from pix2pix.errors import ConfigError, InUseError, RunError
 from pix2pix.model.model_config import CONFIG
@@ -20,6 +21,7 @@ from pix2pix.system.files import make_folders, write_text
 from pix2pix.system.locks import LOCK, find_holder, hold_lock
 from pix2pix.text import escape_unprintable
 from pix2pix.training.checkpoint_files import STATE_OF, read_newest_description
+from pix2pix.training.machine import continue_choices
 from pix2pix.training.old_run import kept_until_begun, needs_recovery, recover, set_aside
 from pix2pix.training.run_files import ASIDE, FOLDERS, LEFT_OUT, MARKER, MOVING, REMOVING, WRITTEN
 
@@ -28,7 +30,7 @@ FREE = {
     "data.path", "data.source", "data.target", "data.layout", "data.workers",
     "data.cache", "data.cache_dir", "data.planes",  # other planes are other pairs, which the fingerprint covers
     "training.epochs", "training.validate_every", "training.patience", "training.samples", "training.device",
-    "training.devices", "training.nodes", "training.rank_timeout",
+    "training.threads", "training.devices", "training.nodes", "training.rank_timeout",
     "provenance.pix2pix", "provenance.python", "provenance.torch",
 }  # fmt: skip
 
@@ -70,6 +72,8 @@ class _Refusal(NamedTuple):
 
     reason: str
     advice: str
+    ends: bool = False
+    """Whether the search ends here, although the folder was not asked for."""
 
 
 _NO_RUN = "not a run folder, so --overwrite does not remove it"
@@ -133,7 +137,7 @@ def _choose(asked: Path | None, name: str, check: Check, find_refusal: Callable[
         refusal = find_refusal(folder)
         if refusal is None:
             break
-        if asked is not None or refusal.reason == _NO_RUN:
+        if asked is not None or refusal.ends:
             raise ConfigError(f"{folder}: {refusal.reason}; {refusal.advice}")
         reasons.append(f"{folder} {refusal.reason}")
     more = f"; {len(reasons) - 1} more cannot be used" if len(reasons) > 1 else ""
@@ -146,7 +150,7 @@ def _find_refusal(folder: Path, config: Config, *, overwrite: bool, is_asked: bo
         if not folder.exists() or _is_unused(folder) or needs_recovery(folder):
             return None
         if overwrite:
-            return None if _is_replaceable(folder) else _Refusal(_NO_RUN, "choose another --run")
+            return None if _is_replaceable(folder) else _Refusal(_NO_RUN, "choose another --run", ends=True)
         if not (folder / "config.yaml").exists() and _has_checkpoint(folder):
             return _Refusal("holds a checkpoint but no config.yaml, so its settings are not known", _COPY_BACK)
         if not is_run(folder):
@@ -167,9 +171,15 @@ def _find_difference(folder: Path, config: Config) -> _Refusal | None:
     if not (folder / "config.yaml").exists():
         return None  # killed before it had written its settings
     try:
-        changed = next(changed_settings(folder, config), None)
+        saved = _read_settings(folder)
     except ConfigError as error:
         return _Refusal(f"cannot be resumed, since {error}", _COPY_BACK)
+    try:
+        config = continue_choices(config, saved)
+    except ConfigError as error:
+        reason, _, advice = str(error).partition("; ")
+        return _Refusal(f"cannot be resumed as it began: {reason}", advice, ends=True)
+    changed = next(changed_settings(saved, config), None)
     if changed is None:
         return None
     name, old, new = changed
@@ -292,12 +302,45 @@ def _is_unused(folder: Path) -> bool:
     return all(name in (MARKER, LOCK) or (name.startswith(".") and name.endswith(".partial")) for name in names)
 
 
-def changed_settings(folder: Path, config: Config) -> Iterator[tuple[str, Any, Any]]:
-    """Yield (name, saved value, new value) of the settings that prevent resuming."""
+def continued_settings(folder: Path, config: Config, *, overwrite: bool) -> Config:
+    """Return the settings of a training that begins in a folder, or resumes the run in it, as `config.yaml` has them.
+
+    Raises ConfigError as `continue_choices` does.
+    """
+    if overwrite or not (folder / "config.yaml").exists():
+        return config
+    return continue_choices(config, _read_settings(folder))
+
+
+def describe_done(folder: Path, epochs: int, *, overwrite: bool) -> str | None:
+    """Say that a run has been trained for more epochs than are asked for, so that nothing is to do; else None."""
+    try:
+        done = 0 if overwrite else int(read_newest_description(folder / "checkpoints").get("epoch", 0))
+    except RunError:  # `restore` says what is wrong with the checkpoint
+        return None
+    if done <= epochs:
+        return None
+    more = f"give --epochs {done + 1} or more"
+    return f": is trained to epoch {done} already, so --epochs {epochs} changes nothing; {more}"
+
+
+def _read_settings(folder: Path) -> Config:
+    """Read the settings of a run. Raises ConfigError."""
     path = folder / "config.yaml"
     saved = make_config(read_yaml(path), str(path))
+    apply_choices(saved)
+    return saved
+
+
+def changed_settings(saved: Config, config: Config) -> Iterator[tuple[str, Any, Any]]:
+    """Yield (name, saved value, new value) of the settings that prevent resuming, each as `config.yaml` has them."""
+    moved = config.training.convolutions == "auto"
+    saved, config = apply_choices(saved), apply_choices(config)
+    moved = moved and saved.training.device != config.training.device  # to a device with other kernels
     old, new = dict(_leaves(saved)), dict(_leaves(config))
     free = FREE if config.optimizer.schedule == "constant" else FREE - {"training.epochs"}
+    if moved:
+        free = free | {"training.convolutions"}
     if config.training.effective_batch == saved.training.effective_batch:
         free = free | {"training.batch_size"}  # each step sees the same pairs, in another number of processes
         if config.training.normalised_together == saved.training.normalised_together:

@@ -13,7 +13,7 @@ from pix2pix.distributed.environment import compute_device
 from pix2pix.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from pix2pix.metrics.palette import find_palette
 from pix2pix.metrics.segmentation import Segmenter, load_or_train_segmenter
-from pix2pix.system.hardware import keep_memory
+from pix2pix.system.hardware import keep_memory, usable_cores
 from pix2pix.system.progress import ProgressBar
 from pix2pix.training.checkpoint import SAVE_SHARE, Checkpoints, TrainingProgress
 from pix2pix.training.plan import Plan
@@ -76,6 +76,7 @@ def make_train_loader(
         make_dataset(pairs, plan.prepared, config.data, config.augment, config.load_size, training.seed),
         batch_size=training.batch_size,
         workers=config.data.workers,
+        cores=usable_cores() // group.info.local_size if training.threads == "auto" else training.threads,
         seed=training.seed,
         shuffle=True,
         pin_memory=training.device == "cuda",
@@ -100,7 +101,7 @@ def make_val_loader(
 
 
 def _ranks(group: ProcessGroup) -> dict[str, Any]:
-    return {"rank": group.rank, "ranks": group.size, "local_size": group.info.local_size}
+    return {"rank": group.rank, "ranks": group.size}
 
 
 def train_segmenter(

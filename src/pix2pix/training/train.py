@@ -5,12 +5,14 @@ import os
 import signal
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from pix2pix.config import Config
+from pix2pix.config import Config, Training
 from pix2pix.config.io import nest_settings
 from pix2pix.config.presets import choose_settings
+from pix2pix.config.recorded import apply_choices, record_choices
 from pix2pix.data.pairing.nesting import refuse_data_inside, refuse_inside_data
 from pix2pix.data.pairing.pair import Pair
 from pix2pix.data.pairing.pairs import PairSet
@@ -22,14 +24,19 @@ from pix2pix.reports.curves import read_metrics
 from pix2pix.system.hardware import choose_device
 from pix2pix.system.progress import ProgressBar
 from pix2pix.system.signals import note_stop_signals
+from pix2pix.system.threads import computing_threads
 from pix2pix.text import is_unicode
 from pix2pix.training.inspection import inspect_and_plan
+from pix2pix.training.machine import describe_continued
 from pix2pix.training.old_run import remove_old_run
 from pix2pix.training.plan import Plan
 from pix2pix.training.run_folder import (
     Run,
+    RunChoice,
     begun_run,
     choose_run,
+    continued_settings,
+    describe_done,
     fingerprints_of_runs,
     open_run,
     refuse_inside_run,
@@ -63,25 +70,30 @@ def train(
 
 def train_with(config: Config, run: Path | None = None, *, overwrite: bool = False) -> Run:
     """Train with checked settings: inspect the data, plan, open the run folder, fit, report."""
-    config, info = choose_processes(config, os.environ)
+    settled, info = choose_processes(config, os.environ)
+    training = settled.training
     if info is None:
-        return _launch(config, run, overwrite=overwrite)
-    device, timeout = choose_device(config.training.device), config.training.rank_timeout
+        call = functools.partial(train_with, config, run, overwrite=overwrite)
+        return _launch(call, training)
     with (
-        process_group(info, device, timeout) as group,
+        computing_threads(training.threads, info.local_size),
+        process_group(info, choose_device(training.device), training.rank_timeout) as group,
         ProgressBar(silent=not group.is_first) as bar,
         ExitStack() as held,  # by rank 0, for the life of the training
     ):
-        plan, splits, folder = group.broadcast(lambda: _begin(config, run, bar, held, overwrite=overwrite))
+        begun = group.broadcast(lambda: _begin(settled, config.training, run, bar, held, overwrite=overwrite))
+        plan, splits, folder = begun.plan, begun.splits, begun.folder
+        if begun.is_done:
+            return Run(folder, group.broadcast(lambda: _newest_metrics(folder)), group.is_first)
         trainer = make_trainer(plan, splits, folder, bar, group)
         with note_stop_signals() as stop:
             try:
                 try:
                     progress = trainer.fit(stop, begun=lambda: remove_old_run(folder))
                 except Interrupted:
-                    _restore_settings(folder, plan.config, group, bar)
+                    _restore_settings(begun, group, bar)
                     raise
-                _restore_settings(folder, plan.config, group, bar)
+                _restore_settings(begun, group, bar)
                 if group.broadcast(lambda: not (folder / "model" / CONFIG).exists()):
                     trainer.write_newest_model()
                     bar.say(f"model        was missing: made of the newest epoch, {progress.epoch}")
@@ -101,45 +113,71 @@ def train_with(config: Config, run: Path | None = None, *, overwrite: bool = Fal
 
 def plan_only(config: Config, run: Path | None = None, *, overwrite: bool = False) -> None:
     """Inspect the data and print what would be trained, and where; write nothing. Raises as `train` does."""
-    config, info = choose_processes(config, os.environ)
+    settled, info = choose_processes(config, os.environ)
     if info is not None and info.rank:
         return  # rank 0 prints it
     with ProgressBar() as bar:
-        plan, pairs, _ = inspect_and_plan(config, bar, fingerprints_of_runs(run, _name_run(config)))
-        check = _folder_check(config, pairs)
-        choice = choose_run(run, _name_run(config), plan.config, check, overwrite=overwrite)
-        bar.say(f"run          {choice}: nothing has been written")
+        plan, pairs, _ = inspect_and_plan(settled, bar, fingerprints_of_runs(run, _name_run(config)))
+        settings, check = record_choices(plan.config, config.training), _folder_check(config, pairs)
+        choice = choose_run(run, _name_run(config), settings, check, overwrite=overwrite)
+        settings = continued_settings(choice.folder, settings, overwrite=overwrite)
+        done = describe_done(choice.folder, config.training.epochs, overwrite=overwrite)
+        _say_choice(choice, plan, apply_choices(settings), bar, done or ": nothing has been written")
 
 
-def _launch(config: Config, run: Path | None, *, overwrite: bool) -> Run:
+class _Begun(NamedTuple):
+    """What rank 0 has prepared for all processes."""
+
+    plan: Plan
+    splits: dict[str, tuple[Pair, ...]]
+    folder: Path
+    settings: Config  # as `config.yaml` has them
+    is_done: bool = False  # trained for more epochs than were asked for, so nothing has been written
+
+
+def _launch(call: Callable[[], Run], training: Training) -> Run:
     """Train in several processes on this machine."""
     from pix2pix.distributed.launcher import launch  # not needed for one process
 
-    training, call = config.training, functools.partial(train_with, config, run, overwrite=overwrite)
     assert training.devices != "auto"
     assert training.nodes != "auto"
     return launch(call, training.devices, training.nodes, timeout=training.rank_timeout, environment=os.environ)
 
 
 def _begin(
-    config: Config, run: Path | None, bar: ProgressBar, held: ExitStack, *, overwrite: bool
-) -> tuple[Plan, dict[str, tuple[Pair, ...]], Path]:
-    """Inspect, plan, and make and lock the run folder; rank 0 does this for all processes."""
+    config: Config, asked: Training, run: Path | None, bar: ProgressBar, held: ExitStack, *, overwrite: bool
+) -> _Begun:
+    """Inspect, plan, and make and lock the run folder; rank 0 does this for all processes.
+
+    `asked` are the settings before `auto` was resolved in them.
+    """
     plan, pairs, left_out = inspect_and_plan(config, bar, fingerprints_of_runs(run, _name_run(config)))
-    check = _folder_check(config, pairs)
-    choice = held.enter_context(open_run(run, _name_run(config), plan.config, check, overwrite=overwrite))
-    held.enter_context(begun_run(choice.folder, plan.config, overwrite=overwrite))
-    write_left_out(choice.folder, left_out)
-    bar.say(f"run          {choice}")
+    settings, check = record_choices(plan.config, asked), _folder_check(config, pairs)
+    choice = held.enter_context(open_run(run, _name_run(config), settings, check, overwrite=overwrite))
+    folder, settings = choice.folder, continued_settings(choice.folder, settings, overwrite=overwrite)
+    resolved, done = apply_choices(settings), describe_done(folder, asked.epochs, overwrite=overwrite)
+    _say_choice(choice, plan, resolved, bar, done or "")
+    begun = _Begun(replace(plan, config=resolved), pairs.splits, folder, settings, is_done=done is not None)
+    if begun.is_done:
+        return begun
+    held.enter_context(begun_run(folder, settings, overwrite=overwrite))
+    write_left_out(folder, left_out)
+    return begun
+
+
+def _say_choice(choice: RunChoice, plan: Plan, resolved: Config, bar: ProgressBar, more: str) -> None:
+    """Say which folder was chosen, and which of the plan's choices its run replaces."""
+    bar.say(f"run          {choice}{more}")
     if choice.restored:
         bar.say("             the run that a killed --overwrite had moved aside was put back first")
-    return plan, pairs.splits, choice.folder
+    if (continued := describe_continued(plan.config.training, resolved.training)) is not None:
+        bar.say(f"machine      {continued}")
 
 
-def _restore_settings(folder: Path, config: Config, group: ProcessGroup, bar: ProgressBar) -> None:
+def _restore_settings(begun: _Begun, group: ProcessGroup, bar: ProgressBar) -> None:
     """Write `config.yaml` again if it was removed in the meantime, and say so."""
-    if group.broadcast(lambda: restore_settings(folder, config)):
-        bar.say(f"warning      {folder / 'config.yaml'} was removed during the training; written again")
+    if group.broadcast(lambda: restore_settings(begun.folder, begun.settings)):
+        bar.say(f"warning      {begun.folder / 'config.yaml'} was removed during the training; written again")
 
 
 def _name_run(config: Config) -> str:

@@ -261,12 +261,11 @@ def test_a_cache_goes_to_a_process_that_is_not_forked(pairs: tuple[Pair, ...]) -
     assert same(loader(twin).epoch(1), loader(whole).epoch(1))
 
 
-def test_workers_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_by_themselves() -> None:
     for cores, expected in [(1, 0), (2, 0), (3, 2), (64, 4)]:
-        monkeypatch.setattr(loading, "usable_cores", lambda cores=cores: cores)
-        assert loading.choose_workers("auto", in_memory=False) == expected
-        assert loading.choose_workers("auto", in_memory=True) == 0
-        assert loading.choose_workers(3, in_memory=True) == 3
+        assert loading.choose_workers("auto", False, cores) == expected
+        assert loading.choose_workers("auto", True, cores) == 0
+        assert loading.choose_workers(3, True, cores) == 3
 
 
 # ---- signals -------------------------------------------------------------------------------------------------

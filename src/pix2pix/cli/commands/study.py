@@ -44,7 +44,7 @@ def study(
     seeds
         Seeds; each variant is trained once with each.
     processes
-        Number of trainings at the same time; with several, each uses one thread.
+        Number of trainings at the same time; with several, each uses one thread unless --threads says more.
     split
         Pairs to measure and show: train, val or test.
     preset

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from pix2pix.cli.console import say
-from pix2pix.config.fields import Device
+from pix2pix.config.fields import Device, ThreadCount
 from pix2pix.errors import DataError
 from pix2pix.system.progress import ProgressBar
 
@@ -32,6 +32,7 @@ def translate(
     tile: int | None = None,
     overlap: int | None = None,
     device: Device = "auto",
+    threads: ThreadCount = "auto",
     precision: Literal["32", "bf16"] = "32",
 ) -> None:
     """Translate images, or folders of images. Each output has the size and the name of its input.
@@ -67,6 +68,8 @@ def translate(
         Pixels that neighbouring tiles share; by default an eighth of their side.
     device
         Where to compute.
+    threads
+        Threads that compute on the CPU; by default OMP_NUM_THREADS, or the cores that this program may use.
     precision
         Arithmetic: float32, or bfloat16, which is faster if the hardware has it; its errors are about a thousandth of
         the range.
@@ -81,6 +84,7 @@ def translate(
         "memory": memory,
         "tile": tile,
         "overlap": overlap,
+        "threads": threads,
     }
     with ProgressBar("translating") as bar:
 
@@ -100,7 +104,7 @@ def _report(result: "Translated", output: Path) -> None:
     for line in describe_ignored(result.ignored):
         say(f"ignored: {line}")
     there = f"{_count(len(result.already))} there already, " if result.already else ""
-    say(f"{there}{len(result.written):,} translated into {output}")
+    say(f"{there}{len(result.written):,} translated into {output} ({result.machine})")
     if result.lost:
         what = ", ".join(f"{what} of {_name(sources)}" for what, sources in sorted(result.lost.items()))
         say(f"not kept in the outputs: {what}")

@@ -175,17 +175,17 @@ def make_loader(
     pin_memory: bool = False,
     rank: int = 0,
     ranks: int = 1,
-    local_size: int = 1,
+    cores: int | None = None,
 ) -> PairLoader:
     """Make the loader of a data set: shuffled for training, in order for validation, pinned for a GPU.
 
     Pairs at full size are loaded one by one, since their sizes may differ. Each of the `ranks` takes batch_size pairs
-    of a batch; `local_size` ranks run on this machine.
+    of a batch. `cores` are those of this process, by default all that it may use.
     """
     return PairLoader(
         dataset,
         batch_size=1 if dataset.full_size else batch_size,
-        workers=choose_workers(workers, dataset.cache is not None, local_size),
+        workers=choose_workers(workers, dataset.cache is not None, usable_cores() if cores is None else cores),
         seed=seed,
         shuffle=shuffle,
         pin_memory=pin_memory,
@@ -194,14 +194,13 @@ def make_loader(
     )
 
 
-def choose_workers(workers: Literal["auto"] | int, in_memory: bool, local_size: int = 1) -> int:
+def choose_workers(workers: Literal["auto"] | int, in_memory: bool, cores: int) -> int:
     """Choose the number of loader processes: as set; else 0 if pairs are in memory or there are at most two cores.
 
-    Otherwise one less than the cores, at most 4. The ranks on this machine share its cores evenly.
+    Otherwise one less than the cores, at most 4.
     """
     if workers != "auto":
         return workers
-    cores = usable_cores() // local_size
     return 0 if in_memory or cores <= 2 else min(4, cores - 1)
 
 
