@@ -24,6 +24,7 @@ from pix2pix.config.fields import (
     Count,
     Device,
     Direction,
+    Exif,
     Fraction,
     IsPattern,
     LabelNames,
@@ -103,6 +104,9 @@ class Data(Section):
     layout: Layout = "auto"
     """`side-by-side`: each image of DATA holds a source and its target; by default taken only of 8-bit images twice as
     wide as high, where no folders name the sides."""
+    exif: Exif = "auto"
+    """EXIF orientation turns images upright. `apply`: on each side by its own; by default a pair of which the sides are
+    turned differently is an error, unless their sizes agree in this way only."""
     skip_bad: bool = False
     """List unusable files and train on the rest; by default any of them is an error."""
     direction: Direction = "AtoB"

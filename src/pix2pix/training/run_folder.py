@@ -27,7 +27,7 @@ from pix2pix.training.run_files import ASIDE, FOLDERS, LEFT_OUT, MARKER, MOVING,
 
 # Settings that may change when a run is resumed, since they do not change what is learned.
 FREE = {
-    "data.path", "data.source", "data.target", "data.layout", "data.workers",
+    "data.path", "data.source", "data.target", "data.layout", "data.exif", "data.workers",
     "data.cache", "data.cache_dir", "data.planes",  # other planes are other pairs, which the fingerprint covers
     "training.epochs", "training.validate_every", "training.patience", "training.samples", "training.device",
     "training.threads", "training.devices", "training.nodes", "training.rank_timeout",

@@ -156,7 +156,7 @@ HAZARDS: dict[str, Hazard] = {
     "gray among colour": Hazard("gray.png", content(lambda: encoded("PNG", picture("L"))), "has 1 channel"),
     "seven channels": Hazard("seven.npy", array(pixels(channels=7)), "has 7 channels"),
     "another size": Hazard("small.png", content(lambda: encoded("PNG", picture(height=30))), "is 30x32 (HxW), but its target"),
-    "turned by EXIF": Hazard("turned.jpg", content(lambda: encoded("JPEG", picture(width=48), exif=_turned())), "is 48x32 (HxW), but its target"),
+    "turned by EXIF": Hazard("turned.jpg", content(lambda: encoded("JPEG", picture(width=48), exif=_turned())), "is turned by EXIF orientation 6, its target"),
     "one colour": Hazard("flat.png", flat, "one flat colour"),
     "a folder": Hazard("folder.png", lambda path: path.mkdir(), "is a folder"),
     "a pipe": Hazard("pipe.png", os.mkfifo, "is a pipe"),

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from pix2pix.config import Data
 from pix2pix.data.checks.check import check
@@ -73,3 +74,34 @@ def test_the_flag_is_for_folders_of_such_images(tmp_path: Path) -> None:
         check(Data(source=str(tmp_path), target=str(tmp_path / "train"), layout="side-by-side"))
     with pytest.raises(ConfigError, match="needs no patterns"):
         check(Data(path=str(tmp_path), layout="side-by-side", source_pattern="{id}_a"))
+
+
+@pytest.mark.parametrize("decode", [True, False])
+@pytest.mark.parametrize(
+    ("photo", "mask", "orientation", "kind"),
+    [
+        ((32, 32), (32, 32), 6, "doubtful"),
+        ((32, 48), (32, 48), 3, "doubtful"),
+        ((32, 48), (32, 48), 6, "mismatched"),
+        ((32, 48), (48, 32), 6, "agreeing"),
+        ((32, 48), (32, 48), 1, "none"),
+    ],
+)
+def test_sides_that_are_turned_differently(
+    tmp_path: Path, photo: tuple[int, int], mask: tuple[int, int], orientation: int, kind: str, decode: bool
+) -> None:
+    """Phone photos whose masks were drawn on the stored pixels, or on the upright picture."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for number in range(3):
+        (tmp_path / "A").mkdir(exist_ok=True)
+        Image.fromarray(picture(*photo)).save(tmp_path / f"A/{number}.jpg", exif=exif)
+        images.write(tmp_path / f"B/{number}.png", picture(*mask))
+    report = check(Data(path=str(tmp_path)), decode=decode)
+    named = [reason for _, reason in report.problems if f"turned by EXIF orientation {orientation}" in reason]
+    warned = [reason for _, reason in report.warnings if "upright their sizes agree" in reason]
+    assert len(report.problems) == len(named) == (3 if kind in ("doubtful", "mismatched") else 0)
+    assert len(warned) == (3 if kind == "agreeing" else 0)
+    asked = check(Data(path=str(tmp_path), exif="apply"), decode=decode)
+    assert len(asked.problems) == (3 if kind == "mismatched" else 0)
+    assert kind == "mismatched" or check(Data(path=str(tmp_path)), decode=decode, known=[report.fingerprint]).ok

@@ -45,8 +45,13 @@ def check(
                 progress(done, len(pairs))
         contents = hash_contents(found.files(), facts, THREADS) if decode else None
     fingerprint = found.fingerprint(contents)
-    if data.layout == "auto" and not any(same_data(fingerprint, one) for one in known):
+    is_known = any(same_data(fingerprint, one) for one in known)
+    if data.layout == "auto" and not is_known:
         summary.problems += summary.side_by_side.problems(str(data.path))
+    summary.problems += summary.turned.mismatched + (
+        [] if data.exif == "apply" or is_known else summary.turned.doubtful
+    )
+    summary.warnings += [] if data.exif == "apply" else summary.turned.agreeing
     report = replace(_make_report(found, pairs, summary, data), files=len(found.files()), contents=contents)
     return replace(report, fingerprint=fingerprint, data=data, seconds=time.monotonic() - began)
 

@@ -12,6 +12,7 @@ from pix2pix.data.checks.label_maps import list_colours
 from pix2pix.data.io import images
 from pix2pix.data.io.arrays import Array, ImageFacts, half_width, take_half
 from pix2pix.data.io.limits import MemoryShortError
+from pix2pix.data.io.orientation import find_orientation
 from pix2pix.data.io.view import Half, View
 from pix2pix.errors import DataError
 
@@ -43,21 +44,23 @@ class FileInspection:
     facts: ImageFacts | None  # of the image, or of each half; None if it cannot be read
     problem: str | None
     images: tuple[ImageStats, ...] = ()  # known only if decoded
+    orientation: int = 1  # EXIF orientation, which facts and images are turned by
     passing: bool = False  # whether the problem may be gone the next time, so that it is not remembered
 
     def image(self, half: Half | None) -> ImageStats | None:
         return next((image for image in self.images if image.half == half), None)
 
     def to_json(self) -> list[Any]:
-        return [self.facts and astuple(self.facts), self.problem, [astuple(image) for image in self.images]]
+        images = [astuple(image) for image in self.images]
+        return [self.facts and astuple(self.facts), self.problem, images, self.orientation]
 
     @classmethod
     def from_json(cls, values: Any) -> "FileInspection | None":
         """Read the values of `to_json`; return None for anything else."""
         try:
-            facts, problem, images = values
+            facts, problem, images, orientation = values
             known = ImageFacts(int(facts[0]), int(facts[1]), int(facts[2]), str(facts[3])) if facts else None
-            return cls(known, problem, tuple(_image_from_json(*image) for image in images))
+            return cls(known, problem, tuple(_image_from_json(*image) for image in images), int(orientation))
         except (TypeError, ValueError, IndexError):
             return None
 
@@ -73,7 +76,10 @@ def inspect_file(file: str, view: View, halved: bool, decode: bool, alpha: bool)
     """Inspect a view of a file, or its two halves: the pixels and their edge maps if `decode`, else the header only."""
     path = Path(file)
     try:
-        return _inspect_pixels(path, view, halved, alpha) if decode else (_inspect_header(path, view, halved), {})
+        found, edges = (
+            _inspect_pixels(path, view, halved, alpha) if decode else (_inspect_header(path, view, halved), {})
+        )
+        return replace(found, orientation=find_orientation(path)), edges
     except DataError as error:
         reason = str(error).removeprefix(f"{path}: ")
         return FileInspection(None, reason, passing=isinstance(error, MemoryShortError)), {}

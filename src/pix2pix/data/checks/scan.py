@@ -73,7 +73,9 @@ def scan_pairs(
     """Inspect the files of each pair, in order. Threads help, since decoders release the interpreter lock."""
     counts = {data.source_channels, data.target_channels, *(one.channels for one in data.sources.values())}
     alpha = counts & {2, 4} != set()  # then alpha counts as a channel
-    question = f"{'pixels, areas' if decode else 'header'} by Pillow {version('pillow')}{', alpha' if alpha else ''}"
+    question = (
+        f"{'pixels, areas' if decode else 'header'} and EXIF by Pillow {version('pillow')}{', alpha' if alpha else ''}"
+    )
     waiting: deque[_Waiting] = deque()
     pool = ThreadPoolExecutor(THREADS)
     try:

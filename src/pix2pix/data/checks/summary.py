@@ -13,6 +13,7 @@ from pix2pix.data.checks.inspect import FileInspection, ImageStats
 from pix2pix.data.checks.label_maps import MAX_COLOURS
 from pix2pix.data.checks.report import Alignment, Problem, ValueReport, describe_offset, name_images
 from pix2pix.data.checks.scan import Inspections, Offset
+from pix2pix.data.checks.turned import TurnedPairs
 from pix2pix.data.io.arrays import TYPES, ImageFacts, advise_channels
 from pix2pix.data.pairing.pair import ImageRef, Pair, source_titles
 from pix2pix.data.pairing.pairs import PairSet
@@ -58,7 +59,7 @@ class Summary:
         self.source_digests, self.target_digests = array("Q"), array("Q")  # 0 where unknown or flat
         self.offsets: dict[int, tuple[int, int]] = {}  # number of the pair -> pixels (down, right)
         self.compared = 0
-        self.side_by_side = SideBySideEvidence()
+        self.side_by_side, self.turned = SideBySideEvidence(), TurnedPairs()
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
 
@@ -73,11 +74,12 @@ class Summary:
                     self.warnings.append(Problem(Path(file), f"{what} one flat colour"))
         if offset:
             self.offsets[len(self.source_digests)] = offset
-        self._add_facts(pair, [inspections[ref.whole].facts for ref in pair.refs])
+        turned = self.turned.add(pair, inspections)
+        self._add_facts(pair, [inspections[ref.whole].facts for ref in pair.refs], turned)
         self._add_images(pair, inspections)
 
-    def _add_facts(self, pair: Pair, facts: Sequence[ImageFacts | None]) -> None:
-        """Count sizes, channels and types."""
+    def _add_facts(self, pair: Pair, facts: Sequence[ImageFacts | None], turned: set[str]) -> None:
+        """Count sizes, channels and types. Sizes of files that are `turned` differently are reported elsewhere."""
         for side, known in zip(self.sides, facts, strict=True):
             side.channels.append(known.channels if known else 0)
             side.types.append(TYPES.index(known.dtype) + 1 if known else 0)
@@ -89,7 +91,7 @@ class Summary:
         if source and target:
             self.compared += 1
         for ref, known in zip(pair.sources, facts, strict=False):
-            if known and target and known.size != target.size:
+            if known and target and known.size != target.size and ref.file not in turned:
                 self.problems.append(
                     Problem(
                         ref.path,

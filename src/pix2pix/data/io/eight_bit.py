@@ -99,7 +99,7 @@ def _with_palette(pixels: Pixels, palette: Pixels) -> Image.Image:
 def read_surroundings(path: Path) -> Surroundings:
     """Read the resolution and the colour profile of a file, without decoding it. May raise any exception."""
     with open_regular(path) as file:
-        with _pillow_limits():
+        with pillow_limits():
             image = Image.open(file, formats=READ_FORMATS)
         take_late_exif(image, file)
         dpi, turned = image.info.get("dpi"), read_orientation(image) in (5, 6, 7, 8)
@@ -111,14 +111,14 @@ def read_surroundings(path: Path) -> Surroundings:
 
 def read_orientation(image: Image.Image) -> int:
     """Return the EXIF orientation, 1 to 8, without decoding: the `getexif` of a PNG would decode the pixels."""
-    with _pillow_limits():
+    with pillow_limits():
         value = Image.Image.getexif(image).get(_ORIENTATION_TAG)
     return value if isinstance(value, int) else 1
 
 
 def read_png_orientation(file: BinaryIO) -> int:
     """Return the EXIF orientation of a PNG of any depth, as `read_orientation` does, within our limits."""
-    with _pillow_limits():
+    with pillow_limits():
         image = Image.open(file, formats=["PNG"])
     take_late_exif(image, file)
     return read_orientation(image)
@@ -138,7 +138,7 @@ def _open(path: Path) -> Iterator[ImageFile.ImageFile]:
     """Open an accepted image without decoding it. Within the block, every error becomes a DataError."""
     try:
         with open_regular(path) as file:
-            with _pillow_limits():
+            with pillow_limits():
                 image = Image.open(file, formats=_formats(file))
             _ignore_late_text(image)
             limits.refuse_too_large(path, image.height, image.width)
@@ -170,7 +170,7 @@ def _formats(file: BinaryIO) -> tuple[str, ...]:
 
 
 @contextmanager
-def _pillow_limits() -> Iterator[None]:
+def pillow_limits() -> Iterator[None]:
     """Replace Pillow's limits of pixels and metadata by ours, and silence its warnings; one thread at a time."""
     with _PILLOW_LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -215,7 +215,7 @@ def _refuse_mode(image: Image.Image, name: str) -> None:
 
 
 def _refuse_frames(image: ImageFile.ImageFile, path: Path) -> None:
-    with _pillow_limits():
+    with pillow_limits():
         several = getattr(image, "is_animated", False)
         counted = several and image.format in ("PNG", "WEBP")  # the others would be read to their end
         frames = getattr(image, "n_frames", 1) if counted else "several"
@@ -277,7 +277,7 @@ def _as_tuple(value: int | tuple[int, ...]) -> tuple[int, ...]:
 def _decode(image: Image.Image, name: str, alpha: bool) -> Pixels:
     large = Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS
     checks_again = large or image.format == "TIFF"  # here Pillow checks the limit, or the metadata, again
-    with _pillow_limits() if checks_again else nullcontext():
+    with pillow_limits() if checks_again else nullcontext():
         image.load()
     gray, has_alpha = image.mode in GRAY_MODES, image.has_transparency_data
     mode = ("LA" if gray else "RGBA") if has_alpha else ("L" if gray else "RGB")
