@@ -305,7 +305,8 @@ def translate(root: Path, run: Path, *inputs: object, code: int, named: list[obj
 
 def gray_input(root: Path, run: Path) -> Bad:
     images.write(root / "gray.png", noise(channels=1))
-    return translate(root, run, root / "gray.png", code=1, named=[root / "gray.png", "1 channel", "translates 3"])
+    named = [root / "gray.png", "1 channel", "translates 3", "strict"]
+    return translate(root, run, root / "gray.png", code=1, named=named, flags="--strict")
 
 
 def broken_input(root: Path, run: Path) -> Bad:
@@ -317,6 +318,11 @@ def output_is_a_file(root: Path, run: Path) -> Bad:
     images.write(root / "in.png", noise())
     (root / "out").write_text("keep me")
     return Bad(["translate", run, root / "in.png", "--output", root / "out"], 1, [root / "out"])
+
+
+def an_image(root: Path) -> Path:
+    images.write(root / "in.png", noise())
+    return root / "in.png"
 
 
 def evaluated(root: Path, run: Path, *flags: str, code: int = 1, named: list[object]) -> Bad:
@@ -337,6 +343,12 @@ USE: dict[str, Case] = {
     "wrong channels": gray_input,
     "broken picture": broken_input,
     "an output that is a file": output_is_a_file,
+    "an input as output": lambda root, run: Bad(
+        ["translate", run, an_image(root), "--output", root], 2, ["would replace", "choose another --output"]
+    ),
+    "no colour": lambda root, run: translate(
+        root, run, root, code=2, named=["--background whit"], flags="--background whit"
+    ),
     "no batch": lambda root, run: translate(root, run, root, code=2, named=["--batch-size 0"], flags="--batch-size 0"),
     "no shard": lambda root, run: translate(root, run, root, code=2, named=["--shard 3/2", "i/n"], flags="--shard 3/2"),
     "too large a seed": lambda root, run: translate(
@@ -652,8 +664,10 @@ def test_what_people_read_without_json(cli: Cli, run: Path, facades: Path, tmp_p
     images.write(tmp_path / "in/small.png", noise(7, 50))
     words = ("--device", "cpu", "--dropout", "--seed", "1", "--threads", "1")
     done = cli("translate", run, "in", "--output", "translated", *words)
-    threads = describe_threads(1)
-    assert (done.code, done.out, done.err) == (0, "", f"1 translated into translated (cpu, {threads})\n")
+    assert (done.code, done.out) == (0, "")
+    note, count = done.err.splitlines()
+    assert note.startswith("note: resized 1 image of 7x50 (HxW) to 32x229 for the model")
+    assert count == f"1 translated into translated (cpu, {describe_threads(1)})"
     assert images.read(tmp_path / "translated/small.png").shape == (7, 50, 3)
 
 

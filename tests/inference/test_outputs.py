@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from pix2pix.data.io import images
-from pix2pix.errors import DataError
+from pix2pix.errors import ConfigError, DataError
 from pix2pix.inference import outputs
 from pix2pix.inference.jobs import Job
 from pix2pix.inference.outputs import refuse_collisions
@@ -104,7 +104,7 @@ def test_nothing_of_the_input_folder_is_replaced(translator: Translator, tmp_pat
     images.write(tmp_path / "photos/.hidden/a.png", noise(4, 4, 3))
     before = contents(photos)
     for output in (photos, inner.parent, photos / ".." / "photos"):
-        with pytest.raises(DataError, match=r"would replace .*, an input; choose another --output"):
+        with pytest.raises(ConfigError, match=r"would replace .*, an input; choose another --output"):
             translate_files(translator, [photos], output, OVERWRITE)
     with pytest.raises(DataError, match=r"\.hidden/a\.png: exists, and no translation wrote it"):
         translate_files(translator, [photos / "a.png"], photos / ".hidden")
@@ -122,7 +122,7 @@ def test_an_output_that_leads_to_an_input_is_refused(
         make = os.link if link == "hard link" else os.symlink
         make(photos / "1.png", out / "0.png")
     before = contents(photos)
-    with pytest.raises(DataError, match=r"would replace .*\.png, an input"):
+    with pytest.raises(ConfigError, match=r"would replace .*\.png, an input"):
         translate_files(translator, [photos], out, OVERWRITE)
     assert contents(photos) == before
 

@@ -20,6 +20,7 @@ from pix2pix.inference import bands, huge
 from pix2pix.inference.any_size import AnySize
 from pix2pix.inference.bands import PresentedImage, resize_bands
 from pix2pix.inference.huge import Tiling, translate_huge
+from pix2pix.inference.jobs import Job
 from pix2pix.inference.memory import Budget, needed_memory
 from pix2pix.inference.pipeline import Options, translate_files
 from pix2pix.inference.settle import settle_statistics, uses_image_statistics
@@ -192,7 +193,7 @@ def test_one_tile_is_the_whole(tmp_path: Path, suffix: str) -> None:
     images.write(path, smooth(121, 90))
     whole = translate_image(translator, path, tmp_path / "whole", Tiling())
     budget = Budget.of(translator.model, translator.device, 1e9)
-    translate_huge(translator, [path], tmp_path / f"tiled{suffix}", Tiling(), budget)
+    translate_huge(translator, Job((path,), Path(path.name)), tmp_path / f"tiled{suffix}", Tiling(), budget)
     assert np.abs(images.read(tmp_path / f"tiled{suffix}").astype(int) - whole).max() <= 1
 
 

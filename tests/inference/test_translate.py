@@ -112,7 +112,7 @@ def test_gray_to_colour_and_back() -> None:
 
 def test_an_output_is_an_ordinary_tensor() -> None:
     source = torch.zeros(3, SIZE, SIZE, requires_grad=True)
-    output = translating()(source)
+    output = translating()(source, floats=(-1, 1))
     assert not output.requires_grad
     output.add_(1)
     (output * torch.ones(1, requires_grad=True)).sum().backward()
@@ -131,7 +131,7 @@ def test_an_output_is_an_ordinary_tensor() -> None:
 @example(33, 31, (1.0, 1.0))
 @example(100, 40, (0.8, 0.8))
 def test_any_size_comes_back(height: int, width: int, scale: Scale) -> None:
-    output = translating(scale=scale)(floats(noise(height, width, 3)))
+    output = translating(scale=scale)(floats(noise(height, width, 3)), floats=(-1, 1))
     assert output.shape == (height, width, 3)
     assert np.isfinite(output).all()
     assert np.abs(output).max() <= 1
@@ -260,27 +260,27 @@ def test_a_batch_is_its_pictures_one_by_one(statistics: str, size: tuple[int, in
 # ---- refusals --------------------------------------------------------------------------------------------------
 
 REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
-    "gray array": (noise(8, 8), ModelError, "got 1 channel, but the model translates 3"),
-    "gray PIL": (Image.new("L", (8, 8)), ModelError, "got 1 channel, but the model translates 3"),
-    "four channels": (torch.zeros(4, 8, 8), ModelError, "got 4 channels, but the model translates 3"),
-    "channels first as an array": (noise(3, 8, 8), ModelError, "got 8 channels, but the model translates 3"),
+    "five channels": (torch.zeros(5, 8, 8).byte(), ModelError, "has 5 channels, but the model translates 3"),
+    "channels first as an array": (noise(3, 8, 8), ModelError, r"\(3, 8, 8\).*array.transpose\(1, 2, 0\)"),
+    "channels first in a batch": (noise(2, 3, 8, 8), ModelError, r"array.transpose\(0, 2, 3, 1\)"),
+    "0 to 1": (noise(8, 8, 3) / 255, ValueError, r"floats=\(0, 1\) or floats=\(-1, 1\)"),
     "above 1": (np.full((8, 8, 3), 1.01, np.float32), ValueError, r"\[-1, 1\], got \[1.01, 1.01\]"),
     "0 to 255": (noise(8, 8, 3).astype(np.float32), ValueError, r"\[-1, 1\]"),
     "not a number": (torch.full((3, 8, 8), float("nan")), ValueError, r"\[-1, 1\], got \[nan"),
     "infinite": (torch.full((3, 8, 8), -float("inf")), ValueError, r"\[-1, 1\], got \[-inf"),
-    "int32": (noise(8, 8, 3).astype(np.int32), TypeError, "uint8 or floating.*int32"),
+    "int32": (noise(8, 8, 3).astype(np.int32), TypeError, "uint8 or floating.*int32: convert it"),
     "uint16": (noise(8, 8, 3).astype(np.uint16), TypeError, "uint8 or floating.*uint16"),
     "bool": (torch.ones(3, 8, 8, dtype=torch.bool), TypeError, "uint8 or floating.*bool"),
-    "a line": (noise(8), ValueError, r"\(H, W, C\), got shape \(8,\)"),
-    "a batch of arrays": (noise(2, 8, 8, 3), ValueError, r"\(H, W, C\), got shape \(2, 8, 8, 3\)"),
+    "a line": (noise(8), ValueError, r"\(N, H, W, C\), got shape \(8,\)"),
+    "a batch of gray arrays": (noise(20, 80, 8), ModelError, "has 8 channels, but the model translates 3"),
     "two-dimensional tensor": (torch.zeros(8, 8), ValueError, r"\(N, C, H, W\).*\(8, 8\)"),
     "five-dimensional tensor": (torch.zeros(1, 1, 3, 8, 8), ValueError, r"\(N, C, H, W\)"),
     "no rows": (np.zeros((0, 8, 3), np.float32), ValueError, "0"),
-    "no pictures": (torch.zeros(0, 3, 8, 8), ValueError, "0"),
-    "no pixels in PIL": (Image.new("RGB", (0, 8)), ValueError, "8x0"),
-    "16-bit PIL": (Image.new("I;16", (8, 8)), ValueError, "more than 8 bits"),
-    "transparent PIL": (Image.new("RGBA", (8, 8)), ValueError, "transparency"),
-    "a path": ("picture.png", TypeError, "got str"),
+    "no images": (torch.zeros(0, 3, 8, 8), ValueError, "0"),
+    "no pixels in PIL": (Image.new("RGB", (0, 8)), ValueError, "8, 0"),
+    "16-bit PIL": (Image.new("I;16", (8, 8)), TypeError, "expected uint8 values.*mode I;16 with uint16"),
+    "CMYK": (Image.new("CMYK", (8, 8)), ValueError, "convert it to RGB"),
+    "a path": ("picture.png", TypeError, "got str: PIL.Image.open"),
 }
 
 
@@ -385,14 +385,14 @@ def test_single_files_go_by_their_own_name(translator: Translator, photos: Path,
 def test_a_broken_file_does_not_stop_the_others(translator: Translator, photos: Path, tmp_path: Path) -> None:
     whole = (photos / "a.png").read_bytes()
     (photos / "a2.png").write_bytes(whole[: len(whole) // 2])
-    images.write(photos / "gray.png", noise(20, 30, 1))
+    images.write(photos / "five.tif", noise(20, 30, 5))
     (photos / "z.jpg").write_bytes(b"")
     result = translate_files(translator, [photos], tmp_path / "out")
     assert files_in(tmp_path / "out") == {"a.png", "b.JPG", "deep/er/c.bmp", "d.webp", "e.png"}
     failed = {path.name: reason for path, reason in result.failed}
-    assert set(failed) == {"a2.png", "gray.png", "z.jpg"}
+    assert set(failed) == {"a2.png", "five.tif", "z.jpg"}
     assert all(reason.startswith(f"{photos / name}: ") for name, reason in failed.items())
-    assert "1 channel" in failed["gray.png"]
+    assert "5 channels" in failed["five.tif"]
 
 
 def test_two_inputs_of_one_output_are_refused(translator: Translator, photos: Path, tmp_path: Path) -> None:
@@ -408,7 +408,7 @@ def test_two_inputs_of_one_output_are_refused(translator: Translator, photos: Pa
 def test_an_output_over_its_input_is_refused(translator: Translator, photos: Path) -> None:
     before = {path: path.read_bytes() for path in photos.rglob("*") if path.is_file()}
     for inputs in ([photos], [photos / "a.png"]):
-        with pytest.raises(DataError, match=r"would replace .*; choose another --output"):
+        with pytest.raises(ConfigError, match=r"would replace .*; choose another --output"):
             translate_files(translator, inputs, photos)
     assert before == {path: path.read_bytes() for path in photos.rglob("*") if path.is_file()}
 
@@ -422,7 +422,7 @@ def test_an_output_over_another_input_is_refused(
     (inner / "a.png").write_bytes((photos / "a.png").read_bytes())
     before = {path: path.read_bytes() for path in photos.rglob("*") if path.is_file()}
     monkeypatch.chdir(photos.parent)
-    with pytest.raises(DataError, match=r"would replace .*; choose another --output"):
+    with pytest.raises(ConfigError, match=r"would replace .*; choose another --output"):
         translate_files(translator, [Path(photos.name)], Path())
     assert before == {path: path.read_bytes() for path in photos.rglob("*") if path.is_file()}
 
@@ -469,6 +469,7 @@ def test_what_training_was_asked_to_convert_is_converted(tmp_path: Path) -> None
     as_colour = asked(to_pil(np.repeat(gray, 3, axis=2)))
     assert asked(to_pil(gray)) == as_colour
     images.write(tmp_path / "gray.png", gray)
-    assert not translate_files(asked, [tmp_path / "gray.png"], tmp_path / "out").failed
+    result = translate_files(asked, [tmp_path / "gray.png"], tmp_path / "out")
+    assert not result.failed
+    assert not any("gray" in note for note in result.notes), "the settings of the training say it already"
     assert np.array_equal(images.read(tmp_path / "out" / "gray.png"), np.asarray(as_colour))
-    assert translate_files(translating(), [tmp_path / "gray.png"], tmp_path / "other").failed  # the control

@@ -1,16 +1,20 @@
 """A model folder: the size at which images are presented, its card, and weights that do not fit."""
 
+from functools import cache
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 import safetensors.torch
 import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
 from torch import nn
 
 from pix2pix.config.io import make_config
-from pix2pix.errors import ModelError
+from pix2pix.errors import ConfigError, ModelError
 from pix2pix.model import Model, build_networks, describe_model, load_model, make_model_config
-from pix2pix.model.model_config import ModelConfig, Size
+from pix2pix.model.model_config import ModelConfig, Present, Size
 from pix2pix.model.weights import load_weights, save_weights
 
 Scale = tuple[float, float] | None
@@ -56,14 +60,60 @@ def test_presented_size(scale: Scale, size: Size, presented: Size) -> None:
 
 def test_info_and_card_state_the_rule_of_the_size(folder: Path) -> None:
     rule = load_model(folder).config.describe_presented_size()
-    assert rule == (
-        "An image of 64x64 keeps its size; others are scaled by 1, as in training, "
-        "but no side becomes smaller than in 64x64."
-    )
+    assert rule == "Every image keeps its size, unless a side is smaller than in 64x64: then it is enlarged."
     assert describe_model(folder)["presented_at"] == rule
     assert rule in (folder / "README.md").read_text(encoding="utf-8")
-    assert model_config(None).describe_presented_size() == "Every image is resized to 64x64."
-    assert "scaled by 0.5 x 0.25," in model_config((0.5, 0.25)).describe_presented_size()
+    assert model_config(None).describe_presented_size() == "Every image is resized to 64x64, whatever its shape."
+    assert model_config((0.5, 0.25)).describe_presented_size() == (
+        "An image of 64x64 keeps its size; others are scaled by 0.5 x 0.25, as in training, "
+        "but no side becomes smaller than in 64x64."
+    )
+
+
+SIDES = st.integers(1, 40_000)
+TRAINED = st.one_of(st.none(), st.tuples(*[st.floats(1e-4, 100)] * 2))
+
+
+@given(
+    size=st.tuples(SIDES, SIDES),
+    image_size=st.sampled_from([(64, 64), (256, 512), (16_384, 64), (16_384, 16_384)]),
+    scale=TRAINED,
+    native=st.booleans(),
+    present=st.sampled_from(get_args(Present)),
+)
+@example((128, 128), (64, 64), (0.5, 0.5), False, "auto")
+@example((64, 64), (64, 64), (0.5, 0.5), False, "auto")
+@example((1, 40_000), (16_384, 16_384), None, False, "auto")
+def test_nothing_is_presented_below_image_size(
+    size: Size, image_size: Size, scale: Scale, native: bool, present: Any
+) -> None:
+    """Unless its own size is asked for, or is that of the training."""
+    config = configs(image_size, native).model_copy(update={"scale": (1.0, 1.0) if native else scale})
+    if config.scale is None and present == "scale":
+        with pytest.raises(ConfigError, match="--present scale"):
+            config.presented_size(size, present)
+        return
+    height, width = config.presented_size(size, present)
+    if present == "native" or (native and present != "image_size"):
+        assert (height, width) == size
+        return
+    assert height >= image_size[0]
+    assert width >= image_size[1]
+    if present == "image_size" or (present == "auto" and (size == image_size or scale is None)):
+        assert (height, width) == image_size
+    elif scale is not None and min(height / image_size[0], width / image_size[1]) > 1.01:
+        assert (height, width) == (round(size[0] * scale[0]), round(size[1] * scale[1]))
+    elif scale is not None:  # enlarged: the proportions are those of the training
+        shape = size[1] * scale[1] / (size[0] * scale[0])
+        assert width / height == pytest.approx(shape, rel=1 / 64)
+
+
+@cache
+def configs(image_size: Size, native: bool) -> ModelConfig:
+    values: dict[str, Any] = {"data": {"image_size": image_size, "source_channels": 3, "target_channels": 3}}
+    values |= {"augment": {"load_size": "native"}} if native else {}
+    config = make_config(values | {"discriminator": {"patch_size": 16}, "generator": {"depth": 2}})
+    return make_model_config(config, "image", (1.0, 1.0), converts=False, epoch=1, validation={})
 
 
 def test_a_saved_model_is_the_model(folder: Path) -> None:

@@ -22,6 +22,7 @@ from pix2pix.data.io.row_reader import RowReader, open_rows
 from pix2pix.errors import DataError
 from pix2pix.inference import huge
 from pix2pix.inference.huge import Tiling, translate_huge
+from pix2pix.inference.jobs import Job
 from pix2pix.inference.memory import Budget
 from pix2pix.inference.pipeline import translate
 from pix2pix.inference.record import NAME
@@ -178,7 +179,7 @@ def measure_seams(work: Path, model: Path, tiling: Tiling) -> str:
     budget = Budget.of(translator.model, translator.device, 4e9)
     outputs = {}
     for name, tiles in {"tiled": tiling, "shifted": Tiling(192, tiling.overlap), "whole": Tiling(1024, 0)}.items():
-        translate_huge(translator, [source], work / f"{name}.tif", tiles, budget)
+        translate_huge(translator, Job((source,), Path(source.name)), work / f"{name}.tif", tiles, budget)
         outputs[name] = images.read(work / f"{name}.tif").astype(float)
     axis = Axis.plan(640, tiling.tile or 0, tiling.overlap or 0)
     step = abs(seam(outputs["tiled"], seams(axis)) - seam(outputs["whole"], seams(axis)))

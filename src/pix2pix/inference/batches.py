@@ -28,6 +28,8 @@ class Reading(NamedTuple):
     stamps: tuple[Stamp, ...]
     source: Tensor
     """(in, H, W) in [-1, 1]."""
+    conversions: tuple[str, ...] = ()
+    """What was done to their channels, in words."""
 
 
 @dataclass
@@ -65,7 +67,7 @@ class BatchLimits(NamedTuple):
     def wants_tiles(self, size: Size) -> bool:
         """Return whether an image is translated in tiles."""
         if self.tile is not None:
-            return max(self.budget.model.config.presented_size(size)) > self.tile
+            return max(self.budget.model.presented_size(size)) > self.tile
         return not self.budget.fits([size])
 
     def allow(self, batch: Batch, size: Size) -> bool:
@@ -76,7 +78,13 @@ class BatchLimits(NamedTuple):
         return fits and self.budget.fits([size] * count, batch=count)
 
 
-def form_batches(jobs: Iterable[Job], limits: BatchLimits, fail: Callable[[Job, str], object]) -> Iterator[Batch]:
+Place = Callable[[Job, Size], tuple[Job, Size]]
+"""Return the job of a file of a size with the part of it that is translated, and the size of that part."""
+
+
+def form_batches(
+    jobs: Iterable[Job], limits: BatchLimits, place: Place, fail: Callable[[Job, str], object]
+) -> Iterator[Batch]:
     """Group consecutive images of one size; call `fail` for those whose header cannot be read."""
     batch: Batch | None = None
     for job in jobs:
@@ -84,7 +92,7 @@ def form_batches(jobs: Iterable[Job], limits: BatchLimits, fail: Callable[[Job, 
             if job.problem:
                 raise DataError(job.problem)
             view, planes = view_source(job.sources[0], limits.budget.model)
-            size = images.probe(job.sources[0], view).size
+            placed, size = place(job, images.probe(job.sources[0], view).size)
             tiled = limits.wants_tiles(size)
             if planes and tiled:
                 raise DataError(
@@ -94,11 +102,11 @@ def form_batches(jobs: Iterable[Job], limits: BatchLimits, fail: Callable[[Job, 
             fail(job, str(error))
             continue
         if batch is not None and not planes and limits.allow(batch, size):
-            batch.jobs.append(job)
+            batch.jobs.append(placed)
             continue
         if batch is not None:
             yield batch
-        batch = Batch(size, [job], tiled=tiled, planes=planes)
+        batch = Batch(size, [placed], tiled=tiled, planes=planes)
     if batch is not None:
         yield batch
 

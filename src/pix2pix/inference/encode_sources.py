@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,45 +12,78 @@ from pix2pix.data.encoding.labels import LabelEncoding
 from pix2pix.data.encoding.prepared import ImageEncoding
 from pix2pix.data.encoding.ranges import refuse_non_finite
 from pix2pix.data.io import images
-from pix2pix.data.io.arrays import Array, with_channels
+from pix2pix.data.io.arrays import Array
+from pix2pix.data.io.view import Half, View
 from pix2pix.errors import DataError
+from pix2pix.inference.channels import ChannelRule
 from pix2pix.inference.views import view_source
 from pix2pix.model import Model
 
 
-def read_sources(paths: Sequence[Path], model: Model, plane: int | None = None) -> Tensor:
-    """Read the file of each source, or a plane of stacks, and encode all as (in, H, W).
+class SourceImage(NamedTuple):
+    """The values of one source."""
+
+    values: Array
+    """(H, W, C), with opacity if it has one."""
+    alpha: bool
+    """Whether the last channel is opacity."""
+    name: Path
+    """For messages."""
+
+
+class Encoded(NamedTuple):
+    """The sources of one image as the network's input."""
+
+    tensor: Tensor
+    """(in, H, W) in [-1, 1]."""
+    conversions: tuple[str, ...]
+    """What was done to their channels, in words."""
+
+
+def read_sources(
+    paths: Sequence[Path], model: Model, rule: ChannelRule, *, half: Half | None = None, plane: int | None = None
+) -> Encoded:
+    """Read the file of each source, a half of it or a plane of a stack, and encode all.
 
     Raises DataError if a file does not fit the model.
     """
-    views = [replace(view_source(path, model, number)[0], plane=plane) for number, path in enumerate(paths)]
-    seen = zip(paths, views, model.sources, strict=True)
-    arrays = [images.read(path, view, alpha=source.reads_alpha) for path, view, source in seen]
-    return encode_sources(arrays, paths, model)
+    views = [view_source(path, model, number)[0] for number, path in enumerate(paths)]
+    parts = [replace(view, half=half, plane=plane) for view in views]
+    return encode_sources([_read(*one) for one in zip(paths, parts, strict=True)], model, rule)
 
 
-def encode_sources(arrays: Sequence[Array], names: Sequence[Path], model: Model) -> Tensor:
-    """Encode the array (H, W, C) of each source and stack them, (in, H, W). Raises DataError using `names`."""
-    encoded = [_encode(*one) for one in zip(arrays, names, model.sources, strict=True)]
-    for one, name in zip(encoded, names, strict=True):
-        if one.shape[1:] != encoded[0].shape[1:]:
-            size, first = ("{}x{}".format(*tensor.shape[1:]) for tensor in (one, encoded[0]))
+def _read(path: Path, view: View) -> SourceImage:
+    values = images.read(path, view, alpha=True)
+    return SourceImage(values, values.shape[2] > images.probe(path, view).channels, path)
+
+
+def encode_sources(sources: Sequence[SourceImage], model: Model, rule: ChannelRule) -> Encoded:
+    """Encode the values of each source and stack them. Raises DataError."""
+    encoded = [_encode(image, source, rule) for image, source in zip(sources, model.sources, strict=True)]
+    first = encoded[0].tensor
+    for one, image in zip(encoded, sources, strict=True):
+        if one.tensor.shape[1:] != first.shape[1:]:
+            size, expected = ("{}x{}".format(*tensor.shape[1:]) for tensor in (one.tensor, first))
             raise DataError(
-                f"{name}: is {size} (HxW), but {names[0]} is {first}; the sources of one image need one size"
+                f"{image.name}: is {size} (HxW), but {sources[0].name} is {expected}; "
+                "the sources of one image need one size"
             )
-    return encoded[0] if len(encoded) == 1 else torch.cat(encoded)
+    if len(encoded) == 1:
+        return encoded[0]
+    conversions = [text for one in encoded for text in one.conversions]
+    return Encoded(torch.cat([one.tensor for one in encoded]), tuple(dict.fromkeys(conversions)))
 
 
-def _encode(array: Array, name: Path, source: ImageEncoding) -> Tensor:
-    """Encode (H, W, C) of one source as (channels, H, W)."""
-    values, channels = source.values, source.file_channels
-    if isinstance(values, LabelEncoding):
-        return values.to_tensor(array, name)
-    if array.dtype.name != values.dtype:
-        raise DataError(f"{name}: holds {array.dtype.name} values, but the model translates {values.dtype}: convert it")
-    refuse_non_finite(array, name)
-    if source.converts:
-        array = with_channels(array, channels, str(name))
-    if array.shape[2] != channels:
-        raise DataError(f"{name}: has {array.shape[2]} channels, but the model translates {channels}; convert it first")
-    return values.to_tensor(array)
+def _encode(image: SourceImage, source: ImageEncoding, rule: ChannelRule) -> Encoded:
+    """Encode one source as (channels, H, W)."""
+    values, name = image.values, image.name
+    if not isinstance(source.values, LabelEncoding) and values.dtype.name != source.values.dtype:
+        raise DataError(
+            f"{name}: holds {values.dtype.name} values, but the model translates {source.values.dtype}: "
+            "convert it by the range that its values have"
+        )
+    fitted, conversions = rule.fit(values, source, name, alpha=image.alpha)
+    if isinstance(source.values, LabelEncoding):
+        return Encoded(source.values.to_tensor(fitted, name), conversions)
+    refuse_non_finite(fitted, name)
+    return Encoded(source.values.to_tensor(fitted), conversions)

@@ -12,13 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from pix2pix.data.encoding.labels import LabelEncoding
-from pix2pix.data.io.arrays import Array, ImageFacts
+from pix2pix.data.io.arrays import Array, ImageFacts, half_width, take_half
 from pix2pix.data.io.row_reader import RowReader, open_rows
 from pix2pix.data.io.row_writer import SUFFIXES, begin_to_write_rows
 from pix2pix.data.io.surroundings import NOTHING, Surroundings
+from pix2pix.data.io.view import Half
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.inference.bands import CHUNK_BYTES, PresentedImage, resize_bands
-from pix2pix.inference.encode_sources import encode_sources
+from pix2pix.inference.encode_sources import SourceImage, encode_sources
+from pix2pix.inference.jobs import Job
 from pix2pix.inference.memory import Budget, needed_memory, working_memory
 from pix2pix.inference.settle import settle_statistics, uses_image_statistics
 from pix2pix.inference.tiles import TileGrid, sample_tiles, translate_tiles
@@ -65,25 +67,38 @@ class Tiling:
 class HugeImage:
     """One image, its sources open for reading by rows, and the tiles in which it is translated."""
 
-    def __init__(self, translator: Translator, readers: Sequence[RowReader], output: Path) -> None:
-        self.translator, self.readers, self.output = translator, readers, output
-        self.size: Size = readers[0].facts.size
-        model = self.model = translator.model
+    def __init__(
+        self, translator: Translator, readers: Sequence[RowReader], output: Path, half: Half | None = None
+    ) -> None:
+        self.translator, self.readers, self.output, self.half = translator, readers, output, half
+        height, width = readers[0].facts.size
+        self.size: Size = height, width if half is None else half_width(width, readers[0].path)
+        self.conversions: set[str] = set()
+        """What was done to the channels so far, in words."""
+        model, self.rule = translator.model, translator.rule
+        self.model = model
         for reader in readers:
-            if reader.facts.size != self.size:
+            if reader.facts.size != (height, width):
                 size, first = ("{}x{}".format(*one.facts.size) for one in (reader, readers[0]))
                 raise DataError(
                     f"{reader.path}: is {size} (HxW), but {readers[0].path} is {first}; "
                     "the sources of one image need one size"
                 )
-        presented = model.config.presented_size(self.size)
+        presented = model.presented_size(self.size)
         sources = [(source.channels, isinstance(source.values, LabelEncoding)) for source in model.sources]
         self.image = PresentedImage(self._read, self.size, presented, model.size_multiple, sources)
 
     def _read(self, top: int, bottom: int) -> Tensor:
         """Read and encode rows of the sources, (in, rows, W)."""
-        names = [Path(f"{reader.path} (from row {top})") if top else reader.path for reader in self.readers]
-        return encode_sources([reader.read(top, bottom) for reader in self.readers], names, self.model)
+        encoded = encode_sources([self._rows(reader, top, bottom) for reader in self.readers], self.model, self.rule)
+        self.conversions.update(encoded.conversions)
+        return encoded.tensor
+
+    def _rows(self, reader: RowReader, top: int, bottom: int) -> SourceImage:
+        values = reader.read(top, bottom)
+        alpha = values.shape[2] > reader.facts.channels
+        values = values if self.half is None else take_half(values, self.half, reader.path)
+        return SourceImage(values, alpha, Path(f"{reader.path} (from row {top})") if top else reader.path)
 
     # ---- memory --------------------------------------------------------------------------------------------------
 
@@ -179,7 +194,7 @@ class HugeImage:
 
 def translate_huge(
     translator: Translator,
-    sources: Sequence[Path],
+    job: Job,
     output: Path,
     tiling: Tiling,
     budget: Budget,
@@ -187,15 +202,14 @@ def translate_huge(
     before_rename: Callable[[Path], object] | None = None,
     surroundings: Surroundings = NOTHING,
     progress: OnNamedProgress | None = None,
-) -> None:
+) -> HugeImage:
     """Translate one image in tiles into a file. Calls progress(tiles done, all, the name). Raises DataError."""
     with ExitStack() as stack:
-        encodings = translator.model.sources
         readers = [
-            stack.enter_context(open_rows(path, view_source(path, translator.model, number)[0], alpha=one.reads_alpha))
-            for number, (path, one) in enumerate(zip(sources, encodings, strict=True))
+            stack.enter_context(open_rows(path, view_source(path, translator.model, number)[0], alpha=True))
+            for number, path in enumerate(job.sources)
         ]
-        image = HugeImage(translator, readers, output)
+        image = HugeImage(translator, readers, output, job.half)
         grid = image.choose_grid(tiling, budget)
         if tiling.tile is None:
             _log.warning("%s", _describe(image, grid))
@@ -205,12 +219,13 @@ def translate_huge(
             nonlocal done
             done += 1
             if progress is not None:
-                progress(done, grid.count, sources[0].name)
+                progress(done, grid.count, job.sources[0].name)
 
         rows, palette = image.rows(grid, budget, count), image.model.palette
         begin_to_write_rows(
             output, image.output_facts, rows, before_rename, surroundings=surroundings, palette=palette
         )()
+        return image
 
 
 def _describe(image: HugeImage, grid: TileGrid) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pix2pix.data.io import images
+from pix2pix.data.io.view import Half
 from pix2pix.data.pairing.image_files import describe_ignored, walk_images
 from pix2pix.data.pairing.pair import IMAGE_SUFFIXES, Ignored
 from pix2pix.data.pairing.patterns import compile_pattern
@@ -28,6 +29,8 @@ class Job:
     """Path of the output in the output folder."""
     problem: str = ""
     """Why the image cannot be translated; empty if it can."""
+    half: Half | None = None
+    """Half of a side-by-side file that is translated; None for all of it."""
 
 
 def find_jobs(inputs: Sequence[Path], output: Path, file_type: FileType, ignored: list[Ignored]) -> list[Job]:

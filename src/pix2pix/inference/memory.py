@@ -29,7 +29,7 @@ def held_memory(model: Model, size: Size) -> int:
 
 def needed_memory(model: Model, size: Size) -> int:
     """Estimate the bytes that translating one image takes at its peak."""
-    return working_memory(model, model.config.presented_size(size)) + held_memory(model, size)
+    return working_memory(model, model.presented_size(size)) + held_memory(model, size)
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Budget:
     def fits(self, sizes: list[Size], batch: int = 1) -> bool:
         """Return whether images of these sizes can be in flight at once, `batch` of them in the generator."""
         held = sum(held_memory(self.model, size) for size in sizes)
-        working = batch * max(working_memory(self.model, self.model.config.presented_size(size)) for size in sizes)
+        working = batch * max(working_memory(self.model, self.model.presented_size(size)) for size in sizes)
         if self.device is None:
             return held + working <= self.host
         return held <= self.host and working <= self.device

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pix2pix.errors import DataError
+from pix2pix.errors import ConfigError, DataError
 from pix2pix.inference.jobs import Job
 from pix2pix.inference.record import Record
 from pix2pix.system.files import remove_partial_files
@@ -100,13 +100,13 @@ def remove_leftovers(jobs: Sequence[Job], output: Path) -> None:
 
 
 def refuse_collisions(jobs: Sequence[Job], output: Path) -> None:
-    """Raise DataError if an output would replace the input of any job, or two outputs would be one file."""
+    """Raise ConfigError if an output would replace the input of any job, DataError if two outputs would be one file."""
     inputs = {found: path for job in jobs for path in job.sources if (found := _content_id(path)) is not None}
     seen: dict[str, Job] = {}
     for job in (job for job in jobs if not job.problem):
         target, source = output / job.name, job.sources[0]
         if (found := _content_id(target)) is not None and found in inputs:
-            raise DataError(f"{source}: its output would replace {inputs[found]}, an input; choose another --output")
+            raise ConfigError(f"{source}: its output would replace {inputs[found]}, an input; choose another --output")
         other = seen.setdefault(_fold(job.name), job)
         if other is not job and (other.name == job.name or _folds_names(output)):
             raise DataError(

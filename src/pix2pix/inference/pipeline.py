@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 
@@ -15,15 +15,18 @@ from pix2pix.data.pairing.pair import Ignored
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.inference.batches import Batch, BatchLimits, Reading, form_batches, read_ahead
 from pix2pix.inference.encode_sources import read_sources
+from pix2pix.inference.halves import HalfChoice, take_half_of
 from pix2pix.inference.huge import Tiling, translate_huge
 from pix2pix.inference.jobs import Job, Shard, find_jobs, find_stacked_jobs
 from pix2pix.inference.memory import Budget
+from pix2pix.inference.notes import Notes
 from pix2pix.inference.optimize import Precision
 from pix2pix.inference.outputs import plan_outputs, refuse_collisions, remove_leftovers
 from pix2pix.inference.record import Record, Stamp, hash_method
 from pix2pix.inference.stacks import translate_stack
 from pix2pix.inference.translator import Translator
 from pix2pix.inference.writing import FileThreads, OutputWriter
+from pix2pix.model.model_config import Present, Size
 from pix2pix.system.hardware import GIGABYTE
 from pix2pix.system.progress import OnNamedProgress, OnProgress
 from pix2pix.system.threads import computing_threads, describe_threads
@@ -48,6 +51,8 @@ class Translated:
     """What outputs could not keep of what surrounds the pixels, such as a georeference -> the sources that have it."""
     ignored: tuple[Ignored, ...] = ()
     """What is no image among the inputs, each with the reason."""
+    notes: tuple[str, ...] = ()
+    """What was done to the files before the model saw them, a sentence for each kind of change."""
     machine: str = ""
     """Device and threads that computed, in words."""
 
@@ -66,6 +71,8 @@ class Options:
     batch_pixels: int = BATCH_PIXELS
     tiling: Tiling = field(default_factory=Tiling)
     """Tiles of images that are larger, or that do not fit into the memory."""
+    half: HalfChoice = "auto"
+    """Half of side-by-side files that is translated."""
 
 
 def translate_files(
@@ -95,7 +102,9 @@ def translate_files(
     record = Record(output)
     drawn = {"dropout": translator.dropout, "seed": options.seed if translator.dropout else None}
     tiling = {"tile": options.tiling.tile, "overlap": options.tiling.overlap}
-    method = hash_method(translator.model, precision=translator.precision, **drawn, **tiling)
+    shown = {"present": translator.model.present, "half": options.half, "background": translator.rule.background}
+    method = hash_method(translator.model, precision=translator.precision, **drawn, **tiling, **shown)
+    notes = Notes(translator.model)
     mine = shard.select(jobs)
     planned = plan_outputs(mine, output, record, method, overwrite=options.overwrite)
     remove_leftovers(planned.to_do, output)
@@ -103,25 +112,29 @@ def translate_files(
     with FileThreads(2) as threads, ThreadPoolExecutor(2) as disk:
         writer = OutputWriter(output, record, method, translator.model, planned, threads, disk)
 
+        def place(job: Job, file_size: Size) -> tuple[Job, Size]:
+            placed, size = take_half_of(job, translator.model.config, file_size, options.half)
+            notes.count_size(placed, file_size, size, options.half)
+            return placed, size
+
         def finish_writing() -> None:
             writer.finish()
             if progress is not None and (done := len(writer.written) + len(writer.failed)):
                 progress(len(mine) - len(planned.to_do) + done, len(mine))
 
-        batches = form_batches(planned.to_do, limits, writer.fail)
+        batches = form_batches(planned.to_do, limits, place, writer.fail)
         for batch in read_ahead(batches, _reader(translator), threads, limits, finish_writing):
             if batch.alone:
                 finish_writing()
             if batch.planes:
-                _translate_stack(translator, batch, writer, options.seed, limits.budget.host, tile_progress)
+                _translate_stack(translator, batch, writer, notes, options.seed, limits.budget.host, tile_progress)
             elif batch.tiled:
-                _translate_tiled(translator, batch.jobs[0], writer, options, limits.budget, tile_progress)
+                _translate_tiled(translator, batch.jobs[0], writer, notes, options, limits.budget, tile_progress)
             else:
-                _translate_batch(translator, batch, writer, options.seed, finish_writing)
+                _translate_batch(translator, batch, writer, notes, options.seed, finish_writing)
         finish_writing()
-    written, failed = tuple(writer.written), tuple(writer.failed)
-    already, edited = tuple(planned.already), tuple(planned.edited)
-    return Translated(written, failed, already, edited, writer.lost, tuple(ignored))
+    done = tuple(writer.written), tuple(writer.failed), tuple(planned.already), tuple(planned.edited)
+    return Translated(*done, writer.lost, tuple(ignored), tuple(notes.lines()))
 
 
 def _limits(translator: Translator, options: Options) -> BatchLimits:
@@ -148,7 +161,7 @@ def _list_jobs(
 def _reader(translator: Translator) -> Callable[[Job], Reading]:
     def read(job: Job) -> Reading:
         stamps = stamp_sources(job)
-        return Reading(stamps, read_sources(job.sources, translator.model))
+        return Reading(stamps, *read_sources(job.sources, translator.model, translator.rule, half=job.half))
 
     return read
 
@@ -165,6 +178,7 @@ def _translate_batch(
     translator: Translator,
     batch: Batch,
     writer: OutputWriter,
+    notes: Notes,
     seed: int | None,
     finish_writing: Callable[[], object],
 ) -> None:
@@ -173,6 +187,7 @@ def _translate_batch(
     for job, reading in zip(batch.jobs, batch.readings, strict=True):
         try:
             done.append((job, reading.result()))
+            notes.conversions.update(done[-1][1].conversions)
         except DataError as error:
             writer.fail(job, str(error))
     batch.readings.clear()
@@ -200,6 +215,7 @@ def _translate_tiled(
     translator: Translator,
     job: Job,
     writer: OutputWriter,
+    notes: Notes,
     options: Options,
     budget: Budget,
     progress: OnNamedProgress | None,
@@ -211,9 +227,9 @@ def _translate_tiled(
         if translator.dropout and options.seed is not None:
             torch.manual_seed(derive_seed(options.seed, job))
         seal = writer.before_rename(job, stamp_sources(job))
-        translate_huge(
+        image = translate_huge(
             translator,
-            job.sources,
+            job,
             path,
             options.tiling,
             budget,
@@ -221,6 +237,7 @@ def _translate_tiled(
             surroundings=writer.surroundings(job, translator.model.out_channels),
             progress=progress,
         )
+        notes.conversions.update(image.conversions)
 
     writer.finish_one(job, write)
 
@@ -229,6 +246,7 @@ def _translate_stack(
     translator: Translator,
     batch: Batch,
     writer: OutputWriter,
+    notes: Notes,
     seed: int | None,
     most: float,
     progress: OnNamedProgress | None,
@@ -240,7 +258,8 @@ def _translate_stack(
         if translator.dropout and seed is not None:
             torch.manual_seed(derive_seed(seed, job))
         seal = writer.before_rename(job, stamp_sources(job))
-        output = translate_stack(translator, job.sources, batch.planes, most, progress)
+        output, conversions = translate_stack(translator, job, batch.planes, most, progress)
+        notes.conversions.update(conversions)
         kept = replace(writer.surroundings(job, output.shape[-1]), planes=batch.planes)
         images.begin_to_write(writer.output / job.name, output, seal, surroundings=kept)()
 
@@ -261,6 +280,10 @@ def translate(  # noqa: PLR0913  # the flags of the command
     batch_size: int = 4,
     shard: str | None = None,
     source_pattern: str | Sequence[str] = (),
+    present: Present = "auto",
+    half: HalfChoice = "auto",
+    background: str = "white",
+    strict: bool = False,
     dropout: bool = False,
     seed: int | None = None,
     memory: float | None = None,
@@ -278,7 +301,14 @@ def translate(  # noqa: PLR0913  # the flags of the command
     no translation wrote is never replaced. `overwrite` does everything again and replaces what is there. `shard`, such
     as "2/8", selects the second of eight parts of the images; other processes can translate the others into the same
     folder. A model of several sources takes one file, or one folder, for each; `source_pattern`, one for all or one for
-    each, tells how names in the folders match. `seed` repeats an output made with `dropout`. `memory` is the most that
+    each, tells how names in the folders match.
+
+    `present` chooses the size at which the model sees images: `auto` by its rule (`ModelConfig.presented_size`),
+    `image_size`, `scale` as in training, or `native`, their own. `half` takes the left or right half of side-by-side
+    files; `auto` takes the source's half of files of the training's size. Gray, colour and transparency (over
+    `background`) are brought to the model's channels, unless `strict`. What was done is in `Translated.notes`.
+
+    `seed` repeats an output made with `dropout`. `memory` is the most that
     all images in flight may take, in GB, beyond the model; by default all that is free. An image that does not fit is
     translated in tiles; `tile` and `overlap` are their side and overlap in pixels, for all images with a larger side.
     `threads` compute on the CPU; by default as many as OMP_NUM_THREADS says, or as the cores that this program may use.
@@ -295,16 +325,18 @@ def translate(  # noqa: PLR0913  # the flags of the command
     if precision not in ("32", "bf16"):
         raise ConfigError(f"--precision {precision}: expected 32 or bf16")
     patterns = [source_pattern] if isinstance(source_pattern, str) else list(source_pattern)
+    if half not in get_args(HalfChoice):
+        raise ConfigError(f"--half {half}: expected {', '.join(get_args(HalfChoice))}")
     for pattern in patterns:
         if pattern.count("{id}") != 1:
             raise ConfigError(f"--source-pattern {pattern}: write {{id}} once where the image's name stands")
     if threads != "auto" and threads < 1:
         raise ConfigError(f"--threads {threads}: expected 1 or more")
-    options = Options(
-        batch_size, overwrite, seed, None if memory is None else memory * GIGABYTE, tiling=Tiling(tile, overlap)
-    )
+    shown: dict[str, Any] = {"present": present, "strict": strict, "background": background}
+    most = None if memory is None else memory * GIGABYTE
+    options = Options(batch_size, overwrite, seed, most, tiling=Tiling(tile, overlap), half=half)
     calls: dict[str, Any] = {"progress": progress, "tile_progress": tile_progress}
     with computing_threads(threads) as count:
-        translator = Translator.from_pretrained(model, device=device, dropout=dropout, precision=precision)
+        translator = Translator.from_pretrained(model, device=device, dropout=dropout, precision=precision, **shown)
         done = translate_files(translator, entries, Path(output), options, shard=part, patterns=patterns, **calls)
     return replace(done, machine=f"{translator.device}, {describe_threads(count)}")

@@ -1,14 +1,12 @@
 """Translate a stack of pictures, plane by plane, to a stack with the same axes."""
 
-from collections.abc import Sequence
-from pathlib import Path
-
 import numpy as np
 
 from pix2pix.data.io.arrays import Array
 from pix2pix.data.io.view import Planes, count_planes
 from pix2pix.errors import DataError
 from pix2pix.inference.encode_sources import read_sources
+from pix2pix.inference.jobs import Job
 from pix2pix.inference.translator import Translator
 from pix2pix.inference.views import view_source
 from pix2pix.system.hardware import GIGABYTE
@@ -19,12 +17,15 @@ COPIES = 3
 
 
 def translate_stack(
-    translator: Translator, sources: Sequence[Path], planes: Planes, most: float, progress: OnNamedProgress | None
-) -> Array:
-    """Return (planes, H, W, C) of the target's type. Calls progress(planes done, all, the name).
+    translator: Translator, job: Job, planes: Planes, most: float, progress: OnNamedProgress | None
+) -> tuple[Array, set[str]]:
+    """Return (planes, H, W, C) of the target's type, and what was done to the sources' channels, in words.
+
+    Calls progress(planes done, all, the name).
 
     Raises DataError for sources of other planes, and for an output of more than `most` bytes in memory.
     """
+    sources, conversions = job.sources, set[str]()
     for number, path in enumerate(sources):
         if (of := view_source(path, translator.model, number)[1]) != planes:
             raise DataError(
@@ -33,9 +34,10 @@ def translate_stack(
     outputs: list[Array] = []
     count = count_planes(planes)
     for plane in range(count):
-        source = read_sources(sources, translator.model, plane)
+        encoded = read_sources(sources, translator.model, translator.rule, half=job.half, plane=plane)
+        conversions.update(encoded.conversions)
         try:
-            outputs.append(translator.model.target_values.to_array(translator.translate(source[None])[0]))
+            outputs.append(translator.model.target_values.to_array(translator.translate(encoded.tensor[None])[0]))
         except ValueError as error:  # weights that are not finite
             raise DataError(f"{sources[0]}: the model gives no image for it ({error})") from None
         needed = COPIES * count * outputs[0].nbytes
@@ -46,7 +48,7 @@ def translate_stack(
             )
         if progress is not None:
             progress(plane + 1, count, sources[0].name)
-    return np.stack(outputs)
+    return np.stack(outputs), conversions
 
 
 def _name(planes: Planes) -> str:

@@ -3,9 +3,11 @@
 The command line and Python use the same class, `Translator`.
 """
 
+import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar, get_args, overload
 
 import numpy as np
 import torch
@@ -15,77 +17,110 @@ from torch import Tensor, nn
 
 from pix2pix.data.encoding import tensors
 from pix2pix.data.encoding.labels import LabelEncoding
-from pix2pix.data.io.arrays import Array, to_pil, with_channels
-from pix2pix.data.io.eight_bit import from_pil
-from pix2pix.errors import ModelError
+from pix2pix.errors import ConfigError, DataError, ModelError
 from pix2pix.inference.any_size import AnySize
-from pix2pix.inference.encode_sources import encode_sources
+from pix2pix.inference.channels import ChannelRule, Limits
+from pix2pix.inference.encode_sources import SourceImage, encode_sources
+from pix2pix.inference.kinds import fits_pil, in_native_order, pil_values, to_pil_image, to_values
 from pix2pix.inference.optimize import Precision, optimize_generator
 from pix2pix.model import Model, load_model
+from pix2pix.model.model_config import Present
 from pix2pix.system.hardware import choose_device
 from pix2pix.text import format_count
 
 AnyImage = TypeVar("AnyImage", Image.Image, NDArray[Any], Tensor)
 
+_log = logging.getLogger(__name__)
+
 
 class Translator:
     """Translate images with a trained model; deterministic unless `dropout` is on.
 
-    An image is resized as in training (`ModelConfig.presented_size`), padded by reflection, translated, cropped and
-    resized back. `dropout=True` turns on the method's noise z, as the paper does when testing (3.4): each call gives
-    another output, and `torch.manual_seed` repeats one.
+    An image is resized as in training (`ModelConfig.presented_size`), or as `present` says, padded by reflection,
+    translated, cropped and resized back. Gray, colour and transparency (over `background`) are brought to the model's
+    channels, and a warning is logged once for each such conversion; `strict` refuses them. `dropout=True` turns on the
+    method's noise z, as the paper does when testing (3.4): each call gives another output, and `torch.manual_seed`
+    repeats one. Threads may share a translator.
     """
 
     def __init__(
-        self, model: Model, *, device: str = "cpu", dropout: bool = False, precision: Precision = "32"
+        self,
+        model: Model,
+        *,
+        device: str = "cpu",
+        dropout: bool = False,
+        precision: Precision = "32",
+        present: Present = "auto",
+        strict: bool = False,
+        background: str = "white",
     ) -> None:
-        self.model = model
+        if present not in get_args(Present):
+            raise ConfigError(f"--present {present}: expected {', '.join(get_args(Present))}")
+        self.model = replace(model, present=present)
+        self.model.presented_size(model.config.settings.data.image_size)  # refuses a scale that the model lacks
+        self.rule = ChannelRule(strict, background)
         self.device = torch.device(device)
         self.dropout, self.precision = dropout, precision
         self.generator = model.generator.to(self.device).eval()
         self.optimized = self.for_any_size(self.optimize(self.generator))
+        self._logged: set[str] = set()
         if dropout:
             _turn_dropout_on(self.generator)
 
     @classmethod
-    def from_pretrained(
-        cls, name: str | Path, *, device: str = "auto", dropout: bool = False, precision: Precision = "32"
-    ) -> "Translator":
-        """Load a run folder, a model folder or a hub id. Raises ModelError.
+    def from_pretrained(cls, name: str | Path, *, device: str = "auto", **choices: Any) -> "Translator":
+        """Load a run folder, a model folder or a hub id; `choices` are those of the class. Raises ModelError.
 
         `precision` bf16 is faster on processors and GPUs that have it; errors are about a thousandth of the range.
         """
-        return cls(load_model(name), device=choose_device(device), dropout=dropout, precision=precision)
+        return cls(load_model(name), device=choose_device(device), **choices)
 
     @overload
-    def __call__(self, image: AnyImage) -> AnyImage: ...
+    def __call__(self, image: AnyImage, *, floats: Limits | None = None) -> AnyImage: ...
 
     @overload
-    def __call__(self, image: Sequence[Any]) -> Any: ...
+    def __call__(self, image: Sequence[Any], *, floats: Limits | None = None) -> Any: ...
 
-    def __call__(self, image: Any) -> Any:
-        """Translate one image, or a batch as a tensor; return the same kind of object.
+    def __call__(self, image: Any, *, floats: Limits | None = None) -> Any:
+        """Translate one image or several; return the same kind of object, of the same size.
 
-        The image is a PIL image (gray or RGB), an array (H, W) or (H, W, C), or a tensor (C, H, W) or (N, C, H, W).
-        Arrays and tensors hold values of the source's type; the output holds values of the target's type. Or they hold
-        floating numbers in [-1, 1], unless the source is float32 itself; the output is then in [-1, 1] too.
+        An image is a PIL image, an array (H, W) or (H, W, C), or a tensor (C, H, W). Several are a batch, an array
+        (N, H, W, C) or a tensor (N, C, H, W), or a list of images, which gives a list.
 
-        A model of several sources takes a list, in the order of its training: PIL images, arrays or tensors (C, H, W)
-        of each source's type. The output is a PIL image, or a tensor, if all of them are; otherwise an array.
+        Values are of the source's type, such as uint8, and outputs of the target's. Or they are floating numbers,
+        unless the source is float32 itself: `floats=(0, 1)` says that 0 is the lowest value and 1 the highest, and the
+        output has the same range. Without it the range is -1 to 1; an image without a negative value is then refused,
+        since it may be from 0 to 1. PIL images are gray, RGB, palette or transparent, or I;16 or F for a model of
+        uint16 or float32.
 
-        Raises ModelError for a wrong number of channels, ValueError or TypeError for any other invalid image.
+        A model of several sources takes a list with one image for each, in the order of its training, each of its
+        source's type; a list of such lists gives a list. The output is a PIL image, or a tensor, if all of them are;
+        otherwise an array.
+
+            translator = pix2pix.Translator.from_pretrained("runs/facades")
+            photo = translator(PIL.Image.open("labels.png"))            # a PIL image
+            photos = translator(numpy.stack([labels, labels]))           # uint8, (2, H, W, 3)
+            tensor = translator(to_tensor(image), floats=(0, 1))         # (3, H, W) from 0 to 1
+
+        Raises ModelError for channels that the model does not take, ValueError or TypeError for any other image that
+        cannot be translated.
         """
         if isinstance(image, list | tuple):
-            return self._translate_sources(image)
+            several = len(self.model.sources) == 1 or any(isinstance(one, list | tuple) for one in image)
+            return [self(one, floats=floats) for one in image] if several else self._translate_sources(image)
         if len(self.model.sources) > 1:
             raise ModelError(f"expected a list of images: {self.describe_sources()}")
         if isinstance(image, Image.Image):
             return self._translate_pil(image)
         if isinstance(image, np.ndarray):
-            return self._translate_array(image)
+            return self._translate_array(image, floats)
         if isinstance(image, Tensor):
-            return self._translate_tensor(image)
-        raise TypeError(f"expected a PIL image, an array or a tensor, got {type(image).__name__}")
+            return self._translate_tensor(image, floats)
+        opened = ": PIL.Image.open reads a file, pix2pix.translate translates files"
+        raise TypeError(
+            f"expected a PIL image, an array or a tensor, got {type(image).__name__}"
+            f"{opened if isinstance(image, str | Path) else ''}"
+        )
 
     def describe_sources(self) -> str:
         """Describe the sources that the model takes, in order."""
@@ -93,67 +128,125 @@ class Translator:
         each = ", ".join(f"source {number} with {source.describe()}" for number, source in enumerate(sources, start=1))
         return f"the model makes one output of {format_count(len(sources), 'source')}, in this order: {each}"
 
+    # ---- kinds of images -----------------------------------------------------------------------------------------
+
     def _translate_sources(self, images: Sequence[Any]) -> Any:
         """Translate a list with one image for each source."""
         if len(images) != len(self.model.sources):
             raise ModelError(f"got {format_count(len(images), 'image')}, but {self.describe_sources()}")
-        target = self.model.target_values
-        arrays = [_to_array(image) for image in images]
-        names = [Path(f"image {number}") for number in range(1, len(images) + 1)]
-        output = target.to_array(self.translate(encode_sources(arrays, names, self.model)[None])[0])
+        sources = [
+            SourceImage(*to_values(image), Path(f"image {number}")) for number, image in enumerate(images, start=1)
+        ]
+        encoded = encode_sources(sources, self.model, self.rule)
+        self._log_once(encoded.conversions)
+        output = self.model.target_values.to_array(self.translate(encoded.tensor[None])[0])
         if all(isinstance(image, Tensor) for image in images):
             return tensors.channels_first(output).contiguous().to(images[0].device)
-        if all(isinstance(image, Image.Image) for image in images) and _fits_pil(output.dtype.name, output.shape[2]):
-            return to_pil(output)
+        if all(isinstance(image, Image.Image) for image in images) and fits_pil(output.dtype.name, output.shape[2]):
+            return to_pil_image(output)
         return output[..., 0] if output.shape[2] == 1 else output
 
     def _translate_pil(self, image: Image.Image) -> Image.Image:
-        source, target = self.model.source_values, self.model.target_values
-        taken = 3 if isinstance(source, LabelEncoding) else self.model.in_channels
-        returned = self.model.file_type
-        for side, dtype, channels in (
-            ("takes", source.dtype, taken),
-            ("returns", returned.dtype, returned.channels),
-        ):
-            if not _fits_pil(dtype, channels):
-                raise ModelError(
-                    f"the model {side} {channels} channels of {dtype}, which no PIL image can hold: use arrays"
-                )
-        pixels = from_pil(image)
-        if self.model.config.converts:
-            pixels = with_channels(pixels, self.model.in_channels)
-        return to_pil(target.to_array(self.translate(source.to_tensor(pixels)[None])[0]))
+        dtype, channels, _ = self.model.file_type
+        if not fits_pil(dtype, channels):
+            raise ModelError(
+                f"the model returns {format_count(channels, 'channel')} of {dtype}, which no PIL image can hold: "
+                "use arrays"
+            )
+        values, alpha = pil_values(image)
+        if self.model.source_values.dtype != values.dtype.name and not self._takes_labels:
+            raise TypeError(
+                f"expected {self.model.source_values.dtype} values, got a PIL image of mode {image.mode} with "
+                f"{values.dtype.name}: convert it by the range of its values, or use arrays"
+            )
+        output = self._translate_batch(tensors.channels_first(values)[None], None, alpha=alpha)
+        return to_pil_image(output[0].permute(1, 2, 0).cpu().numpy())
 
-    def _translate_array(self, array: NDArray[np.generic]) -> NDArray[np.generic]:
+    def _translate_array(self, array: NDArray[Any], floats: Limits | None) -> NDArray[Any]:
         flat = array.ndim == 2
-        if array.ndim not in (2, 3):
-            raise ValueError(f"expected an array (H, W) or (H, W, C), got shape {array.shape}")
-        # Copied, since torch accepts no read-only array, such as numpy makes from a PIL image.
-        own = np.array(array[..., None] if flat else array, order="C")
-        tensor = torch.from_numpy(own).permute(2, 0, 1)
-        result = self._translate_tensor(tensor).permute(1, 2, 0).contiguous().cpu().numpy()
+        if array.ndim not in (2, 3, 4):
+            raise ValueError(f"expected an array (H, W), (H, W, C) or (N, H, W, C), got shape {array.shape}")
+        self._refuse_channels_first(array.shape)
+        batch = in_native_order(array[None, ..., None] if flat else array if array.ndim == 4 else array[None])
+        output = self._translate_batch(torch.from_numpy(batch).permute(0, 3, 1, 2), floats)
+        result: NDArray[Any] = output.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        result = result if array.ndim == 4 else result[0]
         return result[..., 0] if flat and result.shape[2] == 1 else result
 
-    def _translate_tensor(self, tensor: Tensor) -> Tensor:
-        if tensor.ndim not in (3, 4) or 0 in tensor.shape:
-            raise ValueError(
-                f"expected a tensor (C, H, W) or (N, C, H, W) that is not empty, got {tuple(tensor.shape)}"
-            )
-        batch = tensor if tensor.ndim == 4 else tensor[None]
-        source, target = self.model.source_values, self.model.target_values
-        if tensor.dtype == getattr(torch, source.dtype) and not (source.is_8bit and target.is_8bit):
-            output = self._translate_values(batch)
-        elif tensor.dtype == torch.uint8 and source.is_8bit:
-            output = self.translate(tensors.scale(batch)).add(1).mul(127.5).round().to(tensor.device, torch.uint8)
-        elif tensor.is_floating_point() and source.dtype != "float32":
-            low, high = batch.aminmax()
-            if not (low >= -1 and high <= 1):  # NaN fails too
-                raise ValueError(f"expected floating values in [-1, 1], got [{low.item():g}, {high.item():g}]")
-            output = self.translate(batch.float()).to(tensor.device, tensor.dtype)
-        else:
-            others = "" if source.dtype == "float32" else " or floating values in [-1, 1]"
-            raise TypeError(f"expected {source.dtype}{others}, got {tensor.dtype}")
+    def _translate_tensor(self, tensor: Tensor, floats: Limits | None) -> Tensor:
+        if tensor.ndim not in (3, 4):
+            raise ValueError(f"expected a tensor (C, H, W) or (N, C, H, W), got shape {tuple(tensor.shape)}")
+        output = self._translate_batch(tensor if tensor.ndim == 4 else tensor[None], floats)
         return output if tensor.ndim == 4 else output[0]
+
+    def _refuse_channels_first(self, shape: tuple[int, ...]) -> None:
+        """Raise ModelError for an array whose channels stand where tensors have them, not at its end."""
+        known = {1, 2, 3, 4, self.model.in_channels, self.model.sources[0].file_channels}
+        if len(shape) > 2 and shape[-1] not in known and shape[-3] in known:
+            order = (1, 2, 0) if len(shape) == 3 else (0, 2, 3, 1)
+            raise ModelError(
+                f"got an array of shape {shape}: channels come last in arrays, so use array.transpose{order}, "
+                "or give a tensor"
+            )
+
+    # ---- values --------------------------------------------------------------------------------------------------
+
+    def _translate_batch(self, batch: Tensor, floats: Limits | None, *, alpha: bool | None = None) -> Tensor:
+        """Translate (N, C, H, W), values or floating numbers, to (N, out, H, W) of the target's or the same type.
+
+        `alpha` tells whether the last channel is opacity; None to conclude it from the number of channels.
+        """
+        if 0 in batch.shape:
+            raise ValueError(f"expected an image that is not empty, got shape {tuple(batch.shape)}")
+        source, target = self.model.source_values, self.model.target_values
+        limits: Limits | None = None
+        if batch.is_floating_point() and source.dtype == "float32":
+            if floats is not None:
+                raise ValueError("floats= is for models of integers: this one takes float32 values in their own units")
+            batch = batch.float()
+        elif batch.is_floating_point():
+            limits = _float_limits(batch, floats)
+        elif batch.dtype != getattr(torch, source.dtype) and not (self._takes_labels and batch.dtype != torch.bool):
+            others = "" if source.dtype == "float32" else " or floating numbers"
+            got = str(batch.dtype).removeprefix("torch.")
+            raise TypeError(f"expected {source.dtype}{others}, got {got}: convert it by the range of its values")
+        if not (self._takes_labels and limits):  # floating numbers of labels are the channels of the network
+            batch = self._fit(batch, limits, alpha)
+        if limits is not None:
+            low, factor = limits[0], 2 / (limits[1] - limits[0])
+            output = self.translate((batch.float() - low) * factor - 1)
+            return ((output + 1) / factor + low).to(batch.device, batch.dtype)
+        if source.is_8bit and target.is_8bit:
+            return self.translate(tensors.scale(batch)).add(1).mul(127.5).round().to(batch.device, torch.uint8)
+        return self._translate_values(batch)
+
+    @property
+    def _takes_labels(self) -> bool:
+        return isinstance(self.model.source_values, LabelEncoding)
+
+    def _fit(self, batch: Tensor, limits: Limits | None, alpha: bool | None) -> Tensor:
+        """Bring (N, C, H, W) to the channels of the source. Raises ModelError."""
+        (source,) = self.model.sources
+        count, channels, height, width = batch.shape
+        if alpha is None:
+            alpha = channels in (2, 4) and (source.reads_alpha or source.file_channels in (1, 3))
+        if channels == source.file_channels and alpha == source.reads_alpha:
+            return batch
+        rows = batch.detach().permute(0, 2, 3, 1).reshape(count * height, width, channels).cpu()
+        values = (rows.float() if rows.dtype == torch.bfloat16 else rows).numpy()  # numpy has no bfloat16
+        try:
+            fitted, conversions = self.rule.fit(values, source, "the image", alpha=alpha, limits=limits)
+        except DataError as error:
+            raise ModelError(str(error)) from None
+        self._log_once(conversions)
+        whole = torch.from_numpy(np.ascontiguousarray(fitted)).reshape(count, height, width, -1)
+        return whole.permute(0, 3, 1, 2).to(batch.device, batch.dtype)
+
+    def _log_once(self, conversions: Sequence[str]) -> None:
+        for text in conversions:
+            if text not in self._logged:
+                self._logged.add(text)
+                _log.warning("%s; strict=True refuses such images", text)
 
     def _translate_values(self, batch: Tensor) -> Tensor:
         """Translate (N, C, H, W) of the source's type and range to (N, out, H, W) of the target's."""
@@ -193,7 +286,7 @@ class Translator:
     def for_any_size(self, network: nn.Module) -> AnySize:
         """Wrap the model's generator, or its optimised copy, for images of any size."""
         sources = [(source.channels, isinstance(source.values, LabelEncoding)) for source in self.model.sources]
-        return AnySize(network, self.model.size_multiple, self.model.config.presented_size, sources)
+        return AnySize(network, self.model.size_multiple, self.model.presented_size, sources)
 
 
 def _turn_dropout_on(network: nn.Module) -> None:
@@ -202,20 +295,18 @@ def _turn_dropout_on(network: nn.Module) -> None:
             module.train()
 
 
-def _fits_pil(dtype: str, channels: int) -> bool:
-    return dtype == "uint8" and channels in (1, 3)
-
-
-def _to_array(image: Any) -> Array:
-    """Return a PIL image, an array (H, W) or (H, W, C), or a tensor (C, H, W) as an array (H, W, C)."""
-    if isinstance(image, Image.Image):
-        return from_pil(image)
-    if isinstance(image, Tensor) and image.ndim == 3:
-        return image.detach().permute(1, 2, 0).contiguous().cpu().numpy()
-    if isinstance(image, np.ndarray) and image.ndim in (2, 3):
-        return np.array(image[..., None] if image.ndim == 2 else image, order="C")
-    shape = f" of shape {tuple(image.shape)}" if isinstance(image, np.ndarray | Tensor) else ""
-    raise TypeError(
-        f"expected a PIL image, an array (H, W) or (H, W, C), or a tensor (C, H, W) of each source, "
-        f"got {type(image).__name__}{shape}"
-    )
+def _float_limits(batch: Tensor, floats: Limits | None) -> Limits:
+    """Return the range of floating numbers, as given or -1 to 1. Raises ValueError for values outside or in doubt."""
+    least, greatest = (end.item() for end in batch.aminmax())
+    low, high = floats or (-1.0, 1.0)
+    if not low < high:
+        raise ValueError(f"floats=({low:g}, {high:g}): expected the lowest value first, then the highest")
+    if not (least >= low and greatest <= high):  # NaN fails too
+        hint = "" if floats else "; say what they mean, as by floats=(0, 255)"
+        raise ValueError(f"expected floating values in [{low:g}, {high:g}], got [{least:g}, {greatest:g}]{hint}")
+    if floats is None and least >= 0:
+        raise ValueError(
+            f"got floating values in [{least:g}, {greatest:g}], which may be from 0 to 1 or from -1 to 1: "
+            "say it by floats=(0, 1) or floats=(-1, 1)"
+        )
+    return low, high

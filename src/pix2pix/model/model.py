@@ -16,7 +16,7 @@ from pix2pix.data.encoding.ranges import RangeEncoding
 from pix2pix.data.io.arrays import Pixels
 from pix2pix.model.card import write_card
 from pix2pix.model.hub import locate
-from pix2pix.model.model_config import CONFIG, ModelConfig, read_model_config, write_model_config
+from pix2pix.model.model_config import CONFIG, ModelConfig, Present, Size, read_model_config, write_model_config
 from pix2pix.model.weights import DISCRIMINATOR, GENERATOR, load_weights, save_weights
 from pix2pix.networks import PatchGAN, make_generator, set_norm_statistics
 from pix2pix.networks.blocks import Statistics
@@ -40,6 +40,8 @@ class Model:
     generator: nn.Module
     discriminator: PatchGAN | None
     config: ModelConfig
+    present: Present = "auto"
+    """How the generator is shown images of other sizes."""
 
     @cached_property
     def prepared(self) -> PreparedData:
@@ -93,6 +95,10 @@ class Model:
     def size_multiple(self) -> int:
         """The generator takes sides that are multiples of this."""
         return int(self.generator.size_multiple)  # type: ignore[arg-type]
+
+    def presented_size(self, size: Size) -> Size:
+        """Return the size at which the generator sees an image of `size`, before padding."""
+        return self.config.presented_size(size, self.present)
 
     def save(self, folder: Path) -> None:
         """Write the model folder, completely or not at all. Files that others put into it stay."""
@@ -163,6 +169,7 @@ def describe_model(name: str | Path) -> dict[str, Any]:
         "norm": config.generator.norm,
         "norm_statistics": model_config.norm_statistics,
         "presented_at": model_config.describe_presented_size(),
+        **({"side_by_side": model_config.describe_half()} if model_config.half else {}),
         "discriminator": f"patch {config.discriminator.patch_size}" if model.discriminator else "absent",
         "epoch": model_config.epoch,
         "validation": model_config.validation,

@@ -13,6 +13,7 @@ from pix2pix.config.fields import MAX_SIDE
 from pix2pix.config.io import explain
 from pix2pix.config.legacy import upgrade_settings
 from pix2pix.data.encoding.prepared import PreparedData
+from pix2pix.data.io.view import Half
 from pix2pix.errors import ConfigError, ModelError
 from pix2pix.networks.blocks import Statistics
 from pix2pix.system.checked_json import dump_checked, read_checked
@@ -26,6 +27,9 @@ Digest = Annotated[str, Field(max_length=64, pattern="^[0-9a-f]{64}$")]
 Metric = Annotated[str, Field(max_length=100)]
 Size = tuple[int, int]
 """(height, width) in pixels."""
+Present = Literal["auto", "image_size", "scale", "native"]
+"""Size at which the generator sees an image: by the model's rule, at image_size, at the scale of the training, or at
+its own size."""
 
 
 class ModelConfig(Section):
@@ -47,6 +51,9 @@ class ModelConfig(Section):
     differed and all were resized to image_size."""
     converts: bool = False
     """Whether files with another number of channels are converted, as in training."""
+    half: Half | None = None
+    """Half of the training's side-by-side files that held the source; None if the training had other files, and in
+    models that are older than this field."""
     epoch: Annotated[int, Field(ge=0, le=1_000_000)]
     """Epochs trained when the weights were saved."""
     validation: Annotated[dict[Metric, float | None], Field(max_length=100)]
@@ -54,17 +61,31 @@ class ModelConfig(Section):
     sha256: Annotated[dict[str, Digest], Field(max_length=10)] = Field(default_factory=dict)
     """SHA-256 of each file of weights; empty in models of version 0.1."""
 
-    def presented_size(self, size: Size) -> Size:
+    @property
+    def file_size(self) -> Size | None:
+        """Size of the training's images before they were resized; None if they had several sizes."""
+        if self.scale is None or self.settings.native:
+            return None
+        height, width = self.settings.data.image_size
+        return round(height / self.scale[0]), round(width / self.scale[1])
+
+    def presented_size(self, size: Size, present: Present = "auto") -> Size:
         """Return the size at which the generator sees an image of `size`, before padding.
 
-        An image of image_size keeps its size. Others are scaled as in training, but no side becomes smaller than in
-        image_size, since the generator was not trained on smaller images.
+        By default, an image of image_size keeps its size. Others are scaled as in training, but no side becomes smaller
+        than in image_size, since the generator was not trained on smaller images. A model trained with native sizes
+        resizes nothing. Raises ConfigError for the scale of a training whose files had several sizes.
         """
         smallest = self.settings.data.image_size
-        if self.scale is None or size == smallest:
-            return smallest
-        if self.settings.native:
+        if present == "native" or (self.settings.native and present != "image_size"):
             return size
+        if self.scale is None and present == "scale":
+            raise ConfigError(
+                "--present scale: the files of this training had several sizes, so it has no one scale; "
+                "choose auto, image_size or native"
+            )
+        if self.scale is None or present == "image_size" or (size == smallest and present == "auto"):
+            return smallest
         sides = size[0] * self.scale[0], size[1] * self.scale[1]
         larger = max(1.0, smallest[0] / sides[0], smallest[1] / sides[1])
         return max(smallest[0], round(sides[0] * larger)), max(smallest[1], round(sides[1] * larger))
@@ -72,15 +93,28 @@ class ModelConfig(Section):
     def describe_presented_size(self) -> str:
         """State the rule of `presented_size` in one sentence."""
         height, width = self.settings.data.image_size
-        if self.scale is None:
-            return f"Every image is resized to {height}x{width}."
         if self.settings.native:
             return "Every image keeps its size."
+        if self.scale is None:
+            return f"Every image is resized to {height}x{width}, whatever its shape."
+        if self.scale == (1.0, 1.0):
+            return (
+                f"Every image keeps its size, unless a side is smaller than in {height}x{width}: then it is enlarged."
+            )
         factor = f"{self.scale[0]:g}" + ("" if self.scale[0] == self.scale[1] else f" x {self.scale[1]:g}")
         return (
             f"An image of {height}x{width} keeps its size; others are scaled by {factor}, as in training, "
             f"but no side becomes smaller than in {height}x{width}."
         )
+
+    def describe_half(self) -> str:
+        """State which part of a side-by-side file is translated, in one sentence; empty without such files."""
+        if self.half is None:
+            return ""
+        if self.file_size is None:
+            return f"Trained on side-by-side files, the source in the {self.half} half: --half {self.half} takes it."
+        height, width = self.file_size
+        return f"Of a side-by-side file of {height}x{2 * width}, as in training, the {self.half} half is translated."
 
 
 def write_model_config(path: Path, config: ModelConfig, sha256: Mapping[str, str]) -> None:
@@ -96,6 +130,8 @@ def make_model_config(
     converts: bool,
     epoch: int,
     validation: dict[str, float | None],
+    *,
+    half: Half | None = None,
 ) -> ModelConfig:
     """Describe a model that this version of the package trained."""
     data = config.data.model_copy(update={"path": None, "source": None, "target": None})
@@ -105,6 +141,7 @@ def make_model_config(
         norm_statistics=norm_statistics,
         scale=scale,
         converts=converts,
+        half=half,
         epoch=epoch,
         validation=validation,
     )

@@ -11,6 +11,7 @@ import torch
 from pix2pix.config import SMALLEST_SIDE, Config, Data, Training, resolved_depth, smallest_discriminated
 from pix2pix.data.checks.report import CheckReport
 from pix2pix.data.encoding.prepared import PreparedData, prepare_data
+from pix2pix.data.io.view import Half
 from pix2pix.data.loading.dataset import PairDataset, native_sizes
 from pix2pix.data.loading.sampler import rank_slice
 from pix2pix.errors import ConfigError, DataError
@@ -35,6 +36,7 @@ class Plan:
     smallest: tuple[int, int]  # the least height and width of images in validation
     sizes: dict[tuple[int, int], int]  # size of the files -> number of pairs
     validated: tuple[int, int] | None = None  # largest height and width in validation; None if images are whole
+    half: Half | None = None  # half of side-by-side files that is the source
 
     @property
     def norm_statistics(self) -> Literal["image", "running"]:
@@ -65,6 +67,7 @@ def make_plan(config: Config, report: CheckReport, progress: OnProgress | None =
         smallest=(min(h for h, _ in sizes), min(w for _, w in sizes)) if config.native else config.data.image_size,
         sizes=sizes,
         validated=_limit_validation(config, report),
+        half=next(iter(report.pairs.splits.values()))[0].source.half,
     )
 
 

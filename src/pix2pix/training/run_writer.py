@@ -100,7 +100,13 @@ class RunWriter:
         plan = self.plan
         measured: dict[str, float | None] = {name: validation[name] for name in metric_names() if name in validation}
         config = make_model_config(
-            plan.config, plan.norm_statistics, plan.scale, plan.prepared.converts, self.progress.epoch, measured
+            plan.config,
+            plan.norm_statistics,
+            plan.scale,
+            plan.prepared.converts,
+            self.progress.epoch,
+            measured,
+            half=plan.half,
         )
         generator = unwrap(state.generator) if state.average is None else state.average
         model = Model(generator, cast(PatchGAN, unwrap(state.discriminator)), config)

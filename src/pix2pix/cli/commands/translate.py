@@ -10,6 +10,9 @@ from pix2pix.config.fields import Device, ThreadCount
 from pix2pix.errors import DataError
 from pix2pix.system.progress import ProgressBar
 
+Present = Literal["auto", "image_size", "scale", "native"]
+HalfChoice = Literal["auto", "left", "right", "whole"]
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -26,6 +29,10 @@ def translate(
     batch_size: int = 4,
     shard: str | None = None,
     source_pattern: Annotated[list[str], Parameter(negative=())] = [],  # noqa: B006  # never changed
+    present: Present = "auto",
+    half: HalfChoice = "auto",
+    background: str = "white",
+    strict: bool = False,
     dropout: bool = False,
     seed: int | None = None,
     memory: float | None = None,
@@ -56,6 +63,15 @@ def translate(
         Translate only one part of the images: i/n, with i from 1 to n. Several jobs may share the output folder.
     source_pattern
         File names in the folders of several sources, such as {id}_t1.tif: one for all, or one for each.
+    present
+        Size at which the model sees images: auto by its rule, which `pix2pix info` states; image_size; scale, as in
+        training; or native, the size of each image.
+    half
+        Half of side-by-side files to translate; auto takes the source's half of files as in the training, and says so.
+    background
+        Colour behind transparent pixels, such as white or #20a040.
+    strict
+        Refuse images with other channels than the model takes, or with transparency; by default they are converted.
     dropout
         Keep dropout on, the method's noise: outputs differ from run to run.
     seed
@@ -80,6 +96,10 @@ def translate(
     choices: dict[str, Any] = {"batch_size": batch_size, "shard": shard, "dropout": dropout, "seed": seed}
     choices |= {
         "source_pattern": source_pattern,
+        "present": present,
+        "half": half,
+        "background": background,
+        "strict": strict,
         "overwrite": overwrite,
         "memory": memory,
         "tile": tile,
@@ -103,6 +123,8 @@ def _report(result: "Translated", output: Path) -> None:
 
     for line in describe_ignored(result.ignored):
         say(f"ignored: {line}")
+    for note in result.notes:
+        say(f"note: {note}")
     there = f"{_count(len(result.already))} there already, " if result.already else ""
     say(f"{there}{len(result.written):,} translated into {output} ({result.machine})")
     if result.lost:
@@ -110,7 +132,8 @@ def _report(result: "Translated", output: Path) -> None:
         say(f"not kept in the outputs: {what}")
     if result.edited:
         names = escape_unprintable(format_examples(result.edited))
-        say(f"{_count(len(result.edited))} changed since a translation wrote them, and nothing was replaced: {names}")
+        them = "it" if len(result.edited) == 1 else "them"
+        say(f"{_count(len(result.edited))} changed since a translation wrote {them}, and nothing was replaced: {names}")
     if len(result.failed) == 1:
         raise DataError(result.failed[0][1])
     for _, reason in result.failed:

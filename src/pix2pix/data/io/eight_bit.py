@@ -65,10 +65,10 @@ def read(path: Path, *, alpha: bool, reserve: Reserve) -> Pixels:
         return _decode(image, str(path), alpha)
 
 
-def from_pil(image: Image.Image) -> Pixels:
-    """Convert a PIL image to (H, W, 1 or 3), upright, by the rules of `read`. Raises DataError."""
+def from_pil(image: Image.Image, *, alpha: bool = False) -> Pixels:
+    """Convert a PIL image to (H, W, C), upright, by the rules of `read`. Raises DataError."""
     _refuse_mode(image, "the image")
-    return _decode(image, "the image", alpha=False)
+    return _decode(image, "the image", alpha)
 
 
 def write(
