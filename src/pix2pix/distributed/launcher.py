@@ -100,7 +100,7 @@ def _first_error(
     )
     host, code = socket.gethostname(), failures[first].exitcode
     if code < 0:
-        hint = " (is the machine out of memory?)" if code == -signal.SIGKILL else ""
+        hint = " (is the machine out of memory?)" if code == -getattr(signal, "SIGKILL", 0) else ""
         how = f"was ended by {failures[first].signal_name()}{hint}, so the training cannot go on"
     elif errors:
         return errors[0]

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from pix2pix.system.windows_names import explain_long_path, why_refused
 from pix2pix.text import format_bytes
 
 if sys.platform != "win32":
@@ -54,6 +55,8 @@ def begin_to_write(
     `before_rename` with the finished file under its temporary name, and gives it its own. Both raise OSError naming
     `path`.
     """
+    if os.name == "nt":
+        _refuse_windows_name(path)
     with naming(path):
         make_folders(path.parent)
     partial, sync = write_partial(path, write)
@@ -67,6 +70,12 @@ def begin_to_write(
             sync_folder(path.parent)
 
     return finish
+
+
+def _refuse_windows_name(path: Path) -> None:
+    """Raise OSError for a name that Windows would take for a device, shorten or refuse."""
+    if reason := why_refused(path):
+        raise OSError(errno.EINVAL, reason, str(path))
 
 
 def write_partial(path: Path, write: Callable[[BinaryIO], object]) -> tuple[Path, Callable[[], None]]:
@@ -139,7 +148,8 @@ def naming(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+        long = explain_long_path(path) if os.name == "nt" else ""  # Windows says that the file is not found
+        raise OSError(error.errno, long or error.strerror or str(error), str(path)) from error
 
 
 @contextmanager

@@ -130,7 +130,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
 
 def _try_to_acquire(path: Path) -> int | None:
     """Return the descriptor of the locked file; None if the file changed meanwhile. Raises InUseError, OSError."""
-    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK
+    flags = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     new = True
     try:
         descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o666)
