@@ -480,14 +480,15 @@ FLAGS = """
     --source --target --source-pattern --target-pattern --layout --exif --skip-bad --direction --image-size
     --source-channels --target-channels --source-range --target-range
     --source-from --target-from --planes --npy-axes
-    --source-kind --source-labels --label-tolerance --mask-value --sources
+    --source-kind --source-labels --label-tolerance --target-kind --target-labels --target-label-tolerance
+    --mask-value --nodata --source-fill --sources
     --val-fraction --test-fraction --split-seed --cache --cache-dir --workers
     --jitter --load-size --flip --vertical-flip --rotate90 --affine --affine-degrees --affine-scale
     --photometric --photometric-strength
     --generator.kind --generator.depth --generator.base-channels --generator.norm --generator.bottleneck-norm
     --generator.dropout --generator.dropout-layers
     --discriminator.patch-size --discriminator.base-channels --discriminator.norm --discriminator.conditional
-    --adversarial --adversarial-weight --l1-weight --l2-weight --discriminator-weight
+    --adversarial --adversarial-weight --l1-weight --l2-weight --cross-entropy-weight --discriminator-weight
     --learning-rate --betas --schedule
     --epochs --batch-size --discriminator-epochs --ema --norm-statistics --best-by --validate-every --patience --samples
     --seed --device --precision --threads --devices --nodes --sync-norm --rank-timeout --update-order --convolutions

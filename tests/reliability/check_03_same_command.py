@@ -30,6 +30,8 @@ CHANGES = {
     "data.target_range": "--target-range 0,200",
     "data.source_kind": "--source-kind labels",
     "data.mask_value": "--mask-value 0",
+    "data.nodata": "--nodata 0",
+    "data.source_fill": "--source-fill minimum",
     "data.val_fraction": "--val-fraction 0.2",
     "data.test_fraction": "--test-fraction 0.2",
     "data.split_seed": "--split-seed 1",
@@ -58,6 +60,7 @@ CHANGES = {
     "loss.adversarial_weight": "--adversarial-weight 2",
     "loss.l1_weight": "--l1-weight 50",
     "loss.l2_weight": "--l2-weight 1",
+    "loss.cross_entropy_weight": "--cross-entropy-weight 50",
     "loss.discriminator_weight": "--discriminator-weight 1",
     "optimizer.learning_rate": "--learning-rate 0.001",
     "optimizer.betas": "--betas 0.9 0.999",
@@ -81,6 +84,7 @@ FREE = (
 """Changes that must not prevent resuming."""
 ELSEWHERE = {
     "data.source_pattern", "data.target_pattern", "data.sources", "data.source_labels", "data.label_tolerance",
+    "data.target_kind", "data.target_labels", "data.target_label_tolerance",
     "data.source_type", "data.target_type", "provenance", "data.skip_bad", "training.sync_norm",
 }  # fmt: skip
 """Settings that do not apply to these data."""

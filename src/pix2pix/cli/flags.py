@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 
 from pix2pix.config.config import Settings
 from pix2pix.config.evaluation import EvaluateOptions
-from pix2pix.config.fields import LabelNames, LoadSize, MaskValue, Size, ValueRange, Words
+from pix2pix.config.fields import Fill, LabelNames, LoadSize, MaskValue, Size, ValueRange, Words
 from pix2pix.config.io import merge_settings, nest_settings
 from pix2pix.config.sections import Augment, Data, Make, Section, SourceSettings
 
@@ -40,6 +40,7 @@ BY_TYPE: list[tuple[Any, Parameter]] = [
     (LoadSize, _SIZE),
     (ValueRange, _NUMBERS),
     (MaskValue, _NUMBERS),
+    (Fill, _NUMBERS),
     (LabelNames, _ONE_WORD),
     (Words, _REPEATED),
 ]

@@ -195,6 +195,19 @@ ChannelChoice = Annotated[tuple[Text, ...], Field(max_length=65_536), BeforeVali
 """Channels of a file by number, from 0, or by name."""
 Axes = Annotated[str, Field(max_length=5), BeforeValidator(_check_axes)]
 """Order of the axes of an array."""
+
+
+def _parse_fill(value: Any) -> Any:
+    """Read `mean`, `minimum`, a number, or a number for each channel."""
+    word = _single(value)
+    if word in ("mean", "minimum"):
+        return word
+    try:
+        return tuple(float(number) for number in (word if isinstance(word, list | tuple) else [word]))
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError("expected mean, minimum or a number, such as 0") from None
+
+
 Bounds = Annotated[tuple[tuple[float, float], ...], Field(max_length=65_536)]
 """Values that become -1 and 1: of each channel, or one pair for all channels."""
 ValueRange = Annotated[
@@ -206,6 +219,14 @@ _Masked = Annotated[float, Field(ge=-LARGEST_FLOAT, le=LARGEST_FLOAT)]
 _Colour = Annotated[str, Field(pattern="^#[0-9a-f]{6}$", max_length=7)]
 MaskValue = Annotated[Literal["nan"] | _Masked | _Colour, BeforeValidator(_parse_mask_value)]
 """Value of pixels without data: a number, `nan`, or a colour of a label map."""
+
+
+_Fill = Annotated[float, Field(ge=-LARGEST_VALUE, le=LARGEST_VALUE)]
+Fill = Annotated[
+    Literal["mean", "minimum"] | Annotated[tuple[_Fill, ...], Field(min_length=1, max_length=65_536)],
+    BeforeValidator(_parse_fill),
+]
+"""What pixels without data are filled with: a statistic, a number for all channels, or one for each."""
 
 
 # ---- names of files, and several sources -----------------------------------------------------------------------

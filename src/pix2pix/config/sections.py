@@ -3,7 +3,7 @@
 Other modules take only the sections that they need. Unknown names are errors.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -25,6 +25,7 @@ from pix2pix.config.fields import (
     Device,
     Direction,
     Exif,
+    Fill,
     Fraction,
     IsPattern,
     LabelNames,
@@ -74,6 +75,10 @@ class SourceSettings(Section):
     """Classes of the label map; by default those found in the training split."""
     label_tolerance: Levels = 0.0
     """Largest distance, in gray levels, between a pixel's colour and its class."""
+    nodata: MaskValue | None = None
+    """Value that marks pixels without data, as for --nodata."""
+    fill: Fill = "mean"
+    """What these pixels are filled with, as for --source-fill."""
     type: ValueType | None = None
     """Type of the values, read from the files."""
 
@@ -149,6 +154,12 @@ class Data(Section):
     label_tolerance: Levels = 0.0
     """Largest distance, in gray levels, between a pixel's colour and its class; for label maps that JPEG has
     blurred."""
+    nodata: MaskValue | None = None
+    """Value of the source, a number or `nan`, that marks pixels without data; NaN and infinity then count as such too.
+    By default that of the GDAL_NODATA tag, except for 8 bits. For the target it is --mask-value."""
+    source_fill: Fill = "mean"
+    """What pixels of the source without data are filled with: `mean` or `minimum` of each channel on the training
+    split, or a number."""
     sources: Annotated[dict[str, SourceSettings], ByNumber] = {}
     """Settings of each of several sources by its number, such as `--sources.2.range 0,10`."""
     mask_value: MaskValue | None = None
@@ -192,19 +203,22 @@ class Data(Section):
     def source_settings(self, count: int) -> tuple[SourceSettings, ...]:
         """Return the settings of each of `count` sources. Raises ConfigError for settings of another count."""
         if count == 1 and not self.sources:
-            single = {name: getattr(self, f"source_{name}") for name in ("channels", "range", "kind", "labels", "type")}
-            return (SourceSettings.model_construct(**single, label_tolerance=self.label_tolerance),)
+            names = ("channels", "range", "kind", "labels", "fill", "type")
+            single: dict[str, Any] = {name: getattr(self, f"source_{name}") for name in names}
+            single |= {"label_tolerance": self.label_tolerance, "nodata": self.nodata}
+            return (SourceSettings.model_construct(**single),)
         if count == 1:
             raise ConfigError(
                 "data.sources is for several sources, but these pairs have one: use --source-range and so on"
             )
         if beyond := [number for number in self.sources if int(number) > count]:
             raise ConfigError(f"data.sources.{beyond[0]}: these pairs have {count} sources, counted from 1")
-        for name in ("source_channels", "source_range", "source_labels", "label_tolerance"):
-            if getattr(self, name):
+        for name in ("source_channels", "source_range", "source_labels", "label_tolerance", "nodata"):
+            if getattr(self, name) not in (None, 0.0) or (name == "nodata" and self.nodata is not None):
                 raise ConfigError(_of_one(name))
-        if self.source_kind != "image":
-            raise ConfigError(_of_one("source_kind"))
+        for name, usual in (("source_kind", "image"), ("source_fill", "mean")):
+            if getattr(self, name) != usual:
+                raise ConfigError(_of_one(name))
         return tuple(self.sources.get(str(number), SourceSettings()) for number in range(1, count + 1))
 
 

@@ -7,6 +7,8 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pix2pix.data.io import images
@@ -30,6 +32,8 @@ class Reading(NamedTuple):
     """(in, H, W) in [-1, 1]."""
     conversions: tuple[str, ...] = ()
     """What was done to their channels, in words."""
+    holes: NDArray[np.bool_] | None = None
+    """Where the sources have no data, and so the output (H, W); None if nowhere."""
 
 
 @dataclass

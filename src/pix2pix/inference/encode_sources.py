@@ -5,10 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pix2pix.data.encoding.labels import LabelEncoding
+from pix2pix.data.encoding.nodata import find_holes
 from pix2pix.data.encoding.prepared import ImageEncoding
 from pix2pix.data.encoding.ranges import refuse_non_finite
 from pix2pix.data.io import images
@@ -38,6 +41,8 @@ class Encoded(NamedTuple):
     """(in, H, W) in [-1, 1]."""
     conversions: tuple[str, ...]
     """What was done to their channels, in words."""
+    holes: NDArray[np.bool_] | None = None
+    """Where the output gets the target's mask value (H, W), see `source_holes`."""
 
 
 def read_sources(
@@ -45,11 +50,24 @@ def read_sources(
 ) -> Encoded:
     """Read the file of each source, a half of it or a plane of a stack, and encode all.
 
-    Raises DataError if a file does not fit the model.
+    Also return `source_holes` of the files. Raises DataError if a file does not fit the model.
     """
     views = [view_source(path, model, number)[0] for number, path in enumerate(paths)]
     parts = [replace(view, half=half, plane=plane) for view in views]
     return encode_sources([_read(*one) for one in zip(paths, parts, strict=True)], model, rule)
+
+
+def source_holes(arrays: Sequence[Array], model: Model) -> NDArray[np.bool_] | None:
+    """Return where an output gets the target's mask value (H, W): where a channel of a source (H, W, C) has no data.
+
+    None if there is nowhere such a place, or if the target has no mask value.
+    """
+    found = [find_holes(array, source.nodata) for array, source in zip(arrays, model.sources, strict=True)]
+    holes = [one.any(axis=2) for one in found if one is not None]
+    if model.prepared.mask_value is None or not holes:
+        return None
+    together = np.logical_or.reduce(holes)
+    return together if together.any() else None
 
 
 def _read(path: Path, view: View) -> SourceImage:
@@ -68,10 +86,11 @@ def encode_sources(sources: Sequence[SourceImage], model: Model, rule: ChannelRu
                 f"{image.name}: is {size} (HxW), but {sources[0].name} is {expected}; "
                 "the sources of one image need one size"
             )
+    holes = source_holes([image.values for image in sources], model)
     if len(encoded) == 1:
-        return encoded[0]
+        return encoded[0]._replace(holes=holes)
     conversions = [text for one in encoded for text in one.conversions]
-    return Encoded(torch.cat([one.tensor for one in encoded]), tuple(dict.fromkeys(conversions)))
+    return Encoded(torch.cat([one.tensor for one in encoded]), tuple(dict.fromkeys(conversions)), holes)
 
 
 def _encode(image: SourceImage, source: ImageEncoding, rule: ChannelRule) -> Encoded:
@@ -82,6 +101,7 @@ def _encode(image: SourceImage, source: ImageEncoding, rule: ChannelRule) -> Enc
             f"{name}: holds {values.dtype.name} values, but the model translates {source.values.dtype}: "
             "convert it by the range that its values have"
         )
+    values = source.fill_holes(values)
     fitted, conversions = rule.fit(values, source, name, alpha=image.alpha)
     if isinstance(source.values, LabelEncoding):
         return Encoded(source.values.to_tensor(fitted, name), conversions)

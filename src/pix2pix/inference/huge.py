@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pix2pix.data.encoding.labels import LabelEncoding
@@ -19,7 +20,7 @@ from pix2pix.data.io.surroundings import NOTHING, Surroundings
 from pix2pix.data.io.view import Half
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.inference.bands import CHUNK_BYTES, PresentedImage, resize_bands
-from pix2pix.inference.encode_sources import SourceImage, encode_sources
+from pix2pix.inference.encode_sources import SourceImage, encode_sources, source_holes
 from pix2pix.inference.jobs import Job
 from pix2pix.inference.memory import Budget, needed_memory, working_memory
 from pix2pix.inference.settle import settle_statistics, uses_image_statistics
@@ -162,14 +163,24 @@ class HugeImage:
         """Yield the output in arrays (rows, W, out) of the target's type, from the top."""
         network = self._network(grid, budget)
         height, width = self.image.presented
+        done = 0
         bands = (band[:, :, :width] for band in translate_tiles(grid, self.image.read_band, network, on_tile))
         for band in resize_bands(_first_rows(bands, height), self.image.presented, self.size):
             step = max(1, CHUNK_BYTES // (4 * band.shape[0] * band.shape[2]))
             for part in torch.split(band, step, dim=1):
                 try:
-                    yield self.model.target_values.to_array(part.clamp(-1, 1))
+                    array = self.model.target_values.to_array(part.clamp(-1, 1))
                 except ValueError as error:  # weights that are not finite
                     raise DataError(f"{self.readers[0].path}: the model gives no image for it ({error})") from None
+                self.model.prepared.target.put_unknown(array, self._holes(done, done + len(array)))
+                done += len(array)
+                yield array
+
+    def _holes(self, top: int, bottom: int) -> NDArray[np.bool_] | None:
+        """Return `source_holes` of some rows, which are read again."""
+        if self.model.prepared.mask_value is None or all(source.nodata is None for source in self.model.sources):
+            return None
+        return source_holes([reader.read(top, bottom) for reader in self.readers], self.model)
 
     @torch.no_grad()
     def _network(self, grid: TileGrid, budget: Budget) -> Callable[[Tensor], Tensor]:

@@ -202,11 +202,13 @@ def _translate_batch(
         outputs = translator.translate(torch.stack(sources) if len(sources) > 1 else sources[0][None])
         del sources
         finish_writing()
-        to_write = [(job, reading.stamps) for job, reading in alike]
+        to_write = [(job, reading.stamps, reading.holes) for job, reading in alike]
         alike.clear()  # the sources are not needed any more
-        for (job, stamps), image in zip(to_write, outputs, strict=True):
+        for (job, stamps, holes), image in zip(to_write, outputs, strict=True):
             try:
-                writer.begin(job, stamps, translator.model.target_values.to_array(image))
+                array = translator.model.target_values.to_array(image)
+                translator.model.prepared.target.put_unknown(array, holes)
+                writer.begin(job, stamps, array)
             except ValueError as error:  # weights that are not finite
                 writer.fail(job, f"{job.sources[0]}: the model gives no image for it ({error})")
 

@@ -38,6 +38,7 @@ def translate_stack(
         conversions.update(encoded.conversions)
         try:
             outputs.append(translator.model.target_values.to_array(translator.translate(encoded.tensor[None])[0]))
+            translator.model.prepared.target.put_unknown(outputs[-1], encoded.holes)
         except ValueError as error:  # weights that are not finite
             raise DataError(f"{sources[0]}: the model gives no image for it ({error})") from None
         needed = COPIES * count * outputs[0].nbytes

@@ -20,7 +20,7 @@ from pix2pix.data.encoding.labels import LabelEncoding
 from pix2pix.errors import ConfigError, DataError, ModelError
 from pix2pix.inference.any_size import AnySize
 from pix2pix.inference.channels import ChannelRule, Limits
-from pix2pix.inference.encode_sources import SourceImage, encode_sources
+from pix2pix.inference.encode_sources import SourceImage, encode_sources, source_holes
 from pix2pix.inference.kinds import fits_pil, in_native_order, pil_values, to_pil_image, to_values
 from pix2pix.inference.optimize import Precision, optimize_generator
 from pix2pix.model import Model, load_model
@@ -140,6 +140,7 @@ class Translator:
         encoded = encode_sources(sources, self.model, self.rule)
         self._log_once(encoded.conversions)
         output = self.model.target_values.to_array(self.translate(encoded.tensor[None])[0])
+        self.model.prepared.target.put_unknown(output, encoded.holes)
         if all(isinstance(image, Tensor) for image in images):
             return tensors.channels_first(output).contiguous().to(images[0].device)
         if all(isinstance(image, Image.Image) for image in images) and fits_pil(output.dtype.name, output.shape[2]):
@@ -257,10 +258,12 @@ class Translator:
                 f"got {format_count(batch.shape[1], 'channel')}, but the model translates {expected}; convert the image"
             )
         arrays = batch.detach().permute(0, 2, 3, 1).cpu().numpy()
-        encoded = torch.stack([source.to_tensor(array) for array in arrays])
+        encoded = torch.stack([source.to_tensor(self.model.sources[0].fill_holes(array)) for array in arrays])
         if not encoded.isfinite().all():
             raise ValueError("expected finite values, got NaN or infinity")
         outputs = [target.to_array(image) for image in self.translate(encoded)]
+        for array, output in zip(arrays, outputs, strict=True):
+            self.model.prepared.target.put_unknown(output, source_holes([array], self.model))
         return torch.stack([tensors.channels_first(output) for output in outputs]).to(batch.device)
 
     def optimize(self, generator: nn.Module) -> nn.Module:

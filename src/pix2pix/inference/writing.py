@@ -76,7 +76,9 @@ class OutputWriter:
         """Return what the output of a job keeps of its first source's surroundings; note what it cannot keep."""
         source, bounds = job.sources[0], self.model.target_values.bounds
         extremes = min(low for low, _ in bounds), max(high for _, high in bounds)
-        found = images.read_surroundings(source)
+        found, mask = images.read_surroundings(source), self.model.prepared.mask_value
+        if mask is not None and any(one.nodata is not None for one in self.model.sources):
+            found = replace(found, nodata="nan" if mask == "nan" else f"{mask:g}" if isinstance(mask, float) else "")
         kept, lost = found.fit(job.name.suffix.lower(), self.model.file_type.dtype, channels, extremes)
         for what in lost:
             self.lost.setdefault(what, []).append(source)

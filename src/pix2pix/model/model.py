@@ -14,6 +14,7 @@ from pix2pix.data.encoding.labels import LabelEncoding
 from pix2pix.data.encoding.prepared import ImageEncoding, PreparedData
 from pix2pix.data.encoding.ranges import RangeEncoding
 from pix2pix.data.io.arrays import Pixels
+from pix2pix.errors import ModelError
 from pix2pix.model.card import write_card
 from pix2pix.model.hub import locate
 from pix2pix.model.model_config import CONFIG, ModelConfig, Present, Size, read_model_config, write_model_config
@@ -101,7 +102,14 @@ class Model:
         return self.config.presented_size(size, self.present)
 
     def save(self, folder: Path) -> None:
-        """Write the model folder, completely or not at all. Files that others put into it stay."""
+        """Write the model folder, completely or not at all. Files that others put into it stay.
+
+        Raises ModelError for a number that is not finite.
+        """
+        for network in (self.generator, self.discriminator):
+            for name, tensor in () if network is None else network.state_dict().items():
+                if not torch.isfinite(tensor).all():
+                    raise ModelError(f"{folder}: {name} holds numbers that are not finite; the model is not saved")
         with write_folder_atomically(folder, (GENERATOR, DISCRIMINATOR, CONFIG, "README.md")) as new:
             digests = {GENERATOR: save_weights(self.generator, new / GENERATOR)}
             if self.discriminator is not None:

@@ -62,6 +62,7 @@ def describe_data(report: CheckReport, left_out: Sequence[Problem], most: int = 
         f"             {escape_unprintable(path)}: {escape_unprintable(reason)}" for path, reason in left_out[:most]
     ]
     lines += [f"ignored      {line}" for line in describe_ignored(report.pairs.ignored)]
+    lines += [f"note         {note}" for note in report.notes]
     if report.warnings:
         (path, reason), *others = report.warnings
         more = f", and {len(others):,} more; `pix2pix data check` lists them" if others else ""

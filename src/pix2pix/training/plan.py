@@ -3,13 +3,14 @@
 import platform
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from pix2pix.config import SMALLEST_SIDE, Config, Data, Training, resolved_depth, smallest_discriminated
 from pix2pix.data.checks.report import CheckReport
+from pix2pix.data.checks.values import ask_for_kind
 from pix2pix.data.encoding.prepared import PreparedData, prepare_data
 from pix2pix.data.io.view import Half
 from pix2pix.data.loading.dataset import PairDataset, native_sizes
@@ -52,7 +53,7 @@ def make_plan(config: Config, report: CheckReport, progress: OnProgress | None =
     Reads the training split if ranges must be measured, and then calls progress(done, total). Raises ConfigError or
     DataError for settings that do not fit the data.
     """
-    prepared = _prepare(config.data, report, progress)
+    prepared = _prepare(_choose_ranges(config.data, report), report, progress)
     resolved = _resolve(config, prepared, report)
     _refuse_unsuitable(config, prepared, report)
     refuse_impossible(resolved)
@@ -143,6 +144,27 @@ def _refuse_small_images(config: Config, report: CheckReport) -> None:
                 f"{pair.source.path}: is {height}x{width} (HxW), but --load-size native validates whole images, "
                 f"which need {least} pixels a side: remove the pair, or train at one size without --load-size native"
             )
+
+
+def _choose_ranges(data: Data, report: CheckReport) -> Data:
+    """Take the measured range where a source's values are far narrower than their type. Asks for the kind of targets.
+
+    Raises ConfigError for targets of few integers, which may be classes or quantities.
+    """
+    measured: dict[str, Any] = {}
+    for number, side in enumerate(report.values, start=1):
+        if not side.narrow or side.settings.range is not None:
+            continue
+        if side.prefix == "target_":
+            if report.target_channels == 1:
+                raise ConfigError(f"{data.path or data.target}: {ask_for_kind(side.dtype, *side.bounds)}")
+            measured["target_range"] = "measured"
+        elif side.prefix == "source_":
+            measured["source_range"] = "measured"
+        else:
+            part = data.source_settings(len(report.values) - 1)[number - 1].model_copy(update={"range": "measured"})
+            measured["sources"] = measured.get("sources", data.sources) | {str(number): part}
+    return data.model_copy(update=measured) if measured else data
 
 
 def _prepare(data: Data, report: CheckReport, progress: OnProgress | None) -> PreparedData:

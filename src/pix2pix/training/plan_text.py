@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 from pix2pix.config import Augment, Config, Training
 from pix2pix.data.checks.report import CheckReport
-from pix2pix.data.encoding.prepared import PreparedData
+from pix2pix.data.encoding.prepared import ImageEncoding, PreparedData
+from pix2pix.data.encoding.ranges import RangeEncoding
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.system.threads import choose_threads, describe_threads
 from pix2pix.text import format_count
@@ -28,7 +29,7 @@ def describe_plan(plan: Plan) -> list[str]:
         batches += f" x {training.processes} processes = {training.effective_batch}"
     return [
         f"pairs        {pairs}; {plan.prepared.in_channels} -> {plan.prepared.out_channels} channels, {data.direction}",
-        f"values       {_describe_sources(plan.prepared)} -> {plan.prepared.target.values.describe()}",
+        f"values       {_describe_sources(plan.prepared)} -> {_describe_values(plan.prepared.target)}",
         f"images       {_image_sizes(plan)}, {_augmentations(config.augment)}",
         f"generator    {generator.kind}, depth {generator.depth}, {generator.base_channels} base channels",
         f"patches      {config.discriminator.patch_size}x{config.discriminator.patch_size}, {_terms(config)}",
@@ -101,8 +102,19 @@ def _augmentations(augment: Augment) -> str:
 
 def _describe_sources(prepared: PreparedData) -> str:
     if len(prepared.sources) == 1:
-        return prepared.sources[0].values.describe()
+        return _describe_values(prepared.sources[0])
     return " + ".join(source.describe() for source in prepared.sources)
+
+
+def _describe_values(image: ImageEncoding) -> str:
+    """Describe the values of an image, and what happens to pixels without data."""
+    words = image.values.describe()
+    if image.fill:
+        filled = ", ".join(f"{number:g}" for number in image.fill[:4])
+        words += f" ({image.nodata} marks no data, filled with {filled})"
+    if image.mask_value is not None and isinstance(image.values, RangeEncoding):
+        words += f" ({image.mask_value} marks no data, left out)"
+    return words
 
 
 def _processes(training: Training) -> str:

@@ -15,6 +15,8 @@ from pix2pix.data.checks.summary import (
     find_other_channels,
     find_other_types,
 )
+from pix2pix.data.checks.values import SideValues, describe_values, side_settings
+from pix2pix.data.encoding.nodata import with_tags
 from pix2pix.data.io.file_facts import FileFacts, cache_folder, hash_contents
 from pix2pix.data.pairing.pair import Pair
 from pix2pix.data.pairing.pairs import PairSet, find_pairs, same_data
@@ -36,7 +38,9 @@ def check(
     found = find_pairs(data)
     pairs = [pair for split in found.splits.values() for pair in split]
     data.source_settings(found.sources)  # raises for settings of another number of sources
-    summary, shown = Summary(found.sources, holes=data.mask_value == "nan"), 0.0
+    tagged = with_tags(data, pairs[0]) if decode and pairs else data
+    filled = {n for n, part in enumerate(tagged.source_settings(found.sources), start=1) if part.nodata is not None}
+    summary, shown = Summary(found.sources, holes=tagged.mask_value == "nan", filled=filled), 0.0
     with FileFacts(cache_folder(data)) as facts:
         for done, (pair, inspections, offset) in enumerate(scan_pairs(pairs, data, facts, decode=decode), start=1):
             summary.add(pair, inspections, offset)
@@ -52,8 +56,27 @@ def check(
         [] if data.exif == "apply" or is_known else summary.turned.doubtful
     )
     summary.warnings += [] if data.exif == "apply" else summary.turned.agreeing
-    report = replace(_make_report(found, pairs, summary, data), files=len(found.files()), contents=contents)
+    report = _make_report(found, pairs, summary, data)
+    if decode:
+        report = _with_values(report, summary, data, tagged)
+    report = replace(report, files=len(found.files()), contents=contents)
     return replace(report, fingerprint=fingerprint, data=data, seconds=time.monotonic() - began)
+
+
+def _with_values(report: CheckReport, summary: Summary, data: Data, tagged: Data) -> CheckReport:
+    """Add notes on the values of each side; pixels without data do not count for its least and greatest value."""
+    sources = len(summary.sides) - 1
+    types = [*([one.type for one in report.each_source] or [report.source_type]), report.target_type]
+    given = side_settings(data, sources)
+    sides = []
+    for number, (side, dtype) in enumerate(zip(summary.sides, types, strict=True)):
+        prefix, settings, nodata = side_settings(tagged, sources)[number]
+        if side.ends is not None and dtype is not None:
+            facts = side.values_count, side.not_finite, side.transparent
+            is_tag = nodata != given[number][2]
+            sides.append(SideValues(side.name, prefix, dtype, settings, nodata, is_tag, *side.ends, *facts))
+    notes = tuple(note for side in sides for note in describe_values(side))
+    return replace(report, notes=notes, values=tuple(sides))
 
 
 def _make_report(found: PairSet, pairs: Sequence[Pair], summary: Summary, data: Data) -> CheckReport:

@@ -9,6 +9,8 @@ import numpy as np
 
 from pix2pix.data.checks.alignment import EdgeMap, edge_map
 from pix2pix.data.checks.label_maps import list_colours
+from pix2pix.data.checks.values import End
+from pix2pix.data.encoding.labels import without_alpha
 from pix2pix.data.io import images
 from pix2pix.data.io.arrays import Array, ImageFacts, half_width, take_half
 from pix2pix.data.io.limits import MemoryShortError
@@ -35,6 +37,10 @@ class ImageStats:
     infinite: int
     flat: bool
     colours: tuple[str, ...] | None  # as hexadecimal digits of its channels; None if it is no label map
+    lowest: End  # of the finite values
+    highest: End
+    count: int  # of values
+    transparent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,18 +72,52 @@ class FileInspection:
 
 
 def _image_from_json(
-    half: Half | None, digest: int, low: float, high: float, nan: int, infinite: int, flat: bool, colours: Any
+    half: Half | None,
+    digest: int,
+    low: float,
+    high: float,
+    nan: int,
+    infinite: int,
+    flat: bool,
+    colours: Any,
+    *others: Any,
 ) -> ImageStats:
     named = None if colours is None else tuple(map(str, colours))
-    return ImageStats(half, int(digest), float(low), float(high), int(nan), int(infinite), bool(flat), named)
+    lowest, highest, count, transparent = others
+    return ImageStats(
+        half,
+        int(digest),
+        float(low),
+        float(high),
+        int(nan),
+        int(infinite),
+        bool(flat),
+        named,
+        _end_from_json(*lowest),
+        _end_from_json(*highest),
+        int(count),
+        bool(transparent),
+    )
 
 
-def inspect_file(file: str, view: View, halved: bool, decode: bool, alpha: bool) -> tuple[FileInspection, EdgeMaps]:
-    """Inspect a view of a file, or its two halves: the pixels and their edge maps if `decode`, else the header only."""
+def _end_from_json(value: float, times: int, near: float | None) -> End:
+    return End(float(value), int(times), None if near is None else float(near))
+
+
+def inspect_file(
+    file: str, view: View, halved: bool, decode: bool, alpha: bool, drop_alpha: bool = False
+) -> tuple[FileInspection, EdgeMaps]:
+    """Inspect a view of a file, or its two halves: the pixels and their edge maps if `decode`, else the header only.
+
+    With `alpha` an alpha channel is a channel. With `drop_alpha`, for label maps, it is ignored; otherwise it must be
+    opaque.
+    """
     path = Path(file)
     try:
         found, edges = (
-            _inspect_pixels(path, view, halved, alpha) if decode else (_inspect_header(path, view, halved), {})
+            _inspect_pixels(path, view, halved, alpha, drop_alpha)
+            if decode
+            else (_inspect_header(path, view, halved), {})
         )
         return replace(found, orientation=find_orientation(path)), edges
     except DataError as error:
@@ -91,15 +131,19 @@ def _inspect_header(path: Path, view: View, halved: bool) -> FileInspection:
     return FileInspection(replace(facts, width=half_width(facts.width, path)) if halved else facts, None)
 
 
-def _inspect_pixels(path: Path, view: View, halved: bool, alpha: bool) -> tuple[FileInspection, EdgeMaps]:
+def _inspect_pixels(
+    path: Path, view: View, halved: bool, alpha: bool, drop_alpha: bool
+) -> tuple[FileInspection, EdgeMaps]:
     """Measure an image, or both halves of it. Raises DataError."""
     halves: tuple[Half, ...] = ("left", "right")
-    with images.reading(path, view, alpha=alpha, copies=COPIES) as whole:
+    with images.reading(path, view, alpha=alpha or drop_alpha, copies=COPIES) as read:
+        whole = without_alpha(read) if drop_alpha else read
+        transparent = whole.shape != read.shape and bool(read[..., -1].min() < np.iinfo(read.dtype).max)
         parts: dict[Half | None, Array] = (
             {half: take_half(whole, half, path) for half in halves} if halved else {None: whole}
         )
         height, width, channels = next(iter(parts.values())).shape
-        stats = tuple(_measure(half, values) for half, values in parts.items())
+        stats = tuple(replace(_measure(half, values), transparent=transparent) for half, values in parts.items())
         facts = ImageFacts(height, width, channels, whole.dtype.name)
         return FileInspection(facts, None, stats), {half: edge_map(values) for half, values in parts.items()}
 
@@ -117,4 +161,14 @@ def _measure(half: Half | None, values: Array) -> ImageStats:
     digest = blake2b(f"{values.shape}{values.dtype}".encode(), digest_size=8)
     digest.update(np.ascontiguousarray(values).data)
     code = int.from_bytes(digest.digest(), "big")
-    return ImageStats(half, code, low, high, nan, infinite, flat, list_colours(values))
+    ends = (_measure_end(finite, low, 1), _measure_end(finite, high, -1))
+    return ImageStats(half, code, low, high, nan, infinite, flat, list_colours(values), *ends, values.size)
+
+
+def _measure_end(finite: Array, value: float, sign: int) -> End:
+    """Count the least (`sign` 1) or greatest (-1) value, and find the next one. Photos of 8 bits are not examined."""
+    if not finite.size or (finite.dtype == np.uint8 and finite.shape[-1] != 1):
+        return End(value, 0, None)
+    others = finite[finite != finite.dtype.type(value)]
+    near = (others.min() if sign > 0 else others.max()) if others.size else None
+    return End(value, finite.size - others.size, None if near is None else float(near))

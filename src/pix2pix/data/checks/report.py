@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pix2pix.config import Data
+from pix2pix.data.checks.values import SideValues
 from pix2pix.data.pairing.image_files import describe_ignored
 from pix2pix.data.pairing.pair import Unmatched, source_titles
 from pix2pix.data.pairing.pairs import PairSet, same_data
@@ -107,6 +108,10 @@ class CheckReport:
     """(split, name) of the pairs that have problems."""
     each_source: tuple[SourceReport, ...] = ()
     """The report of each source if there are several."""
+    notes: tuple[str, ...] = ()
+    """What is to be said about the values of each side; known only if decoded."""
+    values: tuple[SideValues, ...] = field(default=(), repr=False)
+    """The values of each side, the target last; known only if decoded."""
     files: int = 0
     """Number of files inspected."""
     contents: Mapping[str, str] | None = field(default=None, repr=False)
@@ -174,6 +179,7 @@ class CheckReport:
             "ignored": [str(path) for path, _ in self.pairs.ignored],
             "ignored_reasons": dict(Counter(reason for _, reason in self.pairs.ignored)),
             "hint": self.pairs.hint,
+            "notes": list(self.notes),
             "fingerprint": self.fingerprint,
             "files": self.files,
             "seconds": round(self.seconds, 3),
@@ -199,6 +205,7 @@ class CheckReport:
             f"sizes        {_describe_sizes(self.sizes)}",
             f"channels     {', '.join(f'{name} {channels or unknown}' for name, channels, _, _ in self._sides())}",
             f"values       {values}",
+            *(f"note         {note}" for note in self.notes),
             *_colour_lines([(name.strip(":"), side) for name, _, _, side in self._sides()]),
             *([f"alignment    {_describe_alignment(self.alignment)}"] if self.alignment else []),
             f"fingerprint  {self.fingerprint[:25]}... (whole in --json)",

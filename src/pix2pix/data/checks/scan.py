@@ -35,9 +35,12 @@ class _Query:
     offset: tuple[str, str | None]
 
     @classmethod
-    def of(cls, pair: Pair, question: str) -> "_Query":
+    def of(cls, pair: Pair, question: str, opaque: frozenset[str]) -> "_Query":
         files = {
-            ref.whole: (f"{question}{_describe(ref)}{', halves' if ref.half else ''}", file_stamp(ref.file))
+            ref.whole: (
+                f"{question}{_describe(ref)}{', halves' if ref.half else ''}{', labels' * (ref.file in opaque)}",
+                file_stamp(ref.file),
+            )
             for ref in pair.refs
         }
         stamps = [stamp for _, stamp in files.values()]
@@ -73,21 +76,22 @@ def scan_pairs(
     """Inspect the files of each pair, in order. Threads help, since decoders release the interpreter lock."""
     counts = {data.source_channels, data.target_channels, *(one.channels for one in data.sources.values())}
     alpha = counts & {2, 4} != set()  # then alpha counts as a channel
-    question = (
-        f"{'pixels, areas' if decode else 'header'} and EXIF by Pillow {version('pillow')}{', alpha' if alpha else ''}"
-    )
+    labels = [part.kind == "labels" for part in (*data.source_settings(len(pairs[0].sources)), data.target_settings)]
+    what = "pixels, areas, ends" if decode else "header"
+    question = f"{what} and EXIF by Pillow {version('pillow')}{', alpha' if alpha else ''}"
     waiting: deque[_Waiting] = deque()
     pool = ThreadPoolExecutor(THREADS)
     try:
         for pair in pairs:
-            query = _Query.of(pair, question)
+            opaque = frozenset(ref.file for ref, is_label in zip(pair.refs, labels, strict=True) if is_label)
+            query = _Query.of(pair, question, opaque)
             remembered = {
                 whole: FileInspection.from_json(facts.get(whole[0], *key)) for whole, key in query.files.items()
             }
             known = {whole: inspection for whole, inspection in remembered.items() if inspection is not None}
             offset = facts.get(pair.source.file, *query.offset) if decode else []
             complete = len(known) == len(query.files) and _is_offset(offset)
-            future = None if complete else pool.submit(_inspect_pair, pair, known, decode, alpha)
+            future = None if complete else pool.submit(_inspect_pair, pair, known, decode, alpha, opaque)
             waiting.append(_Waiting(pair, query, known, tuple(offset) or None if complete else None, future))
             if len(waiting) > MAX_WAITING:
                 yield _finish(waiting.popleft(), facts, decode)
@@ -114,13 +118,18 @@ def _is_offset(answer: Any) -> bool:
     return isinstance(answer, list) and len(answer) in (0, 2) and all(isinstance(part, int) for part in answer)
 
 
-def _inspect_pair(pair: Pair, known: Inspections, decode: bool, alpha: bool) -> tuple[Inspections, Offset]:
-    """Inspect the files of a pair. Known files are read again for their edge maps, unless they are unreadable."""
+def _inspect_pair(
+    pair: Pair, known: Inspections, decode: bool, alpha: bool, opaque: frozenset[str]
+) -> tuple[Inspections, Offset]:
+    """Inspect the files of a pair. Known files are read again for their edge maps, unless they are unreadable.
+
+    `opaque` are label maps, whose alpha channel is ignored.
+    """
     new: Inspections = {}
     edges: dict[Whole, EdgeMaps] = {}
     for whole, halved in {ref.whole: ref.half is not None for ref in pair.refs}.items():
         if whole not in known or known[whole].facts is not None:
-            new[whole], edges[whole] = inspect_file(*whole, halved, decode, alpha)
+            new[whole], edges[whole] = inspect_file(*whole, halved, decode, alpha, whole[0] in opaque)
     return new, _measure_offset(pair, known | new, edges) if decode else None
 
 

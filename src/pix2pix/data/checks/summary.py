@@ -3,10 +3,11 @@
 import statistics
 from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Literal
 
+from pix2pix.config import source_prefix
 from pix2pix.data.checks.alignment import cell_size
 from pix2pix.data.checks.evidence import SideBySideEvidence
 from pix2pix.data.checks.inspect import FileInspection, ImageStats
@@ -14,6 +15,7 @@ from pix2pix.data.checks.label_maps import MAX_COLOURS
 from pix2pix.data.checks.report import Alignment, Problem, ValueReport, describe_offset, name_images
 from pix2pix.data.checks.scan import Inspections, Offset
 from pix2pix.data.checks.turned import TurnedPairs
+from pix2pix.data.checks.values import End
 from pix2pix.data.io.arrays import TYPES, ImageFacts, advise_channels
 from pix2pix.data.pairing.pair import ImageRef, Pair, source_titles
 from pix2pix.data.pairing.pairs import PairSet
@@ -30,12 +32,21 @@ class SideSummary:
         self.channels = array("L")  # of each pair, 0 where unknown
         self.types = array("B")  # place in TYPES, counted from 1, 0 where unknown
         self.low, self.high, self.count = float("inf"), float("-inf"), 0
+        self.ends: tuple[End, End] | None = None
+        self.values_count = self.not_finite = self.transparent = 0
         self.colours: Counter[str] | None = Counter()
 
     def add(self, image: ImageStats) -> None:
         """Count the next decoded image."""
         self.count += 1
         self.low, self.high = min(self.low, image.low), max(self.high, image.high)
+        low, high = self.ends or (image.lowest, image.highest)
+        if self.ends is not None:
+            low, high = low.join(image.lowest, 1), high.join(image.highest, -1)
+        self.ends = low, high
+        self.values_count += image.count
+        self.not_finite += image.nan + image.infinite
+        self.transparent += image.transparent
         if image.colours is None or self.colours is None:
             self.colours = None
         else:
@@ -50,10 +61,14 @@ class SideSummary:
 
 
 class Summary:
-    """Statistics of all pairs added so far. With `holes`, NaN in a target is not a problem."""
+    """Statistics of all pairs added so far.
 
-    def __init__(self, sources: int, *, holes: bool) -> None:
-        self.holes = holes
+    With `holes`, NaN in a target is not a problem. NaN and infinity in the sources of the numbers `filled`, from 1, are
+    none either.
+    """
+
+    def __init__(self, sources: int, *, holes: bool, filled: Collection[int] = ()) -> None:
+        self.holes, self.filled = holes, filled
         self.sizes: Counter[tuple[int, int]] = Counter()
         self.sides = [SideSummary(name) for name in [*source_titles(sources), "target"]]
         self.source_digests, self.target_digests = array("Q"), array("Q")  # 0 where unknown or flat
@@ -106,25 +121,34 @@ class Summary:
         *sources, target = images = [inspections[ref.whole].image(ref.half) for ref in pair.refs]
         self.source_digests.append(_combine_digests(sources))
         self.target_digests.append(_combine_digests([target]))
-        for side, ref, image in zip(self.sides, pair.refs, images, strict=True):
+        for number, (side, ref, image) in enumerate(zip(self.sides, pair.refs, images, strict=True), start=1):
             if image is None:
                 continue
             side.add(image)
-            self._add_non_finite(ref, image, inspections[ref.whole], holes=self.holes and side.name == "target")
+            if number not in self.filled:
+                self._add_non_finite(ref, image, inspections[ref.whole], number)
             if target and image is not target and image.digest == target.digest and not image.flat:
                 self.warnings.append(
                     Problem(ref.path, f"{pair.name}: its {side.name} and its target are the same image")
                 )
 
-    def _add_non_finite(self, ref: ImageRef, image: ImageStats, inspection: FileInspection, *, holes: bool) -> None:
-        """Note NaN and infinity; with `holes` only infinity."""
+    def _add_non_finite(self, ref: ImageRef, image: ImageStats, inspection: FileInspection, number: int) -> None:
+        """Note NaN and infinity in an image of the side `number`, from 1; in targets with holes only infinity."""
+        is_target = number == len(self.sides)
+        holes = self.holes and is_target
         bad = image.infinite + (0 if holes else image.nan)
         if bad and inspection.facts:
             where = f"its {image.half} half holds" if image.half else "holds"
             count = inspection.facts.height * inspection.facts.width * inspection.facts.channels
             what = "infinity" if holes else "NaN or infinity"
+            flag = "--mask-value" if is_target else f"--{source_prefix(number, len(self.sides) - 1)}nodata"
+            flag = flag.replace("source_", "")
+            can_mark = not (is_target and image.infinite)
+            advice = f"if they mark pixels without data, give {flag} nan; otherwise " if can_mark else ""
             self.problems.append(
-                Problem(ref.path, f"{where} {what} in {bad:,} of {count:,} values: replace them, or remove the pair")
+                Problem(
+                    ref.path, f"{where} {what} in {bad:,} of {count:,} values: {advice}replace them, or remove the pair"
+                )
             )
 
     def alignment(self) -> Alignment:

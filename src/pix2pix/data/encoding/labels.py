@@ -56,7 +56,7 @@ class LabelEncoding:
         nearest = distance.argmin(axis=1).astype(np.uint8)
         far = distance[np.arange(len(found)), nearest] > self.tolerance
         if self.unknown is not None:
-            unknown = (found == np.array(_levels(self.unknown))).all(axis=1)
+            unknown = (found == np.array(class_levels(self.unknown))).all(axis=1)
             nearest[unknown], far[unknown] = UNKNOWN, False
         if far.any():
             row, column = divmod(int(position[far].min()), values.shape[1])
@@ -136,7 +136,7 @@ class LabelEncoding:
     @property
     def _table(self) -> NDArray[np.float64]:
         """(classes, 1 or 3) levels."""
-        return np.array([_levels(name) for name in self.classes], np.float64)
+        return np.array([class_levels(name) for name in self.classes], np.float64)
 
 
 def without_alpha(values: Array) -> Array:
@@ -152,7 +152,7 @@ def unique_colours(values: Array) -> tuple[NDArray[np.float64], Array, Array]:
     return flat[position].astype(np.float64), position, inverse.reshape(-1)
 
 
-def _levels(name: str) -> list[int]:
+def class_levels(name: str) -> list[int]:
     """Return the levels of a class: `#ff0080` -> [255, 0, 128]; `7` -> [7]."""
     return [int(name[at : at + 2], 16) for at in (1, 3, 5)] if name.startswith("#") else [int(name)]
 

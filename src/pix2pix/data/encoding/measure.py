@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pix2pix.config import SourceSettings
-from pix2pix.config.fields import Bounds, MaskValue
+from pix2pix.config.fields import LARGEST_VALUE, Bounds, MaskValue
 from pix2pix.data.encoding.labels import LabelEncoding, class_name, unique_colours, without_alpha
 from pix2pix.data.encoding.ranges import RangeEncoding, refuse_non_finite, type_bounds, unknown_values
 from pix2pix.data.io import images
@@ -61,7 +61,66 @@ def measure_range(
     seen = f"{refs[0].view.label}, {settings.channels} channels"
     question = f"{asked} range, {seen}, mask {mask_value}, at most {MAX_SAMPLES} values"
     bounds = recall(memory, [ref.file for ref in refs], question, measure)
+    _refuse_unusable(bounds, prefix)
     return RangeEncoding(dtype, tuple((float(low), float(high)) for low, high in bounds))
+
+
+def _refuse_unusable(bounds: Bounds, prefix: str) -> None:
+    """Raise DataError for bounds that the networks cannot compute with."""
+    largest = max((end for pair in bounds for end in pair), key=abs)
+    if abs(largest) > LARGEST_VALUE:
+        flag = "--mask-value" if prefix == "target_" else "--nodata" if prefix == "source_" else f"--{prefix}nodata"
+        raise DataError(
+            f"the {_side(prefix)} hold {largest:.9g}, beyond {LARGEST_VALUE:g}: if it marks pixels without data, give "
+            f"{flag}={largest:.9g}; otherwise give --{prefix.replace('_', '-')}range=LOW,HIGH"
+        )
+
+
+def measure_fill(
+    settings: SourceSettings,
+    values: RangeEncoding,
+    refs: Sequence[ImageRef],
+    nodata: MaskValue,
+    *,
+    memory: Path | None = None,
+    progress: OnProgress | None = None,
+) -> tuple[float, ...]:
+    """Return what pixels without data are filled with in each channel; measure it on the files `refs` if it is open."""
+    if not isinstance(settings.fill, str):
+        return settings.fill
+    if (
+        settings.fill == "minimum"
+        and len({pair for pair in values.bounds}) > 0
+        and settings.range in (None, "measured")
+    ):
+        return tuple(low for low, _ in values.bounds)
+
+    def measure() -> list[float]:
+        total: Array | float = 0.0
+        count: Array | float = 0.0
+        lowest: Array | float = np.inf
+        for pixels in _pixels_of(refs, settings.channels, nodata, progress):
+            exact = pixels.astype(np.float64)
+            known = np.isfinite(exact)
+            total, count = total + np.where(known, exact, 0).sum(axis=0), count + known.sum(axis=0)
+            lowest = np.fmin(lowest, np.where(known, exact, np.inf).min(axis=0))
+        found = lowest if settings.fill == "minimum" else total / np.maximum(count, 1)
+        return [float(number) for number in np.atleast_1d(found)]
+
+    question = f"{settings.fill}, {refs[0].view.label}, {settings.channels} channels, nodata {nodata}"
+    found = recall(memory, [ref.file for ref in refs], question, measure)
+    whole = values.dtype != "float32"
+    return tuple(float(round(number)) if whole else float(np.float32(number)) for number in found)
+
+
+def occurs(refs: Sequence[ImageRef], value: MaskValue, memory: Path | None = None) -> bool:
+    """Return whether a pixel of the files has the mask value."""
+
+    def look() -> bool:
+        found = (unknown_values(images.read(ref.path, ref.view, alpha=True), value) for ref in refs)
+        return any(unknown is not None and unknown.any() for unknown in found)
+
+    return bool(recall(memory, [ref.file for ref in refs], f"is {value} in {refs[0].view.label}", look))
 
 
 def measure_labels(
@@ -149,7 +208,7 @@ def _pixels_of(
         if unknown is None:
             refuse_non_finite(values, ref.path)
         else:
-            values = np.where(unknown, np.nan, values.astype(np.float64))
+            values = np.where(unknown | ~np.isfinite(values), np.nan, values.astype(np.float64))
         if progress is not None:
             progress(done, len(refs))
         yield values.reshape(-1, values.shape[2])
@@ -182,6 +241,8 @@ def _stack_rows(rows: list[Array]) -> Array:
 def _as_bounds(low: Array, high: Array) -> Bounds:
     """Pair the limits of each channel. A channel with one value everywhere gets the limits (value, value + 1)."""
     if np.isnan(low).any():
-        raise DataError("a channel of the targets holds only data.mask_value, so it has no range: check --mask-value")
+        raise DataError(
+            "a channel holds only pixels without data, so it has no range: check --mask-value (targets) or --nodata"
+        )
     pairs = zip(low.tolist(), high.tolist(), strict=True)
     return tuple((float(least), float(most if most > least else least + 1)) for least, most in pairs)

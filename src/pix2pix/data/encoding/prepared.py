@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from pix2pix.config import Data, SourceSettings, source_prefix
 from pix2pix.config.fields import MaskValue
-from pix2pix.data.encoding.labels import UNKNOWN, LabelEncoding
-from pix2pix.data.encoding.measure import label_name, measure_labels, measure_range
+from pix2pix.data.encoding.labels import UNKNOWN, LabelEncoding, class_levels
+from pix2pix.data.encoding.measure import label_name, measure_fill, measure_labels, measure_range, occurs
+from pix2pix.data.encoding.nodata import find_holes, with_tags
 from pix2pix.data.encoding.ranges import RangeEncoding, refuse_non_finite, type_bounds, unknown_values
 from pix2pix.data.io import images
 from pix2pix.data.io.arrays import advise_channels, with_channels
@@ -45,7 +46,11 @@ class ImageEncoding:
     converts: bool = False
     """Whether files with other channels are converted, because a setting asks for it; otherwise they are rejected."""
     mask_value: MaskValue | None = None
-    """Value that marks unknown pixels."""
+    """Value that marks unknown pixels, of a target."""
+    nodata: MaskValue | None = None
+    """Value that marks pixels without data, of a source."""
+    fill: tuple[float, ...] = ()
+    """What these are filled with: one number, or one for each channel."""
 
     @property
     def channels(self) -> int:
@@ -86,6 +91,20 @@ class ImageEncoding:
             return self.values.describe()
         return f"{format_count(self.file_channels, 'channel')} of {self.values.describe()}"
 
+    def fill_holes(self, values: Array) -> Array:
+        """Fill the pixels without data of a source (H, W, C)."""
+        holes = find_holes(values, self.nodata)
+        if holes is None or not holes.any() or len(self.fill) not in (1, values.shape[2]):
+            return values
+        return np.where(holes, np.array(self.fill, values.dtype), values)
+
+    def put_unknown(self, values: Array, holes: NDArray[np.bool_] | None) -> None:
+        """Write the mask value of a target into an output (H, W, C) where its sources have holes (H, W)."""
+        if holes is None or self.mask_value is None:
+            return
+        labels = isinstance(self.values, LabelEncoding)
+        values[holes] = class_levels(label_name(self.mask_value)) if labels else float(self.mask_value)
+
     def decode(self, values: Array, path: Path) -> Array:
         """Convert (H, W, C) of a file to decoded channels, (H, W, decoded_channels).
 
@@ -100,6 +119,7 @@ class ImageEncoding:
             raise DataError(
                 f"{path}: holds {values.dtype.name} values, expected {self.values.dtype}: save it in that type"
             )
+        values = self.fill_holes(values)
         unknown = unknown_values(values, self.mask_value)
         refuse_non_finite(values if unknown is None else np.where(unknown, np.zeros((), values.dtype), values), path)
         if unknown is not None and unknown.all():
@@ -190,12 +210,14 @@ class PreparedData:
     def to_settings(self, data: Data) -> Data:
         """Return the settings with all open ones filled in, for `config.yaml` and `config.json`."""
         update: dict[str, Any] = {f"target_{name}": value for name, value in _resolved(self.target).items()}
+        update["mask_value"] = self.mask_value
         if len(self.sources) == 1:
             update |= {f"source_{name}": value for name, value in _resolved(self.sources[0]).items()}
+            update["nodata"] = self.sources[0].nodata
         else:
             settings = zip(data.source_settings(len(self.sources)), self.sources, strict=True)
             update["sources"] = {
-                str(number): one.model_copy(update=_resolved(source))
+                str(number): one.model_copy(update=_resolved(source) | {"nodata": source.nodata})
                 for number, (one, source) in enumerate(settings, start=1)
             }
         return data.model_copy(update=update)
@@ -228,11 +250,14 @@ def prepare_data(data: Data, pairs: Sequence[Pair], progress: OnProgress | None 
 
     `pairs` are those of the training split. Calls progress(done, total). Raises DataError or ConfigError.
     """
-    count = len(pairs[0].sources)
+    count, memory = len(pairs[0].sources), cache_folder(data)
+    tagged = with_tags(data, pairs[0])
+    if tagged.mask_value != data.mask_value and not occurs([pair.target for pair in pairs], _set(tagged.mask_value)):
+        tagged = tagged.model_copy(update={"mask_value": None})
+    data = tagged
     settings = data.source_settings(count)
     target = data.target_settings
     converts = any(part.channels for part in (*settings, target))
-    memory = cache_folder(data)
 
     def prepare(
         name: str, prefix: str, part: SourceSettings, at: int, mask_value: MaskValue | None = None
@@ -243,13 +268,17 @@ def prepare_data(data: Data, pairs: Sequence[Pair], progress: OnProgress | None 
         if part.kind == "labels":
             values = measure_labels(part, facts.dtype, refs, prefix, mask_value=mask_value, progress=progress)
         else:
+            unknown = mask_value if at == -1 else part.nodata
             values = measure_range(
-                part, facts.dtype, refs, prefix, mask_value=mask_value, memory=memory, progress=progress
+                part, facts.dtype, refs, prefix, mask_value=unknown, memory=memory, progress=progress
             )
         channels = part.channels or facts.channels
         if isinstance(values, LabelEncoding):
             channels = values.file_channels
-        return ImageEncoding(name, prefix, values, channels, facts.dtype, converts, mask_value)
+        fill: tuple[float, ...] = ()
+        if part.nodata is not None and isinstance(values, RangeEncoding):
+            fill = measure_fill(part, values, refs, part.nodata, memory=memory, progress=progress)
+        return ImageEncoding(name, prefix, values, channels, facts.dtype, converts, mask_value, part.nodata, fill)
 
     target_encoding = prepare("target", "target_", target, -1, data.mask_value)
     _refuse_bounds_outside_type(target_encoding)
@@ -258,6 +287,11 @@ def prepare_data(data: Data, pairs: Sequence[Pair], progress: OnProgress | None 
         for at, (name, part) in enumerate(zip(source_titles(count), settings, strict=True))
     ]
     return PreparedData(tuple(sources), target_encoding, data.image_size)
+
+
+def _set(value: MaskValue | None) -> MaskValue:
+    assert value is not None
+    return value
 
 
 def refuse_other_count(pairs: Sequence[Pair], wanted: int) -> None:
@@ -290,12 +324,17 @@ def _from_settings(
         raise ConfigError(f"data.{prefix}range has {len(part.range)} bounds, expected one for each channel")
     else:
         values = RangeEncoding(part.type, part.range)
-    return ImageEncoding(name, prefix, values, part.channels, part.type or values.dtype, converts, mask_value)
+    fill = () if part.nodata is None or isinstance(part.fill, str) else part.fill
+    return ImageEncoding(
+        name, prefix, values, part.channels, part.type or values.dtype, converts, mask_value, part.nodata, fill
+    )
 
 
 def _resolved(image: ImageEncoding) -> dict[str, Any]:
     """Return the resolved settings of an image: name without prefix -> value."""
-    known = {"channels": image.file_channels, "type": image.file_type}
+    known: dict[str, Any] = {"channels": image.file_channels, "type": image.file_type}
+    if image.fill:
+        known["fill"] = image.fill
     if isinstance(image.values, LabelEncoding):
         return known | {"labels": image.values.classes}
     return known | {"range": image.values.bounds}

@@ -111,4 +111,4 @@ def unknown_values(values: Array, mask_value: MaskValue | None) -> NDArray[np.bo
     """Return where values equal the mask value, which marks unknown pixels; None without a mask value."""
     if mask_value is None:
         return None
-    return np.isnan(values) if mask_value == "nan" else np.asarray(values == mask_value)
+    return np.isnan(values) if mask_value == "nan" else np.asarray(values == float(mask_value))

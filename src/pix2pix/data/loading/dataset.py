@@ -74,9 +74,10 @@ def read_pair(pair: Pair, *, alpha: Sequence[bool] = ()) -> tuple[Array, ...]:
     refs = pair.refs
     alpha = alpha or [False] * len(refs)
     source, target = refs[0], refs[-1]
-    if source.whole == target.whole and source.half and target.half and alpha[0] == alpha[1]:
-        both = images.read(source.path, source.view.of_whole, alpha=alpha[0])  # decoded once
-        return tuple(take_half(both, half, source.path) for half in (source.half, target.half))
+    if source.whole == target.whole and source.half and target.half:
+        both = images.read(source.path, source.view.of_whole, alpha=any(alpha))  # decoded once
+        if alpha[0] == alpha[1] or both.shape[2] not in (2, 4):
+            return tuple(take_half(both, half, source.path) for half in (source.half, target.half))
     *sources, wanted = (images.read(ref.path, ref.view, alpha=takes) for ref, takes in zip(refs, alpha, strict=True))
     for ref, values in zip(refs, sources, strict=False):
         if values.shape[:2] != wanted.shape[:2]:
