@@ -24,7 +24,7 @@ from pix2pix.metrics.diagnostics import (
 )
 
 CPU = torch.device("cpu")
-SIZE, COUNT = 32, 12
+SIZE, COUNT = 32, 24
 
 
 class Generator(nn.Module):
@@ -114,10 +114,34 @@ def test_numbers_against_their_definitions() -> None:
         (0.4, 0.1, "may copy training images"),
         (0.9, 0.8, "Either the outputs are inaccurate, or the model copies training images"),
         (0.9, 0.1, "no sign that the model copies"),
+        (0.7, 0.1, "nearer to training targets than real targets are"),
+        (float("nan"), 0.0, "Real targets repeat training targets"),
     ],
 )
 def test_memory_claims_no_more_than_its_numbers(ratio: float, remembered: float, words: str) -> None:
     assert words in conclude_memory(ratio, remembered)
+
+
+def test_too_few_images_give_numbers_and_no_conclusion() -> None:
+    few = Batch(TARGETS[:5], TARGETS[:5], torch.arange(5))
+    training = TrainingTargets(make_thumbnails(TRAINING), lambda index: (f"training {index}", TRAINING[index]))
+    for function in (blurred, memory, lambda images: TARGETS[:1].expand_as(images)):
+        found = diagnose(Generator(function).eval(), few, CPU, names="abcde", training=training)
+        assert found.numbers["gradient_ratio"] is not None
+        for question in ("source", "sharpness", "memory"):
+            assert found.sentences[question].endswith(
+                "5 images are too few to conclude anything (20 or more are needed)."
+            )
+
+
+def test_what_cannot_be_told_is_not_claimed() -> None:
+    """Targets that are all the same do not make the output constant, and flat ones do not make it sharp."""
+    flat = torch.zeros_like(TARGETS)
+    found = diagnose(Generator(lambda images: images).eval(), Batch(TARGETS, flat, torch.arange(COUNT)), CPU)
+    assert "All targets are the same" in found.sentences["source"]
+    assert "no edges to compare with" in found.sentences["sharpness"]
+    weak = examined(lambda images: 0.2 * images + 0.8 * TARGETS.mean(dim=0))
+    assert "depends on its source, but less" in weak.sentences["source"]
 
 
 def test_noise_is_seeded_and_is_off_afterwards() -> None:

@@ -42,6 +42,15 @@ def test_what_is_said(val: Curve, accuracy: Curve, said: list[str]) -> None:
     assert all(words in sentence for words, sentence in zip(said, found, strict=True))
 
 
+def test_overfitting_comes_with_no_advice_to_go_on() -> None:
+    found = rows(falling, lambda n: 0.3 + 0.01 * abs(n - 10), lambda n: 0.7)
+    for row in found:
+        row.values["ssim"] = row.epoch / 100
+    overfitting, improving = advise(found, "ssim", 0)
+    assert overfitting.startswith("Overfitting begins")
+    assert improving == "Validation ssim is still improving in the newest epochs, although the L1 rises."
+
+
 def test_a_young_run_says_nothing() -> None:
     assert advise(rows(falling, falling, lambda n: 1.0, epochs=2), "last", 0) == []
 

@@ -196,6 +196,14 @@ def make_run(folder: Path) -> Path:
     return folder
 
 
+def test_a_damaged_sheet_is_named_on_the_page(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run")
+    (folder / "samples/epoch_10.png").write_bytes(b"\x89PNG\r\n")
+    text = Page(write_run_report(folder)).text
+    assert f"{folder / 'samples/epoch_10.png'}: cannot be shown" in text
+    assert "epoch_1" in text
+
+
 def test_run_page_is_complete(tmp_path: Path) -> None:
     folder = make_run(tmp_path / HOSTILE)
     path = write_run_report(folder)

@@ -22,6 +22,7 @@ from pix2pix.metrics import segmentation
 from pix2pix.model import load_model
 from pix2pix.study import jobs
 from pix2pix.study.estimate import describe_plan
+from pix2pix.study.page import find_above_ceiling
 from pix2pix.study.study import Study, plan_study, study
 from pix2pix.study.variants import VARIANTS, choose_variants
 from pix2pix.system.locks import lock_folder
@@ -125,6 +126,12 @@ def test_page_table_and_figure(generators: tuple[Path, Study]) -> None:
     assert sorted(results["order"]["here"]) == sorted(titles)
     assert (results["order"]["of"], results["order"]["by"]) == (6, "label_accuracy")
     assert all(0 < row["values"]["label_iou"] < 1 for row in results["table"].values())
+
+
+def test_variants_above_real_targets_are_named() -> None:
+    table = {"a": {"values": {"label_accuracy": 0.6}}, "b": {"values": {"label_accuracy": 0.5}}, "c": {"values": {}}}
+    assert find_above_ceiling({"ceiling": {"pixel_accuracy": 0.558}, "table": table}) == ["a"]
+    assert find_above_ceiling({"ceiling": None, "table": table}) == []
 
 
 def test_targets_that_no_png_can_hold(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from pix2pix.evaluation.pairs import present_pairs
 from pix2pix.evaluation.run_records import COLUMNS, SET_METRICS, EvaluationRecord, RunRecord, read_run
 from pix2pix.evaluation.write import to_json
 from pix2pix.inference.translator import Translator
-from pix2pix.metrics.bootstrap import mean_interval
+from pix2pix.metrics.bootstrap import excludes_zero, mean_interval
 from pix2pix.metrics.diagnostics import choose_evenly
 from pix2pix.metrics.pixel import HIGHER_IS_BETTER
 from pix2pix.model import load_model
@@ -248,14 +248,17 @@ def _compare_split(found: Mapping[str, EvaluationRecord]) -> dict[str, Any]:
 
 
 def _pair_images(best: EvaluationRecord, other: EvaluationRecord, name: str) -> dict[str, Any]:
-    """Return the paired interval of best minus other, and whether it excludes 0 (`clear`); None without an interval."""
-    interval = None
+    """Return the paired interval of best minus other, and whether it excludes 0 (`clear`).
+
+    Both are None without an interval; `clear` also for too few images.
+    """
+    interval, images = None, 0
     if name not in SET_METRICS and name in best.values and name in other.values:
         first, second = best.values[name], other.values[name]
         known = ~(np.isnan(first) | np.isnan(second))  # without targets that are masked everywhere
         with np.errstate(invalid="ignore"):  # the PSNR of perfect copies is infinite
-            interval = mean_interval(first[known] - second[known])
-    return {"interval": interval, "clear": None if interval is None else interval[0] > 0 or interval[1] < 0}
+            interval, images = mean_interval(first[known] - second[known]), int(known.sum())
+    return {"interval": interval, "clear": excludes_zero(interval, images)}
 
 
 def _explain_unpaired(found: Mapping[str, EvaluationRecord]) -> str | None:

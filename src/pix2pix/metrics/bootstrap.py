@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from pix2pix.text import format_count
+
 Array = NDArray[np.float64]
 Interval = tuple[float, float]
 
@@ -13,6 +15,8 @@ CONFIDENCE = 0.95
 RESAMPLES = 2000
 HALF_SAMPLES = 50
 FEWEST_IMAGES = 8  # for half-samples
+FEWEST_JUDGED = 20
+"""Images from which a difference or a flaw is concluded; fewer are one lucky or unlucky choice."""
 BLOCK_NUMBERS = 4_000_000  # resampling weights in memory at a time
 
 
@@ -37,6 +41,17 @@ def mean_intervals(rows: Sequence[Mapping[str, float]], seed: int = 0) -> dict[s
 def mean_interval(values: Array, seed: int = 0) -> Interval | None:
     """Return the interval of the mean of (n,) values; for differences of two models, the paired bootstrap."""
     return mean_intervals([{"value": value} for value in values.tolist()], seed).get("value")
+
+
+def excludes_zero(interval: Interval | None, images: int) -> bool | None:
+    """Return whether the interval of a difference excludes 0; None without one, and for too few images to conclude."""
+    return None if interval is None or images < FEWEST_JUDGED else interval[0] > 0 or interval[1] < 0
+
+
+def describe_too_few(images: int) -> str:
+    """Return `5 images are too few to conclude anything (20 or more are needed)`."""
+    verb = "is" if images == 1 else "are"
+    return f"{format_count(images, 'image')} {verb} too few to conclude anything ({FEWEST_JUDGED} or more are needed)"
 
 
 def resample_weights(count: int, seed: int = 0) -> Iterator[Array]:

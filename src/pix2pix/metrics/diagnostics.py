@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from pix2pix.data.encoding.tensors import to_viewable
 from pix2pix.data.io.arrays import Pixels
 from pix2pix.data.loading.dataset import Batch
+from pix2pix.metrics.bootstrap import FEWEST_JUDGED, describe_too_few
 from pix2pix.text import format_share
 
 IMAGES = 64  # examined at most, evenly spread over the split
@@ -26,6 +27,7 @@ DROPOUT_DRAWS = 4  # translations of each
 THUMBNAIL_SIDE = 16  # pixels; so coarse that blur does not bring an output nearer to all images
 NEIGHBOURS = 4  # nearest training targets on the page
 BANDS = 24  # of the spectrum
+FOLLOWING, FITTING = 0.3, 1.1  # least `source_dependence`, and `shuffled_l1` / `matched_l1`, of outputs that follow
 
 Spectrum = tuple[list[float], list[float], list[float]]
 """Cycles per pixel, power of the outputs, power of the targets."""
@@ -118,6 +120,12 @@ def _translate(generator: nn.Module, source: Tensor, device: torch.device) -> Te
         return torch.cat([generator(one[None].to(device)).float().cpu() for one in source])
 
 
+def _unless_few(conclusion: str, images: _Images) -> str:
+    """Return the conclusion, or that these are too few images for one."""
+    count = len(images.output)
+    return conclusion if count >= FEWEST_JUDGED else f"{describe_too_few(count)}."
+
+
 def _difference(images: Tensor, others: Tensor, known: Tensor) -> float:
     """Return the mean absolute difference of (N, C, H, W), twice, over known pixels, as a share of the full range."""
     return float((images - others).abs()[known].mean() / 2)
@@ -201,15 +209,20 @@ def _examine_source_dependence(found: Diagnostics, images: _Images) -> None:
     numbers = measure_source_dependence(images.output, images.target, images.known)
     found.numbers |= numbers
     matched, shuffled, dependence = numbers.values()
-    if is_constant(dependence) or math.isnan(dependence):
+    if math.isnan(dependence):
+        conclusion = "All targets are the same, so this does not show whether the output depends on the source."
+    elif is_constant(dependence):
         conclusion = "The output is constant: almost the same image comes out for every source."
     elif is_ignored(matched, shuffled):
         conclusion = "The source is ignored: the outputs fit their own targets no better than those of other sources."
+    elif dependence < FOLLOWING or shuffled < FITTING * matched:
+        conclusion = "The output depends on its source, but less than the targets do."
     else:
         conclusion = "The output follows its source."
     found.sentences["source"] = (
         f"Outputs of different sources differ by {format_share(dependence)} of what their targets do. "
-        f"The l1 is {matched:.4f} with the right source and {shuffled:.4f} with that of another image. {conclusion}"
+        f"The l1 is {matched:.4f} with the right source and {shuffled:.4f} with that of another image. "
+        f"{_unless_few(conclusion, images)}"
     )
 
 
@@ -229,7 +242,9 @@ def _examine_sharpness(found: Diagnostics, images: _Images) -> None:
     detail = fine[0] / fine[1] if fine[1] else math.nan
     found.numbers |= {"gradient_ratio": gradient, "fine_detail_ratio": detail}
     found.spectrum = frequencies.tolist(), of_outputs.tolist(), of_targets.tolist()
-    if gradient < 0.5:
+    if math.isnan(gradient) or math.isnan(detail):
+        conclusion = "The targets have no edges to compare with."
+    elif gradient < 0.5:
         conclusion = "The outputs are blurred, as the average of several possible targets is."
     elif detail > 2:
         conclusion = "There is more fine detail than in the targets, often a grid or noise: look at plain areas."
@@ -243,7 +258,7 @@ def _examine_sharpness(found: Diagnostics, images: _Images) -> None:
         conclusion = "The outputs are about as sharp as the targets."
     found.sentences["sharpness"] = (
         f"Edges in the outputs have {format_share(gradient)} of the energy of those in the targets, and the finest "
-        f"detail has {format_share(detail)}. {conclusion}"
+        f"detail has {format_share(detail)}. {_unless_few(conclusion, images)}"
     )
 
 
@@ -295,7 +310,7 @@ def _examine_memory(found: Diagnostics, images: _Images, training: TrainingTarge
         f"On thumbnails, the distance from an output to the nearest training target is {format_share(ratio)} of the "
         f"distance from a real target to its nearest. {format_share(remembered)} of the outputs are nearer to a "
         "training target than to their own target. "
-    ) + conclude_memory(ratio, remembered)
+    ) + _unless_few(conclude_memory(ratio, remembered), images)
     for index in torch.argsort(nearest)[:NEIGHBOURS].tolist():
         name, image = training.read(int(indices[index]))
         found.neighbours.append(
@@ -313,10 +328,14 @@ def _examine_memory(found: Diagnostics, images: _Images, training: TrainingTarge
 
 def conclude_memory(ratio: float, remembered: float) -> str:
     """Say whether the model may copy training images, from `nearest_ratio` and `remembered`."""
+    if math.isnan(ratio):
+        return "Real targets repeat training targets, so copies are not told from outputs that are right."
     if ratio < 0.5:
         return "The model may copy training images: look at the pairs below."
     if remembered >= 0.5:
         return "Either the outputs are inaccurate, or the model copies training images: look at the pairs below."
+    if ratio < 0.8:
+        return "The outputs are nearer to training targets than real targets are: look at the pairs below."
     return "There is no sign that the model copies training images."
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from pix2pix.metrics.bootstrap import FEWEST_JUDGED, describe_too_few
 from pix2pix.metrics.pixel import HIGHER_IS_BETTER
 from pix2pix.reports.alarms import ALARMS, find_alarms
 from pix2pix.reports.curves import Row
@@ -30,8 +31,8 @@ def advise(rows: Sequence[Row], best_by: str, warmup: int) -> list[str]:
     return [
         *_find_skipped(rows),
         *_find_alarms(rows, warmup),
-        *_find_overfitting(train, val),
-        *_find_improvement(val, metric),
+        *(overfitting := list(_find_overfitting(train, val))),
+        *_find_improvement(val, metric, overfits=bool(overfitting)),
     ]
 
 
@@ -73,7 +74,7 @@ def _find_overfitting(train: Sequence[Row], val: Sequence[Row]) -> Iterator[str]
         )
 
 
-def _find_improvement(val: Sequence[Row], metric: str) -> Iterator[str]:
+def _find_improvement(val: Sequence[Row], metric: str, *, overfits: bool) -> Iterator[str]:
     measured = [row for row in val if metric in row.values]
     if len(measured) < 3 * FEWEST_EPOCHS:
         return
@@ -82,7 +83,8 @@ def _find_improvement(val: Sequence[Row], metric: str) -> Iterator[str]:
     last, before = smooth[-1], smooth[-1 - FEWEST_EPOCHS]
     is_best = np.isfinite(smooth).all() and smooth.argmax() == len(smooth) - 1
     if is_best and last - before > IMPROVEMENT * abs(before):
-        yield f"Validation {metric} is still improving in the newest epochs: more epochs may help."
+        advice = ", although the L1 rises" if overfits else ": more epochs may help"
+        yield f"Validation {metric} is still improving in the newest epochs{advice}."
 
 
 def _smooth(values: Sequence[float]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
@@ -176,6 +178,9 @@ def _describe_evaluation(split: str, evaluation: Mapping[str, Any]) -> Iterator[
         yield f"Split {split}: {reason}."
         return
     count = next(iter(evaluation["images"].values()))
+    if count < FEWEST_JUDGED:
+        yield f"Split {split}: {describe_too_few(count)}, so no run is called better by it."
+        return
     for name, row in evaluation["metrics"].items():
         if row["best"] is None or name == "l2":
             continue
@@ -184,6 +189,8 @@ def _describe_evaluation(split: str, evaluation: Mapping[str, Any]) -> Iterator[
         text += f", {_number(row['ahead'])} ahead of {row['next']}"
         if first["interval"] is None:
             yield f"{text}; there is no interval for this difference."
+        elif first["clear"] is None:
+            yield f"{text}; too few of these images have a value to conclude anything."
         elif first["clear"]:
             ends = " to ".join(_number(end) for end in sorted(abs(end) for end in first["interval"]))
             yield f"{text} (95 %: {ends}): more than the choice of images explains."

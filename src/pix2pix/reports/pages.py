@@ -17,6 +17,7 @@ from PIL import Image
 from pix2pix.config.io import read_yaml
 from pix2pix.data.io.arrays import Pixels
 from pix2pix.errors import ModelError
+from pix2pix.metrics.bootstrap import FEWEST_JUDGED, describe_too_few
 from pix2pix.metrics.diagnostics import Diagnostics
 from pix2pix.metrics.pixel import HIGHER_IS_BETTER, MEASURES, metric_names
 from pix2pix.reports.advice import advise, describe_outdated
@@ -141,6 +142,9 @@ def summarize(metrics: Mapping[str, Any]) -> str:
 def _describe_baselines(metrics: Mapping[str, Any]) -> Iterator[str]:
     """Yield `It is better than both baselines on l1, but not on psnr.` and on which metrics this is not clear."""
     baselines = metrics.get("baselines") or {}
+    if baselines and metrics["images"] < FEWEST_JUDGED:
+        yield f"{describe_too_few(metrics['images'])}, so it is not compared with the baselines."
+        return
     metrics_by_outcome: dict[str, list[str]] = {"better": [], "not better": [], "unclear": []}
     for name in shown_metrics(metrics):
         if baselines and None not in (metrics[name], *(baseline[name] for baseline in baselines.values())):
@@ -214,15 +218,16 @@ def write_run_report(folder: Path) -> Path:
     settings = _read_settings(folder)
     rows = read_metrics(folder / "metrics.csv")
     samples = sorted((folder / "samples").glob("*.png"), key=_natural_order)
+    sheets, damaged = _read_sheets([*samples[:1], *samples[1:][-1:]])
     page = render(
         "run",
         title=folder.resolve().name,
         config=settings.config,
         state=_describe_state(rows, settings),
-        findings=advise(rows, settings.best_by, settings.warmup),
+        findings=[*advise(rows, settings.best_by, settings.warmup), *damaged],
         terms=_tabulate_newest(rows, find_best_epoch(rows, settings.best_by, settings.warmup)),
         curves=_draw_curves(folder),
-        sheets={path.stem: _read_image(path) for path in [*samples[:1], *samples[1:][-1:]]},
+        sheets=sheets,
         evaluations=list(_read_evaluations(folder, _read_kept_epoch(folder))),
         meanings=_explain_numbers(settings.adversarial, classes=settings.classes),
         main_numbers=CLASS_NUMBERS if settings.classes else IMAGE_NUMBERS,
@@ -322,6 +327,17 @@ def _draw_curves(run: Path) -> list[Markup]:
 def _natural_order(path: Path) -> list[tuple[int, str]]:
     """Return a sort key that puts `epoch_9` before `epoch_10`."""
     return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", str(path))]
+
+
+def _read_sheets(paths: Sequence[Path]) -> tuple[dict[str, Pixels], list[str]]:
+    """Return the sample sheets by name, and a sentence for each that cannot be read."""
+    sheets, damaged = {}, []
+    for path in paths:
+        try:
+            sheets[path.stem] = _read_image(path)
+        except ModelError as error:
+            damaged.append(f"{error}.")
+    return sheets, damaged
 
 
 def _read_image(path: Path) -> Pixels:

@@ -16,7 +16,7 @@ from pix2pix.data.pairing.pairs import find_pairs
 from pix2pix.evaluation.pairs import present_pairs
 from pix2pix.evaluation.run_records import COLUMNS, SET_METRICS, EvaluationRecord, read_evaluation
 from pix2pix.evaluation.write import read_output
-from pix2pix.metrics.bootstrap import mean_interval
+from pix2pix.metrics.bootstrap import FEWEST_JUDGED, describe_too_few, excludes_zero, mean_interval
 from pix2pix.metrics.diagnostics import choose_evenly
 from pix2pix.model import load_model
 from pix2pix.reports.render import render
@@ -53,6 +53,8 @@ def write_page(folder: Path, kind: str, jobs: Sequence[Job], notes: Sequence[str
         titles=titles,
         conclusions={variant.title: _conclude(records[0]) for variant, records in evaluations.items()},
         settings=jobs[0].config.model_dump_json(indent=2),
+        too_few=describe_too_few(results["images"]) if results["images"] < FEWEST_JUDGED else "",
+        above_ceiling=find_above_ceiling(results),
     )
     write_text(folder / f"{kind}.html", page)
     return results
@@ -153,7 +155,7 @@ def _compare_pair(first: Variant, second: Variant, known: Mapping[Variant, tuple
     return {
         "better": better.title,
         "worse": worse.title,
-        "clear": ends is not None and (ends[0] > 0 or ends[1] < 0),
+        "clear": bool(excludes_zero(ends, len(difference))),
         "as_in_the_paper": bool((difference.mean() > 0) == in_paper),
     }
 
@@ -162,6 +164,13 @@ def _conclude(record: EvaluationRecord) -> str:
     """Return the sentences of the diagnostics on sharpness and on the source."""
     sentences = record.diagnostics.get("sentences") or {}
     return " ".join(sentences[name] for name in ("sharpness", "source") if name in sentences)
+
+
+def find_above_ceiling(results: Mapping[str, Any]) -> list[str]:
+    """Return the variants whose labels are read better than those of real targets."""
+    ceiling = (results["ceiling"] or {}).get("pixel_accuracy")
+    scores = {title: row["values"].get("label_accuracy") for title, row in results["table"].items()}
+    return [title for title, score in scores.items() if ceiling is not None and score is not None and score > ceiling]
 
 
 # ---- the figure ------------------------------------------------------------------------------------------------
