@@ -68,6 +68,22 @@ def test_planes_in_another_order_than_the_channels(tmp_path: Path) -> None:
     assert np.array_equal(images.read(tmp_path / "x.tif", View(plane=2)), np.moveaxis(values[:, 2], 0, -1))
 
 
+def test_pages_without_a_meaning_are_channels_unless_asked_for_as_pictures(tmp_path: Path) -> None:
+    path = tmp_path / "x.tif"
+    tifffile.imwrite(path, STACK[0, :, 0], photometric="minisblack", metadata=None)
+    assert np.array_equal(images.read(path), np.moveaxis(STACK[0, :, 0], 0, -1))
+    assert count_planes(images.find_planes(path)) == 3
+    assert np.array_equal(images.read(path, View(plane=1))[..., 0], STACK[0, 1, 0])
+
+
+@pytest.mark.parametrize("shape", [(20, 24), (20, 24, 3)])
+def test_lerc_of_8_bits_is_read(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    values = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    kind = "rgb" if len(shape) == 3 else "minisblack"
+    tifffile.imwrite(tmp_path / "x.tif", values, compression="lerc", photometric=kind)
+    assert np.array_equal(images.read(tmp_path / "x.tif").squeeze(), values)
+
+
 # ---- axes of arrays ------------------------------------------------------------------------------------------
 
 

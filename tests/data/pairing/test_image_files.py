@@ -17,7 +17,7 @@ from pix2pix.errors import ConfigError, DataError
 LEFT_OUT = {
     "notes.txt": "not image files by their names",
     "stack.czi": "of formats that are not read",
-    "1.nii.gz": "of formats that are not read",
+    "1.nii.gz": "medical images, which are not read",
     "007": "names without a suffix",
     ".hidden.png": "hidden",
     ".git/1.png": "hidden",

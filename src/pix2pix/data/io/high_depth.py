@@ -15,7 +15,7 @@ from pix2pix.data.io.eight_bit import read_png_orientation
 from pix2pix.data.io.integrity import PNG_START, check_png
 from pix2pix.data.io.limits import Reserve, refuse_expansion, refuse_too_large
 from pix2pix.data.io.surroundings import NOTHING, Surroundings, add_to_png
-from pix2pix.data.io.view import Planes, View, count_planes, refuse_planes
+from pix2pix.data.io.view import UNNAMED_AXES, Planes, View, count_planes, refuse_planes
 from pix2pix.errors import DataError
 from pix2pix.system.reading import open_regular
 
@@ -65,7 +65,8 @@ class Header:
             if view.plane:
                 raise DataError(f"{self.path}: has one plane, expected {view.plane + 1} or more: run the command again")
             return self
-        if view.stacked:
+        unnamed = all(axis in UNNAMED_AXES for axis, _ in self.planes)
+        if view.stacked or (unnamed and view.plane is None):
             return replace(self, shape=(height, width, channels * count), planes=(), names=(), alpha=False)
         if view.plane is None or view.plane >= count:
             raise refuse_planes(self.path, self.planes)

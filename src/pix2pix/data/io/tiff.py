@@ -26,6 +26,8 @@ from pix2pix.system.reading import open_regular
 
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 MAX_PAGES = 10_000
+PILLOW_COMPRESSIONS = {1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946, 34925, 50000, 50001}
+"""None, fax, LZW, JPEG, Deflate, PackBits, LZMA, Zstandard, WebP."""
 _ORIENTATION_TAG = 274
 
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # damage is checked and reported here
@@ -48,7 +50,8 @@ def read_tiff_header(path: Path) -> Header | None:
             return None
         colours = getattr(pages.photometric, "name", pages.photometric)  # a number where it has no name
         raise DataError(f"{path}: has the colour space {colours}, expected gray, RGB or plain channels: convert it")
-    if pages.is_eight_bit and len(pages.series) == 1 and math.prod(shape) == math.prod(pages.page_shape):
+    for_pillow = pages.is_eight_bit and pages.compression in PILLOW_COMPRESSIONS
+    if for_pillow and len(pages.series) == 1 and math.prod(shape) == math.prod(pages.page_shape):
         return None
     y, x = _find_axes(path, pages)
     axes = pages.series[0][0]
@@ -130,6 +133,7 @@ class _Pages:
     """Whether a page is missing, or has pixels for only a part of its size."""
     segment: tuple[int, int]
     """(H, W) of a tile or strip."""
+    compression: int
     names: tuple[str, ...]
     """Names of the channels in OME."""
 
@@ -164,6 +168,7 @@ def _parse(path: Path) -> _Pages | None:
                 orientation=tag.value if tag is not None and isinstance(tag.value, int) else 1,
                 incomplete=len(pages) < len(series[0]) or any(_misses_pixels(each, page, size) for each in pages),
                 segment=(page.tilelength, page.tilewidth) if page.is_tiled else (1, 1),
+                compression=int(page.compression),
                 names=read_channel_names(tiff.ome_metadata) if tiff.is_ome else (),
             )
     except DataError:

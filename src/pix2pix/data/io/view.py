@@ -12,8 +12,10 @@ Half = Literal["left", "right"]
 Planes = tuple[tuple[str, int], ...]
 """Axis, such as Z or T, and length of each axis of planes, the slowest first; none for a single picture."""
 
-CHANNEL_AXES = "CSIQE"
-"""Axes whose positions are channels: channels, samples, pages without a meaning, wavelengths. Others are planes."""
+CHANNEL_AXES = "CSE"
+"""Axes whose positions are channels: channels, samples, wavelengths. Others are planes."""
+UNNAMED_AXES = "IQ"
+"""Pages of which the file does not say what they are: channels, unless they are asked for as pictures."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,13 +18,15 @@ PROGRAM_FOLDERS = {
 }  # fmt: skip
 """Folders of other programs, in lower case: their images are thumbnails, removed files or copies."""
 OTHER_FORMATS = {
-    ".arw", ".cr2", ".cr3", ".czi", ".dcm", ".dng", ".ecw", ".eps", ".exr", ".h5", ".hdr", ".ics", ".img", ".jls",
-    ".jxl", ".lif", ".lsm", ".mat", ".mha", ".mhd", ".mp4", ".mrc", ".nd2", ".nef", ".nii", ".npz", ".nrrd", ".oib",
+    ".arw", ".cr2", ".cr3", ".czi", ".dng", ".ecw", ".eps", ".exr", ".h5", ".hdr", ".ics", ".img", ".jls",
+    ".jxl", ".lif", ".lsm", ".mat", ".mha", ".mhd", ".mp4", ".mrc", ".nd2", ".nef", ".npz", ".nrrd", ".oib",
     ".oif", ".pbm", ".pcx", ".pdf", ".pgm", ".ppm", ".psd", ".raw", ".svg", ".svs", ".tga", ".vsi", ".xcf", ".zarr",
 }  # fmt: skip
 """Suffixes of pictures and stacks that are not read."""
 
 NOT_IMAGES = "not image files by their names"
+MEDICAL = (".dcm", ".nii", ".nii.gz")
+_MEDICAL = "medical images, which are not read: save their slices as .npy, as docs/data.md shows"
 _OTHER_FORMATS = "of formats that are not read: convert them to PNG or TIFF"
 _NO_SUFFIX = "names without a suffix: add that of their format, such as .png"
 _BROKEN = "broken links"
@@ -134,14 +136,16 @@ def _why_closed(name: str) -> str:
 
 def _why_ignored(folder: Path | str, name: str) -> str:
     """Return why a file is not read."""
-    plain, suffix = os.path.splitext(name.lower())
+    suffix = os.path.splitext(name.lower())[1]
     if name.lower() in SYSTEM_FILES or name.startswith("._"):
         return _SYSTEM
     if name.startswith("."):
         return _HIDDEN
     if not os.path.exists(os.path.join(folder, name)):
         return _BROKEN
-    if suffix in OTHER_FORMATS or (suffix == ".gz" and plain.endswith(".nii")):
+    if name.lower().endswith(MEDICAL):
+        return _MEDICAL
+    if suffix in OTHER_FORMATS:
         return _OTHER_FORMATS
     return NOT_IMAGES if suffix else _NO_SUFFIX
 
