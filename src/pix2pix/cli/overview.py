@@ -13,13 +13,14 @@ ABOUT = "Train an image-to-image translation model on pairs of images, measure i
 
 DATA_COMMANDS = {
     "check": "Read every file and report what is there and what is wrong; exit code 1 if anything is wrong.",
+    "align": "Write pairs anew, with source and target of each pair at one size.",
     "preview": "Draw random pairs on a contact sheet, source | target, and print their names.",
     "make": "Make pairs from photos: a derived source in A, the photo as target in B. Run it again to continue.",
     "download": "Download and unpack a published data set of pairs. Run it again to continue.",
 }
 COMMANDS = {
     "demo": "Train and evaluate a model on generated facades, and write a report; takes minutes on two CPU cores.",
-    "data": "Check, preview, make or download pairs.",
+    "data": "Check, preview, align, make or download pairs.",
     "train": "Train a model on pairs. Run the same command again to resume.",
     "evaluate": "Measure a model on a split: losses, image metrics, confidence intervals, baselines, a report.",
     "translate": "Translate images, or folders of images. Each output has the size and the name of its input.",

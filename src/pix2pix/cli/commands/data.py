@@ -1,17 +1,18 @@
-"""`pix2pix data`: check, preview, make or download pairs."""
+"""`pix2pix data`: check, preview, align, make or download pairs."""
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from pix2pix.cli.console import align, print_path, say
+from pix2pix.cli.console import align as align_columns
+from pix2pix.cli.console import print_path, say
 from pix2pix.cli.flags import Json, given, with_flags
 from pix2pix.config import Augment, Data, Make
 from pix2pix.config.presets import choose_settings
 from pix2pix.data.pairing.image_files import describe_ignored
-from pix2pix.errors import DataError
+from pix2pix.errors import ConfigError, DataError
 from pix2pix.system.progress import ProgressBar
 from pix2pix.text import format_counts
 
@@ -60,6 +61,50 @@ def check(
         raise SystemExit(1)
 
 
+@with_flags
+def align(
+    data: str | None = None,
+    /,
+    *,
+    output: Path,
+    size: str | None = None,
+    fit: Literal["resize", "crop", "pad"] = "resize",
+    settings: Data | None = None,
+) -> None:
+    """Write pairs anew, with source and target of each pair at one size.
+
+    Parameters
+    ----------
+    data
+        Folder of pairs, or pairs.csv; or use --source DIR --target DIR.
+    output
+        New folder for the pairs: sources in A, targets in B.
+    size
+        Size of both images, N or HxW; by default that of the target.
+    fit
+        resize changes the shape of an image; crop and pad keep it, and cut at the centre or repeat the edges.
+    """
+    from pix2pix.data.preparation.align import align as carry_out
+
+    chosen = choose_settings(data, None, None, {"data": given(settings)})
+    wanted = None if size is None else _parse_size(size)
+    with ProgressBar("aligning") as bar:
+        done = carry_out(chosen.data, output, size=wanted, fit=fit, progress=bar.update)
+    say(f"{done.pairs:,} pairs; {done.changed:,} of their images had another size")
+    print_path(done.path)
+
+
+def _parse_size(text: str) -> tuple[int, int]:
+    from pydantic import TypeAdapter, ValidationError
+
+    from pix2pix.config.fields import Size
+
+    try:
+        return TypeAdapter[tuple[int, int]](Size).validate_python(text)
+    except ValidationError:
+        raise ConfigError(f"--size {text}: expected N or HxW in pixels, such as 256 or 256x512") from None
+
+
 def download(
     name: str | None = None,
     /,
@@ -88,7 +133,7 @@ def download(
     if not done.new:
         say(f"{done.path} exists already")
     facts = {name: format_counts(fact) if isinstance(fact, dict) else fact for name, fact in done.record.items()}
-    for line in align(facts):
+    for line in align_columns(facts):
         say(line)
     if done.note:
         say(f"note: no pairs were found in it: {done.note}")

@@ -1,0 +1,96 @@
+"""Write a set of pairs anew, with source and target of each pair at one size."""
+
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+
+from pix2pix.config import Data
+from pix2pix.data.encoding.tensors import channels_first
+from pix2pix.data.io import images
+from pix2pix.data.io.arrays import Array
+from pix2pix.data.pairing.pair import ImageRef
+from pix2pix.data.pairing.pairs import describe_unmatched, find_pairs
+from pix2pix.data.transforms.augment import resize, resize_nearest
+from pix2pix.errors import ConfigError, DataError
+from pix2pix.system.folders import write_folder_atomically
+from pix2pix.system.progress import OnProgress
+
+Size = tuple[int, int]
+"""(height, width) in pixels."""
+Fit = Literal["resize", "crop", "pad"]
+"""Change the shape; or keep it, and cut what is too much; or keep it, and repeat the edges."""
+
+
+class Aligned(NamedTuple):
+    """What was written."""
+
+    path: Path
+    pairs: int
+    changed: int
+    """Images that did not have the size of their pair."""
+
+
+def align(
+    data: Data, output: Path, *, size: Size | None = None, fit: Fit = "resize", progress: OnProgress | None = None
+) -> Aligned:
+    """Write the pairs of `data` into A|B/SPLIT of a new folder, sources in A, each pair at one size.
+
+    The size is that of the target, or `size`. Images are resized bilinearly, label maps by the nearest pixel. Calls
+    progress(done, total). Raises ConfigError or DataError.
+    """
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise ConfigError(f"--output {output}: exists already; choose a new folder")
+    found = find_pairs(data)
+    if found.unmatched:
+        raise DataError(f"{describe_unmatched(found)}; add the missing images or move these away")
+    pairs = [(split, pair) for split, inside in found.splits.items() for pair in inside]
+    changed = 0
+    with write_folder_atomically(output) as new:
+        for number, (split, pair) in enumerate(pairs, start=1):
+            if pair.more:
+                raise ConfigError("data align takes pairs of one source, but these have several")
+            source, target = _read(pair.source), _read(pair.target)
+            wanted = size or (target.shape[0], target.shape[1])
+            for side, values, kind in (("A", source, data.source_kind), ("B", target, data.target_kind)):
+                changed += values.shape[:2] != wanted
+                aligned = _bring_to(values, wanted, fit, nearest=kind == "labels")
+                suffix = images.suffix_for(aligned.dtype.name, aligned.shape[2])
+                images.write(new / side / split / f"{pair.name}{suffix}", aligned)
+            if progress is not None:
+                progress(number, len(pairs))
+    return Aligned(output, len(pairs), changed)
+
+
+def _read(ref: ImageRef) -> Array:
+    return images.read(ref.path, ref.view)
+
+
+def _bring_to(values: Array, size: Size, fit: Fit, *, nearest: bool) -> Array:
+    """Bring (H, W, C) to (*size, C) of the same type."""
+    height, width = values.shape[:2]
+    if (height, width) == size:
+        return values
+    ratios = size[0] / height, size[1] / width
+    if fit == "resize":
+        inner = size
+    else:
+        ratio = max(ratios) if fit == "crop" else min(ratios)
+        inner = max(1, round(height * ratio)), max(1, round(width * ratio))
+    resized = _resize(values, inner, nearest=nearest)
+    over = [max(0, old - new) for old, new in zip(inner, size, strict=True)]
+    resized = resized[over[0] // 2 :, over[1] // 2 :][: size[0], : size[1]]
+    missing = [new - old for old, new in zip(resized.shape[:2], size, strict=True)]
+    sides = [(less // 2, less - less // 2) for less in missing]
+    return np.ascontiguousarray(np.pad(resized, [*sides, (0, 0)], mode="edge"))
+
+
+def _resize(values: Array, size: Size, *, nearest: bool) -> Array:
+    """Resize (H, W, C) to (*size, C), and round to the type of the values."""
+    if nearest:
+        return resize_nearest(values.transpose(2, 0, 1), size).transpose(1, 2, 0)
+    floats = values.dtype.kind == "f"
+    resized = resize(channels_first(values).to(torch.float32) if floats else channels_first(values), size)
+    array: Array = resized.permute(1, 2, 0).numpy()
+    return array.astype(values.dtype)
