@@ -30,10 +30,11 @@ def demo(
     run = Path(run)
     bar = ProgressBar()
     data = run.parent / f"{run.resolve().name}-data"
+    settings = merge_settings(SETTINGS, {"training": {"threads": threads}})
+    chosen = choose_settings(data, None, None, settings)
     if not data.exists():
         bar.say(f"making {TRAIN + VAL + TEST} procedural facades in {data}")
         make_facades(data, train=TRAIN, val=VAL, test=TEST, size=128)
-    settings = merge_settings(SETTINGS, {"training": {"threads": threads}})
-    train_with(choose_settings(data, None, None, settings), run, overwrite=overwrite)
+    train_with(chosen, run, overwrite=overwrite)
     bar.say("evaluating the model on the test split")
     return evaluate(run, data, split="test", threads=threads)

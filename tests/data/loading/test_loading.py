@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -266,6 +267,17 @@ def test_workers_by_themselves() -> None:
         assert loading.choose_workers("auto", False, cores) == expected
         assert loading.choose_workers("auto", True, cores) == 0
         assert loading.choose_workers(3, True, cores) == 3
+
+
+def test_loader_processes_that_are_not_forked(pairs: tuple[Pair, ...]) -> None:
+    """They are spawned on Windows and macOS, and by a server on Linux from Python 3.14 on."""
+    before, data = multiprocessing.get_start_method(), dataset(pairs, augment=Augment())
+    multiprocessing.set_start_method("spawn", force=True)
+    try:
+        with closing(loader(data, workers=1)) as spawned:
+            assert same(spawned.epoch(1), loader(data).epoch(1))
+    finally:
+        multiprocessing.set_start_method(before, force=True)
 
 
 # ---- signals -------------------------------------------------------------------------------------------------

@@ -1,12 +1,12 @@
 """`pix2pix demo`: train and evaluate a model on generated facades."""
 
 from pathlib import Path
+from typing import Literal
 
 from pix2pix.cli.console import print_metrics, print_path
-from pix2pix.config.fields import ThreadCount
 
 
-def demo(*, run: Path = Path("runs/demo"), overwrite: bool = False, threads: ThreadCount = "auto") -> None:
+def demo(*, run: Path = Path("runs/demo"), overwrite: bool = False, threads: Literal["auto"] | int = "auto") -> None:
     """Train and evaluate a model on generated facades, and write a report; takes minutes on two CPU cores.
 
     Parameters

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from pix2pix.cli.console import say
-from pix2pix.config.fields import Device, ThreadCount
+from pix2pix.config.fields import Device
 from pix2pix.errors import DataError
 from pix2pix.system.progress import ProgressBar
 
@@ -39,7 +39,7 @@ def translate(
     tile: int | None = None,
     overlap: int | None = None,
     device: Device = "auto",
-    threads: ThreadCount = "auto",
+    threads: Literal["auto"] | int = "auto",
     precision: Literal["32", "bf16"] = "32",
 ) -> None:
     """Translate images, or folders of images. Each output has the size and the name of its input.
