@@ -15,6 +15,7 @@ from conftest import TINY
 from numpy.typing import NDArray
 from PIL import Image
 
+import pix2pix
 from pix2pix.cli import main
 from pix2pix.config.evaluation import EvaluateOptions
 from pix2pix.config.io import make_config, merge_settings
@@ -472,3 +473,27 @@ def test_a_report_beside_a_model_that_is_no_run_stays(run: Path, facades: Path, 
     shutil.copytree(run / "model", tmp_path / "model")
     evaluate(tmp_path / "model", facades, output=tmp_path / "evaluation" / "x", device="cpu")
     assert (tmp_path / "report.html").read_text() == "mine"
+
+
+def test_a_set_turned_on_one_side_by_exif_is_named_or_taken_as_stored(model: Path, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for side, options in (("B", {"exif": exif}), ("A", {}), ("plain", {})):
+        folder = tmp_path / "set/test" / side if side in "AB" else tmp_path / side
+        folder.mkdir(parents=True)
+        values = np.random.default_rng(side == "A").integers(0, 256, (SIZE, SIZE, 3), np.uint8)
+        Image.fromarray(values).save(folder / "1.png", **options)
+    stored = save_model(tmp_path / "stored", {"exif": "ignore"})
+    with pytest.raises(DataError, match=r"is turned by EXIF orientation 6, .*--exif apply .*--exif ignore"):
+        evaluate(model, tmp_path / "set", output=tmp_path / "no")
+    own = evaluate(stored, tmp_path / "set", output=tmp_path / "own").metrics
+    asked = evaluate(model, tmp_path / "set", output=tmp_path / "asked", exif="ignore").metrics
+    assert own["psnr"] == asked["psnr"]
+    translated = tmp_path / "out/1.png"
+    assert (
+        main(["translate", str(stored), str(tmp_path / "set/test/B/1.png"), "--output", str(tmp_path / "out")]) is None
+    )
+    translator = pix2pix.Translator.from_pretrained(stored)
+    wanted = np.asarray(translator(Image.open(tmp_path / "plain/1.png")))
+    assert np.array_equal(np.asarray(Image.open(translated)), wanted)
+    assert np.array_equal(np.asarray(translator(Image.open(tmp_path / "set/test/B/1.png"))), wanted)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
-from pix2pix.config.fields import Axes, Device, IsPattern, Layout, Planes, ThreadCount, Words
+from pix2pix.config.fields import Axes, Device, Exif, IsPattern, Layout, Planes, ThreadCount, Words
 from pix2pix.config.sections import Section
 
 
@@ -34,6 +34,8 @@ class EvaluateOptions(Section):
     """What the planes of stacks are, pictures or channels; by default as in the training."""
     npy_axes: Axes | None = None
     """Order of the axes in .npy files; by default as in the training."""
+    exif: Exif | None = None
+    """EXIF orientation: auto, apply or ignore; by default as in the training."""
     split: str = "test"
     """Which pairs to measure: train, val or test."""
     output: Path | None = None

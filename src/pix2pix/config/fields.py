@@ -51,7 +51,7 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 Direction = Literal["AtoB", "BtoA"]
 Native = Literal["native"]
 """Each image keeps its own size."""
-Exif = Literal["auto", "apply"]
+Exif = Literal["auto", "apply", "ignore"]
 Layout = Literal["auto", "side-by-side"]
 Norm = Literal["batch", "instance", "group", "none"]
 PatchSize = Annotated[Literal[1, 16, 34, 70, 142, 286], BeforeValidator(_parse_number)]

@@ -110,8 +110,9 @@ class Data(Section):
     """`side-by-side`: each image of DATA holds a source and its target; by default taken only of 8-bit images twice as
     wide as high, where no folders name the sides."""
     exif: Exif = "auto"
-    """EXIF orientation turns images upright. `apply`: on each side by its own; by default a pair of which the sides are
-    turned differently is an error, unless their sizes agree in this way only."""
+    """EXIF orientation turns images upright. `apply`: on each side by its own; `ignore`: on none, all files are taken
+    as stored, also those that the model translates; by default as `apply`, but a pair of which the sides are turned
+    differently is an error, unless their sizes agree in this way only."""
     skip_bad: bool = False
     """List unusable files and train on the rest; by default any of them is an error."""
     direction: Direction = "AtoB"

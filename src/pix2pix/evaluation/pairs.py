@@ -14,6 +14,7 @@ from pix2pix.config.fields import Native
 from pix2pix.config.io import explain
 from pix2pix.data.checks.check import check
 from pix2pix.data.checks.evidence import SideBySideEvidence
+from pix2pix.data.checks.turned import refuse_turned
 from pix2pix.data.encoding.prepared import refuse_other_count
 from pix2pix.data.io import images
 from pix2pix.data.io.arrays import half_width
@@ -73,6 +74,8 @@ def find_evaluation_pairs(model: Model, data: str | Path | None, options: Evalua
     if options.split not in pairs.splits:
         known = ", ".join(f"{name} ({format_count(len(of), 'pair')})" for name, of in pairs.splits.items())
         raise DataError(f"the data have no split `{options.split}`, only {known}; choose one with --split")
+    if pairs.sources == len(model.sources) and not same_data(pairs.fingerprint(), _known(model)):
+        refuse_turned(pairs.splits[options.split], _validate(settings, place))
     named = place["path"] or " and ".join([*place["source"], place["target"]])
     return EvaluationPairs(pairs, options.split, named, notes)
 
@@ -87,7 +90,7 @@ def _locate(data: str | Path | None, options: EvaluateOptions) -> dict[str, Any]
         raise ConfigError("give the pairs in one way: DATA, or --source DIR and --target DIR")
     place = {"path": None if data is None else str(data), "source": options.source, "target": options.target}
     named = data is None or _is_manifest(str(data)) or (Path(data) / "source_1").exists()
-    given = {name: value for name in ("planes", "npy_axes") if (value := getattr(options, name)) is not None}
+    given = {name: value for name in ("planes", "npy_axes", "exif") if (value := getattr(options, name)) is not None}
     return place | given | ({"direction": "AtoB"} if named else {})
 
 
@@ -126,7 +129,7 @@ def _find_without_patterns(data: Data, model: Model) -> PairSet | None:
 
 def _find_usable(data: Data, model: Model) -> PairSet:
     """Find all pairs; only those without problems if the training used --skip-bad."""
-    pairs, known = find_pairs(data), model.config.settings.provenance.get("data_fingerprint", "")
+    pairs, known = find_pairs(data), _known(model)
     if not data.skip_bad:
         if data.layout == "auto" and not same_data(pairs.fingerprint(), known):
             _refuse_single_images(pairs, data)
@@ -137,12 +140,17 @@ def _find_usable(data: Data, model: Model) -> PairSet:
     return check(data, known=[known]).without_bad([known]).pairs
 
 
+def _known(model: Model) -> str:
+    """Return the fingerprint of the data of the training; empty if it is not known."""
+    return str(model.config.settings.provenance.get("data_fingerprint", ""))
+
+
 def _refuse_single_images(pairs: PairSet, data: Data) -> None:
     """Raise DataError if images that would be cut in halves are not evidently two side by side."""
     evidence = SideBySideEvidence()
     for ref in (pair.source for of in pairs.splits.values() for pair in of if pair.source.half):
         with suppress(DataError):  # the reader of the pairs names it
-            facts = images.probe(ref.path)
+            facts = images.probe(ref.path, ref.view.of_whole)
             evidence.add(ref.path, replace(facts, width=half_width(facts.width, ref.path)))
     for path, reason in evidence.problems(str(data.path)):
         raise DataError(f"{path}: {reason}")

@@ -14,14 +14,14 @@ HIGH_DEPTH_MODES = {"I;16": "uint16", "I;16L": "uint16", "I;16B": "uint16", "F":
 """Modes of PIL images that hold more than 8 bits, and the type of their values."""
 
 
-def pil_values(image: Image.Image) -> tuple[Array, bool]:
-    """Return (H, W, C) of a PIL image, upright, and whether the last channel is opacity.
+def pil_values(image: Image.Image, *, stored: bool = False) -> tuple[Array, bool]:
+    """Return (H, W, C) of a PIL image, upright unless `stored`, and whether the last channel is opacity.
 
     Raises DataError for a colour mode other than gray and RGB.
     """
     if image.mode in HIGH_DEPTH_MODES:
         return in_native_order(np.asarray(image)[..., None]).astype(HIGH_DEPTH_MODES[image.mode]), False
-    values = from_pil(image, alpha=True)
+    values = from_pil(image, alpha=True, stored=stored)
     return values, values.shape[2] in (2, 4)
 
 
@@ -40,13 +40,13 @@ def in_native_order(array: NDArray[Any]) -> NDArray[Any]:
     return np.array(array, dtype=array.dtype.newbyteorder("="), order="C")
 
 
-def to_values(image: Any) -> tuple[Array, bool]:
+def to_values(image: Any, *, stored: bool = False) -> tuple[Array, bool]:
     """Return (H, W, C) of a PIL image, an array (H, W) or (H, W, C), or a tensor (C, H, W); and whether it has opacity.
 
     Raises TypeError for anything else.
     """
     if isinstance(image, Image.Image):
-        return pil_values(image)
+        return pil_values(image, stored=stored)
     if isinstance(image, Tensor) and image.ndim == 3:
         return image.detach().permute(1, 2, 0).contiguous().cpu().numpy(), False
     if isinstance(image, np.ndarray) and image.ndim in (2, 3):

@@ -135,7 +135,8 @@ class Translator:
         if len(images) != len(self.model.sources):
             raise ModelError(f"got {format_count(len(images), 'image')}, but {self.describe_sources()}")
         sources = [
-            SourceImage(*to_values(image), Path(f"image {number}")) for number, image in enumerate(images, start=1)
+            SourceImage(*to_values(image, stored=self._takes_stored), Path(f"image {number}"))
+            for number, image in enumerate(images, start=1)
         ]
         encoded = encode_sources(sources, self.model, self.rule)
         self._log_once(encoded.conversions)
@@ -154,7 +155,7 @@ class Translator:
                 f"the model returns {format_count(channels, 'channel')} of {dtype}, which no PIL image can hold: "
                 "use arrays"
             )
-        values, alpha = pil_values(image)
+        values, alpha = pil_values(image, stored=self._takes_stored)
         if self.model.source_values.dtype != values.dtype.name and not self._takes_labels:
             raise TypeError(
                 f"expected {self.model.source_values.dtype} values, got a PIL image of mode {image.mode} with "
@@ -224,6 +225,10 @@ class Translator:
     @property
     def _takes_labels(self) -> bool:
         return isinstance(self.model.source_values, LabelEncoding)
+
+    @property
+    def _takes_stored(self) -> bool:
+        return self.model.config.settings.data.exif == "ignore"
 
     def _fit(self, batch: Tensor, limits: Limits | None, alpha: bool | None) -> Tensor:
         """Bring (N, C, H, W) to the channels of the source. Raises ModelError."""

@@ -27,7 +27,7 @@ from pix2pix.training.run_files import ASIDE, FOLDERS, LEFT_OUT, MARKER, MOVING,
 
 # Settings that may change when a run is resumed, since they do not change what is learned.
 FREE = {
-    "data.path", "data.source", "data.target", "data.layout", "data.exif", "data.workers",
+    "data.path", "data.source", "data.target", "data.layout", "data.workers",
     "data.cache", "data.cache_dir", "data.planes",  # other planes are other pairs, which the fingerprint covers
     "training.epochs", "training.validate_every", "training.patience", "training.samples", "training.device",
     "training.threads", "training.devices", "training.nodes", "training.rank_timeout",
@@ -351,6 +351,8 @@ def changed_settings(saved: Config, config: Config) -> Iterator[tuple[str, Any, 
             continue  # a run of an earlier version has a fingerprint of its own kind
         if name == "data.npy_axes" and {old.get(name), new.get(name)} == {None, "YXC"}:
             continue  # the usual order, which None asks about where it is unclear
+        if name == "data.exif" and "ignore" not in (old.get(name), new.get(name)):
+            continue  # `auto` and `apply` give the same pixels
         if name not in free and old.get(name) != new.get(name):
             yield name, old.get(name), new.get(name)
 

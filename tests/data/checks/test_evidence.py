@@ -104,4 +104,10 @@ def test_sides_that_are_turned_differently(
     assert len(warned) == (3 if kind == "agreeing" else 0)
     asked = check(Data(path=str(tmp_path), exif="apply"), decode=decode)
     assert len(asked.problems) == (3 if kind == "mismatched" else 0)
+    ignored = check(Data(path=str(tmp_path), exif="ignore"), decode=decode)  # from the same cache of facts
+    assert len(ignored.problems) == (3 if kind == "agreeing" else 0)
+    assert not [reason for _, reason in ignored.warnings if "EXIF" in reason]
+    assert ignored.sizes == {f"{photo[0]}x{photo[1]}": 3}
+    offered = {"doubtful": ("--exif apply", "--exif ignore"), "mismatched": ("--exif ignore",)}.get(kind, ())
+    assert all(word in reason for word in offered for reason in named)
     assert kind == "mismatched" or check(Data(path=str(tmp_path)), decode=decode, known=[report.fingerprint]).ok

@@ -23,6 +23,7 @@ from PIL import Image
 from pix2pix.data.io import images
 from pix2pix.data.io.arrays import TYPES, ImageFacts, to_pil, with_channels
 from pix2pix.data.io.eight_bit import from_pil
+from pix2pix.data.io.view import View
 from pix2pix.errors import DataError
 
 COLOUR = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
@@ -169,6 +170,23 @@ def test_orientation_is_applied_once(tmp_path: Path, format: str, options: dict[
     expected = UPRIGHT[orientation](np.array(stored))
     assert np.array_equal(images.read(path), expected)
     assert images.probe(path) == ImageFacts(*expected.shape)
+    as_stored = View(stored=True)
+    assert np.array_equal(images.read(path, as_stored), np.array(stored))
+    assert images.probe(path, as_stored) == ImageFacts(*np.array(stored).shape)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_high_depth_as_stored(tmp_path: Path, suffix: str) -> None:
+    values, path = np.arange(48, dtype=np.uint16).reshape(6, 8, 1), tmp_path / f"x{suffix}"
+    if suffix == ".tif":
+        tifffile.imwrite(path, values[..., 0], extratags=[(274, "H", 1, 6, True)])
+    else:
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        Image.fromarray(values[..., 0]).save(path, exif=exif)
+    assert np.array_equal(images.read(path), np.rot90(values, -1))
+    assert np.array_equal(images.read(path, View(stored=True)), values)
+    assert images.probe(path, View(stored=True)).size == (6, 8)
 
 
 def test_halves(tmp_path: Path) -> None:

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
+from pix2pix.data.checks.inspect import inspect_file
 from pix2pix.data.io import eight_bit, images
+from pix2pix.data.io.view import WHOLE
 from pix2pix.errors import DataError
 
 RNG = np.random.default_rng(0)
@@ -91,3 +93,16 @@ def test_an_installed_package_reads_heic(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(DataError):  # the stand-in is no file of Pillow's
         images.read(tmp_path / "1.heic")
     assert asked
+
+
+def test_a_missing_reader_is_not_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user installs what the message names, and the same check reads the file."""
+    for package in ("pi_heif", "pillow_heif"):
+        monkeypatch.setitem(sys.modules, package, None)
+    (tmp_path / "1.heic").write_bytes(HEIC_START)
+    found, _ = inspect_file(str(tmp_path / "1.heic"), WHOLE, False, True, False)
+    assert found.passing
+    assert "pip install pi-heif" in str(found.problem)
+    monkeypatch.setitem(sys.modules, "pi_heif", SimpleNamespace(register_heif_opener=lambda: None))
+    found, _ = inspect_file(str(tmp_path / "1.heic"), WHOLE, False, True, False)
+    assert "pip install" not in str(found.problem)

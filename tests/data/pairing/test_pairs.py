@@ -142,6 +142,7 @@ def test_manifest(tmp_path: Path, by_file: bool) -> None:
             r"line 2: source C:.* names a drive of Windows; give paths relative",
         ),
         (["sep=;", "source;target", "1.png;9.png"], r"line 3: target .*9\.png is not a file"),
+        (["source;picture", "1.png;2.png"], "the header is 'source;picture', expected source,target"),
         (["1.png,2.png"], "the header is '1.png,2.png', expected source,target"),
         (["source,target,set", "1.png,2.png,train"], "the header is 'source,target,set', expected source,target"),
         (["source,target,target", "1.png,2.png,2.png"], "the header is 'source,target,target'"),

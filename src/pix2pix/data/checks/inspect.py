@@ -14,6 +14,7 @@ from pix2pix.data.encoding.labels import without_alpha
 from pix2pix.data.io import images
 from pix2pix.data.io.arrays import Array, ImageFacts, half_width, take_half
 from pix2pix.data.io.limits import MemoryShortError
+from pix2pix.data.io.newer_formats import ReaderMissingError
 from pix2pix.data.io.orientation import find_orientation
 from pix2pix.data.io.view import Half, View
 from pix2pix.errors import DataError
@@ -50,7 +51,7 @@ class FileInspection:
     facts: ImageFacts | None  # of the image, or of each half; None if it cannot be read
     problem: str | None
     images: tuple[ImageStats, ...] = ()  # known only if decoded
-    orientation: int = 1  # EXIF orientation, which facts and images are turned by
+    orientation: int = 1  # by which facts and images are turned: 1 for a view as stored
     passing: bool = False  # whether the problem may be gone the next time, so that it is not remembered
 
     def image(self, half: Half | None) -> ImageStats | None:
@@ -119,10 +120,10 @@ def inspect_file(
             if decode
             else (_inspect_header(path, view, halved), {})
         )
-        return replace(found, orientation=find_orientation(path)), edges
+        return replace(found, orientation=1 if view.stored else find_orientation(path)), edges
     except DataError as error:
         reason = str(error).removeprefix(f"{path}: ")
-        return FileInspection(None, reason, passing=isinstance(error, MemoryShortError)), {}
+        return FileInspection(None, reason, passing=isinstance(error, MemoryShortError | ReaderMissingError)), {}
 
 
 def _inspect_header(path: Path, view: View, halved: bool) -> FileInspection:

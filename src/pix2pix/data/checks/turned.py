@@ -1,9 +1,15 @@
 """Find pairs of which one side is turned by its EXIF orientation and the other is not."""
 
+from collections.abc import Sequence
+
+from pix2pix.config import Data
 from pix2pix.data.checks.report import Problem
-from pix2pix.data.checks.scan import Inspections
+from pix2pix.data.checks.scan import Inspections, scan_pairs
+from pix2pix.data.io.file_facts import FileFacts, cache_folder
 from pix2pix.data.io.orientation import SIDEWAYS
 from pix2pix.data.pairing.pair import Pair
+from pix2pix.errors import DataError
+from pix2pix.text import format_count
 
 
 class TurnedPairs:
@@ -26,23 +32,43 @@ class TurnedPairs:
             if source.facts is None or target.facts is None or source.orientation == target.orientation:
                 continue
             (height, width), (down, across) = source.facts.size, target.facts.size
-            what = (
-                f"is turned by EXIF orientation {source.orientation}, its target {pair.target.path} by "
-                f"{target.orientation} (1 is none)"
-            )
+            one_lies = (source.orientation in SIDEWAYS) != (target.orientation in SIDEWAYS)
+            what = f"{_describe(source.orientation)}, its target {pair.target.path} {_describe(target.orientation)}"
             if (height, width) != (down, across):
                 mismatched.add(ref.file)
-                reason = (
-                    f"{what}, and upright they are {height}x{width} and {down}x{across} (HxW): one was made for the "
-                    "pixels as stored; remove its orientation from the other, as with `exiftool -Orientation= FILE`"
+                advice = (
+                    "one was made for the pixels as stored: give --exif ignore to take all files as stored, not turned"
+                    if one_lies and (height, width) == (across, down)
+                    else "as stored their sizes differ too, and the images of a pair need one size"
                 )
+                reason = f"{what}, and upright they are {height}x{width} and {down}x{across} (HxW); {advice}"
                 self.mismatched.append(Problem(ref.path, reason))
-            elif height != width and (source.orientation in SIDEWAYS) != (target.orientation in SIDEWAYS):
+            elif height != width and one_lies:
                 self.agreeing.append(Problem(ref.path, f"{what}; upright their sizes agree"))
             else:
                 reason = (
-                    f"{what}: give --exif apply if both are meant upright, or remove the orientation where the other "
-                    "was made for the pixels as stored, as with `exiftool -Orientation= FILE`"
+                    f"{what}, and their sizes agree either way: give --exif apply if both are meant upright, or --exif "
+                    "ignore if one was made for the pixels of the other as stored, to take all files so"
                 )
                 self.doubtful.append(Problem(ref.path, reason))
         return mismatched
+
+
+def _describe(orientation: int) -> str:
+    return "is not turned by EXIF" if orientation == 1 else f"is turned by EXIF orientation {orientation}"
+
+
+def refuse_turned(pairs: Sequence[Pair], data: Data) -> None:
+    """Raise DataError for the first pair of which the sides are turned differently, unless only so their sizes agree.
+
+    Only the headers of files are read.
+    """
+    found = TurnedPairs()
+    with FileFacts(cache_folder(data)) as facts:
+        for pair, inspections, _ in scan_pairs(pairs, data, facts, decode=False):
+            found.add(pair, inspections)
+    problems = found.mismatched + ([] if data.exif == "apply" else found.doubtful)
+    if problems:
+        path, reason = problems[0]
+        others = f" ({format_count(len(problems) - 1, 'other pair')} alike)" if len(problems) > 1 else ""
+        raise DataError(f"{path}: {reason}{others}")

@@ -47,28 +47,32 @@ _TILE_WIDTH_TAG, _TILE_LENGTH_TAG = 322, 323
 _PILLOW_LOCK = threading.Lock()
 
 
-def probe(path: Path) -> ImageFacts:
+def probe(path: Path, *, stored: bool = False) -> ImageFacts:
     """Read the header of a file. Raises DataError for a header that `read` would reject."""
     with _open(path) as image:
         width, height = image.size
-        if read_orientation(image) in (5, 6, 7, 8) and image.format != "TIFF":  # Pillow applies a TIFF's by itself
+        is_turned = stored if image.format == "TIFF" else not stored  # Pillow turns the size of a TIFF by itself
+        if is_turned and read_orientation(image) in (5, 6, 7, 8):
             width, height = height, width
         return ImageFacts(height, width, 1 if image.mode in GRAY_MODES else 3)
 
 
-def read(path: Path, *, alpha: bool, reserve: Reserve) -> Pixels:
-    """Read (H, W, C), upright. With `alpha` an alpha channel is kept, otherwise it must be opaque. Raises DataError."""
+def read(path: Path, *, alpha: bool, reserve: Reserve, stored: bool = False) -> Pixels:
+    """Read (H, W, C), upright unless `stored`. With `alpha` an alpha channel is kept, otherwise it must be opaque.
+
+    Raises DataError.
+    """
     with _open(path) as image:
         _refuse_damage(path, image)
         pixels = image.width * image.height
         reserve(pixels * _bytes_per_pixel(image), pixels * len(image.getbands()))
-        return _decode(image, str(path), alpha)
+        return _decode(image, str(path), alpha, stored=stored)
 
 
-def from_pil(image: Image.Image, *, alpha: bool = False) -> Pixels:
-    """Convert a PIL image to (H, W, C), upright, by the rules of `read`. Raises DataError."""
+def from_pil(image: Image.Image, *, alpha: bool = False, stored: bool = False) -> Pixels:
+    """Convert a PIL image to (H, W, C), upright unless `stored`, by the rules of `read`. Raises DataError."""
     _refuse_mode(image, "the image")
-    return _decode(image, "the image", alpha)
+    return _decode(image, "the image", alpha, stored=stored)
 
 
 def write(
@@ -100,7 +104,7 @@ def read_surroundings(path: Path) -> Surroundings:
     """Read the resolution and the colour profile of a file, without decoding it. May raise any exception."""
     with open_regular(path) as file:
         with pillow_limits():
-            image = Image.open(file, formats=READ_FORMATS)
+            image = Image.open(file, formats=_formats(file))
         take_late_exif(image, file)
         dpi, turned = image.info.get("dpi"), read_orientation(image) in (5, 6, 7, 8)
     known = None if dpi is None else (float(dpi[0]), float(dpi[1]))
@@ -155,7 +159,9 @@ def _open(path: Path) -> Iterator[ImageFile.ImageFile]:
         raise limits.too_large(path) from None
     except UnidentifiedImageError:
         known = "not a PNG, JPEG, BMP, WebP, GIF, AVIF, JPEG 2000, TIFF or .npy"
-        raise unreadable(path, newer_formats.describe_missing(path) or known) from None
+        if missing := newer_formats.describe_missing(path):
+            raise newer_formats.ReaderMissingError(str(unreadable(path, missing))) from None
+        raise unreadable(path, known) from None
     except Exception as error:  # decoders of damaged files raise nearly anything
         if isinstance(error, OSError) and error.errno == errno.EINVAL and error.filename:  # of `open_regular`
             raise DataError(f"{path}: {error.strerror}") from None
@@ -274,12 +280,14 @@ def _as_tuple(value: int | tuple[int, ...]) -> tuple[int, ...]:
 # ---- decoding ----------------------------------------------------------------------------------------------------
 
 
-def _decode(image: Image.Image, name: str, alpha: bool) -> Pixels:
+def _decode(image: Image.Image, name: str, alpha: bool, *, stored: bool) -> Pixels:
     large = Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS
     checks_again = large or image.format == "TIFF"  # here Pillow checks the limit, or the metadata, again
+    undone = read_orientation(image) if stored and image.format == "TIFF" else 1
     with pillow_limits() if checks_again else nullcontext():
         image.load()
+    turn = {6: 8, 8: 6}.get(undone, undone) if stored else read_orientation(image)  # Pillow turns TIFF by itself
     gray, has_alpha = image.mode in GRAY_MODES, image.has_transparency_data
     mode = ("LA" if gray else "RGBA") if has_alpha else ("L" if gray else "RGB")
-    pixels = upright(pil_to_array(image if image.mode == mode else image.convert(mode)), read_orientation(image))
+    pixels = upright(pil_to_array(image if image.mode == mode else image.convert(mode)), turn)
     return without_alpha(pixels, name) if has_alpha and not alpha else pixels

@@ -32,7 +32,7 @@ def probe(path: Path, part: View | Half | None = None) -> ImageFacts:
     """
     view = as_view(part)
     header = _read_header(path, view)
-    facts = eight_bit.probe(path) if header is None else header.facts
+    facts = eight_bit.probe(path, stored=view.stored) if header is None else header.facts
     if not view.channels:
         return facts
     names = () if header is None else header.names
@@ -40,7 +40,7 @@ def probe(path: Path, part: View | Half | None = None) -> ImageFacts:
 
 
 def read(path: Path, part: View | Half | None = None, *, alpha: bool = False) -> Array:
-    """Read (H, W, C) of a view, upright; a half stands for the view of it. Raises DataError.
+    """Read (H, W, C) of a view, upright unless it is as stored; a half stands for the view of it. Raises DataError.
 
     With `alpha` an alpha channel is kept as a channel like any other; without, it is dropped and must be opaque.
     """
@@ -62,7 +62,7 @@ def reading(path: Path, part: View | Half | None = None, *, alpha: bool = False,
 
         header = _read_header(path, view)
         if header is None:
-            values = eight_bit.read(path, alpha=alpha, reserve=reserve)
+            values = eight_bit.read(path, alpha=alpha, reserve=reserve, stored=view.stored)
         else:
             values = header.read(alpha=alpha, reserve=reserve)
         values = _take_channels(values, view, () if header is None else header.names, path)
@@ -88,6 +88,8 @@ def _read_header(path: Path, view: View) -> high_depth.Header | None:
     if header is None:
         return None
     header = header.viewed(view)
+    if view.stored:
+        header = replace(header, orientation=1)
     height, width, channels = header.shape
     refuse_too_large(path, height, width, channels * np.dtype(header.dtype).itemsize)
     if 0 in header.shape:

@@ -17,6 +17,10 @@ HEADER = 2**16
 """Bytes in which an AVIF file says its depth."""
 
 
+class ReaderMissingError(DataError):
+    """A package that would read this file is not installed now."""
+
+
 def register_heic() -> tuple[str, ...]:
     """Let Pillow read HEIC where a package for it is installed. Returns Pillow's name of the format, or nothing."""
     for name in HEIC_PACKAGES:
@@ -39,6 +43,8 @@ def describe_missing(path: Path) -> str:
         start = file.read(32)
     if not start:
         return "it is empty, 0 bytes"
+    if is_heic(start) and register_heic():
+        return "it is a damaged HEIC file"
     if is_heic(start):
         return "HEIC needs a package of its own: pip install pi-heif, or convert it to JPEG or PNG"
     if start[4:12] in (b"ftypavif", b"ftypavis") and not features.check("avif"):

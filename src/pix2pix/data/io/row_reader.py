@@ -66,7 +66,7 @@ def open_rows(path: Path, view: View = WHOLE, *, alpha: bool = False) -> Iterato
             file = stack.enter_context(open_regular(path))
             start = file.read(len(NPY_START))
             rows: ReadRows | None = None
-            if view != replace(WHOLE, stacked=view.stacked):
+            if view != replace(WHOLE, stacked=view.stacked, stored=view.stored):
                 pass  # a part of the file
             elif start == NPY_START:
                 rows = _open_npy(path, file)

@@ -31,12 +31,15 @@ class View:
     """Channels by number, from 0, or by name; none for all."""
     axes: str = ""
     """Order of the axes of an array file, such as CYX; empty for the usual one."""
+    stored: bool = False
+    """Whether pixels are taken as stored, not turned upright by EXIF orientation."""
 
     @property
     def label(self) -> str:
         """Return what tells views of one file apart; only the half where it suffices, as before there were others."""
         others = (self.plane, self.stacked, self.channels, self.axes)
-        return str(self.half) + ("" if others == (None, False, (), "") else f" {others}")
+        text = str(self.half) + ("" if others == (None, False, (), "") else f" {others}")
+        return text + " as stored" * self.stored
 
     @property
     def part(self) -> str:

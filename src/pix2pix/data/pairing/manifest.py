@@ -59,7 +59,7 @@ def read_manifest(path: Path) -> MatchedPairs:
 def _read_header(path: Path, header: Row) -> tuple[list[str], list[str]]:
     """Return the names of the columns, in lower case, and those that are not used. Raises DataError."""
     columns = [cell.strip().lower() for cell in trim(header.cells, 0)]
-    wrong = DataError(f"{path}: the header is {','.join(trim(header.cells, 0))!r}, expected {_HEADER}")
+    wrong = DataError(f"{path}: the header is {header.delimiter.join(trim(header.cells, 0))!r}, expected {_HEADER}")
     known = {*_source_columns(columns, f"{path}: the header"), "target", "split"}
     unused = [column for column in columns if column not in known]
     if (

@@ -17,10 +17,11 @@ _NOT_TEXT = {
 
 
 class Row(NamedTuple):
-    """A row of a table: its line in the file, and the cells, of which there may be too many or too few."""
+    """A row of a table: its line in the file, the cells, of which there may be too many or too few, their delimiter."""
 
     line: int
     cells: list[str]
+    delimiter: str = ","
 
 
 def read_rows(path: Path, expected: str) -> Iterator[Row]:
@@ -41,7 +42,7 @@ def read_rows(path: Path, expected: str) -> Iterator[Row]:
         for cells in reader:
             line = reader.line_num + skipped
             if any(cell.strip() for cell in cells):
-                yield Row(line, cells)
+                yield Row(line, cells, delimiter)
     except csv.Error as error:
         raise DataError(f"{path}: not valid CSV after line {line} ({error}); expected {expected}") from None
 

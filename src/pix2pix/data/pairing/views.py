@@ -18,15 +18,15 @@ def apply_views(pairs: Sequence[Pair], data: Data) -> tuple[list[Pair], list[Unm
     The second result names files whose planes do not match. Raises ConfigError or DataError.
     """
     chosen = (data.source_from or (), data.target_from or ())
-    if not (any(chosen) or data.npy_axes or data.planes != "ask"):
+    if not (any(chosen) or data.npy_axes or data.planes != "ask" or data.exif == "ignore"):
         return list(pairs), []
     if data.source_from and any(pair.more for pair in pairs):
         raise ConfigError("data.source_from is for one source, but these pairs have several: leave it out")
-    stacked, axes = data.planes == "channels", data.npy_axes or ""
+    stacked, axes, stored = data.planes == "channels", data.npy_axes or "", data.exif == "ignore"
 
     @cache
     def make(half: Half | None, channels: tuple[str, ...]) -> View:
-        return View(half, stacked=stacked, channels=channels, axes=axes)
+        return View(half, stacked=stacked, channels=channels, axes=axes, stored=stored)
 
     def see(pair: Pair) -> Pair:
         both = holds_both(pair, data)
