@@ -497,3 +497,13 @@ def test_a_set_turned_on_one_side_by_exif_is_named_or_taken_as_stored(model: Pat
     wanted = np.asarray(translator(Image.open(tmp_path / "plain/1.png")))
     assert np.array_equal(np.asarray(Image.open(translated)), wanted)
     assert np.array_equal(np.asarray(translator(Image.open(tmp_path / "set/test/B/1.png"))), wanted)
+
+
+def test_outputs_that_would_be_one_file_are_named(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a", "A"):
+        make_facades(tmp_path / f"made {name}", train=1, val=0, test=0, size=SIZE)
+        (tmp_path / "set/test").mkdir(parents=True, exist_ok=True)
+        shutil.copy(next((tmp_path / f"made {name}/train").iterdir()), tmp_path / f"set/test/{name}.png")
+    monkeypatch.setattr("pix2pix.system.folded_names.folds_names", lambda _: True)
+    with pytest.raises(DataError, match=r"outputs/A\.png and outputs/a\.png would be one file"):
+        evaluate(model, tmp_path / "set", output=tmp_path / "out")

@@ -19,6 +19,7 @@ from pix2pix.inference.pipeline import Options, Translated, translate_files
 from pix2pix.inference.record import NAME, Record
 from pix2pix.inference.translator import Translator
 from pix2pix.system import files
+from pix2pix.system.folded_names import find_folded, folds_names
 from tests.inference.small_models import make_model, noise
 
 
@@ -136,12 +137,14 @@ def test_names_that_some_file_systems_take_for_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str, second: str, folds: bool
 ) -> None:
     jobs = [Job((tmp_path / name,), Path(name)) for name in (first, second)]
-    monkeypatch.setattr(outputs, "_folds_names", lambda _: folds)
+    monkeypatch.setattr(outputs, "folds_names", lambda _: folds)
     if folds:
         with pytest.raises(DataError, match="would both become"):
             refuse_collisions(jobs, tmp_path)
     else:
         refuse_collisions(jobs, tmp_path)
+    monkeypatch.setattr("pix2pix.system.folded_names.folds_names", lambda _: folds)
+    assert find_folded([first, "x", second], tmp_path) == ((first, second) if folds else None)
 
 
 def refuse(*_: Any, **__: Any) -> None:
@@ -151,13 +154,13 @@ def refuse(*_: Any, **__: Any) -> None:
 def test_the_file_system_is_asked_and_keeps_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "x").touch()
     here = not (tmp_path / "X").exists()
-    assert outputs._folds_names(tmp_path / "new/folder") is not here
+    assert folds_names(tmp_path / "new/folder") is not here
     assert names(tuple(tmp_path.iterdir())) == ["x"]
     monkeypatch.setattr(os.path, "lexists", lambda path: True)
-    assert outputs._folds_names(tmp_path)
+    assert folds_names(tmp_path)
     monkeypatch.undo()
     monkeypatch.setattr("tempfile.mkdtemp", refuse)
-    assert outputs._folds_names(tmp_path), "in doubt"
+    assert folds_names(tmp_path), "in doubt"
 
 
 # ---- the same command again ------------------------------------------------------------------------------------

@@ -421,6 +421,39 @@ def test_more_processes_with_one_batch_norm_resume(config: Config, tmp_path: Pat
         opened(tmp_path, planned(batch_size=1, devices=2, norm_statistics="image")).__enter__()
 
 
+def test_links_to_images_that_earlier_versions_did_not_search(tmp_path: Path) -> None:
+    """A run that began without the images behind a link below a side's folder."""
+    for folder in ("data/A", "data/B", "more"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "1.png").touch()
+    settings = choose_settings(tmp_path / "data", None, None, TINY)
+    began, now = (replace_fingerprint(settings, text) for text in ("a", "b"))
+    with opened(tmp_path / "run", began):
+        pass
+    for is_linked in (False, True):
+        if is_linked:
+            (tmp_path / "data/A/link").symlink_to(tmp_path / "more")
+        with pytest.raises(ConfigError, match="the data have changed") as error:
+            opened(tmp_path / "run", now).__enter__()
+        assert (f"{tmp_path / 'data/A/link'}; to resume" in str(error.value)) == is_linked
+
+
+def replace_fingerprint(config: Config, fingerprint: str) -> Config:
+    return config.model_copy(update={"provenance": {**config.provenance, "data_fingerprint": fingerprint}})
+
+
+def test_exif_may_be_applied_but_not_ignored_in_a_run_that_began_otherwise(tmp_path: Path) -> None:
+    asked = {
+        exif: choose_settings("facades", None, None, merge_settings(TINY, {"data": {"exif": exif}}))
+        for exif in ("auto", "apply", "ignore")
+    }
+    for exif in ("auto", "apply"):
+        with opened(tmp_path, asked[exif]):
+            pass
+    with pytest.raises(ConfigError, match=r"data\.exif was apply, now ignore"):
+        opened(tmp_path, asked["ignore"]).__enter__()
+
+
 def test_skip_bad_is_another_training(config: Config, tmp_path: Path) -> None:
     """Which pairs a step takes follows from their number, so nothing could be the same to the bit."""
     with opened(tmp_path, config):

@@ -15,11 +15,12 @@ from pix2pix.data.io.arrays import Array, Pixels
 from pix2pix.data.io.surroundings import NOTHING, TIFF_SUFFIXES
 from pix2pix.data.loading.dataset import PairDataset
 from pix2pix.data.pairing.pair import Pair
-from pix2pix.errors import ModelError
+from pix2pix.errors import DataError, ModelError
 from pix2pix.metrics.pixel import OWN_UNITS, ImageScore, metric_names
 from pix2pix.model import Model, locate
 from pix2pix.reports.pages import Example
 from pix2pix.system.files import write_text
+from pix2pix.system.folded_names import find_folded
 from pix2pix.system.reading import LARGE, read_json
 from pix2pix.system.written import claim, refuse_others
 from pix2pix.training.run_folder import is_run
@@ -48,7 +49,12 @@ def find_run(folder: Path) -> Path | None:
 
 
 def refuse_output(folder: Path, pairs: Sequence[Pair], model: Model) -> None:
-    """Raise ConfigError if an evaluation would replace a file of others."""
+    """Raise ConfigError if an evaluation would replace a file of others, DataError if two outputs would be one file."""
+    if one_file := find_folded(_names(folder, pairs, model), folder):
+        raise DataError(
+            f"{folder}: {one_file[0]} and {one_file[1]} would be one file there; rename one of the pairs, or give "
+            "an --output on a disk that tells them apart"
+        )
     refuse_others(folder, _names(folder, pairs, model), is_ours=_is_evaluation)
 
 

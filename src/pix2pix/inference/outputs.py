@@ -1,11 +1,7 @@
 """Decide which outputs are to be written, so that no input, no other output and no file of the user is replaced."""
 
-import os
 import stat
-import tempfile
-import unicodedata
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +9,7 @@ from pix2pix.errors import ConfigError, DataError
 from pix2pix.inference.jobs import Job
 from pix2pix.inference.record import Record
 from pix2pix.system.files import remove_partial_files
+from pix2pix.system.folded_names import fold, folds_names
 from pix2pix.text import format_count, format_examples
 
 FileId = tuple[int, int, int, int]
@@ -107,8 +104,8 @@ def refuse_collisions(jobs: Sequence[Job], output: Path) -> None:
         target, source = output / job.name, job.sources[0]
         if (found := _content_id(target)) is not None and found in inputs:
             raise ConfigError(f"{source}: its output would replace {inputs[found]}, an input; choose another --output")
-        other = seen.setdefault(_fold(job.name), job)
-        if other is not job and (other.name == job.name or _folds_names(output)):
+        other = seen.setdefault(fold(job.name.as_posix()), job)
+        if other is not job and (other.name == job.name or folds_names(output)):
             raise DataError(
                 f"{other.sources[0]} and {source} would both become {target}; translate them into different folders"
             )
@@ -130,19 +127,3 @@ def file_id(path: Path) -> FileId | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
-
-
-def _fold(name: Path) -> str:
-    """Return one text for all names that some file system takes for the same."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name.as_posix()).casefold())
-
-
-def _folds_names(folder: Path) -> bool:
-    """Return whether the file system of a folder ignores case, or takes NFC and NFD for the same; True in doubt."""
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    with suppress(OSError), tempfile.TemporaryDirectory(prefix=".pix2pix-", dir=folder) as place:
-        composed = os.path.join(place, "\u00e9")  # é as one character, then as e and an accent
-        with open(composed, "xb"):
-            return any(os.path.lexists(os.path.join(place, other)) for other in ("\u00c9", "e\u0301", "E\u0301"))
-    return True

@@ -14,12 +14,13 @@ from pydantic import BaseModel
 from pix2pix.config import Config
 from pix2pix.config.io import make_config, read_yaml, to_yaml
 from pix2pix.config.recorded import apply_choices
+from pix2pix.data.pairing.nesting import links_to_images
 from pix2pix.data.pairing.pairs import same_data
-from pix2pix.errors import ConfigError, InUseError, RunError
+from pix2pix.errors import ConfigError, DataError, InUseError, RunError
 from pix2pix.model.model_config import CONFIG
 from pix2pix.system.files import make_folders, write_text
 from pix2pix.system.locks import LOCK, find_holder, hold_lock
-from pix2pix.text import escape_unprintable
+from pix2pix.text import escape_unprintable, format_examples
 from pix2pix.training.checkpoint_files import STATE_OF, read_newest_description
 from pix2pix.training.machine import continue_choices
 from pix2pix.training.old_run import kept_until_begun, needs_recovery, recover, set_aside
@@ -189,13 +190,25 @@ def _find_difference(folder: Path, config: Config) -> _Refusal | None:
             "repair the bad files (`pix2pix data check` lists them) and give the flags of the first start to resume, "
             "or give another --run to train anew",
         )
-    what = "the data have changed" if name == _FINGERPRINT else f"{name} was {old}, now {new}"
+    what = _describe_changed_data(config) if name == _FINGERPRINT else f"{name} was {old}, now {new}"
     if name == "training.norm_statistics" and config.training.processes > 1 and not config.training.sync_norm:
         what += ", as each process would normalise its own images: --sync-norm makes it one batch again"
     return _Refusal(
         f"holds a run with other settings: {what}",
         "give those settings to resume it, another --run to keep both, or --overwrite to replace it",
     )
+
+
+def _describe_changed_data(config: Config) -> str:
+    """Say that the data have changed; where links lead to more images, that versions before did not search these."""
+    what = "the data have changed"
+    with suppress(ConfigError, DataError, OSError):
+        if links := links_to_images(config.data):
+            what += (
+                f" (links to folders are searched now, and were not by earlier versions: {format_examples(links)}; to "
+                "resume a run that began without their images, move these links away)"
+            )
+    return what
 
 
 def _find_end(folder: Path) -> _Refusal | None:

@@ -51,6 +51,18 @@ def test_what_is_not_evident_is_asked_for(tmp_path: Path, kind: str, decode: boo
     assert before.fingerprint == asked.fingerprint
 
 
+def test_an_older_run_that_left_out_bad_files_is_known_by_the_rest(tmp_path: Path) -> None:
+    for number in range(5):
+        images.write(tmp_path / f"{number}.png", picture(24, 32))
+    (tmp_path / "bad.png").write_bytes(b"text")
+    older = check(Data(path=str(tmp_path), layout="side-by-side", skip_bad=True)).without_bad()
+    again = check(Data(path=str(tmp_path), skip_bad=True), known=[older.fingerprint])
+    assert [path.name for path, _ in again.problems] == ["bad.png"]
+    assert again.without_bad([older.fingerprint]).fingerprint == older.fingerprint
+    with pytest.raises(DataError, match="may be single ones"):
+        check(Data(path=str(tmp_path)), known=[older.fingerprint])
+
+
 def test_the_whole_set_decides(tmp_path: Path) -> None:
     """The first file alone would say that these are single, or that all are evident."""
     images.write(tmp_path / "0.png", picture(24, 32))

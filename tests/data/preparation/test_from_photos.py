@@ -423,3 +423,14 @@ def test_links_in_place_of_records_are_refused(photos: Path, tmp_path: Path, nam
         with pytest.raises(ConfigError, match=rf"{name}: is no regular file"):
             make(photos, output, Make(kind="gray"), overwrite=overwrite)
     assert contents(tmp_path) == before
+
+
+def test_photos_whose_pairs_would_be_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a", "A", "b"):
+        images.write(tmp_path / f"photos/{name}.png", facade(1, 32)[0])
+    settings = Make(kind="gray", val_fraction=0, test_fraction=0)
+    monkeypatch.setattr("pix2pix.system.folded_names.folds_names", lambda _: True)
+    with pytest.raises(DataError, match=r"their pairs would be one file in .*rename one photo"):
+        make(tmp_path / "photos", tmp_path / "pairs", settings)
+    monkeypatch.undo()
+    assert make(tmp_path / "photos", tmp_path / "pairs", settings).new == 3

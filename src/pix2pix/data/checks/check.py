@@ -3,7 +3,9 @@
 import os
 import time
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 from pix2pix.config import Data, source_prefix
 from pix2pix.data.checks.report import CheckReport, Problem, SourceReport
@@ -20,6 +22,7 @@ from pix2pix.data.encoding.nodata import with_tags
 from pix2pix.data.io.file_facts import FileFacts, cache_folder, hash_contents
 from pix2pix.data.pairing.pair import Pair
 from pix2pix.data.pairing.pairs import PairSet, find_pairs, same_data
+from pix2pix.errors import DataError
 from pix2pix.system.progress import OnProgress
 
 PROGRESS_SECONDS = 0.05
@@ -48,19 +51,31 @@ def check(
                 shown = time.monotonic()
                 progress(done, len(pairs))
         contents = hash_contents(found.files(), facts, THREADS) if decode else None
-    fingerprint = found.fingerprint(contents)
-    is_known = any(same_data(fingerprint, one) for one in known)
-    if data.layout == "auto" and not is_known:
-        summary.problems += summary.side_by_side.problems(str(data.path))
-    summary.problems += summary.turned.mismatched + (
-        [] if data.exif == "apply" or is_known else summary.turned.doubtful
-    )
+    summary.problems += summary.turned.mismatched
     summary.warnings += [] if data.exif == "apply" else summary.turned.agreeing
-    report = _make_report(found, pairs, summary, data)
+    of_all: dict[str, Any] = {"contents": contents, "fingerprint": found.fingerprint(contents), "data": data}
+    report = replace(_make_report(found, pairs, summary, data), **of_all)
+    if not _is_known(report, known):
+        summary.problems += _find_doubts(summary, data)
+        report = replace(_make_report(found, pairs, summary, data), **of_all)
     if decode:
         report = _with_values(report, summary, data, tagged)
-    report = replace(report, files=len(found.files()), contents=contents)
-    return replace(report, fingerprint=fingerprint, data=data, seconds=time.monotonic() - began)
+    return replace(report, files=len(found.files()), seconds=time.monotonic() - began)
+
+
+def _is_known(report: CheckReport, known: Collection[str]) -> bool:
+    """Return whether a training has taken these pairs, or with --skip-bad those without problems."""
+    taken = [report.fingerprint]
+    if known and report.data.skip_bad:
+        with suppress(DataError):
+            taken.append(report.without_bad(known).fingerprint)
+    return any(same_data(one, other) for one in taken for other in known)
+
+
+def _find_doubts(summary: Summary, data: Data) -> list[Problem]:
+    """Return what must be said by a setting, unless a training has taken it. Raises DataError for single images."""
+    single = summary.side_by_side.problems(str(data.path)) if data.layout == "auto" else ()
+    return [*single, *([] if data.exif == "apply" else summary.turned.doubtful)]
 
 
 def _with_values(report: CheckReport, summary: Summary, data: Data, tagged: Data) -> CheckReport:

@@ -98,10 +98,10 @@ def _folders_to_search(
 
 
 def linked_folders(folder: Path) -> set[Path]:
-    """Return the real places of the linked folders in which `walk_images` finds images. Raises OSError."""
+    """Return the linked folders in which `walk_images` finds images. Raises OSError."""
     places = {folder / os.path.dirname(file) for file in walk_images(folder, [])}
     inside = {parent for place in places for parent in (place, *place.parents) if folder in parent.parents}
-    return {place.resolve() for place in inside if place.is_symlink()}
+    return {place for place in inside if place.is_symlink()}
 
 
 def describe_ignored(ignored: Iterable[Ignored]) -> list[str]:

@@ -20,7 +20,7 @@ def refuse_inside_data(folder: Path, data: Data, flag: str = "--run") -> None:
     named = [Path(place) for place in (*(data.source or ()), *([data.target] if data.target else []))]
     searched = [Path(place) for places in layout.splits.values() for place in places]
     recursive = [*named, *(searched if layout.recursive else ())]
-    recursive += [linked for place in recursive for linked in linked_folders(place)]
+    recursive += [linked.resolve() for place in recursive for linked in linked_folders(place)]
     inside = next((place for place in recursive if real.is_relative_to(place.resolve())), None)
     inside = inside or next((place for place in searched if real == place.resolve()), None)
     if inside is None and root is not None and real.is_relative_to(root):
@@ -33,6 +33,13 @@ def refuse_inside_data(folder: Path, data: Data, flag: str = "--run") -> None:
             f"{folder}: lies in the data, in {inside}, where its images would be read as those of pairs; give a "
             f"folder outside the data with {flag}"
         )
+
+
+def links_to_images(data: Data) -> list[Path]:
+    """Return the links below the folders of the pairs that lead to images. Raises as `find_layout`, and OSError."""
+    layout = find_layout(data)
+    places = {place for of_split in layout.splits.values() for place in of_split} if layout.recursive else set()
+    return sorted({link for place in places for link in linked_folders(place)})
 
 
 def refuse_data_inside(folder: Path, data: Data, files: Iterable[str], flag: str = "--run") -> None:

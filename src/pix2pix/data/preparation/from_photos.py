@@ -21,7 +21,7 @@ from pix2pix.data.io import images
 from pix2pix.data.io.arrays import Pixels
 from pix2pix.data.pairing.pair import SPLITS, Ignored
 from pix2pix.data.preparation.derive import derive_pair
-from pix2pix.data.preparation.photo_plan import Plan, Task, plan_pairs, refuse_nested, refuse_settings
+from pix2pix.data.preparation.photo_plan import Plan, Task, plan_pairs, refuse_nested, refuse_one_file, refuse_settings
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.system.files import remove_partial_files, sha256, write_text
 from pix2pix.system.folders import find_others, remove_files, replace_folder
@@ -80,6 +80,7 @@ def make(
     refuse_settings(settings)
     refuse_nested(photos, output)
     plan = plan_pairs(photos, settings)
+    refuse_one_file(plan.tasks, output)
     work = output.with_name(f"{output.name}.partial")
     begun = _find_begun(output, work, plan, overwrite)
     place = begun or work

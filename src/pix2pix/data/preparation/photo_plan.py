@@ -2,6 +2,7 @@
 
 import hashlib
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from pix2pix.data.pairing.image_files import describe_ignored, walk_images
 from pix2pix.data.pairing.pair import IMAGE_SUFFIXES, Ignored
 from pix2pix.data.pairing.pairs import carved_count, carving_key
 from pix2pix.errors import ConfigError, DataError
+from pix2pix.system.folded_names import find_folded
 
 SETTINGS_OF_KIND = {"edges": {"sigma", "low", "high"}, "gray": set[str](), "lowres": {"factor"}, "mask": {"holes"}}
 """Kind -> settings that only this kind has."""
@@ -93,6 +95,17 @@ def refuse_nested(photos: Path, output: Path) -> None:
     if inner == outer or inner in outer.parents or outer in inner.parents:
         raise ConfigError(
             f"--output {output} and the photos, {photos}, are nested: choose an --output outside the photos"
+        )
+
+
+def refuse_one_file(tasks: Iterable[Task], output: Path) -> None:
+    """Raise DataError for two photos whose pairs would be one file in a folder that ignores upper and lower case."""
+    photos = {f"{task.split}/{task.name}": task.photo for task in tasks}
+    if one_file := find_folded(photos, output):
+        first, second = (photos[name] for name in one_file)
+        raise DataError(
+            f"{first} and {second}: their pairs would be one file in {output}; rename one photo, or give an --output "
+            "on a disk that tells them apart"
         )
 
 
