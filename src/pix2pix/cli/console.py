@@ -53,10 +53,10 @@ def print_metrics(metrics: dict[str, Any]) -> None:
     names = (CLASSES_FIRST if metrics.get("classes") else METRICS_FIRST) + [
         name for name in METRICS_MEASURED if metrics.get(name) is not None
     ]
-    print(" " * 22 + "".join(f"{name:>14}" for name in names))
-    for row, values in rows.items():
-        cells = (values.get(name) for name in names)
-        print(f"{row:22}" + "".join(f"{'-' if cell is None else f'{cell:.4f}':>14}" for cell in cells))
+    widths = [max(14, len(name) + 2) for name in names]
+    print(" " * 22 + "".join(f"{name:>{width}}" for name, width in zip(names, widths, strict=True)))
     for end, what in enumerate(("95 %: from", "95 %: to")):
-        ends = ((metrics["intervals"].get(name) or (None, None))[end] for name in names)
-        print(f"{what:22}" + "".join(f"{'-' if cell is None else f'{cell:.4f}':>14}" for cell in ends))
+        rows[what] = {name: (metrics["intervals"].get(name) or (None, None))[end] for name in names}
+    for row, values in rows.items():
+        cells = ("-" if values.get(name) is None else f"{values[name]:.4f}" for name in names)
+        print(f"{row:22}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)))

@@ -10,7 +10,6 @@ import torch
 
 from pix2pix.config import SMALLEST_SIDE, Config, Data, Training, resolved_depth, smallest_discriminated
 from pix2pix.data.checks.report import CheckReport
-from pix2pix.data.checks.values import ask_for_kind
 from pix2pix.data.encoding.prepared import PreparedData, prepare_data
 from pix2pix.data.io.view import Half
 from pix2pix.data.loading.dataset import PairDataset, native_sizes
@@ -153,11 +152,11 @@ def _choose_ranges(data: Data, report: CheckReport) -> Data:
     """
     measured: dict[str, Any] = {}
     for number, side in enumerate(report.values, start=1):
+        if side.prefix == "target_" and report.target_channels == 1 and side.question is not None:
+            raise ConfigError(f"{data.path or data.target}: {side.question}")
         if not side.narrow or side.settings.range is not None:
             continue
         if side.prefix == "target_":
-            if report.target_channels == 1:
-                raise ConfigError(f"{data.path or data.target}: {ask_for_kind(side.dtype, *side.bounds)}")
             measured["target_range"] = "measured"
         elif side.prefix == "source_":
             measured["source_range"] = "measured"

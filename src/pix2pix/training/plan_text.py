@@ -111,10 +111,14 @@ def _describe_values(image: ImageEncoding) -> str:
     words = image.values.describe()
     if image.fill:
         filled = ", ".join(f"{number:g}" for number in image.fill[:4])
-        words += f" ({image.nodata} marks no data, filled with {filled})"
+        words += f" ({_plain(image.nodata)} marks no data, filled with {filled})"
     if image.mask_value is not None and isinstance(image.values, RangeEncoding):
-        words += f" ({image.mask_value} marks no data, left out)"
+        words += f" ({_plain(image.mask_value)} marks no data, left out)"
     return words
+
+
+def _plain(value: object) -> str:
+    return f"{value:.9g}" if isinstance(value, float) else str(value)
 
 
 def _processes(training: Training) -> str:

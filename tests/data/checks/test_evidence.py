@@ -32,6 +32,9 @@ SINGLE: dict[str, tuple[str, Write, str]] = {
     "three to one": ("{}.png", lambda path: images.write(path, picture(16, 48)), "16x48 with 3 channels"),
     "arrays": ("{}.npy", lambda path: images.write(path, picture(16, 32, 3)), "16x32 with 3 channels of uint8"),
 }  # fmt: skip
+CHANNELS = {"OME-TIFF of three 8-bit channels", "arrays"}
+"""Of which a file may hold source and target."""
+PHOTOS = {"photos", "three to one"}
 
 
 @pytest.mark.parametrize("decode", [True, False])
@@ -42,8 +45,10 @@ def test_what_is_not_evident_is_asked_for(tmp_path: Path, kind: str, decode: boo
         write(tmp_path / name.format(number))
     with pytest.raises(
         DataError, match=f"may be single ones: 5 of {seen}.*give --layout side-by-side if.*--source DIR"
-    ):
+    ) as error:
         check(Data(path=str(tmp_path)), decode=decode)
+    assert ("--source-from 0 --target-from 1" in str(error.value)) == (kind in CHANNELS)
+    assert (f"`pix2pix data make {tmp_path} --kind edges" in str(error.value)) == (kind in PHOTOS)
     asked = check(Data(path=str(tmp_path), layout="side-by-side"), decode=decode)
     assert asked.ok
     assert asked.counts == {"train": 3, "val": 1, "test": 1}

@@ -132,6 +132,34 @@ def test_what_is_odd_about_values_is_said_with_the_flag(tmp_path: Path, source: 
         assert json.loads(json.dumps(report.to_json()))["notes"] == [note]
 
 
+def classes(ignored: float, dtype: type, pixels: int) -> Any:
+    """Classes from 0 to 5, and an ignored value at some pixels."""
+
+    def make(rng: np.random.Generator) -> np.ndarray:
+        values: np.ndarray = levels(0, 5, dtype)(rng)
+        values[0, :pixels] = ignored
+        return values
+
+    return make
+
+
+@pytest.mark.parametrize("pixels", [1, 30])  # a few do not count as holes, yet they hide the few values
+@pytest.mark.parametrize(("ignored", "dtype"), [(255, np.uint8), (65535, np.uint16), (-9999, np.int16)])
+def test_an_ignored_value_does_not_hide_classes(tmp_path: Path, ignored: int, dtype: type, pixels: int) -> None:
+    root = pairs_of(tmp_path, photo, classes(ignored, dtype, pixels))
+    report, config = look(root)
+    asked = f"from 0 to 5 and {ignored} of .*--target-kind labels .* also --mask-value={ignored}"
+    with pytest.raises(ConfigError, match=asked):
+        make_plan(config, report)
+    report, config = look(root, target_kind="labels", mask_value=ignored)
+    assert (
+        make_plan(config, report).prepared.target.values.describe()
+        == f"6 classes 0, 1, 2 and 3 more, {ignored} is ignored"
+    )
+    report, config = look(root, target_range="type" if dtype is np.uint8 else "measured")
+    make_plan(config, report)
+
+
 def test_a_few_hot_pixels_are_no_holes(tmp_path: Path) -> None:
     def hot(rng: np.random.Generator) -> np.ndarray:
         values: np.ndarray = levels(100, 900, np.uint16)(rng)

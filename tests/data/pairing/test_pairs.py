@@ -510,7 +510,13 @@ def test_a_pattern_is_suggested_within_a_folder(tmp_path: Path) -> None:
     ("files", "message"),
     [
         (["readme.txt"], r"no known layout of pairs, it has no images and no folders; expected train\|val\|test/"),
-        (["photos/1.png", "a/1.png"], "no known layout of pairs, it has the folders a, photos"),
+        (["photos/1.png", "a/2.png"], "no known layout of pairs, it has the folders a, photos; expected"),
+        (
+            ["he/1.png", "raw/1.png"],
+            "folders he, raw; if .* give --source [^ ]*he --target [^ ]*raw, or the two swapped",
+        ),
+        ([f"{s}/{n}{s}.png" for s in ("he", "raw") for n in (1, 2, 3)], "; if these are the sides, give --source"),
+        (["he/1.png", "if/1.png", "raw/1.png"], "it has the folders he, if, raw; expected"),
         (["train/notes.txt"], "train: no images; expected files ending in"),
         (["train/1.png", "val/x.txt"], "val: no images"),
         (

@@ -549,12 +549,10 @@ def test_a_file_fetched_by_hand(files: Files, tmp_path: Path) -> None:
 
 
 def test_no_layout_is_a_note(tmp_path: Path) -> None:
-    (tmp_path / "odd.zip").write_bytes(
-        zip_of({"odd/images/1.png": b"x", "odd/labels/1.png": b"y", "odd/.DS_Store": b""})
-    )
+    (tmp_path / "odd.zip").write_bytes(zip_of({"odd/left/1.png": b"x", "odd/right/1.png": b"y", "odd/.DS_Store": b""}))
     done = download(None, tmp_path / "odd", url=str(tmp_path / "odd.zip"))
-    assert done.note.startswith(f"{tmp_path / 'odd'}: no known layout of pairs, it has the folders images, labels")
-    assert sorted(contents(done.path)) == ["download.json", "images/1.png", "labels/1.png"]
+    assert done.note.startswith(f"{tmp_path / 'odd'}: no known layout of pairs, it has the folders left, right")
+    assert sorted(contents(done.path)) == ["download.json", "left/1.png", "right/1.png"]
     assert done.record["hidden_files_left_out"] == 1
 
 

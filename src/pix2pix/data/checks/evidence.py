@@ -19,6 +19,7 @@ class SideBySideEvidence:
 
     def __init__(self) -> None:
         self.evident = 0
+        self._photos = self._with_channels = False
         self._kinds: Counter[str] = Counter()
         self._single: list[Problem] = []
 
@@ -26,11 +27,13 @@ class SideBySideEvidence:
         """Count a file by the facts of one of its halves; None if it cannot be read."""
         if half is None:
             return
-        is_picture = os.path.splitext(path.name)[1].lower() not in OF_SEVERAL_CHANNELS
-        is_picture &= half.dtype == "uint8" and half.channels in (1, 3)
+        is_measured = os.path.splitext(path.name)[1].lower() in OF_SEVERAL_CHANNELS
+        is_picture = not is_measured and half.dtype == "uint8" and half.channels in (1, 3)
         if is_picture and half.width == half.height:
             self.evident += 1
             return
+        self._photos |= is_picture
+        self._with_channels |= is_measured and half.channels > 1
         kind = f"{half.height}x{2 * half.width} with {format_count(half.channels, 'channel')} of {half.dtype}"
         self._kinds[kind] += 1
         reason = f"is {kind}, and side-by-side images are expected to be 8-bit gray or RGB and twice as wide as high"
@@ -43,6 +46,15 @@ class SideBySideEvidence:
         seen = format_examples(f"{count:,} of {kind}" for kind, count in self._kinds.most_common())
         raise DataError(
             f"{place}: its images may be single ones: {seen}; two images side by side are expected to be 8-bit gray or "
-            "RGB and twice as wide as high (HxW): give --layout side-by-side if each holds a source and its target, or "
-            "--source DIR --target DIR if these lie in two folders"
+            f"RGB and twice as wide as high (HxW): give {self._describe_ways(place)}"
         )
+
+    def _describe_ways(self, place: str) -> str:
+        """Say what may be given for such images."""
+        ways = ["--layout side-by-side if each holds a source and its target"]
+        if self._with_channels:
+            ways.append("--source-from 0 --target-from 1 if these are channels of each file, by number or name")
+        ways.append("--source DIR --target DIR if these lie in two folders")
+        if self._photos:
+            ways.append(f"`pix2pix data make {place} --kind edges --output DATA` to make pairs of photos")
+        return f"{', '.join(ways[:-1])}, or {ways[-1]}"

@@ -75,8 +75,37 @@ class SideValues(NamedTuple):
     @property
     def narrow(self) -> bool:
         """Whether integers, not known to be classes, lie within far fewer levels than their type has."""
-        low, high = self.bounds
-        return self.settings.kind == "image" and self.dtype != "float32" and 0 < high - low < NARROW
+        return self.settings.kind == "image" and self.dtype != "float32" and _is_narrow(*self.bounds)
+
+    @property
+    def aside(self) -> End | None:
+        """The least or greatest value, far outside all others, which alone are narrow: 255 beside classes 0 to 5."""
+        for end, other in ((self.lowest, self.highest), (self.highest, self.lowest)):
+            if end.next is None or self.nodata in (end.value, other.value):
+                continue
+            low, high = sorted((end.next, other.value))
+            if _is_narrow(low, high) and abs(end.next - end.value) > max(NARROW, FAR * (high - low)):
+                return end
+        return None
+
+    @property
+    def question(self) -> str | None:
+        """What to ask about a target of few values, which may be classes or a quantity; None if it is clear."""
+        if self.settings.kind != "image" or self.dtype == "float32" or self.settings.range is not None:
+            return None
+        if self.narrow:
+            return _ask_for_kind(self.dtype, *self.bounds)
+        if self.aside is None or self.aside.next is None:
+            return None
+        value, (low, high) = self.aside.value, self.bounds
+        bounds = (low, self.aside.next) if value == high else (self.aside.next, high)
+        return _ask_for_kind(self.dtype, *bounds, f" and {value:g}") + (
+            f"; in both cases also {self.nodata_flag}={value:g} if that marks pixels without data"
+        )
+
+
+def _is_narrow(low: float, high: float) -> bool:
+    return 0 < high - low < NARROW
 
 
 def describe_values(side: SideValues) -> Iterator[str]:
@@ -140,13 +169,12 @@ def _describe_span(side: SideValues) -> Iterator[str]:
         )
 
 
-def ask_for_kind(dtype: str, low: float, high: float) -> str:
-    """Ask what targets of few values are."""
+def _ask_for_kind(dtype: str, low: float, high: float, aside: str = "") -> str:
     limits = type_bounds(dtype)
     whole = "" if limits is None else f" of {limits[0]:g} to {limits[1]:g}"
     return (
-        f"the targets are {dtype} but hold only values from {low:g} to {high:g}{whole}: give --target-kind labels if "
-        "these are classes, or --target-range measured if they are a quantity"
+        f"the targets are {dtype} but hold only values from {low:g} to {high:g}{aside}{whole}: give "
+        "--target-kind labels if these are classes, or --target-range measured if they are a quantity"
     )
 
 

@@ -20,6 +20,7 @@ from pix2pix.data.pairing.neighbours import (
     is_neighbour_name,
 )
 from pix2pix.data.pairing.pair import NUMBERED, SPLITS, Ignored, Unmatched, order_sources
+from pix2pix.data.pairing.patterns import plain_name, suggest_patterns
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.text import format_count, format_examples, format_list
 
@@ -118,7 +119,19 @@ def _layout_of_folder(root: Path, data: Data) -> Layout:
     if image_names_in(root):
         return _side_by_side(root, folders, data)
     inside = f"it has the folders {format_examples(sorted(folders))}" if folders else "it has no images and no folders"
-    raise DataError(f"{root}: no known layout of pairs, {inside}; expected {LAYOUTS}")
+    raise DataError(f"{root}: no known layout of pairs, {inside}{_suggest_sides(root, folders)}; expected {LAYOUTS}")
+
+
+def _suggest_sides(root: Path, folders: set[str]) -> str:
+    """Say what to type where two folders alone hold images that may be pairs; empty elsewhere."""
+    with_images = [name for name in sorted(folders) if image_names_in(root / name)]
+    if len(with_images) != 2:
+        return ""
+    sides = [root / name for name in with_images]
+    files = [image_names_in(side) for side in sides]
+    if not ({*map(plain_name, files[0])} & {*map(plain_name, files[1])} or suggest_patterns(*files)):
+        return ""
+    return f"; if these are the sides, give --source {sides[0]} --target {sides[1]}, or the two swapped"
 
 
 # ---- each layout -----------------------------------------------------------------------------------------------
