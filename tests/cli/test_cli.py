@@ -477,8 +477,8 @@ def test_the_presets_are_the_published_recipes(cli: Cli) -> None:
 
 FLAGS = """
     --run --preset --config --base-channels --overwrite --print-config --dry-run
-    --source --target --source-pattern --target-pattern --layout --exif --skip-bad --direction --image-size
-    --source-channels --target-channels --source-range --target-range
+    --source --target --source-pattern --target-pattern --layout --exif --resize-source --skip-bad --direction
+    --image-size --source-channels --target-channels --source-range --target-range
     --source-from --target-from --planes --npy-axes
     --source-kind --source-labels --label-tolerance --target-kind --target-labels --target-label-tolerance
     --mask-value --nodata --source-fill --sources

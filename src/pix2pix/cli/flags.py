@@ -48,6 +48,7 @@ BY_TYPE: list[tuple[Any, Parameter]] = [
 
 BY_FIELD = {
     "Data.path": _HIDDEN,  # the argument DATA
+    "Data.resize_source": Parameter(negative=()),
     "Data.skip_bad": Parameter(negative=()),
     "Data.source_type": _HIDDEN,
     "Data.target_type": _HIDDEN,

@@ -113,6 +113,9 @@ class Data(Section):
     """EXIF orientation turns images upright. `apply`: on each side by its own; `ignore`: on none, all files are taken
     as stored, also those that the model translates; by default as `apply`, but a pair of which the sides are turned
     differently is an error, unless their sizes agree in this way only."""
+    resize_source: bool = False
+    """Resize each source to the size of its target, bilinearly, label maps by the nearest pixel; by default a pair of
+    two sizes is an error. If every target is K times larger than its source, outputs are K times larger too."""
     skip_bad: bool = False
     """List unusable files and train on the rest; by default any of them is an error."""
     direction: Direction = "AtoB"

@@ -40,20 +40,21 @@ class AnySize(nn.Module):
     def forward(self, source: Tensor) -> Tensor:
         size = (source.shape[-2], source.shape[-1])
         height, width = self.presented_size(size)
-        x = self._resize_sources(source, (height, width))
+        x = resize_sources(source, (height, width), self.sources)
         output = self.network(pad_to_multiple(x, self.multiple))
         return _resize(output[..., :height, :width], size)
 
-    def _resize_sources(self, source: Tensor, size: Size) -> Tensor:
-        """Resize (N, in, H, W) to (N, in, *size)."""
-        if not any(is_labels for _, is_labels in self.sources):
-            return _resize(source, size)
-        parts = torch.split(source, [channels for channels, _ in self.sources], dim=1)
-        resized = [
-            _resize_nearest(part, size) if is_labels else _resize(part, size)
-            for part, (_, is_labels) in zip(parts, self.sources, strict=True)
-        ]
-        return torch.cat(resized, dim=1)
+
+def resize_sources(source: Tensor, size: Size, sources: Sequence[tuple[int, bool]]) -> Tensor:
+    """Resize (N, in, H, W) to (N, in, *size); `sources` are those of `AnySize`."""
+    if not any(is_labels for _, is_labels in sources):
+        return _resize(source, size)
+    parts = torch.split(source, [channels for channels, _ in sources], dim=1)
+    resized = [
+        _resize_nearest(part, size) if is_labels else _resize(part, size)
+        for part, (_, is_labels) in zip(parts, sources, strict=True)
+    ]
+    return torch.cat(resized, dim=1)
 
 
 def _resize(x: Tensor, size: Size) -> Tensor:

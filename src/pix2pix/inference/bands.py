@@ -48,7 +48,7 @@ class PresentedImage:
         if self.presented == self.size:
             return self._read(top, bottom)
         weights = resize_weights(self.size[0], self.presented[0], top, bottom)
-        nearest = _nearest(self.size, self.presented, top, bottom)
+        nearest = nearest_rows(self.size, self.presented, top, bottom)
         first, last = min(weights.first, int(nearest.min())), max(weights.last, int(nearest.max()) + 1)
         band = torch.zeros(self._channels, bottom - top, self.presented[1])
         step = max(1, CHUNK_BYTES // (4 * self._channels * self.size[1]))
@@ -129,7 +129,7 @@ def resize_columns(rows: Tensor, width: int) -> Tensor:
     return F.interpolate(rows[None], size, mode="bilinear", align_corners=False, antialias=True)[0]
 
 
-def _nearest(size: Size, presented: Size, top: int, bottom: int) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
+def nearest_rows(size: Size, presented: Size, top: int, bottom: int) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
     """Return the input row of each output row, by nearest neighbour."""
     centres = (np.arange(top, bottom, dtype=np.float32) + np.float32(0.5)) * np.float32(size[0] / presented[0])
     return np.minimum(centres.astype(np.int64), size[0] - 1)

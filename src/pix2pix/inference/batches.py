@@ -41,6 +41,7 @@ class Batch:
     """Images of one size that are translated together, or one image to be translated in tiles."""
 
     size: Size
+    """Of the outputs."""
     jobs: list[Job]
     tiled: bool = False
     planes: Planes = ()
@@ -83,7 +84,7 @@ class BatchLimits(NamedTuple):
 
 
 Place = Callable[[Job, Size], tuple[Job, Size]]
-"""Return the job of a file of a size with the part of it that is translated, and the size of that part."""
+"""Return the job of a file of a size with the part of it that is translated, and the size of the output."""
 
 
 def form_batches(

@@ -17,10 +17,13 @@ from pix2pix.data.encoding.ranges import refuse_non_finite
 from pix2pix.data.io import images
 from pix2pix.data.io.arrays import Array
 from pix2pix.data.io.view import Half, View
+from pix2pix.data.transforms.augment import resize_nearest
 from pix2pix.errors import DataError
+from pix2pix.inference.any_size import resize_sources
 from pix2pix.inference.channels import ChannelRule
 from pix2pix.inference.views import view_source
 from pix2pix.model import Model
+from pix2pix.model.model_config import Size
 
 
 class SourceImage(NamedTuple):
@@ -57,13 +60,13 @@ def read_sources(
     return encode_sources([_read(*one) for one in zip(paths, parts, strict=True)], model, rule)
 
 
-def source_holes(arrays: Sequence[Array], model: Model) -> NDArray[np.bool_] | None:
-    """Return where an output gets the target's mask value (H, W): where a channel of a source (H, W, C) has no data.
+def source_holes(arrays: Sequence[Array], model: Model, size: Size) -> NDArray[np.bool_] | None:
+    """Return where an output gets the target's mask value (*size): where a channel of a source (H, W, C) has no data.
 
     None if there is nowhere such a place, or if the target has no mask value.
     """
     found = [find_holes(array, source.nodata) for array, source in zip(arrays, model.sources, strict=True)]
-    holes = [one.any(axis=2) for one in found if one is not None]
+    holes = [resize_nearest(one.transpose(2, 0, 1), size).any(axis=0) for one in found if one is not None]
     if model.prepared.mask_value is None or not holes:
         return None
     together = np.logical_or.reduce(holes)
@@ -75,9 +78,18 @@ def _read(path: Path, view: View) -> SourceImage:
     return SourceImage(values, values.shape[2] > images.probe(path, view).channels, path)
 
 
-def encode_sources(sources: Sequence[SourceImage], model: Model, rule: ChannelRule) -> Encoded:
-    """Encode the values of each source and stack them. Raises DataError."""
+def encode_sources(sources: Sequence[SourceImage], model: Model, rule: ChannelRule, *, enlarge: bool = True) -> Encoded:
+    """Encode the values of each source and stack them. Raises DataError.
+
+    With `enlarge` sources are resized as in training: each to the size of the output, which follows from the first.
+    """
     encoded = [_encode(image, source, rule) for image, source in zip(sources, model.sources, strict=True)]
+    if enlarge and model.prepared.resize_source:
+        height, width = sources[0].values.shape[:2]
+        encoded = [
+            _resized(one, source, model.output_size((height, width)))
+            for one, source in zip(encoded, model.sources, strict=True)
+        ]
     first = encoded[0].tensor
     for one, image in zip(encoded, sources, strict=True):
         if one.tensor.shape[1:] != first.shape[1:]:
@@ -86,11 +98,16 @@ def encode_sources(sources: Sequence[SourceImage], model: Model, rule: ChannelRu
                 f"{image.name}: is {size} (HxW), but {sources[0].name} is {expected}; "
                 "the sources of one image need one size"
             )
-    holes = source_holes([image.values for image in sources], model)
+    holes = source_holes([image.values for image in sources], model, (first.shape[1], first.shape[2]))
     if len(encoded) == 1:
         return encoded[0]._replace(holes=holes)
     conversions = [text for one in encoded for text in one.conversions]
     return Encoded(torch.cat([one.tensor for one in encoded]), tuple(dict.fromkeys(conversions)), holes)
+
+
+def _resized(encoded: Encoded, source: ImageEncoding, size: Size) -> Encoded:
+    kinds = [(source.channels, isinstance(source.values, LabelEncoding))]
+    return encoded._replace(tensor=resize_sources(encoded.tensor[None], size, kinds)[0])
 
 
 def _encode(image: SourceImage, source: ImageEncoding, rule: ChannelRule) -> Encoded:

@@ -19,7 +19,7 @@ from pix2pix.data.io.row_writer import SUFFIXES, begin_to_write_rows
 from pix2pix.data.io.surroundings import NOTHING, Surroundings
 from pix2pix.data.io.view import Half
 from pix2pix.errors import ConfigError, DataError
-from pix2pix.inference.bands import CHUNK_BYTES, PresentedImage, resize_bands
+from pix2pix.inference.bands import CHUNK_BYTES, PresentedImage, nearest_rows, resize_bands
 from pix2pix.inference.encode_sources import SourceImage, encode_sources, source_holes
 from pix2pix.inference.jobs import Job
 from pix2pix.inference.memory import Budget, needed_memory, working_memory
@@ -73,7 +73,9 @@ class HugeImage:
     ) -> None:
         self.translator, self.readers, self.output, self.half = translator, readers, output, half
         height, width = readers[0].facts.size
-        self.size: Size = height, width if half is None else half_width(width, readers[0].path)
+        self.file_size: Size = height, width if half is None else half_width(width, readers[0].path)
+        self.size: Size = translator.model.output_size(self.file_size)
+        """Of the output, and of the sources resized to it."""
         self.conversions: set[str] = set()
         """What was done to the channels so far, in words."""
         model, self.rule = translator.model, translator.rule
@@ -87,11 +89,13 @@ class HugeImage:
                 )
         presented = model.presented_size(self.size)
         sources = [(source.channels, isinstance(source.values, LabelEncoding)) for source in model.sources]
-        self.image = PresentedImage(self._read, self.size, presented, model.size_multiple, sources)
+        read = PresentedImage(self._read, self.file_size, self.size, 1, sources).read_band
+        self.image = PresentedImage(read, self.size, presented, model.size_multiple, sources)
 
     def _read(self, top: int, bottom: int) -> Tensor:
         """Read and encode rows of the sources, (in, rows, W)."""
-        encoded = encode_sources([self._rows(reader, top, bottom) for reader in self.readers], self.model, self.rule)
+        rows = [self._rows(reader, top, bottom) for reader in self.readers]
+        encoded = encode_sources(rows, self.model, self.rule, enlarge=False)
         self.conversions.update(encoded.conversions)
         return encoded.tensor
 
@@ -124,6 +128,12 @@ class HugeImage:
         return self.output.suffix.lower() in SUFFIXES
 
     @property
+    def sizes(self) -> str:
+        """The size of the file, and that of the output if it is another, in words."""
+        file, new = ("{}x{}".format(*size) for size in (self.file_size, self.size))
+        return f"{file} (HxW)" if file == new else f"{file} (HxW), its output {new},"
+
+    @property
     def output_facts(self) -> ImageFacts:
         """Size, channels and type of the output."""
         return ImageFacts(*self.size, self.model.file_type.channels, self.model.file_type.dtype)
@@ -145,11 +155,10 @@ class HugeImage:
         return bands <= budget.host and working <= budget.device
 
     def _refusal(self, tile: int, budget: Budget) -> str:
-        height, width = self.size
         needed = sum(self.needed_bytes(tile)) / GIGABYTE
         limit = "allowed" if budget.given else "free"
         text = (
-            f"{self.readers[0].path}: is {height}x{width} (HxW), and translating it in tiles of {tile} takes about "
+            f"{self.readers[0].path}: is {self.sizes}, and translating it in tiles of {tile} takes about "
             f"{needed:.2g} GB of memory, but {budget.host / GIGABYTE:.2g} GB are {limit}: "
         )
         text += "give more by --memory, or " if budget.given else ""
@@ -180,10 +189,14 @@ class HugeImage:
                 yield array
 
     def _holes(self, top: int, bottom: int) -> NDArray[np.bool_] | None:
-        """Return `source_holes` of some rows, which are read again."""
+        """Return `source_holes` of some rows of the output, for which those of the sources are read again."""
         if self.model.prepared.mask_value is None or all(source.nodata is None for source in self.model.sources):
             return None
-        return source_holes([reader.read(top, bottom) for reader in self.readers], self.model)
+        rows = nearest_rows(self.file_size, self.size, top, bottom)
+        first, last = int(rows.min()), int(rows.max()) + 1
+        read = [self._rows(reader, first, last).values for reader in self.readers]
+        holes = source_holes(read, self.model, (last - first, self.size[1]))
+        return None if holes is None else holes[rows - first]
 
     @torch.no_grad()
     def _network(self, grid: TileGrid, budget: Budget) -> Callable[[Tensor], Tensor]:
@@ -243,13 +256,12 @@ def translate_huge(
 
 
 def _describe(image: HugeImage, grid: TileGrid) -> str:
-    height, width = image.size
     needed = needed_memory(image.model, image.size) / GIGABYTE
     overlap = max(
         axis.starts[0] + axis.tile - axis.starts[1] if len(axis.starts) > 1 else 0 for axis in (grid.rows, grid.columns)
     )
     return (
-        f"{image.readers[0].path}: is {height}x{width} (HxW) and would take about {needed:.2g} GB of memory whole; "
+        f"{image.readers[0].path}: is {image.sizes} and would take about {needed:.2g} GB of memory whole; "
         f"translated in {grid.count} tiles of {grid.columns.tile} with an overlap of {overlap}"
     )
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from pix2pix.inference.halves import HalfChoice, looks_like_two
 from pix2pix.inference.jobs import Job
@@ -12,44 +13,61 @@ from pix2pix.text import format_count
 
 
 @dataclass
-class Notes:
-    """Counts over the files of one command."""
+class _Note:
+    """What was done to one file."""
 
-    model: Model
-    presented: Counter[tuple[Size, Size]] = field(default_factory=Counter)
-    """(size of the image, size at which the generator saw it), where these differ."""
-    halves: Counter[str] = field(default_factory=Counter)
+    half: str = ""
     """Half that was translated."""
-    whole: int = 0
-    """Files that were translated whole although they look like two images side by side."""
-    conversions: Counter[str] = field(default_factory=Counter)
+    whole: bool = False
+    """Whether it was translated whole although it looks like two images side by side."""
+    enlarged: tuple[Size, Size] | None = None
+    """(size of the image, size of its output), where these differ."""
+    presented: tuple[Size, Size] | None = None
+    """(size of the output, size at which the generator saw it), where these differ."""
+    conversions: set[str] = field(default_factory=set)
     """What was done to channels, in words."""
 
-    def count_size(self, job: Job, file_size: Size, size: Size, choice: HalfChoice) -> None:
-        """Count a file of `file_size`, of which an image of `size` is translated."""
-        if job.half is not None:
-            self.halves[job.half] += 1
-        elif choice == "auto" and looks_like_two(self.model.config, file_size):
-            self.whole += 1
-        presented = self.model.presented_size(size)
-        if presented != size:
-            self.presented[size, presented] += 1
 
-    def lines(self) -> Iterator[str]:
-        """Yield a line for each kind of change."""
-        for half, number in sorted(self.halves.items()):
+class Notes:
+    """What was done to the files of one command."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self._of: dict[Path, _Note] = {}  # by the names of the outputs
+
+    def add_size(self, job: Job, file_size: Size, size: Size, choice: HalfChoice) -> None:
+        """Note a file of `file_size`, of which an image of `size` is translated."""
+        new = self.model.output_size(size)
+        presented = self.model.presented_size(new)
+        whole = job.half is None and choice == "auto" and looks_like_two(self.model.config, file_size)
+        self._of[job.name] = _Note(
+            job.half or "", whole, (size, new) if new != size else None, (new, presented) if presented != new else None
+        )
+
+    def add_conversions(self, job: Job, conversions: Iterable[str]) -> None:
+        """Note what was done to the channels of a file, in words."""
+        self._of[job.name].conversions.update(conversions)
+
+    def lines(self, outputs: Iterable[Path]) -> Iterator[str]:
+        """Yield a line for each kind of change, for the files of which these outputs were written."""
+        notes = [self._of[name] for name in outputs]
+        for half, number in sorted(Counter(note.half for note in notes if note.half).items()):
             yield f"took the {half} half of {format_count(number, 'side-by-side file')}: --half whole takes all"
-        if self.whole:
+        if whole := sum(note.whole for note in notes):
             yield (
-                f"took {format_count(self.whole, 'file')} whole: with the shape of two images side by side, as in the "
+                f"took {format_count(whole, 'file')} whole: with the shape of two images side by side, as in the "
                 f"training, but of another size; if they are such files, give --half {self.model.config.half}"
             )
-        if self.presented:
-            count = format_count(self.presented.total(), "image")
-            sizes, seen = (_describe_sizes(pair[at] for pair in self.presented) for at in (0, 1))
+        if enlarged := [note.enlarged for note in notes if note.enlarged]:
+            sizes, new = (_describe_sizes(pair[at] for pair in enlarged) for at in (0, 1))
+            count = format_count(len(enlarged), "image")
+            yield f"resized {count} of {sizes} (HxW) to {new}, the size of the outputs: as the sources of the training"
+        if presented := [note.presented for note in notes if note.presented]:
+            count = format_count(len(presented), "image")
+            sizes, seen = (_describe_sizes(pair[at] for pair in presented) for at in (0, 1))
             yield f"resized {count} of {sizes} (HxW) to {seen} for the model, and the outputs back{self._choices()}"
-        if self.conversions:
-            each = "; ".join(f"{text} ({format_count(n, 'image')})" for text, n in sorted(self.conversions.items()))
+        if conversions := Counter(text for note in notes for text in note.conversions):
+            each = "; ".join(f"{text} ({format_count(n, 'image')})" for text, n in sorted(conversions.items()))
             yield f"{each}: --strict refuses such images"
 
     def _choices(self) -> str:

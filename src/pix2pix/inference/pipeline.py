@@ -114,8 +114,8 @@ def translate_files(
 
         def place(job: Job, file_size: Size) -> tuple[Job, Size]:
             placed, size = take_half_of(job, translator.model.config, file_size, options.half)
-            notes.count_size(placed, file_size, size, options.half)
-            return placed, size
+            notes.add_size(placed, file_size, size, options.half)
+            return placed, translator.model.output_size(size)
 
         def finish_writing() -> None:
             writer.finish()
@@ -133,8 +133,9 @@ def translate_files(
             else:
                 _translate_batch(translator, batch, writer, notes, options.seed, finish_writing)
         finish_writing()
+    lines = tuple(notes.lines(path.relative_to(output) for path in writer.written))
     done = tuple(writer.written), tuple(writer.failed), tuple(planned.already), tuple(planned.edited)
-    return Translated(*done, writer.lost, tuple(ignored), tuple(notes.lines()))
+    return Translated(*done, writer.lost, tuple(ignored), lines)
 
 
 def _limits(translator: Translator, options: Options) -> BatchLimits:
@@ -187,7 +188,7 @@ def _translate_batch(
     for job, reading in zip(batch.jobs, batch.readings, strict=True):
         try:
             done.append((job, reading.result()))
-            notes.conversions.update(done[-1][1].conversions)
+            notes.add_conversions(job, done[-1][1].conversions)
         except DataError as error:
             writer.fail(job, str(error))
     batch.readings.clear()
@@ -239,7 +240,7 @@ def _translate_tiled(
             surroundings=writer.surroundings(job, translator.model.out_channels),
             progress=progress,
         )
-        notes.conversions.update(image.conversions)
+        notes.add_conversions(job, image.conversions)
 
     writer.finish_one(job, write)
 
@@ -261,7 +262,7 @@ def _translate_stack(
             torch.manual_seed(derive_seed(seed, job))
         seal = writer.before_rename(job, stamp_sources(job))
         output, conversions = translate_stack(translator, job, batch.planes, most, progress)
-        notes.conversions.update(conversions)
+        notes.add_conversions(job, conversions)
         kept = replace(writer.surroundings(job, output.shape[-1]), planes=batch.planes)
         images.begin_to_write(writer.output / job.name, output, seal, surroundings=kept)()
 

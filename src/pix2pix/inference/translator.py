@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from pix2pix.data.encoding import tensors
 from pix2pix.data.encoding.labels import LabelEncoding
 from pix2pix.errors import ConfigError, DataError, ModelError
-from pix2pix.inference.any_size import AnySize
+from pix2pix.inference.any_size import AnySize, resize_sources
 from pix2pix.inference.channels import ChannelRule, Limits
 from pix2pix.inference.encode_sources import SourceImage, encode_sources, source_holes
 from pix2pix.inference.kinds import fits_pil, in_native_order, pil_values, to_pil_image, to_values
@@ -83,6 +83,8 @@ class Translator:
 
     def __call__(self, image: Any, *, floats: Limits | None = None) -> Any:
         """Translate one image or several; return the same kind of object, of the same size.
+
+        A model trained with `resize_source` on targets K times larger than their sources returns K times the size.
 
         An image is a PIL image, an array (H, W) or (H, W, C), or a tensor (C, H, W). Several are a batch, an array
         (N, H, W, C) or a tensor (N, C, H, W), or a list of images, which gives a list.
@@ -216,10 +218,16 @@ class Translator:
             batch = self._fit(batch, limits, alpha)
         if limits is not None:
             low, factor = limits[0], 2 / (limits[1] - limits[0])
-            output = self.translate((batch.float() - low) * factor - 1)
+            output = self.translate((batch.float() - low) * factor - 1, enlarge=True)
             return ((output + 1) / factor + low).to(batch.device, batch.dtype)
         if source.is_8bit and target.is_8bit:
-            return self.translate(tensors.scale(batch)).add(1).mul(127.5).round().to(batch.device, torch.uint8)
+            return (
+                self.translate(tensors.scale(batch), enlarge=True)
+                .add(1)
+                .mul(127.5)
+                .round()
+                .to(batch.device, torch.uint8)
+            )
         return self._translate_values(batch)
 
     @property
@@ -266,9 +274,9 @@ class Translator:
         encoded = torch.stack([source.to_tensor(self.model.sources[0].fill_holes(array)) for array in arrays])
         if not encoded.isfinite().all():
             raise ValueError("expected finite values, got NaN or infinity")
-        outputs = [target.to_array(image) for image in self.translate(encoded)]
+        outputs = [target.to_array(image) for image in self.translate(encoded, enlarge=True)]
         for array, output in zip(arrays, outputs, strict=True):
-            self.model.prepared.target.put_unknown(output, source_holes([array], self.model))
+            self.model.prepared.target.put_unknown(output, source_holes([array], self.model, output.shape[:2]))
         return torch.stack([tensors.channels_first(output) for output in outputs]).to(batch.device)
 
     def optimize(self, generator: nn.Module) -> nn.Module:
@@ -280,15 +288,21 @@ class Translator:
         return optimized
 
     @torch.no_grad()  # not inference_mode: its tensors cannot be used in a later backward pass
-    def translate(self, source: Tensor) -> Tensor:
-        """Translate (N, in, H, W) in [-1, 1], any H and W, to (N, out, H, W) float32 in [-1, 1] on `device`."""
+    def translate(self, source: Tensor, *, enlarge: bool = False) -> Tensor:
+        """Translate (N, in, H, W) in [-1, 1], any H and W, to (N, out, H, W) float32 in [-1, 1] on `device`.
+
+        With `enlarge` the source is first resized to the size of its output (`Model.output_size`).
+        """
         if source.shape[1] != self.model.in_channels:
             got = format_count(source.shape[1], "channel")
             raise ModelError(f"got {got}, but the model translates {self.model.in_channels}; convert the image")
         size = (source.shape[-2], source.shape[-1])
         if 0 in size:
             raise ValueError(f"expected an image that is not empty, got {size[0]}x{size[1]}")
-        output: Tensor = self.optimized(source.to(self.device, torch.float32))
+        source = source.to(self.device, torch.float32)
+        if enlarge and (new := self.model.output_size(size)) != size:
+            source = resize_sources(source, new, self.optimized.sources)
+        output: Tensor = self.optimized(source)
         return output.clamp(-1, 1)
 
     def for_any_size(self, network: nn.Module) -> AnySize:

@@ -14,6 +14,7 @@ from pix2pix.errors import DataError
 from pix2pix.inference.jobs import Job
 from pix2pix.inference.outputs import PlannedOutputs
 from pix2pix.inference.record import Entry, Record, Stamp
+from pix2pix.inference.views import view_source
 from pix2pix.model import Model
 from pix2pix.text import format_count
 
@@ -77,6 +78,7 @@ class OutputWriter:
         source, bounds = job.sources[0], self.model.target_values.bounds
         extremes = min(low for low, _ in bounds), max(high for _, high in bounds)
         found, mask = images.read_surroundings(source), self.model.prepared.mask_value
+        found = found.resized(self._pixel_scale(source))
         if mask is not None and any(one.nodata is not None for one in self.model.sources):
             found = replace(found, nodata="nan" if mask == "nan" else f"{mask:g}" if isinstance(mask, float) else "")
         kept, lost = found.fit(job.name.suffix.lower(), self.model.file_type.dtype, channels, extremes)
@@ -84,6 +86,14 @@ class OutputWriter:
             self.lost.setdefault(what, []).append(source)
         names = self.model.config.settings.data.target_from or ()  # those of the source are not the output's
         return replace(kept, channel_names=() if all(map(str.isdecimal, names)) else names)
+
+    def _pixel_scale(self, source: Path) -> tuple[float, float]:
+        """Return the size of a file over that of its output, (vertical, horizontal)."""
+        if self.model.config.enlarged == (1.0, 1.0):
+            return 1.0, 1.0
+        size = images.probe(source, view_source(source, self.model)[0]).size
+        new = self.model.output_size(size)
+        return size[0] / new[0], size[1] / new[1]
 
     def before_rename(self, job: Job, sources: Sequence[Stamp]) -> Callable[[Path], None]:
         """Return what must happen before the output of a job gets its name."""

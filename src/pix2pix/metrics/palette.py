@@ -56,7 +56,7 @@ def find_palette(pairs: Sequence[Pair]) -> list[Colour]:
     counted in flat areas, and a class includes the colours near its most frequent one. Raises DataError if the sources
     are not label maps.
     """
-    maps = [read_pair(pairs[index])[0] for index in choose_evenly(len(pairs), SAMPLED_MAPS)]
+    maps = [read_pair(pairs[index], any_size=True)[0] for index in choose_evenly(len(pairs), SAMPLED_MAPS)]
     found: list[Colour] = []
     if all(pixels.dtype == np.uint8 and pixels.shape[2] <= 3 for pixels in maps):
         exact = _count_colours(np.concatenate([pixels.reshape(-1, pixels.shape[2]) for pixels in maps]))
@@ -71,7 +71,7 @@ def find_palette(pairs: Sequence[Pair]) -> list[Colour]:
 
 def label_pixels(pair: Pair, palette: Sequence[Colour], size: tuple[int, int]) -> Tensor:
     """Return the classes (H, W) of the source of a pair: the nearest colour of each pixel, resized without mixing."""
-    source = read_pair(pair)[0]
+    source = read_pair(pair, any_size=True)[0]
     if source.shape[2] != len(palette[0]):
         raise DataError(f"{pair.source.path}: has {source.shape[2]} channels, but the palette has {len(palette[0])}")
     classes = torch.from_numpy(_colour_distances(source, palette).argmin(axis=-1))

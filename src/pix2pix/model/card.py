@@ -17,6 +17,7 @@ def write_card(model_config: ModelConfig) -> str:
     argument = "image" if count == 1 else "[" + ", ".join(f"source_{number}" for number in range(1, count + 1)) + "]"
     statistics = "each image" if model_config.norm_statistics == "image" else "training (running averages)"
     half = f"{model_config.describe_half()}\n" if model_config.half else ""
+    sizes = f"{model_config.describe_output_size()} {model_config.describe_presented_size()}".strip()
     return f"""---
 library_name: pix2pix
 pipeline_tag: image-to-image
@@ -33,7 +34,7 @@ Validation: {measured or "no validation split"}.{_describe_files(config.data)}
     import pix2pix
     output = pix2pix.Translator.from_pretrained("THIS_FOLDER")({argument})
 
-{model_config.describe_presented_size()} Sides are then padded to multiples of what the generator takes, and cropped.
+{sizes} Sides are then padded to multiples of what the generator takes, and cropped.
 `--present`, or `present=` in Python, chooses another size.
 {half}Batch norm uses the statistics of {statistics}.
 All settings are in `{CONFIG}`.

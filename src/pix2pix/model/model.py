@@ -101,6 +101,10 @@ class Model:
         """Return the size at which the generator sees an image of `size`, before padding."""
         return self.config.presented_size(size, self.present)
 
+    def output_size(self, size: Size) -> Size:
+        """Return the size of the output for a source of `size`, to which the source is resized first."""
+        return self.config.output_size(size)
+
     def save(self, folder: Path) -> None:
         """Write the model folder, completely or not at all. Files that others put into it stay.
 
@@ -178,6 +182,7 @@ def describe_model(name: str | Path) -> dict[str, Any]:
         "norm_statistics": model_config.norm_statistics,
         "presented_at": model_config.describe_presented_size(),
         **({"side_by_side": model_config.describe_half()} if model_config.half else {}),
+        **({"output_size": words} if (words := model_config.describe_output_size()) else {}),
         "discriminator": f"patch {config.discriminator.patch_size}" if model.discriminator else "absent",
         "epoch": model_config.epoch,
         "validation": model_config.validation,

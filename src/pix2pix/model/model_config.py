@@ -54,6 +54,9 @@ class ModelConfig(Section):
     half: Half | None = None
     """Half of the training's side-by-side files that held the source; None if the training had other files, and in
     models that are older than this field."""
+    enlarged: tuple[Factor, Factor] = (1.0, 1.0)
+    """Size of an output over that of its source, (vertical, horizontal), as of the pairs of a training with
+    resize_source; 1 if those had several, and in models that are older than this field."""
     epoch: Annotated[int, Field(ge=0, le=1_000_000)]
     """Epochs trained when the weights were saved."""
     validation: Annotated[dict[Metric, float | None], Field(max_length=100)]
@@ -89,6 +92,20 @@ class ModelConfig(Section):
         sides = size[0] * self.scale[0], size[1] * self.scale[1]
         larger = max(1.0, smallest[0] / sides[0], smallest[1] / sides[1])
         return max(smallest[0], round(sides[0] * larger)), max(smallest[1], round(sides[1] * larger))
+
+    def output_size(self, size: Size) -> Size:
+        """Return the size of the output for a source of `size`, to which the source is resized first."""
+        return max(1, round(size[0] * self.enlarged[0])), max(1, round(size[1] * self.enlarged[1]))
+
+    def describe_output_size(self) -> str:
+        """State the size of outputs, in one sentence; empty if it is plainly that of the source."""
+        if not self.settings.data.resize_source:
+            return ""
+        if self.enlarged == (1.0, 1.0):
+            return "Sources were resized to their targets in training; an output has the size of its source."
+        down, across = (f"{factor:.4g}" for factor in self.enlarged)
+        times = down if down == across else f"{down} (height) and {across} (width)"
+        return f"Each source is resized to {times} times its size first, as in training, and the output has that size."
 
     def describe_presented_size(self) -> str:
         """State the rule of `presented_size` in one sentence."""
@@ -132,6 +149,7 @@ def make_model_config(
     validation: dict[str, float | None],
     *,
     half: Half | None = None,
+    enlarged: tuple[float, float] = (1.0, 1.0),
 ) -> ModelConfig:
     """Describe a model that this version of the package trained."""
     data = config.data.model_copy(update={"path": None, "source": None, "target": None})
@@ -142,6 +160,7 @@ def make_model_config(
         scale=scale,
         converts=converts,
         half=half,
+        enlarged=enlarged,
         epoch=epoch,
         validation=validation,
     )

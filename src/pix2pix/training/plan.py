@@ -37,6 +37,7 @@ class Plan:
     sizes: dict[tuple[int, int], int]  # size of the files -> number of pairs
     validated: tuple[int, int] | None = None  # largest height and width in validation; None if images are whole
     half: Half | None = None  # half of side-by-side files that is the source
+    enlarged: tuple[float, float] = (1.0, 1.0)  # size of an output / size of its source
 
     @property
     def norm_statistics(self) -> Literal["image", "running"]:
@@ -68,6 +69,7 @@ def make_plan(config: Config, report: CheckReport, progress: OnProgress | None =
         sizes=sizes,
         validated=_limit_validation(config, report),
         half=next(iter(report.pairs.splits.values()))[0].source.half,
+        enlarged=report.factor if config.data.resize_source and report.factor else (1.0, 1.0),
     )
 
 
@@ -140,7 +142,7 @@ def _refuse_small_images(config: Config, report: CheckReport) -> None:
     for pair, (height, width) in zip(pairs, native_sizes(pairs).tolist(), strict=True):
         if min(height, width) < least:
             raise DataError(
-                f"{pair.source.path}: is {height}x{width} (HxW), but --load-size native validates whole images, "
+                f"{pair.target.path}: is {height}x{width} (HxW), but --load-size native validates whole images, "
                 f"which need {least} pixels a side: remove the pair, or train at one size without --load-size native"
             )
 

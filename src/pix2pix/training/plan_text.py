@@ -50,7 +50,7 @@ def _image_sizes(plan: Plan) -> str:
     """Describe how images are resized or cropped."""
     config = plan.config
     height, width = config.data.image_size
-    crops = _crops(config.augment)
+    crops = _crops(config.augment) + _describe_enlarged(plan)
     if config.load_size != "native":
         load = config.load_size if config.augment.jitter else (height, width)
         return f"{_resizing(plan.sizes, load, (height, width))}{crops}"
@@ -65,6 +65,17 @@ def _image_sizes(plan: Plan) -> str:
             "(--validation-images whole takes them, as `evaluate` does)"
         )
     return f"crops of {height}x{width} at their own size{crops}{padded}, {whole}"
+
+
+def _describe_enlarged(plan: Plan) -> str:
+    """Say how sources are resized to their targets, and what size outputs have."""
+    if not plan.config.data.resize_source:
+        return ""
+    if plan.enlarged == (1.0, 1.0):
+        return ", sources resized to their targets if these differ (outputs have the size of their input)"
+    down, across = (f"{factor:.4g}" for factor in plan.enlarged)
+    times = down if down == across else f"{down} (height) and {across} (width)"
+    return f", sources resized to their targets (outputs have {times} times the size of their input)"
 
 
 def _crops(augment: Augment) -> str:

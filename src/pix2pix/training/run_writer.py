@@ -107,6 +107,7 @@ class RunWriter:
             self.progress.epoch,
             measured,
             half=plan.half,
+            enlarged=plan.enlarged,
         )
         generator = unwrap(state.generator) if state.average is None else state.average
         model = Model(generator, cast(PatchGAN, unwrap(state.discriminator)), config)

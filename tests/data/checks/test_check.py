@@ -81,7 +81,9 @@ def test_all_problems_are_reported(folder: Path, decode: bool) -> None:
         "A/0.png": "cannot be read as an image (it is empty, 0 bytes): remove or replace it",
         "B/0.png": "cannot be read as an image (not a PNG, JPEG, BMP, WebP, GIF, AVIF, JPEG 2000, TIFF or .npy): "
         "remove or replace it",
-        "A/1.png": f"is 6x8 (HxW), but its target {folder}/B/1.png is 6x9; the two images of a pair need one size",
+        "A/1.png": f"is 6x8 (HxW), but its target {folder}/B/1.png is 6x9; the two images of a pair need one size: "
+        "--resize-source resizes each source to its target, `pix2pix data align DATA --output NEW` writes all "
+        "pairs anew at one size",
         "A/2.png": f"has 3 channels, but 1 as in {8 if decode else 9} of {9 if decode else 10} sources is expected; "
         "set --source-channels 1 or 3 to convert",
         "A/6.png": "is a folder, expected a regular file",

@@ -43,7 +43,8 @@ def check(
     data.source_settings(found.sources)  # raises for settings of another number of sources
     tagged = with_tags(data, pairs[0]) if decode and pairs else data
     filled = {n for n, part in enumerate(tagged.source_settings(found.sources), start=1) if part.nodata is not None}
-    summary, shown = Summary(found.sources, holes=tagged.mask_value == "nan", filled=filled), 0.0
+    holes = tagged.mask_value == "nan"
+    summary, shown = Summary(found.sources, holes=holes, filled=filled, resize=data.resize_source), 0.0
     with FileFacts(cache_folder(data)) as facts:
         for done, (pair, inspections, offset) in enumerate(scan_pairs(pairs, data, facts, decode=decode), start=1):
             summary.add(pair, inspections, offset)
@@ -100,7 +101,7 @@ def _make_report(found: PairSet, pairs: Sequence[Pair], summary: Summary, data: 
     counts = [source.channels for source in sources]
     single = sources[0] if len(sources) == 1 else None
     sizes = summary.sizes
-    problems = dict.fromkeys([*summary.problems, *side_problems])
+    problems = dict.fromkeys([*summary.problems, *summary.size_problems(), *side_problems])
     bad_files = {os.fspath(path) for path, _ in problems}
     return CheckReport(
         pairs=found,
@@ -127,6 +128,7 @@ def _make_report(found: PairSet, pairs: Sequence[Pair], summary: Summary, data: 
             if any(ref.file in bad_files for ref in pair.refs)
         ),
         each_source=() if single else tuple(sources),
+        factor=summary.factor(),
     )
 
 

@@ -86,7 +86,7 @@ def _is_sheet(path: Path) -> bool:
 def _read_viewable(pair: Pair, data: Data) -> list[Pixels]:
     asked = [*(part.channels for part in data.source_settings(len(pair.sources))), data.target_channels]
     alpha = [channels in (2, 4) for channels in asked]
-    return [to_viewable(values) for values in read_pair(pair, alpha=alpha)]
+    return [to_viewable(values) for values in read_pair(pair, alpha=alpha, any_size=data.resize_source)]
 
 
 def refuse_output(output: Path, data: Data) -> None:

@@ -12,6 +12,7 @@ from pix2pix.data.checks.values import SideValues
 from pix2pix.data.pairing.image_files import describe_ignored
 from pix2pix.data.pairing.pair import Unmatched, source_titles
 from pix2pix.data.pairing.pairs import PairSet, same_data
+from pix2pix.data.pairing.two_sizes import Factor, describe_factor
 from pix2pix.text import escape_unprintable, format_count, format_counts, format_examples, format_list
 
 MAX_LINES = 30
@@ -79,9 +80,9 @@ class CheckReport:
     carved: tuple[str, ...]
     """Splits that were taken out of `train`, because the data have no folder for them."""
     sizes: dict[str, int]
-    """Size of the source, `HxW` -> number of pairs, most frequent first."""
+    """Size of the source, of the target if sources are resized, `HxW` -> number of pairs, most frequent first."""
     native_size: tuple[int, int] | None
-    """(height, width) if all sources have the same size."""
+    """(height, width) if there is only one such size."""
     source_channels: int | None
     """Channels of all sources together: as set, or those of most files; None if no file can be read."""
     target_channels: int | None
@@ -108,6 +109,8 @@ class CheckReport:
     """(split, name) of the pairs that have problems."""
     each_source: tuple[SourceReport, ...] = ()
     """The report of each source if there are several."""
+    factor: Factor | None = None
+    """Size of the targets over that of their (first) sources; None if the pairs have several such factors."""
     notes: tuple[str, ...] = ()
     """What is to be said about the values of each side; known only if decoded."""
     values: tuple[SideValues, ...] = field(default=(), repr=False)
@@ -162,6 +165,7 @@ class CheckReport:
             "carved": list(self.carved),
             "sizes": self.sizes,
             "native_size": list(self.native_size) if self.native_size else None,
+            "factor": list(self.factor) if self.factor else None,
             "source_channels": self.source_channels,
             "target_channels": self.target_channels,
             "source_type": self.source_type,
@@ -194,6 +198,13 @@ class CheckReport:
             ("target" if len(sources) == 1 else "target:", self.target_channels, self.target_type, self.targets),
         ]
 
+    def _resizing(self) -> str:
+        """Say that sources are resized to the sizes of their targets, if they are."""
+        if not self.data.resize_source or self.factor == (1.0, 1.0):
+            return ""
+        how = "by several factors" if self.factor is None else f"each {describe_factor(self.factor)}"
+        return f" of the targets; sources are resized to them, {how}"
+
     def to_text(self) -> str:
         """Return the report as text: content, problems, unmatched files, warnings. Long lists are shortened."""
         carved, unknown = f" ({format_list(self.carved)} taken from train)" if self.carved else "", "?"
@@ -202,7 +213,7 @@ class CheckReport:
         lines = [
             f"layout       {self.layout}",
             f"pairs        {format_counts(self.counts)}{carved}",
-            f"sizes        {_describe_sizes(self.sizes)}",
+            f"sizes        {_describe_sizes(self.sizes)}{self._resizing()}",
             f"channels     {', '.join(f'{name} {channels or unknown}' for name, channels, _, _ in self._sides())}",
             f"values       {values}",
             *(f"note         {note}" for note in self.notes),

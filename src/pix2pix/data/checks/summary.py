@@ -19,6 +19,7 @@ from pix2pix.data.checks.values import End
 from pix2pix.data.io.arrays import TYPES, ImageFacts, advise_channels
 from pix2pix.data.pairing.pair import ImageRef, Pair, source_titles
 from pix2pix.data.pairing.pairs import PairSet
+from pix2pix.data.pairing.two_sizes import Factor, Size, common_factor, describe_two_sizes
 from pix2pix.text import format_count
 
 Side = Literal["source", "target"]
@@ -64,17 +65,19 @@ class Summary:
     """Statistics of all pairs added so far.
 
     With `holes`, NaN in a target is not a problem. NaN and infinity in the sources of the numbers `filled`, from 1, are
-    none either.
+    none either. With `resize`, sources are resized to their targets.
     """
 
-    def __init__(self, sources: int, *, holes: bool, filled: Collection[int] = ()) -> None:
-        self.holes, self.filled = holes, filled
+    def __init__(self, sources: int, *, holes: bool, filled: Collection[int] = (), resize: bool = False) -> None:
+        self.holes, self.filled, self.resize = holes, filled, resize
+        self.both_sizes: set[tuple[Size, Size]] = set()  # of a source and its target
+        self.unequal: list[tuple[Pair, ImageRef, Size, Size]] = []  # of two sizes: a source, its size, the target's
         self.sizes: Counter[tuple[int, int]] = Counter()
         self.sides = [SideSummary(name) for name in [*source_titles(sources), "target"]]
         self.source_digests, self.target_digests = array("Q"), array("Q")  # 0 where unknown or flat
         self.offsets: dict[int, tuple[int, int]] = {}  # number of the pair -> pixels (down, right)
         self.compared = 0
-        self.side_by_side, self.turned = SideBySideEvidence(), TurnedPairs()
+        self.side_by_side, self.turned = SideBySideEvidence(), TurnedPairs(resize=resize)
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
 
@@ -101,20 +104,14 @@ class Summary:
         source, target = facts[0], facts[-1]
         if pair.source.half:
             self.side_by_side.add(pair.source.path, source)
-        if source:
-            self.sizes[source.size] += 1
+        if trained := target if self.resize else source:
+            self.sizes[trained.size] += 1
         if source and target:
             self.compared += 1
+            self.both_sizes.add((source.size, target.size))
         for ref, known in zip(pair.sources, facts, strict=False):
-            if known and target and known.size != target.size and ref.file not in turned:
-                self.problems.append(
-                    Problem(
-                        ref.path,
-                        f"is {known.height}x{known.width} (HxW), but its target {pair.target.path} is "
-                        f"{target.height}x{target.width}; the {'two ' if len(facts) == 2 else ''}images of a pair need "
-                        "one size",
-                    )
-                )
+            if known and target and known.size != target.size and ref.file not in turned and not self.resize:
+                self.unequal.append((pair, ref, known.size, target.size))
 
     def _add_images(self, pair: Pair, inspections: Inspections) -> None:
         """Count values and hashes of decoded images."""
@@ -150,6 +147,18 @@ class Summary:
                     ref.path, f"{where} {what} in {bad:,} of {count:,} values: {advice}replace them, or remove the pair"
                 )
             )
+
+    def factor(self) -> Factor | None:
+        """Return the size of all targets over that of their first sources; None unless all have the same."""
+        return common_factor(self.both_sizes)
+
+    def size_problems(self) -> list[Problem]:
+        """Return the sources that do not have the size of their target."""
+        factor = self.factor() if len(self.sides) == 2 else None
+        return [
+            Problem(ref.path, describe_two_sizes(pair, size, target, factor))
+            for pair, ref, size, target in self.unequal
+        ]
 
     def alignment(self) -> Alignment:
         """Return the median offset of targets from their sources, over the pairs whose edges agree clearly."""

@@ -142,6 +142,8 @@ class PreparedData:
     target: ImageEncoding
     image_size: tuple[int, int]
     """(height, width) of the images that the networks are trained on."""
+    resize_source: bool = False
+    """Whether a source is resized to the size of its target."""
 
     @cached_property
     def images(self) -> tuple[ImageEncoding, ...]:
@@ -205,7 +207,7 @@ class PreparedData:
             for number, (name, part) in enumerate(zip(source_titles(count), settings, strict=False), start=1)
         ]
         target = _from_settings("target", "target_", settings[-1], converts, data.mask_value)
-        return cls(tuple(sources), target, data.image_size)
+        return cls(tuple(sources), target, data.image_size, data.resize_source)
 
     def to_settings(self, data: Data) -> Data:
         """Return the settings with all open ones filled in, for `config.yaml` and `config.json`."""
@@ -286,7 +288,7 @@ def prepare_data(data: Data, pairs: Sequence[Pair], progress: OnProgress | None 
         prepare(name, source_prefix(at + 1, count), part, at)
         for at, (name, part) in enumerate(zip(source_titles(count), settings, strict=True))
     ]
-    return PreparedData(tuple(sources), target_encoding, data.image_size)
+    return PreparedData(tuple(sources), target_encoding, data.image_size, data.resize_source)
 
 
 def _set(value: MaskValue | None) -> MaskValue:

@@ -13,7 +13,7 @@ from pix2pix.config import Augment, Config, Data
 from pix2pix.config.fields import MaskValue, Native
 from pix2pix.data.encoding import tensors
 from pix2pix.data.encoding.labels import LabelEncoding
-from pix2pix.data.encoding.prepared import PreparedData
+from pix2pix.data.encoding.prepared import ImageEncoding, PreparedData
 from pix2pix.data.io import images
 from pix2pix.data.io.arrays import Pixels, half_width, side_by_side, take_half
 from pix2pix.data.loading.cache import (
@@ -25,6 +25,7 @@ from pix2pix.data.loading.cache import (
     open_cache,
 )
 from pix2pix.data.pairing.pair import Pair
+from pix2pix.data.pairing.two_sizes import describe_two_sizes
 from pix2pix.data.transforms.augment import (
     Array,
     Augmentation,
@@ -33,6 +34,7 @@ from pix2pix.data.transforms.augment import (
     draw_augmentation,
     resize,
     resize_nearest,
+    resize_values,
 )
 from pix2pix.data.transforms.foreground import Places, choose_places, find_foreground, hold_foreground
 from pix2pix.data.transforms.padding import pad_to_size
@@ -66,10 +68,11 @@ class Batch:
         return Batch(self.source.pin_memory(), self.target.pin_memory(), self.index.pin_memory(), mask)
 
 
-def read_pair(pair: Pair, *, alpha: Sequence[bool] = ()) -> tuple[Array, ...]:
-    """Read the files of a pair: its sources, then its target, (H, W, C), each of its own type, all of one size.
+def read_pair(pair: Pair, *, alpha: Sequence[bool] = (), any_size: bool = False) -> tuple[Array, ...]:
+    """Read the files of a pair: its sources, then its target, (H, W, C), each of its own type.
 
-    `alpha` tells for each image whether its alpha channel is kept. Raises DataError.
+    `alpha` tells for each image whether its alpha channel is kept. Raises DataError, also if the images have several
+    sizes, unless they may have `any_size`.
     """
     refs = pair.refs
     alpha = alpha or [False] * len(refs)
@@ -80,12 +83,8 @@ def read_pair(pair: Pair, *, alpha: Sequence[bool] = ()) -> tuple[Array, ...]:
             return tuple(take_half(both, half, source.path) for half in (source.half, target.half))
     *sources, wanted = (images.read(ref.path, ref.view, alpha=takes) for ref, takes in zip(refs, alpha, strict=True))
     for ref, values in zip(refs, sources, strict=False):
-        if values.shape[:2] != wanted.shape[:2]:
-            raise DataError(
-                f"{ref.path}: is {values.shape[0]}x{values.shape[1]} (HxW), but its target {target.path} is "
-                f"{wanted.shape[0]}x{wanted.shape[1]}; the {'two ' if len(refs) == 2 else ''}images of a pair need one "
-                "size"
-            )
+        if values.shape[:2] != wanted.shape[:2] and not any_size:
+            raise DataError(f"{ref.path}: {describe_two_sizes(pair, values.shape, wanted.shape)}")
     return *sources, wanted
 
 
@@ -284,11 +283,15 @@ class PairDataset(Dataset[Example]):
     def _decode(self, index: int) -> Array:
         """Read the files of a pair as (C, H, W), sources before the target, at the size before the crop."""
         pair, prepared, shape = self.pairs[index], self.prepared, self.decoded.shape_of(index)
-        read = read_pair(pair, alpha=[image.reads_alpha for image in prepared.images])
-        if self._native_sizes is not None and read[0].shape[:2] != tuple(self._native_sizes[index]):
+        read = read_pair(pair, alpha=[image.reads_alpha for image in prepared.images], any_size=prepared.resize_source)
+        if self._native_sizes is not None and read[-1].shape[:2] != tuple(self._native_sizes[index]):
             raise DataError(
-                f"{pair.source.path}: has changed its size since this command started: run the command again"
+                f"{pair.target.path}: has changed its size since this command started: run the command again"
             )
+        if prepared.resize_source:
+            size = read[-1].shape[:2]
+            sources = zip(prepared.sources, read, strict=False)
+            read = (*(_resize_source(one, values, size) for one, values in sources), read[-1])
         if self._largest is not None:
             read = tuple(_middle(values, self._largest) for values in read)
         stacked = np.empty(shape, self.decoded.dtype)
@@ -319,6 +322,11 @@ class PairDataset(Dataset[Example]):
         """Draw a target or an output (C, H, W) of this data set as (H, W, 1 or 3) uint8."""
         values = self.prepared.target_values
         return values.to_viewable(image) if isinstance(values, LabelEncoding) else tensors.to_viewable(image)
+
+
+def _resize_source(source: ImageEncoding, values: Array, size: Size) -> Array:
+    """Resize the values (H, W, C) of a source to (*size, C), those without data filled first."""
+    return resize_values(source.fill_holes(values), size, nearest=isinstance(source.values, LabelEncoding))
 
 
 def _middle(values: Array, largest: Size) -> Array:
@@ -353,10 +361,10 @@ def planned_cache(prepared: PreparedData, config: Config, pairs: Sequence[Pair])
 
 
 def native_sizes(pairs: Sequence[Pair]) -> NDArray[np.int64]:
-    """Return (N, 2): height and width of each pair, from the header of its source. Raises DataError."""
+    """Return (N, 2): height and width of each pair, from the header of its target. Raises DataError."""
     sizes = np.empty((len(pairs), 2), np.int64)
     for n, pair in enumerate(pairs):
-        source = pair.source
-        facts = images.probe(source.path, source.view)
-        sizes[n] = facts.height, half_width(facts.width, source.path) if source.half else facts.width
+        target = pair.target
+        facts = images.probe(target.path, target.view)
+        sizes[n] = facts.height, half_width(facts.width, target.path) if target.half else facts.width
     return sizes

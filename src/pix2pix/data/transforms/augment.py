@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pix2pix.config import Augment
+from pix2pix.data.encoding.tensors import channels_first
 
 Array = NDArray[Any]
 Size = tuple[int, int]
@@ -114,6 +115,18 @@ def resize(pixels: Tensor, size: Size) -> Tensor:
         for group in torch.split(pixels, 4)
     ]
     return groups[0] if len(groups) == 1 else torch.cat(groups)
+
+
+def resize_values(values: Array, size: Size, *, nearest: bool) -> Array:
+    """Resize (H, W, C) to (*size, C) of the same type, rounded: bilinear, antialiased, or by nearest neighbour."""
+    if values.shape[:2] == size:
+        return values
+    if nearest:
+        return resize_nearest(values.transpose(2, 0, 1), size).transpose(1, 2, 0)
+    floats = values.dtype.kind == "f"
+    pixels = channels_first(values).to(torch.float32) if floats else channels_first(values)
+    array: Array = resize(pixels, size).permute(1, 2, 0).numpy()
+    return array.astype(values.dtype)
 
 
 def resize_nearest(pixels: Array, size: Size) -> Array:
