@@ -4,7 +4,9 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from pix2pix.cli import main
@@ -46,6 +48,34 @@ def test_shell_commands(place: Path) -> None:
     assert (place / "runs" / "pairs" / "evaluation" / "test" / "report.html").exists()
     with Image.open(place / "translated" / "one.png") as translated:
         assert translated.size == (40, 40)
+
+
+def write_examples() -> None:
+    """Write what the table of inputs names, three files of each kind."""
+    for folder in ("low", "high", "tiles", "classes", "DATA/images", "DATA/masks"):
+        Path(folder).mkdir(parents=True)
+    Path("cells").mkdir()
+    for n in range(3):
+        rng = np.random.default_rng(n)
+        stack = rng.integers(0, 60000, (2, 2, 32, 32), np.uint16)
+        named = {"axes": "CZYX", "Channel": {"Name": ["DAPI", "actin"]}}
+        tifffile.imwrite(f"cells/{n}.ome.tif", stack, metadata=named, photometric="minisblack")
+        for side in ("low", "high"):
+            tifffile.imwrite(f"{side}/{n}.tif", stack[0], imagej=True, metadata={"axes": "ZYX"})
+        bands = stack.reshape(4, 32, 32)
+        tifffile.imwrite(f"tiles/{n}.tif", bands, photometric="minisblack", planarconfig="separate")
+        classes = stack[0, 0] % 2
+        tifffile.imwrite(f"classes/{n}.tif", np.where(stack[1, 0] % 9 == 0, 255, classes).astype(np.uint8))
+        Image.fromarray(facade(n, 32)[0]).save(f"DATA/images/{n}.jpg")
+        Image.fromarray(classes.astype(np.uint8)).save(f"DATA/masks/{n}_mask.png")
+
+
+def test_commands_of_the_table_of_inputs(place: Path) -> None:
+    write_examples()
+    commands = re.findall(r"^\| [^|`]+ \| `pix2pix (train [^`]*)`", README, flags=re.MULTILINE)
+    assert len(commands) == 4
+    for command in commands:
+        main([*shlex.split(command), *small_flags(), "--dry-run"])
 
 
 def test_make_targets_exist() -> None:
