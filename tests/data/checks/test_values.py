@@ -160,6 +160,12 @@ def test_an_ignored_value_does_not_hide_classes(tmp_path: Path, ignored: int, dt
     make_plan(config, report)
 
 
+def test_classes_saved_as_floats_are_named(tmp_path: Path) -> None:
+    report, config = look(pairs_of(tmp_path, photo, levels(0, 5, np.float32)), target_kind="labels")
+    with pytest.raises(DataError, match=r"has 1 channel of float32, .*; save classes as uint8 or uint16"):
+        make_plan(config, report)
+
+
 def test_a_few_hot_pixels_are_no_holes(tmp_path: Path) -> None:
     def hot(rng: np.random.Generator) -> np.ndarray:
         values: np.ndarray = levels(100, 900, np.uint16)(rng)

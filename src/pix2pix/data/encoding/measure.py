@@ -17,6 +17,7 @@ from pix2pix.data.io.file_facts import recall
 from pix2pix.data.pairing.pair import ImageRef
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.system.progress import OnProgress
+from pix2pix.text import format_count
 
 PERCENTILES = (0.5, 99.5)
 MAX_SAMPLES = 10_000_000
@@ -191,7 +192,10 @@ def _colours_of(ref: ImageRef) -> Iterator[tuple[int, ...]]:
     """Yield the different colours of a label map, or the first MAX_CLASSES + 1 of them."""
     values = without_alpha(images.read(ref.path, ref.view, alpha=True))
     if values.shape[2] not in (1, 3) or values.dtype.kind == "f":
-        raise DataError(f"{ref.path}: is not a label map: expected gray or RGB, of integers")
+        raise DataError(
+            f"{ref.path}: is not a label map: it has {format_count(values.shape[2], 'channel')} of {values.dtype}, "
+            "expected gray or RGB of integers; save classes as uint8 or uint16"
+        )
     colours, _, _ = unique_colours(values)
     return (tuple(int(level) for level in levels) for levels in colours[: MAX_CLASSES + 1])
 
