@@ -80,7 +80,7 @@ class OutputWriter:
         found, mask = images.read_surroundings(source), self.model.prepared.mask_value
         found = found.resized(self._pixel_scale(source))
         if mask is not None and any(one.nodata is not None for one in self.model.sources):
-            found = replace(found, nodata="nan" if mask == "nan" else f"{mask:g}" if isinstance(mask, float) else "")
+            found = replace(found, nodata="nan" if mask == "nan" else f"{mask:.17g}" if isinstance(mask, float) else "")
         kept, lost = found.fit(job.name.suffix.lower(), self.model.file_type.dtype, channels, extremes)
         for what in lost:
             self.lost.setdefault(what, []).append(source)

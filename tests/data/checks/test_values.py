@@ -219,8 +219,8 @@ def test_no_model_with_a_number_that_is_not_finite_is_saved(tmp_path: Path) -> N
 
 
 def test_outputs_have_no_data_where_their_sources_have_none(tmp_path: Path) -> None:
-    root = pairs_of(tmp_path / "data", dem(-9999), dem(-1, low=0), "-9999")
-    settings = {"data": {"mask_value": -1, "direction": "AtoB"}, "training": {"epochs": 1}}
+    root = pairs_of(tmp_path / "data", dem(-9999), dem(-1234567, low=0), "-9999")
+    settings = {"data": {"mask_value": -1234567, "direction": "AtoB"}, "training": {"epochs": 1}}
     train_with(choose_settings(root, None, None, merge_settings(TINY, settings)), tmp_path / "run")
     main(["translate", str(tmp_path / "run"), str(root / "A/0.tif"), "--output", str(tmp_path / "whole")])
     main(
@@ -231,8 +231,8 @@ def test_outputs_have_no_data_where_their_sources_have_none(tmp_path: Path) -> N
     assert holes.sum() == 128
     array = Translator.from_pretrained(tmp_path / "run")(images.read(root / "A/0.tif"))
     for output in (images.read(tmp_path / "whole/0.tif"), images.read(tmp_path / "tiles/0.tif"), array):
-        assert ((output[..., 0] == -1) == holes).all()
-    assert float(images.read_surroundings(tmp_path / "whole/0.tif").nodata) == -1
+        assert ((output[..., 0] == -1234567) == holes).all()
+    assert float(images.read_surroundings(tmp_path / "whole/0.tif").nodata) == -1234567
 
 
 def test_transparency_of_label_maps_is_ignored_and_said(tmp_path: Path) -> None:

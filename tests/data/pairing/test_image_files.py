@@ -56,6 +56,12 @@ def test_each_reason_has_a_line_with_three_names(tmp_path: Path) -> None:
     assert beside == [Ignored(tmp_path / "flat/more", "folders beside the images")]
 
 
+def test_dicom_without_a_suffix_is_known_by_its_content(tmp_path: Path) -> None:
+    (tmp_path / "IM000001").write_bytes(bytes(128) + b"DICM")
+    with pytest.raises(DataError, match=r"no images; .*; 1 medical images, which are not read: save their slices .*"):
+        list_images(tmp_path)
+
+
 def test_linked_folders_are_searched_once_and_circles_are_left(tmp_path: Path) -> None:
     root = tree(tmp_path / "A", "own.png", "z/2.png")
     tree(tmp_path / "elsewhere", "1.png", "sub/2.png")

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import numpy as np
+
 from pix2pix.data.io.integrity import PNG_START
 
 Tag = tuple[int, int, int, Any]
@@ -89,8 +91,8 @@ class Surroundings:
             if self.nodata:
                 leave_out("nodata value", holds_none, nodata="")
             drop |= {"metadata": "", "kind": "", "channel_names": (), "interval": None}
-        elif self.nodata and not _is_free(self.nodata, dtype, bounds):
-            leave_out(f"nodata value {self.nodata}", "it may be a pixel's value in the outputs", nodata="")
+        elif self.nodata and (reason := _why_no_nodata(self.nodata, dtype, bounds)):
+            leave_out(f"nodata value {self.nodata}", reason, nodata="")
         if self.profile is not None and (suffix == ".npy" or suffix == ".bmp"):
             leave_out("colour profile", f"{suffix} holds none", profile=None)
         elif self.profile is not None and not _describes(self.profile, channels, dtype):
@@ -128,13 +130,18 @@ def _chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
-def _is_free(nodata: str, dtype: str, bounds: tuple[float, float]) -> bool:
-    """Return whether no pixel within the bounds can have the nodata value by chance."""
+def _why_no_nodata(nodata: str, dtype: str, bounds: tuple[float, float]) -> str:
+    """Return why pixels of a type, within the bounds, cannot have the nodata value as a mark; empty if they can."""
     try:
         value = float(nodata)
     except ValueError:
-        return False
-    return not bounds[0] <= value <= bounds[1]  # NaN is free too
+        return "it is no number"
+    if bounds[0] <= value <= bounds[1]:  # never true of NaN
+        return "it may be a pixel's value in the outputs"
+    if np.dtype(dtype).kind == "f":
+        return ""
+    limits = np.iinfo(dtype)  # readers such as rasterio refuse a value beyond them
+    return "" if value.is_integer() and limits.min <= value <= limits.max else f"{dtype} has no such value"
 
 
 def _describes(profile: bytes, channels: int, dtype: str) -> bool:

@@ -143,11 +143,22 @@ def _why_ignored(folder: Path | str, name: str) -> str:
         return _HIDDEN
     if not os.path.exists(os.path.join(folder, name)):
         return _BROKEN
-    if name.lower().endswith(MEDICAL):
+    if name.lower().endswith(MEDICAL) or (not suffix and _is_dicom(os.path.join(folder, name))):
         return _MEDICAL
     if suffix in OTHER_FORMATS:
         return _OTHER_FORMATS
     return NOT_IMAGES if suffix else _NO_SUFFIX
+
+
+def _is_dicom(path: str) -> bool:
+    """Return whether a file begins as DICOM does; scanners write names without a suffix, such as IM000001."""
+    try:
+        if not os.path.isfile(path):
+            return False
+        with open(path, "rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
 
 
 def _identity(place: Path | str) -> tuple[int, int] | None:
