@@ -3,29 +3,13 @@
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import ImageColor
 
+from pix2pix.data.encoding.background import Limits, lay_over, opacity_of, parse_colour, type_limits
 from pix2pix.data.encoding.labels import LabelEncoding
 from pix2pix.data.encoding.prepared import ImageEncoding
 from pix2pix.data.io.arrays import Array, with_channels
-from pix2pix.errors import ConfigError, DataError
+from pix2pix.errors import DataError
 from pix2pix.text import format_count
-
-Colour = tuple[int, int, int]
-"""Red, green, blue from 0 to 255."""
-Limits = tuple[float, float]
-"""Values of black and white; as opacity, of transparent and opaque."""
-LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
-"""Shares of red, green and blue (ITU-R 601)."""
-
-
-def parse_colour(text: str) -> Colour:
-    """Read a name such as `white`, or `#rrggbb`. Raises ConfigError."""
-    try:
-        red, green, blue = ImageColor.getrgb(text)[:3]
-    except ValueError:
-        raise ConfigError(f"--background {text}: expected a colour, such as white or #20a040") from None
-    return red, green, blue
 
 
 @dataclass(frozen=True)
@@ -50,8 +34,8 @@ class ChannelRule:
         """
         if values.shape[2] == source.file_channels and alpha == source.reads_alpha:
             return values, ()
-        low, high = limits or _type_limits(values)
-        opacity = (values[..., -1:].astype(np.float32) - low) / (high - low) if alpha else None
+        low, high = limits or type_limits(values)
+        opacity = opacity_of(values, (low, high)) if alpha else None
         colours = values[..., :-1] if alpha else values
         if opacity is not None and not source.reads_alpha and opacity.min() >= 1:
             opacity = None
@@ -90,25 +74,9 @@ class ChannelRule:
             values = np.repeat(values, 3, axis=2)
             done.append("gray was repeated to 3 channels")
         if opacity is not None:
-            values = _lay_over(values, opacity, parse_colour(self.background), limits)
+            values = lay_over(values, opacity, parse_colour(self.background), limits)
             done.append(f"transparent pixels were laid over {self.background}")
         if has == 3 and wanted == 1:
             values = with_channels(values, 1, str(name))
             done.append("colour became its luminance")
         return values, done
-
-
-def _lay_over(values: Array, opacity: Array, colour: Colour, limits: Limits) -> Array:
-    """Blend (H, W, 1 or 3) with a colour where the opacity (H, W, 1), from 0 to 1, is less than 1."""
-    shares = np.array(colour, np.float32) / 255
-    behind = limits[0] + (limits[1] - limits[0]) * (shares if values.shape[2] == 3 else shares @ LUMINANCE)
-    blended = values * opacity + behind.astype(np.float32) * (1 - opacity)
-    return (blended if values.dtype.kind == "f" else np.rint(blended)).astype(values.dtype)
-
-
-def _type_limits(values: Array) -> Limits:
-    """Return the least and the greatest value of an integer type; 0 and 1 for floating numbers."""
-    if values.dtype.kind == "f":
-        return 0.0, 1.0
-    limits = np.iinfo(values.dtype)
-    return float(limits.min), float(limits.max)

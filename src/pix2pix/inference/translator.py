@@ -16,10 +16,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from pix2pix.data.encoding import tensors
+from pix2pix.data.encoding.background import Limits
 from pix2pix.data.encoding.labels import LabelEncoding
 from pix2pix.errors import ConfigError, DataError, ModelError
 from pix2pix.inference.any_size import AnySize, resize_sources
-from pix2pix.inference.channels import ChannelRule, Limits
+from pix2pix.inference.channels import ChannelRule
 from pix2pix.inference.encode_sources import SourceImage, encode_sources, source_holes
 from pix2pix.inference.kinds import fits_pil, in_native_order, pil_values, to_pil_image, to_values
 from pix2pix.inference.optimize import Precision, optimize_generator

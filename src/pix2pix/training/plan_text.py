@@ -75,7 +75,11 @@ def _describe_enlarged(plan: Plan) -> str:
         return ", sources resized to their targets if these differ (outputs have the size of their input)"
     down, across = (f"{factor:.4g}" for factor in plan.enlarged)
     times = down if down == across else f"{down} (height) and {across} (width)"
-    return f", sources resized to their targets (outputs have {times} times the size of their input)"
+    words = f", sources resized to their targets (outputs have {times} times the size of their input"
+    load = plan.config.load_size
+    if load != "native" and any(h > load[0] or w > load[1] for h, w in plan.sizes):
+        words += ", but less detail than the targets, which are made smaller: --load-size native keeps it"
+    return words + ")"
 
 
 def _crops(augment: Augment) -> str:

@@ -1,9 +1,11 @@
 """Pairs of two sizes are brought to one, in a stated way, and can be trained on."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pix2pix.config import Data
 from pix2pix.data.io import images
@@ -44,3 +46,26 @@ def test_any_size_and_either_direction(tmp_path: Path) -> None:
     assert images.probe(tmp_path / "out/B/train/a.png").size == (20, 40)
     with pytest.raises(ConfigError, match="exists already"):
         align(data, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("settings", "channels", "clear"),
+    [({}, 3, (32, 160, 64)), ({"source_kind": "labels"}, 3, (9, 9, 9)), ({"source_channels": 4}, 4, (9, 9, 9, 0))],
+)
+def test_transparent_pixels_are_laid_over_the_background(
+    tmp_path: Path, settings: dict[str, Any], channels: int, clear: tuple[int, ...]
+) -> None:
+    """Unless opacity is a channel, or the drawing is a label map, whose transparency is ignored as in training."""
+    drawing = np.full((16, 16, 4), (9, 9, 9, 0), np.uint8)
+    drawing[8:, :, 3] = 255
+    (tmp_path / "in/A/train").mkdir(parents=True)
+    Image.fromarray(drawing).save(tmp_path / "in/A/train/a.png")
+    images.write(tmp_path / "in/B/train/a.png", np.zeros((16, 16, 3), np.uint8))
+    data = Data.model_validate({"path": str(tmp_path / "in"), "val_fraction": 0, "test_fraction": 0} | settings)
+    done = align(data, tmp_path / "out", background="#20a040")
+    assert (done.changed, done.laid_over) == (0, int(not settings))
+    written = images.read(tmp_path / "out/A/train/a.png", alpha=channels == 4)
+    assert tuple(written[0, 0]) == clear
+    assert tuple(written[-1, 0][:3]) == (9, 9, 9)
+    with pytest.raises(ConfigError, match="--background whitee: expected a colour"):
+        align(data, tmp_path / "other", background="whitee")

@@ -69,6 +69,7 @@ def align(
     output: Path,
     size: str | None = None,
     fit: Literal["resize", "crop", "pad"] = "resize",
+    background: str = "white",
     settings: Data | None = None,
 ) -> None:
     """Write pairs anew, with source and target of each pair at one size.
@@ -83,14 +84,17 @@ def align(
         Size of both images, N or HxW; by default that of the target.
     fit
         resize changes the shape of an image; crop and pad keep it, and cut at the centre or repeat the edges.
+    background
+        Colour behind transparent pixels, such as white or #20a040.
     """
     from pix2pix.data.preparation.align import align as carry_out
 
     chosen = choose_settings(data, None, None, {"data": given(settings)})
     wanted = None if size is None else _parse_size(size)
     with ProgressBar("aligning") as bar:
-        done = carry_out(chosen.data, output, size=wanted, fit=fit, progress=bar.update)
-    say(f"{done.pairs:,} pairs; {done.changed:,} of their images had another size")
+        done = carry_out(chosen.data, output, size=wanted, fit=fit, background=background, progress=bar.update)
+    over = f", transparent pixels of {done.laid_over:,} were laid over {background}" if done.laid_over else ""
+    say(f"{done.pairs:,} pairs; {done.changed:,} of their images had another size{over}")
     print_path(done.path)
 
 

@@ -202,8 +202,8 @@ class CheckReport:
         """Say that sources are resized to the sizes of their targets, if they are."""
         if not self.data.resize_source or self.factor == (1.0, 1.0):
             return ""
-        how = "by several factors" if self.factor is None else f"each {describe_factor(self.factor)}"
-        return f" of the targets; sources are resized to them, {how}"
+        how = "by several factors" if self.factor is None else f"each is {describe_factor(self.factor)}"
+        return f" (of the targets; sources are resized to them, {how})"
 
     def to_text(self) -> str:
         """Return the report as text: content, problems, unmatched files, warnings. Long lists are shortened."""
