@@ -183,7 +183,7 @@ def test_numbers_are_shown_for_people() -> None:
 def make_run(folder: Path) -> Path:
     (folder / "samples").mkdir(parents=True)
     (folder / "model").mkdir()
-    config = Config.model_validate({"training": {"epochs": 12, "discriminator_epochs": 2}})
+    config = Config.model_validate({"training": {"epochs": 12, "discriminator_epochs": 2, "best_by": "l1"}})
     settings = config.model_dump(mode="json") | {"provenance": {"note": HOSTILE}}
     (folder / "config.yaml").write_text(yaml.safe_dump(settings))
     (folder / "metrics.csv").write_text(csv_of(10))

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 
 import torch
 
-from pix2pix.config import Config
+from pix2pix.config import Config, Data
 from pix2pix.data.checks.check import check
 from pix2pix.data.checks.report import CheckReport, Problem
 from pix2pix.data.loading.dataset import planned_cache
@@ -17,23 +17,27 @@ from pix2pix.system.progress import ProgressBar
 from pix2pix.text import escape_unprintable, format_list
 from pix2pix.training.plan import Plan, make_plan
 from pix2pix.training.plan_text import describe_plan
+from pix2pix.training.recorded_data import keep_recorded
 from pix2pix.training.run_files import LEFT_OUT
 from pix2pix.training.validation import make_selection_metrics
 
 
 def inspect_and_plan(
-    config: Config, bar: ProgressBar, known: Collection[str] = ()
+    config: Config, bar: ProgressBar, known: Collection[str] = (), resumed: Data | None = None
 ) -> tuple[Plan, PairSet, tuple[Problem, ...]]:
     """Inspect all pairs and plan the training. Returns the plan, the pairs, and what --skip-bad leaves out.
 
-    `known` are the fingerprints of data of runs that may be resumed: what these took is taken again. Raises DataError
-    or ConfigError if training is not possible.
+    `known` are the fingerprints of data of runs that may be resumed: what these took is taken again. `resumed`
+    are the data settings that a run to be resumed recorded: it keeps them where `config` leaves them open. Raises
+    DataError or ConfigError if training is not possible.
     """
+    if resumed is not None:
+        config = config.model_copy(update={"data": keep_recorded(config.data, resumed)})
     report, left_out = inspect_pairs(config, bar, known)
     for line in describe_data(report, left_out):
         bar.say(line)
     refuse_unusable_data(config, report)
-    plan = make_plan(config, report, lambda done, total: bar.update(done, total, "measuring ranges"))
+    plan = make_plan(config, report, lambda done, total: bar.update(done, total, "measuring ranges"), resumed)
     refuse_unmeasurable(plan, report.pairs)
     for line in describe_training(plan, report.pairs):
         bar.say(line)

@@ -47,13 +47,15 @@ class Plan:
         return chosen
 
 
-def make_plan(config: Config, report: CheckReport, progress: OnProgress | None = None) -> Plan:
-    """Derive every open setting from the inspected data and the machine.
+def make_plan(
+    config: Config, report: CheckReport, progress: OnProgress | None = None, recorded: Data | None = None
+) -> Plan:
+    """Derive every open setting from the inspected data and the machine; `recorded` is as for `prepare_data`.
 
     Reads the training split if ranges must be measured, and then calls progress(done, total). Raises ConfigError or
     DataError for settings that do not fit the data.
     """
-    prepared = _prepare(_choose_ranges(config.data, report), report, progress)
+    prepared = _prepare(_choose_ranges(config.data, report), report, progress, recorded)
     resolved = _resolve(config, prepared, report)
     _refuse_unsuitable(config, prepared, report)
     refuse_impossible(resolved)
@@ -168,10 +170,10 @@ def _choose_ranges(data: Data, report: CheckReport) -> Data:
     return data.model_copy(update=measured) if measured else data
 
 
-def _prepare(data: Data, report: CheckReport, progress: OnProgress | None) -> PreparedData:
+def _prepare(data: Data, report: CheckReport, progress: OnProgress | None, recorded: Data | None) -> PreparedData:
     """Prepare the data by the training split. Label maps of the other splits may hold only its classes."""
     splits = report.pairs.splits
-    prepared = prepare_data(data, splits.get("train", ()), progress)
+    prepared = prepare_data(data, splits.get("train", ()), progress, recorded=recorded)
     prepared.refuse_unknown_classes(pair for split, pairs in splits.items() if split != "train" for pair in pairs)
     return prepared
 

@@ -286,6 +286,20 @@ def fingerprints_of_runs(asked: Path | None, name: str) -> list[str]:
     return [one for one in found if isinstance(one, str)]
 
 
+def find_resumable(asked: Path | None, name: str) -> tuple[Path, Config] | None:
+    """Return a run that a training may resume, and its settings: `asked`, or the first unfinished one of its name."""
+    for number in count(1):
+        folder = asked or Path("runs") / (name if number == 1 else f"{name}-{number}")
+        if not folder.exists():
+            return None
+        with suppress(ConfigError, OSError):
+            if is_run(folder) and (asked is not None or _find_end(folder) is None):
+                return folder, _read_settings(folder)
+        if asked is not None:
+            return None
+    return None
+
+
 def is_run(folder: Path) -> bool:
     """Return whether a training made this folder. A `config.yaml` alone proves nothing: other programs write it too."""
     return (folder / MARKER).exists() or _has_fingerprint(folder)

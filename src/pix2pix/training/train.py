@@ -3,22 +3,23 @@
 import functools
 import os
 import signal
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Collection
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pix2pix.config import Config, Training
+from pix2pix.config import Config, Data, Training
 from pix2pix.config.io import nest_settings
 from pix2pix.config.presets import choose_settings
 from pix2pix.config.recorded import apply_choices, record_choices
+from pix2pix.data.checks.report import Problem
 from pix2pix.data.pairing.nesting import refuse_data_inside, refuse_inside_data
 from pix2pix.data.pairing.pair import Pair
 from pix2pix.data.pairing.pairs import PairSet
 from pix2pix.distributed.environment import choose_processes
 from pix2pix.distributed.process_group import ProcessGroup, process_group
-from pix2pix.errors import ConfigError, Interrupted
+from pix2pix.errors import ConfigError, DataError, Interrupted
 from pix2pix.model.model_config import CONFIG
 from pix2pix.reports.curves import read_metrics
 from pix2pix.system.hardware import choose_device
@@ -37,6 +38,7 @@ from pix2pix.training.run_folder import (
     choose_run,
     continued_settings,
     describe_done,
+    find_resumable,
     fingerprints_of_runs,
     open_run,
     refuse_inside_run,
@@ -117,7 +119,7 @@ def plan_only(config: Config, run: Path | None = None, *, overwrite: bool = Fals
     if info is not None and info.rank:
         return  # rank 0 prints it
     with ProgressBar() as bar:
-        plan, pairs, _ = inspect_and_plan(settled, bar, fingerprints_of_runs(run, _name_run(config)))
+        plan, pairs, _ = _inspect(settled, config.training, run, bar, overwrite=overwrite)
         settings, check = record_choices(plan.config, config.training), _folder_check(config, pairs)
         choice = choose_run(run, _name_run(config), settings, check, overwrite=overwrite)
         settings = continued_settings(choice.folder, settings, overwrite=overwrite)
@@ -151,7 +153,7 @@ def _begin(
 
     `asked` are the settings before `auto` was resolved in them.
     """
-    plan, pairs, left_out = inspect_and_plan(config, bar, fingerprints_of_runs(run, _name_run(config)))
+    plan, pairs, left_out = _inspect(config, asked, run, bar, overwrite=overwrite)
     settings, check = record_choices(plan.config, asked), _folder_check(config, pairs)
     choice = held.enter_context(open_run(run, _name_run(config), settings, check, overwrite=overwrite))
     folder, settings = choice.folder, continued_settings(choice.folder, settings, overwrite=overwrite)
@@ -163,6 +165,30 @@ def _begin(
     held.enter_context(begun_run(folder, settings, overwrite=overwrite))
     write_left_out(folder, left_out)
     return begun
+
+
+def _inspect(
+    config: Config, asked: Training, run: Path | None, bar: ProgressBar, *, overwrite: bool
+) -> tuple[Plan, PairSet, tuple[Problem, ...]]:
+    """Inspect and plan; a run that is resumed keeps what it recorded about its data where `config` leaves it open."""
+    name = _name_run(config)
+    known, found = fingerprints_of_runs(run, name), None if overwrite else find_resumable(run, name)
+    if found is None:
+        return inspect_and_plan(config, bar, known)
+    folder, recorded = found[0], found[1].data
+    if run is None and not _resumes(folder, config, asked, known, recorded):
+        return inspect_and_plan(config, bar, known)
+    return inspect_and_plan(config, bar, known, recorded)
+
+
+def _resumes(folder: Path, config: Config, asked: Training, known: Collection[str], recorded: Data) -> bool:
+    """Return whether a training without --run resumes a run if it keeps what that recorded about its data."""
+    name = _name_run(config)
+    with ProgressBar(silent=True) as silent, suppress(ConfigError, DataError):
+        plan, pairs, _ = inspect_and_plan(config, silent, known, recorded)
+        settings, check = record_choices(plan.config, asked), _folder_check(config, pairs)
+        return choose_run(None, name, settings, check, overwrite=False).folder == folder
+    return False
 
 
 def _say_choice(choice: RunChoice, plan: Plan, resolved: Config, bar: ProgressBar, more: str) -> None:

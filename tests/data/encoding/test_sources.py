@@ -161,7 +161,7 @@ def with_nan(values: NDArray[Any]) -> NDArray[Any]:
         ),
         (
             lambda values: values.repeat(2, 2),
-            r"source_2/4\.tif: has 2 channels, but 1 as in 6 .* set --sources\.2\.channels",
+            r"source_2/4\.tif: has 2 channels, but 1 as in 6 of 7 images .*; save all with the same",
         ),
     ],
 )  # fmt: skip

@@ -144,12 +144,15 @@ def _inspect_pixels(
             {half: take_half(whole, half, path) for half in halves} if halved else {None: whole}
         )
         height, width, channels = next(iter(parts.values())).shape
-        stats = tuple(replace(_measure(half, values), transparent=transparent) for half, values in parts.items())
+        stats = tuple(
+            replace(_measure(half, values, declared=drop_alpha), transparent=transparent)
+            for half, values in parts.items()
+        )
         facts = ImageFacts(height, width, channels, whole.dtype.name)
         return FileInspection(facts, None, stats), {half: edge_map(values) for half, values in parts.items()}
 
 
-def _measure(half: Half | None, values: Array) -> ImageStats:
+def _measure(half: Half | None, values: Array, *, declared: bool) -> ImageStats:
     nan = infinite = 0
     finite = values
     if values.dtype.kind == "f":
@@ -163,7 +166,8 @@ def _measure(half: Half | None, values: Array) -> ImageStats:
     digest.update(np.ascontiguousarray(values).data)
     code = int.from_bytes(digest.digest(), "big")
     ends = (_measure_end(finite, low, 1), _measure_end(finite, high, -1))
-    return ImageStats(half, code, low, high, nan, infinite, flat, list_colours(values), *ends, values.size)
+    colours = list_colours(values, declared=declared)
+    return ImageStats(half, code, low, high, nan, infinite, flat, colours, *ends, values.size)
 
 
 def _measure_end(finite: Array, value: float, sign: int) -> End:

@@ -27,8 +27,11 @@ BLOCK_PIXELS = 2**22
 """Colours are counted in this many pixels at a time, since that takes four times their memory or more."""
 
 
-def list_colours(values: Array, block_pixels: int = BLOCK_PIXELS) -> tuple[str, ...] | None:
-    """List the colours of (H, W, 1 or 3) uint8 as hexadecimal digits; None if it does not look like a label map."""
+def list_colours(values: Array, block_pixels: int = BLOCK_PIXELS, *, declared: bool = False) -> tuple[str, ...] | None:
+    """List the colours of (H, W, 1 or 3) uint8 as hexadecimal digits; None if it does not look like a label map.
+
+    Of one that is `declared` as such, the areas are not examined.
+    """
     channels = values.shape[2]
     if values.dtype != np.uint8 or channels not in (1, 3):
         return None
@@ -42,7 +45,7 @@ def list_colours(values: Array, block_pixels: int = BLOCK_PIXELS) -> tuple[str, 
             return None
     top, left = (max(0, side - MIDDLE) // 2 for side in values.shape[:2])
     middle = values[top : top + MIDDLE, left : left + MIDDLE]
-    if not has_flat_areas(middle, grays=_are_grays(found, channels)):
+    if not declared and not has_flat_areas(middle, grays=_are_grays(found, channels)):
         return None
     return tuple(f"{code:0{2 * channels}x}" for code in sorted(found))
 

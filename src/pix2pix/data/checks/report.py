@@ -272,7 +272,7 @@ def _colour_lines(sides: Sequence[tuple[str, ValueReport | None]], most: int = 8
         if side and side.colours:
             shown = format_examples(side.colours, most)
             count = format_count(len(side.colours), "colour")
-            lines.append(f"colours      {name_images(name)} have {count} in flat areas, as label maps do: {shown}")
+            lines.append(f"colours      {name_images(name)} have {count} as label maps do: {shown}")
     return lines
 
 

@@ -38,7 +38,7 @@ class _Query:
     def of(cls, pair: Pair, question: str, opaque: frozenset[str]) -> "_Query":
         files = {
             ref.whole: (
-                f"{question}{_describe(ref)}{', halves' if ref.half else ''}{', labels' * (ref.file in opaque)}",
+                f"{question}{_describe(ref)}{', halves' if ref.half else ''}{', is labels' * (ref.file in opaque)}",
                 file_stamp(ref.file),
             )
             for ref in pair.refs

@@ -247,16 +247,19 @@ class PreparedData:
                     values.to_indices(images.read(ref.path, ref.view, alpha=True), ref.path)
 
 
-def prepare_data(data: Data, pairs: Sequence[Pair], progress: OnProgress | None = None) -> PreparedData:
+def prepare_data(
+    data: Data, pairs: Sequence[Pair], progress: OnProgress | None = None, *, recorded: Data | None = None
+) -> PreparedData:
     """Resolve open settings: channels and types from the files of the first pair, ranges and classes from all files.
 
-    `pairs` are those of the training split. Calls progress(done, total). Raises DataError or ConfigError.
+    `pairs` are those of the training split. `recorded` are the data settings of a run that is resumed, which tells
+    tags that it has not read. Calls progress(done, total). Raises DataError or ConfigError.
     """
     count, memory = len(pairs[0].sources), cache_folder(data)
     tagged = with_tags(data, pairs[0])
     if tagged.mask_value != data.mask_value and not occurs([pair.target for pair in pairs], _set(tagged.mask_value)):
         tagged = tagged.model_copy(update={"mask_value": None})
-    data = tagged
+    data = tagged if recorded is None else _without_new_tags(data, tagged, recorded, pairs)
     settings = data.source_settings(count)
     target = data.target_settings
     converts = any(part.channels for part in (*settings, target))
@@ -289,6 +292,34 @@ def prepare_data(data: Data, pairs: Sequence[Pair], progress: OnProgress | None 
         for at, (name, part) in enumerate(zip(source_titles(count), settings, strict=True))
     ]
     return PreparedData(tuple(sources), target_encoding, data.image_size, data.resize_source)
+
+
+def _without_new_tags(data: Data, tagged: Data, recorded: Data, pairs: Sequence[Pair]) -> Data:
+    """Ignore tags that a run has not read, since no pixel has their values. Raises ConfigError if one has."""
+    count = len(pairs[0].sources)
+    if max(1, len(recorded.sources)) != count:
+        return tagged  # of other data
+    before, given, now = (one.source_settings(count) for one in (recorded, data, tagged))
+    for at, title in enumerate(source_titles(count)):
+        value = now[at].nodata
+        if value is None or value in (before[at].nodata, given[at].nodata):
+            continue
+        if occurs([pair.sources[at] for pair in pairs], value, cache_folder(data)):
+            raise ConfigError(_learned_tag(title, value))
+        plain = given[at].model_copy(update={"nodata": None})
+        sources = tagged.sources | {str(at + 1): plain} if count > 1 else tagged.sources
+        tagged = tagged.model_copy(update={"sources": sources} if count > 1 else {"nodata": None})
+    if tagged.mask_value not in (None, data.mask_value, recorded.mask_value):
+        raise ConfigError(_learned_tag("target", tagged.mask_value))
+    return tagged
+
+
+def _learned_tag(title: str, value: MaskValue | None) -> str:
+    shown = value if isinstance(value, str) else f"{value:.9g}"
+    return (
+        f"the run was begun by a version that did not read the tag GDAL_NODATA, so it learned {shown} of the {title} "
+        "as a value; give another --run to train anew, or --overwrite to replace it"
+    )
 
 
 def _set(value: MaskValue | None) -> MaskValue:
