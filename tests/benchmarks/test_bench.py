@@ -1,7 +1,9 @@
 """The benchmark: its counts against the paper's figures, its reference against the method, its words and ways out."""
 
+import io
 import json
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, get_args
 
@@ -34,11 +36,28 @@ TINY = ("--quick", "--image-size", "32", "--base-channels", "4", "--threads", "1
 @pytest.fixture(autouse=True)
 def _brief(monkeypatch: pytest.MonkeyPatch) -> None:
     """One thread, one repetition, and limits measured on what fits into a cache: what they are does not matter here."""
+    _shorten(monkeypatch)
+
+
+def _shorten(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(1)
     monkeypatch.setattr(Conditions, "rounds", lambda self, full: 1)
     monkeypatch.setattr(limits, "QUICK_SIDES", (128,))
     monkeypatch.setattr(limits, "QUICK_FLOATS", 2**16)
     monkeypatch.setattr(scaling, "QUICK_SHAPES", {256: (1, 2)})
+
+
+SECTIONS = ["training", "run", "inference", "loading", "scaling"]
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, Path]:
+    """What the benchmarks of all sections print to stdout and stderr, and their plot."""
+    plot, out, err = tmp_path_factory.mktemp("bench") / "growth.png", io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        _shorten(patch)
+        main([*TINY, "--only", ",".join(SECTIONS), "--json", "--plot", str(plot)])
+    return out.getvalue(), err.getvalue(), plot
 
 
 def settings(size: int = 256, batch: int = 1, base: int = 64, order: str = "two-pass", **sections: Any) -> Config:
@@ -256,16 +275,12 @@ def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]
     return code, said.out, said.err
 
 
-def test_bench(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    sections = ["training", "run", "inference", "loading", "scaling"]
-    plot = tmp_path / "growth.png"
-    words = [*TINY, "--only", ",".join(sections), "--json", "--plot", str(plot)]
-    code, out, err = run(capsys, *words)
-    assert code == 0, err
+def test_bench(measured: tuple[str, str, Path]) -> None:
+    out, err, plot = measured
     assert "this will take about" in err
     found = json.loads(out)
     assert (found["complete"], found["machine"]["threads"]) == (True, 1)
-    assert list(dict.fromkeys(row["section"] for row in found["rows"])) == sections
+    assert list(dict.fromkeys(row["section"] for row in found["rows"])) == SECTIONS
     for row in found["rows"]:
         measured = row["value"] is not None
         assert measured or "bf16" in row["work"]
@@ -276,13 +291,15 @@ def test_bench(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert image.format == "PNG"
 
 
-def test_every_row_is_measured_where_there_is_bf16(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_row_is_measured_where_there_is_bf16(
+    capsys: pytest.CaptureFixture[str], measured: tuple[str, str, Path]
+) -> None:
     """And without it the same rows are named: none is lost."""
     works = []
-    for words, arithmetic in ((["--bf16"], True), ([], has_bf16())):
-        code, out, err = run(capsys, *TINY, "--only", "training,inference", "--json", *words)
-        assert code == 0, err
-        found = json.loads(out)["rows"]
+    code, out, err = run(capsys, *TINY, "--only", "training,inference", "--json", "--bf16")
+    assert code == 0, err
+    for printed, arithmetic in ((out, True), (measured[0], has_bf16())):
+        found = [row for row in json.loads(printed)["rows"] if row["section"] in ("training", "inference")]
         assert arithmetic == all(row["value"] is not None for row in found)
         works.append({row["work"] for row in found if row["must"] is None and "8 images" not in row["work"]})
     assert works[0] == works[1]
