@@ -125,3 +125,15 @@ def test_a_kill_at_any_call_loses_nothing(tmp_path: Path, monkeypatch: pytest.Mo
         if calls < step:
             break
     assert kills > 10
+
+
+def test_a_folder_of_others_with_the_name_of_a_new_file_is_named_where_it_lies(tmp_path: Path) -> None:
+    (tmp_path / "set/config.json").mkdir(parents=True)
+    (tmp_path / "set/config.json/mine.txt").write_text("mine")
+    for _ in range(2):  # also the next time, until it is moved away
+        with (
+            pytest.raises(OSError, match=r"is in the way of .*set; move it away") as error,
+            write_folder_atomically(tmp_path / "set", ["config.json"]) as folder,
+        ):
+            (folder / "config.json").write_text("new")
+        assert Path(error.value.filename).read_text() == "mine"

@@ -110,9 +110,13 @@ def _settle(previous: Path, folder: Path, names: Collection[str]) -> None:
         return
     remove_files(previous, names)
     while (other := find_others(previous, ())) is not None:
+        in_the_way = OSError(errno.EEXIST, f"is in the way of {folder}; move it away", str(previous / other))
         if os.path.lexists(folder / other):
-            raise OSError(errno.EEXIST, f"is in the way of {folder}; move it away", str(previous / other))
-        (folder / other).parent.mkdir(parents=True, exist_ok=True)
+            raise in_the_way
+        try:
+            (folder / other).parent.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):  # a folder of others has the name of a new file
+            raise in_the_way from None
         os.rename(previous / other, folder / other)
     remove_files(previous, ())
 

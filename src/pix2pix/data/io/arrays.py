@@ -56,9 +56,9 @@ def without_alpha(values: Array, name: object) -> Array:
     """Drop the alpha channel, the last one. Raises DataError unless all pixels are opaque."""
     if values[..., -1].min() < np.iinfo(values.dtype).max:
         raise DataError(
-            f"{name}: has transparency; flatten it onto a background first, or take alpha as a channel "
-            "(--source-channels 4 or --target-channels 4, or 2 for gray); of label maps (--source-kind labels or "
-            "--target-kind labels) it is ignored"
+            f"{name}: has transparency; flatten it onto a background first, as `pix2pix data align` does, or take "
+            "alpha as a channel (--source-channels 4 or --target-channels 4, or 2 for gray); of label maps "
+            "(--source-kind labels or --target-kind labels) it is ignored"
         )
     return np.ascontiguousarray(values[..., :-1])
 
