@@ -92,7 +92,7 @@ def test_own_units() -> None:
 
 
 def test_every_metric_can_pick_the_model() -> None:
-    assert set(get_args(BestBy)) == {*HIGHER_IS_BETTER, "last"}
+    assert set(get_args(BestBy)) == {*HIGHER_IS_BETTER, "last", "auto"}
     assert set(PERCEPTUAL) < set(HIGHER_IS_BETTER)
 
 

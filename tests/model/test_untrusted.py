@@ -216,5 +216,11 @@ def test_every_number_of_a_card_has_limits() -> None:
                 walk(inner, where)
 
     walk(schema, "")
-    checked = (".validation.", ".LabelNames", "labels", "range")  # numbers for people; words that a validator checks
+    checked = (
+        ".validation.",
+        ".LabelNames",
+        "labels",
+        "range",
+        "crop_background",
+    )  # numbers for people; words that a validator checks
     assert [where for where in free if not any(word in where for word in checked)] == []

@@ -32,7 +32,7 @@ class ChannelRule:
         With `alpha` the last channel is opacity. `limits` are those of the type unless given. Raises DataError for
         channels that are not converted and, if `strict`, for all that the training did not convert.
         """
-        if values.shape[2] == source.file_channels and alpha == source.reads_alpha:
+        if values.shape[2] == source.file_channels and (source.reads_alpha or not alpha):
             return values, ()
         low, high = limits or type_limits(values)
         opacity = opacity_of(values, (low, high)) if alpha else None

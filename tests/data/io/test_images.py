@@ -357,7 +357,7 @@ def test_damaged_files_are_read_or_refused(tmp_path_factory: pytest.TempPathFact
 
 @pytest.mark.parametrize("name", ["x.gif", "x"])
 def test_unknown_suffix_cannot_be_written(tmp_path: Path, name: str) -> None:
-    with pytest.raises(DataError, match=r"use \.bmp, \.jpeg"):
+    with pytest.raises(DataError, match=r"use \.bmp, \.jfif, \.jpeg"):
         images.write(tmp_path / name, COLOUR)
 
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pix2pix.data.io import images, limits
+from pix2pix.data.io.view import View
 from pix2pix.errors import DataError
 
 GRAY16 = np.arange(48, dtype=np.uint16).reshape(6, 8)
@@ -321,7 +322,7 @@ def test_planes_that_an_ome_tiff_lacks_are_never_zeros(tmp_path: Path) -> None:
 def test_an_ome_tiff_of_one_file_keeps_its_planes(tmp_path: Path) -> None:
     values = np.arange(2 * 3 * 48, dtype=np.uint16).reshape(2, 3, 6, 8)
     tifffile.imwrite(tmp_path / "x.ome.tif", values, metadata={"axes": "TCYX"})
-    read = images.read(tmp_path / "x.ome.tif")
+    read = images.read(tmp_path / "x.ome.tif", View(stacked=True))
     assert np.array_equal(read, values.reshape(6, 6, 8).transpose(1, 2, 0))
 
 

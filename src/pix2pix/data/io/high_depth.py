@@ -22,7 +22,7 @@ from pix2pix.system.reading import open_regular
 NPY_START = b"\x93NUMPY"
 COPIES = 3
 """Copies of the values in memory at the peak: decoded, in the byte order of this machine, upright."""
-NPY_ADVICE = ", as by numpy.save(path, numpy.load(path).astype('float32'))"
+NPY_ADVICE = ", as by numpy.save(path, values.astype('float32'))"
 LARGE_SIDE = 16
 """Where the two last axes of an array have this many positions, both may be height and width."""
 _PNG_CHANNELS = {0: 1, 2: 3, 4: 2, 6: 4}  # colour type -> samples, of those with 16 bits

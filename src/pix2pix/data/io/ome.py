@@ -1,7 +1,8 @@
 """Read the sizes of pixels and the names of channels from OME-XML."""
 
 from typing import Any
-from xml.etree import ElementTree
+
+from pix2pix.data.io import metadata_xml
 
 MICROMETRES = {"nm": 1e-3, "µm": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6}
 
@@ -12,8 +13,8 @@ def read_channel_names(xml: str) -> tuple[str, ...]:
     return names if all(names) else ()
 
 
-def _find_pixels(xml: str) -> ElementTree.Element:
-    return next(item for item in ElementTree.fromstring(xml).iter() if item.tag.endswith("Pixels"))
+def _find_pixels(xml: str) -> metadata_xml.Element:
+    return next(item for item in metadata_xml.parse(xml).iter() if item.tag.endswith("Pixels"))
 
 
 def read_ome(xml: str) -> dict[str, Any]:

@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
+from pix2pix.data.io import metadata_xml
 from pix2pix.data.io.ome import read_ome
 from pix2pix.data.io.surroundings import GDAL_METADATA, GDAL_NODATA, NOTHING, Surroundings, Tag
 from pix2pix.data.io.tiff import full_size_series, open_alone
@@ -54,11 +54,11 @@ def _of_whole_image(xml: str) -> str:
     """Leave out what GDAL's metadata state of single bands: statistics, names and scales of the source's values."""
     if not xml:
         return ""
-    root = ElementTree.fromstring(xml)
+    root = metadata_xml.parse(xml)
     for item in list(root):
         if "sample" in item.attrib or item.get("name", "").startswith("STATISTICS_"):
             root.remove(item)
-    return ElementTree.tostring(root, encoding="unicode") if len(root) else ""
+    return metadata_xml.write(root) if len(root) else ""
 
 
 def _resolution(tags: Any) -> tuple[float, float] | None:
