@@ -636,7 +636,7 @@ def test_pairs_from_photos(cli: Cli, tmp_path: Path) -> None:
     assert (made.code, made.out) == (1, "pairs\n")
     said = made.err.splitlines()
     assert said[0].startswith("no pair: photos/bad.jpg: ")
-    assert said[1] == "ignored: 1 of formats that are not read: convert them to PNG or TIFF: photos/raw.nef"
+    assert said[1] == "ignored: 1 of a format that is not read: convert it to PNG or TIFF: photos/raw.nef"
     assert said[2].startswith("4 new pairs, 4 in all (train ")
     assert said[3] == "pix2pix: 1 of the photos could not be used; they are listed above"
     assert strict(cli("data", "check", "pairs", "--json").out)["sizes"] == {"32x40": 4}

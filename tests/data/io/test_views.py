@@ -91,7 +91,8 @@ def test_lerc_of_8_bits_is_read(tmp_path: Path, shape: tuple[int, ...]) -> None:
 def test_an_unclear_first_axis_is_asked_about(tmp_path: Path, shape: tuple[int, ...]) -> None:
     values = np.random.default_rng(0).random(shape, dtype=np.float32)
     np.save(tmp_path / "x.npy", values)
-    with pytest.raises(DataError, match=r"shape \(.*\), which may be .* --npy-axes CYX, .* ZYX or --npy-axes YXC"):
+    many = "1 channel or 1 plane of" if shape[0] == 1 else f"{shape[0]} channels or {shape[0]} planes of"
+    with pytest.raises(DataError, match=rf"which may be {many} .* --npy-axes CYX, .* ZYX or --npy-axes YXC"):
         images.probe(tmp_path / "x.npy")
     assert np.array_equal(images.read(tmp_path / "x.npy", View(axes="YXC")), values)
     assert np.array_equal(images.read(tmp_path / "x.npy", View(axes="CYX")), values.transpose(1, 2, 0))
@@ -174,6 +175,8 @@ def test_stacks_are_asked_about_and_mixed_depths_are_named(mixed: Path) -> None:
     unmatched = find_pairs(data(mixed, planes="pictures")).unmatched
     assert [path.name for path, _ in unmatched] == ["x.tif"]
     assert unmatched[0].reason.startswith("has planes: 2, but its target")
+    assert "save both with as many, or move both" in unmatched[0].reason
+    assert "--planes channels" in unmatched[0].reason
 
 
 def test_channels_of_one_file_are_source_and_target(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def test_what_is_left_out_has_a_reason(tmp_path: Path, below: str, file: str) ->
 def test_each_reason_has_a_line_with_three_names(tmp_path: Path) -> None:
     ignored = [Ignored(Path(f"{n}.txt"), "odd") for n in range(1200)] + [Ignored(Path("a\nb"), "hidden")]
     assert describe_ignored(ignored) == ["1,200 odd: 0.txt, 1.txt, 2.txt and 1,197 more", "1 hidden: a\\nb"]
-    with pytest.raises(DataError, match=r"no images; .*; 1 names without a suffix: add that of .*: .*007"):
+    with pytest.raises(DataError, match=r"no images; .*; 1 name without a suffix: add that of .*: .*007"):
         list_images(tree(tmp_path, "007"))
     _, beside = list_images(tree(tmp_path / "flat", "1.png", "more/2.png"), recursive=False)
     assert beside == [Ignored(tmp_path / "flat/more", "folders beside the images")]
@@ -58,7 +58,7 @@ def test_each_reason_has_a_line_with_three_names(tmp_path: Path) -> None:
 
 def test_dicom_without_a_suffix_is_known_by_its_content(tmp_path: Path) -> None:
     (tmp_path / "IM000001").write_bytes(bytes(128) + b"DICM")
-    with pytest.raises(DataError, match=r"no images; .*; 1 medical images, which are not read: save their slices .*"):
+    with pytest.raises(DataError, match=r"no images; .*; 1 medical image, which is not read: save its slices .*"):
         list_images(tmp_path)
 
 
@@ -111,6 +111,6 @@ def test_check_train_and_translate_say_the_same(tmp_path: Path, run: Path, capsy
         said.append(sorted(lines))
     assert said[0] == said[1] == said[2]
     assert [line.split(":")[0] for line in said[0]] == [
-        "1 folders of other programs", "1 not image files by their names", "1 written by the operating system",
+        "1 folder of another program", "1 not an image file by its name", "1 written by the operating system",
     ]  # fmt: skip
     assert len(list((tmp_path / "out").rglob("*.png"))) == 12

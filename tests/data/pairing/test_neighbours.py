@@ -125,7 +125,7 @@ def test_a_direction_that_the_names_exclude(tmp_path: Path, layout: str) -> None
         ("train/images/1.png train/masks/1.png train/gt/1.png", r"train: several folders may be sides of pairs"),
         ("train_A/1.png train_B/1.png train_label/1.png train_img/1.png", r"several layouts at once \(train_A and "),
         ("train_A/1.png train_B/1.png A/1.png B/1.png", r"several layouts at once .*or name the folders with --source"),
-        ("images/1.png labels/1.txt", r"labels: no images; .*; 1 not image files by their names"),
+        ("images/1.png labels/1.txt", r"labels: no images; .*; 1 not an image file by its name"),
     ],
 )
 def test_ambiguity_is_an_error(tmp_path: Path, files: str, said: str) -> None:

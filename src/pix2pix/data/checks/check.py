@@ -18,7 +18,7 @@ from pix2pix.data.checks.summary import (
     find_other_types,
 )
 from pix2pix.data.checks.values import SideValues, describe_values, side_settings
-from pix2pix.data.encoding.nodata import with_tags
+from pix2pix.data.encoding.nodata import find_other_tags, find_tags, with_tags
 from pix2pix.data.io.file_facts import FileFacts, cache_folder, hash_contents
 from pix2pix.data.pairing.pair import Pair
 from pix2pix.data.pairing.pairs import PairSet, find_pairs, same_data
@@ -41,7 +41,8 @@ def check(
     found = find_pairs(data)
     pairs = [pair for split in found.splits.values() for pair in split]
     data.source_settings(found.sources)  # raises for settings of another number of sources
-    tagged = with_tags(data, pairs[0]) if decode and pairs else data
+    tags = find_tags(data, pairs) if decode and pairs else ()
+    tagged = with_tags(data, tags) if tags else data
     filled = {n for n, part in enumerate(tagged.source_settings(found.sources), start=1) if part.nodata is not None}
     holes = tagged.mask_value == "nan"
     summary, shown = Summary(found.sources, holes=holes, filled=filled, resize=data.resize_source), 0.0
@@ -58,6 +59,7 @@ def check(
     report = replace(_make_report(found, pairs, summary, data), **of_all)
     if not _is_known(report, known):
         summary.problems += _find_doubts(summary, data)
+        summary.problems += (Problem(path, reason) for path, reason in find_other_tags(data, tags)) if tags else ()
         report = replace(_make_report(found, pairs, summary, data), **of_all)
     if decode:
         report = _with_values(report, summary, data, tagged)

@@ -17,7 +17,7 @@ from pix2pix.config import Data, SourceSettings, source_prefix
 from pix2pix.config.fields import MaskValue
 from pix2pix.data.encoding.labels import UNKNOWN, LabelEncoding, class_levels
 from pix2pix.data.encoding.measure import label_name, measure_fill, measure_labels, measure_range, occurs
-from pix2pix.data.encoding.nodata import find_holes, with_tags
+from pix2pix.data.encoding.nodata import find_holes, find_other_tags, find_tags, with_tags
 from pix2pix.data.encoding.ranges import RangeEncoding, refuse_non_finite, type_bounds, unknown_values
 from pix2pix.data.io import images
 from pix2pix.data.io.arrays import advise_channels, with_channels
@@ -256,7 +256,11 @@ def prepare_data(
     tags that it has not read. Calls progress(done, total). Raises DataError or ConfigError.
     """
     count, memory = len(pairs[0].sources), cache_folder(data)
-    tagged = with_tags(data, pairs[0])
+    tags = find_tags(data, pairs)
+    if recorded is None:  # otherwise the run has taken the first
+        for path, reason in find_other_tags(data, tags):
+            raise DataError(f"{path}: {reason}")
+    tagged = with_tags(data, tags)
     if tagged.mask_value != data.mask_value and not occurs([pair.target for pair in pairs], _set(tagged.mask_value)):
         tagged = tagged.model_copy(update={"mask_value": None})
     data = tagged if recorded is None else _without_new_tags(data, tagged, recorded, pairs)

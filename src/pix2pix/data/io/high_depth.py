@@ -18,6 +18,7 @@ from pix2pix.data.io.surroundings import NOTHING, Surroundings, add_to_png
 from pix2pix.data.io.view import UNNAMED_AXES, Planes, View, count_planes, refuse_planes
 from pix2pix.errors import DataError
 from pix2pix.system.reading import open_regular
+from pix2pix.text import format_count
 
 NPY_START = b"\x93NUMPY"
 COPIES = 3
@@ -154,8 +155,9 @@ def _order_of_axes(path: Path, shape: tuple[int, ...], given: str) -> str:
         )
     if _is_unclear(shape):
         raise DataError(
-            f"{path}: is an array of shape {shape}, which may be {shape[0]} channels or planes of "
-            f"{shape[1]}x{shape[2]}, or {shape[0]} rows of {shape[1]} pixels with {shape[2]} channels: say which, "
+            f"{path}: is an array of shape {shape}, which may be {format_count(shape[0], 'channel')} or "
+            f"{format_count(shape[0], 'plane')} of {shape[1]}x{shape[2]}, or {format_count(shape[0], 'row')} of "
+            f"{shape[1]} pixels with {shape[2]} channels: say which, "
             "--npy-axes CYX, --npy-axes ZYX or --npy-axes YXC"
         )
     return "YXC"[: len(shape)]

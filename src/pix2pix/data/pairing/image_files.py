@@ -35,6 +35,17 @@ _SYSTEM = "written by the operating system"
 _PROGRAM = "folders of other programs"
 _SEARCHED = "links to folders that are searched anyway"
 _BESIDE = "folders beside the images"
+_OF_ONE = {
+    NOT_IMAGES: "not an image file by its name",
+    _MEDICAL: "medical image, which is not read: save its slices as .npy, as docs/data.md shows",
+    _OTHER_FORMATS: "of a format that is not read: convert it to PNG or TIFF",
+    _NO_SUFFIX: "name without a suffix: add that of its format, such as .png",
+    _BROKEN: "broken link",
+    _PROGRAM: "folder of another program",
+    _SEARCHED: "link to a folder that is searched anyway",
+    _BESIDE: "folder beside the images",
+}
+"""The reason where only one file or folder has it."""
 
 
 def list_images(folder: Path, *, recursive: bool = True) -> tuple[list[str], list[Ignored]]:
@@ -110,7 +121,10 @@ def describe_ignored(ignored: Iterable[Ignored]) -> list[str]:
     for path, reason in ignored:
         groups.setdefault(reason, []).append(escape_unprintable(path))
     counts = Counter({reason: len(paths) for reason, paths in groups.items()})
-    return [f"{count:,} {reason}: {format_examples(groups[reason])}" for reason, count in counts.most_common()]
+    return [
+        f"{count:,} {_OF_ONE.get(reason, reason) if count == 1 else reason}: {format_examples(groups[reason])}"
+        for reason, count in counts.most_common()
+    ]
 
 
 def _list_flat(folder: Path, ignored: list[Ignored]) -> list[str]:

@@ -58,7 +58,12 @@ def _split_stacks(pairs: Sequence[Pair]) -> tuple[list[Pair], list[Unmatched]]:
         if others:
             ref, target = pair.refs[others[0]], pair.target.path
             has, wanted = count_planes(planes[others[0]]), count_planes(planes[-1])
-            unmatched.append(Unmatched(ref.path, f"has planes: {has}, but its target {target} has {wanted}"))
+            reason = (
+                f"has planes: {has}, but its target {target} has {wanted}: --planes pictures pairs them one by one, so "
+                "save both with as many, or move both files out of the data; where every pair is like this, give "
+                "--planes channels, which makes the planes of a file its channels"
+            )
+            unmatched.append(Unmatched(ref.path, reason))
         else:
             result += _pairs_of_planes(pair, planes[-1])
     names = [pair.name for pair in result]
