@@ -612,6 +612,11 @@ def test_json_is_all_that_goes_to_stdout(cli: Cli, run: Path, facades: Path, tmp
     look = cli("data", "check", facades, "--json")
     assert (look.code, look.err) == (0, "")
     assert strict(look.out)["counts"] == {"train": 10, "val": 3, "test": 3}
+    assert strict(look.out)["train_refuses"] is None
+    refused = cli("data", "check", facades, "--target-kind", "labels", "--direction", "BtoA", "--json")
+    assert refused.code == 1
+    assert strict(refused.out)["ok"]
+    assert "--target-kind out if they are" in strict(refused.out)["train_refuses"]
 
     (sides(tmp_path / "pairs") / "B/1.png").unlink()
     problem = cli("data", "check", "pairs", "--json")

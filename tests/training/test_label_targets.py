@@ -162,7 +162,7 @@ def test_settings_that_do_not_fit_are_named(settings: dict[str, Any], said: str)
 
 def test_data_that_have_no_classes_are_named(tmp_path: Path, facades: Path) -> None:
     photos = choose_settings(facades, None, None, merge_settings(LABELS, {"data": {"direction": "BtoA"}}))
-    with pytest.raises(DataError, match=r"the targets have more than 256 colours.*--target-labels"):
+    with pytest.raises(DataError, match=r"targets have more .*colours.*--target-labels"):
         prepare_data(photos.data, find_pairs(photos.data).splits["train"])
     few = choose_settings(masks(tmp_path, 0), None, None, merge_settings(LABELS, {"data": {"mask_value": 255}}))
     with pytest.raises(ConfigError, match="the targets have only one class"):

@@ -9,7 +9,7 @@ import pytest
 from pix2pix.config.presets import choose_settings
 from pix2pix.data.checks.check import check
 from pix2pix.data.io import images
-from pix2pix.training.plan_text import preview_plan
+from pix2pix.training.plan_text import preview_plan, try_plan
 
 
 def images_line(folder: Path, sizes: list[tuple[int, int]], flags: dict[str, Any]) -> str:
@@ -17,7 +17,8 @@ def images_line(folder: Path, sizes: list[tuple[int, int]], flags: dict[str, Any
         images.write(folder / f"A/{number}.png", np.full((*size, 3), number, np.uint8))
         images.write(folder / f"B/{number}.png", np.full((*size, 3), 9 + number, np.uint8))
     chosen = choose_settings(folder, None, None, {"generator": {"depth": 5}, "training": {"device": "cpu"}} | flags)
-    (line,) = [line for line in preview_plan(chosen, check(chosen.data)) if line.startswith("  images ")]
+    report = check(chosen.data)
+    (line,) = [line for line in preview_plan(try_plan(chosen, report), report) if line.startswith("  images ")]
     return line.removeprefix("  images").strip()
 
 

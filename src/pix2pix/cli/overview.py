@@ -12,7 +12,7 @@ from typing import NoReturn
 ABOUT = "Train an image-to-image translation model on pairs of images, measure it, and use it."
 
 DATA_COMMANDS = {
-    "check": "Read every file and report what is there and what is wrong; exit code 1 if anything is wrong.",
+    "check": "Read every file and report what is there; exit code 1 if anything is wrong, or if `train` would refuse.",
     "align": "Write pairs anew, with source and target of each pair at one size.",
     "preview": "Draw random pairs on a contact sheet, source | target, and print their names.",
     "make": "Make pairs from photos: a derived source in A, the photo as target in B. Run it again to continue.",

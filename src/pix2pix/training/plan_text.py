@@ -144,14 +144,20 @@ def _processes(training: Training) -> str:
     return f"; {training.devices} processes on {machines}, batch norm {norm}"
 
 
-def preview_plan(config: Config, report: CheckReport) -> list[str]:
-    """Describe what `train` would do with these data and settings, or why it would not start."""
-    usable = report.without_bad()
-    if "train" not in usable.counts or not (usable.source_channels and usable.target_channels):
-        return ["train        would refuse: there are no pairs to train on"]
+def try_plan(config: Config, report: CheckReport) -> Plan | str:
+    """Return the plan of a training on the usable pairs of these data, or the reason why it would not start."""
     try:
-        lines = describe_plan(make_plan(config, usable))
+        usable = report.without_bad()
+        if "train" not in usable.counts or not (usable.source_channels and usable.target_channels):
+            return "there are no pairs to train on"
+        return make_plan(config, usable)
     except (ConfigError, DataError) as error:
-        return [f"train        would refuse: {error}"]
+        return str(error)
+
+
+def preview_plan(plan: Plan | str, report: CheckReport) -> list[str]:
+    """Describe what `train` would do with these data and settings, or why it would not start."""
+    if isinstance(plan, str):
+        return [f"train        would refuse: {plan}"]
     condition = "" if report.ok else ", once the bad files are repaired, or with --skip-bad"
-    return [f"train would choose{condition}:", *(f"  {line}" for line in lines)]
+    return [f"train would choose{condition}:", *(f"  {line}" for line in describe_plan(plan))]

@@ -98,6 +98,49 @@ def test_what_jpeg_has_blurred_needs_named_classes(tmp_path: Path) -> None:
     assert (found == index).mean() > 0.95
 
 
+def save_jpeg_masks(folder: Path, colours: np.ndarray, as_tiff: bool) -> list[Pair]:
+    """Three maps whose classes are discs, with the noise of JPEG around them."""
+    y, x = np.mgrid[:64, :64]
+    refs = []
+    for n in range(3):
+        disc = ((y - 20 - 9 * n) ** 2 + (x - 30) ** 2 < 200).astype(int)
+        refs.append(ImageRef(folder / f"{n}.{'tif' if as_tiff else 'jpg'}"))
+        options = {"compression": "jpeg"} if as_tiff else {}
+        Image.fromarray(colours[disc].astype(np.uint8)).save(refs[-1].path, quality=80, **options)
+    return [Pair(str(n), ref, ref) for n, ref in enumerate(refs)]
+
+
+@pytest.mark.parametrize("as_tiff", [False, True])
+@pytest.mark.parametrize(("side", "flags"), [("source", "--source-labels {} --label-tolerance "),
+                                             ("target", "--target-labels {} --target-label-tolerance ")])  # fmt: skip
+def test_jpeg_noise_is_not_taken_for_classes(tmp_path: Path, side: str, flags: str, as_tiff: bool) -> None:
+    pairs = save_jpeg_masks(tmp_path, np.array([0, 255]), as_tiff)
+    with pytest.raises(DataError, match="JPEG mixes colours.*" + flags.format("0,255")) as refused:
+        prepare_data(make_config({"data": {f"{side}_kind": "labels"}}).data, pairs)
+    given = {f"{side}_labels": "0,255", f"{'target_' if side == 'target' else ''}label_tolerance": 0}
+    name = next(name for name in given if name.endswith("tolerance"))
+    with pytest.raises(DataError, match="JPEG mixes colours: train with --label-tolerance"):
+        prepare_data(make_config({"data": {f"{side}_kind": "labels"} | given}).data, pairs).refuse_unknown_classes(
+            pairs
+        )
+    data = make_config(
+        {"data": {f"{side}_kind": "labels"} | given | {name: float(str(refused.value).split()[-1])}}
+    ).data
+    prepare_data(data, pairs).refuse_unknown_classes(pairs)
+    begun = Data(source_kind="labels")
+    assert len(prepare_data(begun, pairs, recorded=begun).sources[0].values.classes) > 2  # as earlier versions did
+
+
+def test_too_many_classes_and_photos_say_what_is_the_matter(tmp_path: Path) -> None:
+    images.write(tmp_path / "x.tif", (np.arange(64 * 64) % 300).reshape(64, 64, 1).astype(np.uint16))
+    images.write(tmp_path / "x.jpg", np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
+    for name, said in (("x.tif", "256 classes are the most: unite some, or leave --source-kind out if they are a "
+                                 "quantity$"), ("x.jpg", "leave --source-kind out if they are photos")):  # fmt: skip
+        ref = ImageRef(tmp_path / name)
+        with pytest.raises(DataError, match=said):
+            prepare_data(Data(source_kind="labels"), [Pair("x", ref, ref)])
+
+
 @pytest.mark.parametrize("names", ["#0000aa", "#0000aa,7", "#0000aa,#0000AA", "red,blue", "1.5,2"])
 def test_names_of_classes_are_checked(names: str) -> None:
     with pytest.raises(ConfigError, match=r"source_labels.*expected"):

@@ -26,7 +26,7 @@ def check(
     json_: Json = False,
     settings: Data | None = None,
 ) -> None:
-    """Read every file and report what is there and what is wrong; exit code 1 if anything is wrong.
+    """Read every file and report what is there; exit code 1 if anything is wrong, or if `train` would refuse.
 
     Parameters
     ----------
@@ -38,6 +38,7 @@ def check(
         Print the report as JSON.
     """
     from pix2pix.data.checks.check import check as look
+    from pix2pix.training.plan_text import preview_plan, try_plan
 
     chosen = choose_settings(data, None, None, {"data": given(settings)})
     if preview is not None:
@@ -47,17 +48,17 @@ def check(
         refuse_output(preview, chosen.data)
     with ProgressBar("checking") as bar:
         report = look(chosen.data, progress=bar.update)
+    plan = try_plan(chosen, report)
+    refusal = plan if isinstance(plan, str) else None
     if json_:
-        print(json.dumps(report.to_json(), indent=2))
+        print(json.dumps(report.to_json() | {"train_refuses": refusal}, indent=2))
     else:
-        from pix2pix.training.plan_text import preview_plan
-
-        print("\n".join([report.to_text(), "", *preview_plan(chosen, report)]))
+        print("\n".join([report.to_text(), "", *preview_plan(plan, report)]))
     if preview is not None:
         say(f"preview      {draw(chosen, preview, found=report.without_bad().pairs).path}")
     elif not json_:
         say("`pix2pix data preview` draws some of the pairs on a sheet; so does --preview FILE.png here")
-    if not report.ok:
+    if refusal or not report.ok:
         raise SystemExit(1)
 
 

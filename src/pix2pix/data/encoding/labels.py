@@ -1,6 +1,7 @@
 """One-hot encoding of label maps, whose colours or gray values are classes: one channel per class."""
 
 import colorsys
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pix2pix.data.io.arrays import Pixels
+from pix2pix.data.io.lossy import lossy_format
 from pix2pix.errors import DataError
 from pix2pix.text import format_examples
 
@@ -60,10 +62,15 @@ class LabelEncoding:
             nearest[unknown], far[unknown] = UNKNOWN, False
         if far.any():
             row, column = divmod(int(position[far].min()), values.shape[1])
+            advice = "correct it, or train with it in --source-labels or --target-labels"
+            if kind := lossy_format(path):
+                least = max(60, math.ceil(distance.min(axis=1).max()))
+                advice = (
+                    f"{kind} mixes colours: train with --label-tolerance {least}, or --target-label-tolerance {least}"
+                )
             raise DataError(
                 f"{path}: holds {class_name(values[row, column])} at row {row}, column {column}, not one of the "
-                f"{len(self.classes)} classes {format_examples(self.classes)}; "
-                "correct it, or train with it in --source-labels or --target-labels"
+                f"{len(self.classes)} classes {format_examples(self.classes)}; {advice}"
             )
         indices: Array = nearest[inverse].reshape(*values.shape[:2], 1)
         return indices

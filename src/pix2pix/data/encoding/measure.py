@@ -1,6 +1,6 @@
 """Measure value ranges and label classes on the files of the training split, where the settings leave them open."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 from pix2pix.config import SourceSettings
 from pix2pix.config.fields import LARGEST_VALUE, Bounds, MaskValue
 from pix2pix.data.encoding.labels import LabelEncoding, class_name, unique_colours, without_alpha
+from pix2pix.data.encoding.mixed_colours import TOLERANCE, looks_mixed, suggest_classes
 from pix2pix.data.encoding.ranges import RangeEncoding, refuse_non_finite, type_bounds, unknown_values
 from pix2pix.data.io import images
 from pix2pix.data.io.arrays import with_channels
 from pix2pix.data.io.file_facts import recall
+from pix2pix.data.io.lossy import lossy_format
 from pix2pix.data.pairing.pair import ImageRef
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.system.progress import OnProgress
@@ -132,31 +134,68 @@ def measure_labels(
     *,
     mask_value: MaskValue | None = None,
     progress: OnProgress | None = None,
+    resumed: bool = False,
 ) -> LabelEncoding:
     """Return the classes that the settings give, or else all classes in the label maps `refs`. Raises DataError.
 
-    `mask_value` is the value of pixels without a class.
+    `mask_value` is the value of pixels without a class. A run that is `resumed` may have found its classes in files
+    whose compression mixes colours.
     """
     unknown = None if mask_value is None else label_name(mask_value)
     if settings.labels is not None:
         classes = tuple(name for name in settings.labels if name != unknown)
         return _checked(LabelEncoding(classes, settings.label_tolerance, dtype, unknown), prefix)
     known: set[tuple[int, ...]] = set()
+    mixed: dict[Path, str] = {}
     for done, ref in enumerate(refs, start=1):
         known.update(_colours_of(ref))
+        if not mixed and (kind := lossy_format(ref.path)):
+            mixed[ref.path] = kind
         if len(known) > MAX_CLASSES:
-            flag = "--" + prefix.replace("_", "-")
-            raise DataError(
-                f"{ref.path}: with this file the {_side(prefix)} have more than {MAX_CLASSES} colours, too many for "
-                "label maps (JPEG mixes colours): give the classes and the largest distance of pixels from them, as in "
-                f"{flag}labels '#0000aa,#ff0000' {'--' if prefix == 'source_' else flag}label-tolerance 60"
-            )
+            break
         if progress is not None:
             progress(done, len(refs))
     if len({len(levels) for levels in known}) > 1:
         raise DataError(f"some {_side(prefix)} are gray and some are in colour: save all label maps in one of the two")
+    if mixed and not resumed and looks_mixed(known):
+        ((path, kind),) = mixed.items()
+        raise DataError(f"{path}: {_describe_mixed(kind, refs, prefix)}")
+    if len(known) > MAX_CLASSES:
+        raise DataError(f"{ref.path}: with this file the {_describe_too_many(known, prefix)}")
     classes = tuple(name for name in map(class_name, sorted(known)) if name != unknown)
     return _checked(LabelEncoding(classes, settings.label_tolerance, dtype, unknown), prefix)
+
+
+def _describe_mixed(kind: str, refs: Sequence[ImageRef], prefix: str) -> str:
+    """Say that compression has mixed the colours of label maps, and what to type."""
+    names, tolerance = suggest_classes(refs)
+    because = f"{kind} mixes colours, so the {_side(prefix)} have more colours than classes"
+    advice = "give the classes and the largest distance of a pixel from them"
+    if names:
+        return f"{because}: {advice}, which seem to be {_class_flags(names, tolerance, prefix)}"
+    flags = _class_flags(("#0000aa", "#ff0000"), tolerance, prefix)
+    return f"{because}: {advice}, as in {flags}; leave --{prefix.replace('_', '-')}kind out if they are photos"
+
+
+def _describe_too_many(known: Collection[tuple[int, ...]], prefix: str) -> str:
+    """Say that label maps have too many colours, and what to do."""
+    kind, gray = f"--{prefix.replace('_', '-')}kind", all(len(levels) == 1 for levels in known)
+    what = "gray values" if gray else "colours"
+    words = (
+        f"{_side(prefix)} have more than {MAX_CLASSES} {what}, but {MAX_CLASSES} classes are the most: unite some, or "
+        f"leave {kind} out if they are a quantity"
+    )
+    if gray:
+        return words
+    flags = _class_flags(("#0000aa", "#ff0000"), TOLERANCE, prefix)
+    return f"{words}; if resizing or an earlier JPEG has mixed fewer colours, give these, as in {flags}"
+
+
+def _class_flags(names: Sequence[str], tolerance: int, prefix: str) -> str:
+    """Return the flags that give classes and a tolerance, to be typed in a shell."""
+    flag, listed = "--" + prefix.replace("_", "-"), ",".join(names)
+    listed = f"'{listed}'" if "#" in listed else listed
+    return f"{flag}labels {listed} {'--' if prefix == 'source_' else flag}label-tolerance {tolerance}"
 
 
 def label_name(value: MaskValue) -> str:

@@ -275,7 +275,9 @@ def prepare_data(
         facts = images.probe(refs[0].path, refs[0].view)
         values: RangeEncoding | LabelEncoding
         if part.kind == "labels":
-            values = measure_labels(part, facts.dtype, refs, prefix, mask_value=mask_value, progress=progress)
+            values = measure_labels(
+                part, facts.dtype, refs, prefix, mask_value=mask_value, progress=progress, resumed=recorded is not None
+            )
         else:
             unknown = mask_value if at == -1 else part.nodata
             values = measure_range(
