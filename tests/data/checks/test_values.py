@@ -100,17 +100,17 @@ def test_a_nodata_tag_is_read_and_holes_are_filled(tmp_path: Path, tag: str, hol
 @pytest.mark.parametrize(("side", "flag"), [("A", "--nodata=-9999"), ("B", "--mask-value=-9999")])
 def test_tags_of_all_files_are_read_and_must_agree(tmp_path: Path, side: str, flag: str) -> None:
     root = pairs_of(tmp_path, dem(-9999), dem(-9999))
-    for n in range(1, 6):
-        value = -1 if n == 3 else -9999
+    for n in range(1, 6):  # the first has no tag
+        value = -1 if n == 1 else -9999
         tags = [(42113, 2, 0, str(value), True)]
         tifffile.imwrite(root / f"{side}/{n}.tif", dem(value)(np.random.default_rng(n)), extratags=tags, metadata=None)
     report, config = look(root, cache_dir=str(tmp_path / "cache"))
     ((path, reason),) = report.problems
-    assert path == root / f"{side}/3.tif"
+    assert path == root / f"{side}/1.tif"
     assert f"GDAL_NODATA says -1, but that of {root / side}/" in reason
     assert reason.endswith(flag)
     assert any("-9999 marks pixels without data, by the tag" in note for note in report.notes)
-    with pytest.raises(DataError, match=r"3\.tif: its tag GDAL_NODATA says -1"):
+    with pytest.raises(DataError, match=r"1\.tif: its tag GDAL_NODATA says -1"):
         prepare_data(config.data, [pair for pairs in report.pairs.splits.values() for pair in pairs])
     assert look(root, nodata=-9999, mask_value=-9999)[0].ok
 

@@ -51,28 +51,28 @@ def find_tags(data: Data, pairs: Sequence[Pair]) -> tuple[Tags, ...]:
     return found
 
 
-def with_tags(data: Data, tags: Sequence[Tags]) -> Data:
-    """Take `nodata` and `mask_value` that are not set from the tags of the files: the first of each side."""
+def with_tags(data: Data, tags: Sequence[Tags], *, first: bool = False) -> Data:
+    """Take `nodata` and `mask_value` that are not set from the tags: that of most files of each side, or the first."""
     *of_sources, of_target = tags
     settings, update = data.source_settings(len(of_sources)), dict[str, Any]()
     for number, (part, found) in enumerate(zip(settings, of_sources, strict=True), start=1):
         if not found:
             continue
-        value = next(iter(found))
+        value = _choose(found, first)
         if len(settings) == 1:
             update["nodata"] = value
         else:
             others = update.get("sources", data.sources)
             update["sources"] = {**others, str(number): part.model_copy(update={"nodata": value})}
     if of_target:
-        update["mask_value"] = next(iter(of_target))
+        update["mask_value"] = _choose(of_target, first)
     return data.model_copy(update=update) if update else data
 
 
 def find_other_tags(data: Data, tags: Sequence[Tags]) -> Iterator[tuple[Path, str]]:
     """Yield the files whose tag says another value than that of most files of their side, with the reason."""
     for found, flag in zip(tags, _open_flags(data, len(tags) - 1), strict=True):
-        usual = max(found, key=lambda value: len(found[value]), default=None)
+        usual = _choose(found, False) if found else None
         for value, paths in found.items():
             if usual is not None and value != usual:
                 reason = (
@@ -80,6 +80,10 @@ def find_other_tags(data: Data, tags: Sequence[Tags]) -> Iterator[tuple[Path, st
                     f"mark pixels without data by one value in all files, and give it, as in {flag}={_plain(usual)}"
                 )
                 yield from ((path, reason) for path in paths)
+
+
+def _choose(tags: Tags, first: bool) -> MaskValue:
+    return next(iter(tags)) if first else max(tags, key=lambda value: len(tags[value]))
 
 
 def _open_flags(data: Data, sources: int) -> list[str]:

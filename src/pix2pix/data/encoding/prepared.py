@@ -257,10 +257,10 @@ def prepare_data(
     """
     count, memory = len(pairs[0].sources), cache_folder(data)
     tags = find_tags(data, pairs)
-    if recorded is None:  # otherwise the run has taken the first
+    if recorded is None:
         for path, reason in find_other_tags(data, tags):
             raise DataError(f"{path}: {reason}")
-    tagged = with_tags(data, tags)
+    tagged = with_tags(data, tags, first=recorded is not None)  # as earlier versions did
     if tagged.mask_value != data.mask_value and not occurs([pair.target for pair in pairs], _set(tagged.mask_value)):
         tagged = tagged.model_copy(update={"mask_value": None})
     data = tagged if recorded is None else _without_new_tags(data, tagged, recorded, pairs)
