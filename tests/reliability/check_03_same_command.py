@@ -35,7 +35,10 @@ CHANGES = {
     "data.val_fraction": "--val-fraction 0.2",
     "data.test_fraction": "--test-fraction 0.2",
     "data.split_seed": "--split-seed 1",
+    "data.exif": "--exif ignore",
+    "data.resize_source": "--resize-source",
     "augment.jitter": "--no-jitter",
+    "augment.crops_per_image": "--crops-per-image 2",
     "augment.load_size": "--load-size 40",
     "augment.flip": "--no-flip",
     "augment.vertical_flip": "--vertical-flip 0.5",
@@ -70,6 +73,7 @@ CHANGES = {
     "training.ema": "--ema 0.5",
     "training.norm_statistics": "--norm-statistics image",
     "training.best_by": "--best-by psnr",
+    "training.validation_images": "--validation-images whole",
     "training.seed": "--seed 1",
     "training.precision": "--precision bf16",
     "training.update_order": "--update-order two-pass",
@@ -86,6 +90,7 @@ ELSEWHERE = {
     "data.source_pattern", "data.target_pattern", "data.sources", "data.source_labels", "data.label_tolerance",
     "data.target_kind", "data.target_labels", "data.target_label_tolerance",
     "data.source_type", "data.target_type", "provenance", "data.skip_bad", "training.sync_norm",
+    "data.source_from", "data.target_from", "data.npy_axes", "augment.crop_foreground", "augment.crop_background",
 }  # fmt: skip
 """Settings that do not apply to these data."""
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pix2pix.config.io import make_config
 from pix2pix.data.io import images
 from pix2pix.data.io.row_reader import RowReader, open_rows
-from pix2pix.errors import DataError
+from pix2pix.errors import ConfigError, DataError
 from pix2pix.inference import huge
 from pix2pix.inference.huge import Tiling, translate_huge
 from pix2pix.inference.jobs import Job
@@ -258,7 +258,7 @@ def measure_overwriting(work: Path, model: Path) -> str:
         for inputs, output in (("photos", "."), ("photos", "photos"), ("photos/a.png", "photos/photos")):
             try:
                 translate(model, inputs, output=output, device="cpu")
-            except DataError as error:
+            except (ConfigError, DataError) as error:
                 refused += "another --output" in str(error)
     assert hashes(work / "mine") == before, "files of the user were replaced"
     assert refused == 3, f"{refused} of 3 refused"
