@@ -43,18 +43,19 @@ def test_a_script_keeps_its_own_number() -> None:
 
 
 @pytest.mark.parametrize("cores", [1, 64])
-def test_libraries_keep_to_the_cores_and_wait_passively(cores: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_libraries_keep_to_the_cores_and_spin_shortly(cores: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "usable_cores", lambda: cores)
     names, found = ("OPENBLAS_NUM_THREADS", "TIFFFILE_NUM_THREADS"), dict[str, str]()
     settle_libraries(found)
-    assert found == {"OMP_WAIT_POLICY": "PASSIVE", **dict.fromkeys(names, str(cores))}
-    theirs = {"OMP_WAIT_POLICY": "ACTIVE", **dict.fromkeys((*names, "OMP_NUM_THREADS"), "3")}
+    assert found == {"GOMP_SPINCOUNT": "1000", **dict.fromkeys(names, str(cores))}
+    theirs = {"OMP_WAIT_POLICY": "ACTIVE", "GOMP_SPINCOUNT": "3", **dict.fromkeys((*names, "OMP_NUM_THREADS"), "3")}
     for count in range(len(theirs) + 1):
         for kept in itertools.combinations(theirs, count):
             own = {name: theirs[name] for name in kept}
             settled = dict(own)
             settle_libraries(settled)
             assert settled.items() >= own.items()
+            assert ("GOMP_SPINCOUNT" in settled) == ("GOMP_SPINCOUNT" in own or "OMP_WAIT_POLICY" not in own)
             assert ("OPENBLAS_NUM_THREADS" in settled) == (
                 "OMP_NUM_THREADS" not in own or "OPENBLAS_NUM_THREADS" in own
             )
