@@ -34,6 +34,15 @@ def test_a_translation_keeps_the_georeference(translator: Translator, tmp_path: 
     assert images.read_surroundings(tmp_path / "out/x.tif") == GEO
 
 
+@pytest.mark.parametrize(("half", "kept"), [("left", GEO.geo), ("right", ())])
+def test_a_right_half_has_another_origin(translator: Translator, tmp_path: Path, half: str, kept: object) -> None:
+    images.write(tmp_path / "in/x.tif", noise(32, 64, 3), GEO)
+    done = translate_files(translator, [tmp_path / "in"], tmp_path / "out", Options(half=half))  # type: ignore[arg-type]
+    assert not done.failed
+    assert images.read_surroundings(tmp_path / "out/x.tif").geo == kept
+    assert [what.partition(" ")[0] for what in done.lost] == ["georeference"] * (half == "right")
+
+
 def test_what_is_lost_is_reported_once(translator: Translator, tmp_path: Path) -> None:
     gray = Translator(make_model(3, 1))
     for number in range(2):

@@ -82,6 +82,8 @@ class OutputWriter:
         if mask is not None and any(one.nodata is not None for one in self.model.sources):
             found = replace(found, nodata="nan" if mask == "nan" else f"{mask:.17g}" if isinstance(mask, float) else "")
         kept, lost = found.fit(job.name.suffix.lower(), self.model.file_type.dtype, channels, extremes)
+        if job.half == "right" and kept.geo:
+            kept, lost = replace(kept, geo=()), (*lost, "georeference (it is that of the whole file)")
         for what in lost:
             self.lost.setdefault(what, []).append(source)
         names = self.model.config.settings.data.target_from or ()  # those of the source are not the output's
