@@ -393,6 +393,17 @@ def test_a_model_without_checkpoints_is_not_trained_over(config: Config, tmp_pat
         pass
 
 
+def test_what_a_killed_training_was_writing_is_removed(config: Config, tmp_path: Path) -> None:
+    begin_run(tmp_path, config, overwrite=False)
+    (tmp_path / "samples").mkdir()
+    ours = [tmp_path / ".curves.png.7.partial", tmp_path / "samples/.epoch_3.png.7.partial"]
+    others = [tmp_path / ".thesis.tex.7.partial", tmp_path / "samples/.me.png.7.partial", tmp_path / "curves.png"]
+    for path in (*ours, *others):
+        path.write_text("x")
+    begin_run(tmp_path, config, overwrite=False)
+    assert [path.exists() for path in (*ours, *others)] == [False, False, True, True, True]
+
+
 def test_a_killed_overwrite_is_undone_by_the_next_start(config: Config, tmp_path: Path) -> None:
     other = choose_settings("facades", None, None, merge_settings(TINY, {"training": {"seed": 1}}))
     before = fill(tmp_path, config)

@@ -30,9 +30,15 @@ def find_bad(suspects: Mapping[str, Tensor], agree: Callable[[int], int] = int) 
 
 
 @torch.no_grad()
-def keep_tensors(tensors: Sequence[Tensor]) -> Callable[[], None]:
-    """Copy tensors; return a function that puts the copies back."""
-    copies = [tensor.clone() for tensor in tensors]
+def keep_tensors(tensors: Sequence[Tensor], copies: list[Tensor]) -> Callable[[], None]:
+    """Copy tensors; return a function that puts the copies back.
+
+    `copies` are those of an earlier step, or empty: new memory in every step would take several times as long.
+    """
+    if [copy.shape for copy in copies] != [tensor.shape for tensor in tensors]:
+        copies[:] = [torch.empty_like(tensor) for tensor in tensors]
+    for copy, tensor in zip(copies, tensors, strict=True):
+        copy.copy_(tensor)
 
     @torch.no_grad()
     def undo() -> None:

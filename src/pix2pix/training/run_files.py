@@ -5,9 +5,11 @@ import io
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from pix2pix.errors import ConfigError
+from pix2pix.system.files import remove_partial_files
 from pix2pix.system.locks import LOCK
 from pix2pix.system.reading import open_regular
 from pix2pix.system.written import RECORD, read_record
@@ -53,6 +55,15 @@ def written_files(folder: Path) -> Iterator[str]:
         elif _is_written(name):
             _refuse_link(folder, name)
             yield name
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what a killed training was writing: plots, sheets and tables. Checkpoints and models see to their own."""
+    for place in ("", "samples/"):
+        with suppress(OSError):
+            found = (_UNFINISHED.fullmatch(name) for name in os.listdir(folder / place))
+            ours = [match[1] for match in found if match and _PATTERNS.fullmatch(place + match[1])]
+            remove_partial_files(folder / place, ours)
 
 
 def _files_below(folder: Path, top: str, recorded: set[str]) -> Iterator[str]:

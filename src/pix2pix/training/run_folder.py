@@ -24,7 +24,16 @@ from pix2pix.text import escape_unprintable, format_examples
 from pix2pix.training.checkpoint_files import STATE_OF, read_newest_description
 from pix2pix.training.machine import continue_choices
 from pix2pix.training.old_run import kept_until_begun, needs_recovery, recover, set_aside
-from pix2pix.training.run_files import ASIDE, FOLDERS, LEFT_OUT, MARKER, MOVING, REMOVING, WRITTEN
+from pix2pix.training.run_files import (
+    ASIDE,
+    FOLDERS,
+    LEFT_OUT,
+    MARKER,
+    MOVING,
+    REMOVING,
+    WRITTEN,
+    remove_unfinished,
+)
 
 # Settings that may change when a run is resumed, since they do not change what is learned.
 FREE = {
@@ -251,6 +260,7 @@ def begin_run(folder: Path, config: Config, *, overwrite: bool) -> None:
     write_text(folder / MARKER, "This folder belongs to a training of pix2pix.\n")
     if replaced:
         set_aside(folder)
+    remove_unfinished(folder)
     write_text(folder / "config.yaml", to_yaml(config))
 
 

@@ -40,6 +40,7 @@ class TrainState:
     """Whether targets are label maps: the generator then gives logits of classes in training."""
 
     def __post_init__(self) -> None:
+        self.kept_buffers, self.kept_weights = list[Tensor](), list[Tensor]()  # copies, to undo a step
         self.buffers = [*self.generator.buffers(), *self.discriminator.buffers()]
         self.statistics = [buffer for buffer in self.buffers if buffer.is_floating_point()]
         if isinstance(self.discriminator_optimizer, AdamInBackward):
@@ -135,12 +136,12 @@ class StepCheck:
 
     def __init__(self, state: TrainState, pairs: int, agree: Callable[[int], int]) -> None:
         self._state, self._pairs, self._agree = state, pairs, agree
-        self._undo = [keep_tensors(state.buffers)]
+        self._undo = [keep_tensors(state.buffers, state.kept_buffers)]
         self._suspects: dict[str, Tensor] = {}
 
     def keep(self, optimizer: AnyAdam) -> None:
         """Copy the weights and moments of a network that is updated before the check."""
-        self._undo.append(keep_tensors([*weights_of(optimizer), *moments_of(optimizer)]))
+        self._undo.append(keep_tensors([*weights_of(optimizer), *moments_of(optimizer)], self._state.kept_weights))
 
     def note_gradient(self, network: str, optimizer: AnyAdam) -> None:
         """Note the gradient of a network, after its backward pass and before `step`."""
