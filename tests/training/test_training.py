@@ -76,7 +76,8 @@ def test_a_run_folder_explains_itself(run: Path) -> None:
     assert {path.name for path in (run / "model").iterdir()} == {
         "README.md", "config.json", "discriminator.safetensors", "generator.safetensors",
     }  # fmt: skip
-    assert [path.name for path in run.rglob(".*")] == [".pix2pix-run"], "nothing temporary stays"
+    records = {".pix2pix-files"}  # of evaluations by other tests
+    assert {path.name for path in run.rglob(".*")} - records == {".pix2pix-run"}, "nothing temporary stays"
 
 
 def test_the_kept_model_is_the_best_epoch(facades: Path, tmp_path: Path) -> None:
