@@ -33,6 +33,12 @@ def format_digits(value: float) -> str:
     return f"{value:#.4g}".rstrip(".")
 
 
+def format_factors(down: float, across: float) -> str:
+    """Return `4`, or `4 (height) and 3 (width)` where the factors of the sides differ."""
+    first, second = f"{down:.4g}", f"{across:.4g}"
+    return first if first == second else f"{first} (height) and {second} (width)"
+
+
 def format_duration(seconds: float) -> str:
     """Return `1 h 02 min`, `3 min 20 s` or `45 s`."""
     minutes, rest = divmod(round(seconds), 60)

@@ -18,6 +18,7 @@ from pix2pix.errors import ConfigError, ModelError
 from pix2pix.networks.blocks import Statistics
 from pix2pix.system.checked_json import dump_checked, read_checked
 from pix2pix.system.files import write_text
+from pix2pix.text import format_factors
 
 CONFIG = "config.json"
 
@@ -103,8 +104,7 @@ class ModelConfig(Section):
             return ""
         if self.enlarged == (1.0, 1.0):
             return "Sources were resized to their targets in training; an output has the size of its source."
-        down, across = (f"{factor:.4g}" for factor in self.enlarged)
-        times = down if down == across else f"{down} (height) and {across} (width)"
+        times = format_factors(*self.enlarged)
         return f"Each source is resized to {times} times its size first, as in training, and the output has that size."
 
     def describe_presented_size(self) -> str:

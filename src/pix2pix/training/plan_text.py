@@ -8,7 +8,7 @@ from pix2pix.data.encoding.prepared import ImageEncoding, PreparedData
 from pix2pix.data.encoding.ranges import RangeEncoding
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.system.threads import choose_threads, describe_threads
-from pix2pix.text import format_count
+from pix2pix.text import format_count, format_factors
 from pix2pix.training.machine import describe_arithmetic
 from pix2pix.training.plan import Plan, make_plan
 
@@ -73,8 +73,7 @@ def _describe_enlarged(plan: Plan) -> str:
         return ""
     if plan.enlarged == (1.0, 1.0):
         return ", sources resized to their targets if these differ (outputs have the size of their input)"
-    down, across = (f"{factor:.4g}" for factor in plan.enlarged)
-    times = down if down == across else f"{down} (height) and {across} (width)"
+    times = format_factors(*plan.enlarged)
     words = f", sources resized to their targets (outputs have {times} times the size of their input"
     load = plan.config.load_size
     if load != "native" and any(h > load[0] or w > load[1] for h, w in plan.sizes):

@@ -115,6 +115,19 @@ def test_tags_of_all_files_are_read_and_must_agree(tmp_path: Path, side: str, fl
     assert look(root, nodata=-9999, mask_value=-9999)[0].ok
 
 
+def test_the_least_value_of_each_channel_fills_8_bits(tmp_path: Path) -> None:
+    """Also where the range is that of the type."""
+
+    def colours(rng: np.random.Generator) -> np.ndarray[Any, Any]:
+        values = rng.integers((20, 60, 90), 250, (32, 32, 3)).astype(np.uint8)
+        values[:4, :4] = 255
+        return values
+
+    report, config = look(pairs_of(tmp_path, colours, photo), nodata=255, source_fill="minimum")
+    (source,) = prepare_data(config.data, report.pairs.splits["train"]).sources
+    assert source.fill == (20, 60, 90)
+
+
 def test_the_fill_is_a_choice(tmp_path: Path) -> None:
     root = pairs_of(tmp_path, dem(-9999), photo)
     for fill, wanted in (("minimum", 200), ("0", 0), ("450", 450)):

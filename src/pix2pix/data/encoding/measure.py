@@ -81,7 +81,7 @@ def _refuse_unusable(bounds: Bounds, prefix: str) -> None:
 
 def measure_fill(
     settings: SourceSettings,
-    values: RangeEncoding,
+    dtype: str,
     refs: Sequence[ImageRef],
     nodata: MaskValue,
     *,
@@ -91,12 +91,6 @@ def measure_fill(
     """Return what pixels without data are filled with in each channel; measure it on the files `refs` if it is open."""
     if not isinstance(settings.fill, str):
         return settings.fill
-    if (
-        settings.fill == "minimum"
-        and len({pair for pair in values.bounds}) > 0
-        and settings.range in (None, "measured")
-    ):
-        return tuple(low for low, _ in values.bounds)
 
     def measure() -> list[float]:
         total: Array | float = 0.0
@@ -112,7 +106,7 @@ def measure_fill(
 
     question = f"{settings.fill}, {refs[0].view.label}, {settings.channels} channels, nodata {nodata}"
     found = recall(memory, [ref.file for ref in refs], question, measure)
-    whole = values.dtype != "float32"
+    whole = dtype != "float32"
     return tuple(float(round(number)) if whole else float(np.float32(number)) for number in found)
 
 

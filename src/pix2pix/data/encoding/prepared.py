@@ -288,7 +288,7 @@ def prepare_data(
             channels = values.file_channels
         fill: tuple[float, ...] = ()
         if part.nodata is not None and isinstance(values, RangeEncoding):
-            fill = measure_fill(part, values, refs, part.nodata, memory=memory, progress=progress)
+            fill = measure_fill(part, values.dtype, refs, part.nodata, memory=memory, progress=progress)
         return ImageEncoding(name, prefix, values, channels, facts.dtype, converts, mask_value, part.nodata, fill)
 
     target_encoding = prepare("target", "target_", target, -1, data.mask_value)
