@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from pix2pix.errors import ConfigError, ModelError
 from pix2pix.metrics.bootstrap import Interval, half_sample_interval
-from pix2pix.metrics.weights import ALEXNET, WeightsUnavailableError, identify_files, load_inception, load_lpips
+from pix2pix.metrics.weights import ALEXNET, identify_files, load_inception, load_lpips
+from pix2pix.networks.pretrained import WeightsUnavailableError
 from pix2pix.text import format_list
 
 PERCEPTUAL = ("ms_ssim", "lpips", "fid", "kid")

@@ -11,14 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from pix2pix.errors import ModelError
-from pix2pix.system.reading import open_regular
+from pix2pix.networks.pretrained import WeightsUnavailableError, load_tensors
 
 Files = dict[str, Path]
 """File name in the cache -> path given by the user with the same weights."""
-
-
-class WeightsUnavailableError(Exception):
-    """A network is not available; the message says why and what to do."""
 
 
 class PretrainedWeights(NamedTuple):
@@ -122,16 +118,8 @@ class _OnBytes(nn.Module):
 
 
 def _load_tensors(path: Path) -> dict[str, Any]:
-    """Read a file of weights -> name -> tensor on the CPU. Raises ModelError."""
+    """Read a file of weights that the user gave. Raises ModelError."""
     try:
-        with open_regular(path) as file:
-            tensors = torch.load(file, map_location="cpu", weights_only=True)
+        return load_tensors(path)
     except FileNotFoundError:
         raise ModelError(f"--weights {path}: no such file or folder") from None
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read as a file of weights ({error.strerror or error})") from None
-    except Exception as error:  # a damaged archive may raise anything
-        raise ModelError(
-            f"{path}: broken, or not a file of weights ({type(error).__name__}); download it again"
-        ) from None
-    return tensors if isinstance(tensors, dict) else {}
