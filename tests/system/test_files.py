@@ -9,6 +9,7 @@ import torch
 
 from pix2pix.system.files import (
     begin_to_write,
+    never_made_anew,
     remove_partial_files,
     write_atomically,
 )
@@ -98,3 +99,17 @@ def test_a_checkpoint_holds_what_was_given_and_clears_what_a_killed_process_left
     assert saved is not None
     assert saved[0]["generator"]["weight"].tolist() == [1, 1, 1]
     assert saved[1].epoch == 1
+
+
+def test_a_folder_in_use_that_is_removed_is_not_made_anew(tmp_path: Path) -> None:
+    run, file = tmp_path / "run", tmp_path / "run" / "model" / "config.json"
+    run.mkdir()
+    with never_made_anew(run):
+        write_atomically(file, lambda f: f.write(b"1"))
+        run.rename(tmp_path / "moved")
+        with pytest.raises(FileNotFoundError, match="removed, renamed or replaced") as error:
+            write_atomically(file, lambda f: f.write(b"2"))
+        assert error.value.filename == str(run)
+        assert not run.exists()
+    write_atomically(file, lambda f: f.write(b"3"))
+    assert file.read_bytes() == b"3"

@@ -19,6 +19,7 @@ from pix2pix.system.files import check_free_space
 from pix2pix.training import checkpoint_files
 from pix2pix.training.checkpoint import Checkpoints, TrainingProgress, find_checkpoint, load_checkpoint, save_checkpoint
 from pix2pix.training.checkpoint_content import find_non_finite, read_state
+from pix2pix.training.checkpoint_files import newest_epoch
 
 CPU = torch.device("cpu")
 
@@ -315,3 +316,10 @@ def test_numbers_that_are_not_finite_are_found_in_moments_and_buffers() -> None:
     assert find_non_finite(saved) is None
     saved["generator_optimizer"]["state"][1]["exp_avg_sq"][0] = float("nan")
     assert find_non_finite(saved) == "generator_optimizer.state.1.exp_avg_sq"
+
+
+@pytest.mark.parametrize(("epoch", "shown"), [(2, 2), ("two", 0), (None, 0)])
+def test_the_epoch_of_the_newest_checkpoint_is_a_number(tmp_path: Path, epoch: Any, shown: int) -> None:
+    save_checkpoint(tmp_path, parts(), TrainingProgress(step=1, epoch=epoch))()
+    assert newest_epoch(tmp_path) == shown
+    assert newest_epoch(tmp_path / "nowhere") == 0

@@ -27,7 +27,7 @@ from pix2pix.system.files import write_text
 from pix2pix.system.locks import lock_folder
 from pix2pix.system.progress import OnNamedProgress
 from pix2pix.system.streams import say
-from pix2pix.training.checkpoint_files import read_newest_description
+from pix2pix.training.checkpoint_files import newest_epoch
 from pix2pix.training.train import train_with
 
 DONE = "study.json"  # in the run folder of a finished job
@@ -78,9 +78,7 @@ class Job(BaseModel):
     @property
     def epochs_done(self) -> int:
         """Number of complete epochs in its newest checkpoint; 0 if none is intact."""
-        with suppress(RunError):  # the training itself says what is wrong
-            return int(read_newest_description(self.run / "checkpoints").get("epoch", 0))
-        return 0
+        return newest_epoch(self.run / "checkpoints")
 
     def run_here(self) -> None:
         """Train or resume, then evaluate. Raises as `train` and `evaluate` do; OSError if another process runs it."""

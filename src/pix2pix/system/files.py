@@ -180,12 +180,37 @@ def sha256(path: Path) -> str:
 
 
 def make_folders(folder: Path) -> None:
-    """Make a folder and its parents where they are missing, and put their names on the disk. Raises OSError."""
+    """Make a folder and its parents where they are missing, and put their names on the disk.
+
+    Raises OSError, also where one of them was removed within `never_made_anew`.
+    """
     missing = [folder, *folder.parents]
     missing = missing[: next((n for n, one in enumerate(missing) if one.exists()), len(missing))]
-    folder.mkdir(parents=True, exist_ok=True)
-    for one in missing:
+    for one in reversed(missing):  # one by one, so that none is made that is removed now
+        if os.path.realpath(one) in _in_use:
+            raise _gone(one)
+        one.mkdir(exist_ok=True)
         sync_folder(one.parent)
+    folder.mkdir(exist_ok=True)  # raises for a file of this name
+
+
+_in_use: set[str] = set()
+
+
+@contextmanager
+def never_made_anew(folder: Path) -> Iterator[None]:
+    """Within the block, no write makes the folder anew if it was removed or renamed."""
+    real_path = os.path.realpath(folder)
+    _in_use.add(real_path)
+    try:
+        yield
+    finally:
+        _in_use.discard(real_path)
+
+
+def _gone(folder: Path) -> FileNotFoundError:
+    reason = "was removed, renamed or replaced in the meantime, so nothing can be saved there"
+    return FileNotFoundError(errno.ENOENT, reason, str(folder))
 
 
 def check_free_space(folder: Path, needed: int, what: str) -> None:
@@ -220,8 +245,7 @@ class HeldFolder:
             found = os.stat(self.path)
             if self._descriptor is None or os.path.samestat(found, os.fstat(self._descriptor)):
                 return
-        reason = "was removed, renamed or replaced in the meantime, so nothing can be saved there"
-        raise FileNotFoundError(errno.ENOENT, reason, str(self.path))
+        raise _gone(self.path)
 
 
 def sync_folder(folder: Path) -> None:

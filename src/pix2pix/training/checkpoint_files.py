@@ -14,6 +14,7 @@ import math
 import os
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -212,3 +213,11 @@ def read_newest_description(folder: Path) -> Mapping[str, Any]:
     if candidates:
         raise RunError(f"{folder}: no checkpoint can be used ({'; '.join(str(one.problem) for one in candidates)})")
     return {}
+
+
+def newest_epoch(folder: Path) -> int:
+    """Return the number of complete epochs in the newest checkpoint; 0 if it is not known."""
+    with suppress(RunError):  # the training itself says what is wrong
+        epoch = read_newest_description(folder).get("epoch")
+        return epoch if isinstance(epoch, int) else 0
+    return 0

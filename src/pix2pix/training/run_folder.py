@@ -21,7 +21,7 @@ from pix2pix.model.model_config import CONFIG
 from pix2pix.system.files import make_folders, write_text
 from pix2pix.system.locks import LOCK, find_holder, hold_lock
 from pix2pix.text import escape_unprintable, format_examples
-from pix2pix.training.checkpoint_files import STATE_OF, read_newest_description
+from pix2pix.training.checkpoint_files import STATE_OF, newest_epoch, read_newest_description
 from pix2pix.training.machine import continue_choices
 from pix2pix.training.old_run import kept_until_begun, needs_recovery, recover, set_aside
 from pix2pix.training.run_files import (
@@ -351,10 +351,7 @@ def continued_settings(folder: Path, config: Config, *, overwrite: bool) -> Conf
 
 def describe_done(folder: Path, epochs: int, *, overwrite: bool) -> str | None:
     """Say that a run has been trained for more epochs than are asked for, so that nothing is to do; else None."""
-    try:
-        done = 0 if overwrite else int(read_newest_description(folder / "checkpoints").get("epoch", 0))
-    except RunError:  # `restore` says what is wrong with the checkpoint
-        return None
+    done = 0 if overwrite else newest_epoch(folder / "checkpoints")
     if done <= epochs:
         return None
     more = f"give --epochs {done + 1} or more"

@@ -22,6 +22,7 @@ from pix2pix.distributed.process_group import ProcessGroup, process_group
 from pix2pix.errors import ConfigError, DataError, Interrupted
 from pix2pix.model.model_config import CONFIG
 from pix2pix.reports.curves import read_metrics
+from pix2pix.system.files import never_made_anew
 from pix2pix.system.hardware import choose_device
 from pix2pix.system.progress import ProgressBar
 from pix2pix.system.signals import note_stop_signals
@@ -87,6 +88,7 @@ def train_with(config: Config, run: Path | None = None, *, overwrite: bool = Fal
         plan, splits, folder = begun.plan, begun.splits, begun.folder
         if begun.is_done:
             return Run(folder, group.broadcast(lambda: _newest_metrics(folder)), group.is_first)
+        held.enter_context(never_made_anew(folder))
         trainer = make_trainer(plan, splits, folder, bar, group)
         with note_stop_signals() as stop:
             try:
