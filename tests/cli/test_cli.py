@@ -488,6 +488,7 @@ FLAGS = """
     --generator.kind --generator.depth --generator.base-channels --generator.norm --generator.bottleneck-norm
     --generator.dropout --generator.dropout-layers
     --discriminator.patch-size --discriminator.base-channels --discriminator.norm --discriminator.conditional
+    --discriminator.spectral-norm --discriminator.scales --feature-matching-weight
     --adversarial --adversarial-weight --l1-weight --l2-weight --cross-entropy-weight --discriminator-weight
     --learning-rate --betas --schedule
     --epochs --batch-size --discriminator-epochs --ema --norm-statistics --best-by --validate-every --patience --samples

@@ -122,8 +122,8 @@ def test_every_number_against_its_definition(model: Path, facades: Path, tmp_pat
     for name, (source, target) in split_of(facades, "test").items():
         with torch.no_grad():
             output = loaded.generator(tensor(source))
-            real = loaded.discriminator(tensor(source), tensor(target)).double().numpy()
-            fake = loaded.discriminator(tensor(source), output).double().numpy()
+            real = loaded.discriminator(tensor(source), tensor(target)).maps[0].double().numpy()
+            fake = loaded.discriminator(tensor(source), output).maps[0].double().numpy()
         expected[name] = picture_metrics(output[0].permute(1, 2, 0).double().numpy(), target) | {
             "g_adversarial": float(np.logaddexp(0, -fake).mean()),  # -log D(x, G(x))
             "d_real": float(np.logaddexp(0, -real).mean()),  # -log D(x, y)

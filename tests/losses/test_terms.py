@@ -7,7 +7,8 @@ import torch
 
 from pix2pix.config import Loss
 from pix2pix.losses import (
-    adversarial_term,
+    Adversarial,
+    adversarial_terms,
     all_terms,
     discriminator_accuracy,
     discriminator_terms,
@@ -15,25 +16,34 @@ from pix2pix.losses import (
     generator_weights,
     reconstruction_terms,
 )
+from pix2pix.networks import Logits
+
+
+def logits(*maps: torch.Tensor) -> Logits:
+    return Logits(maps)
+
+
+def g_adversarial(fake: Logits, kind: str) -> float:
+    return adversarial_terms(fake, fake, kind)["g_adversarial"].item()  # type: ignore[arg-type]
 
 
 def test_terms_of_a_case_computed_by_hand() -> None:
     """Logits 0 and ln 3 are probabilities 1/2 and 3/4."""
-    real, fake = torch.tensor([[[[0.0, math.log(3)]]]]), torch.tensor([[[[math.log(3), 0.0]]]])
+    real, fake = logits(torch.tensor([[[[0.0, math.log(3)]]]])), logits(torch.tensor([[[[math.log(3), 0.0]]]]))
     terms = discriminator_terms(real, fake, "vanilla")
     assert terms["d_real"].item() == pytest.approx(-(math.log(1 / 2) + math.log(3 / 4)) / 2, abs=1e-6)
     assert terms["d_fake"].item() == pytest.approx(-(math.log(1 / 4) + math.log(1 / 2)) / 2, abs=1e-6)
-    assert adversarial_term(fake, "vanilla")["g_adversarial"].item() == pytest.approx(0.4904146, abs=1e-6)
+    assert g_adversarial(fake, "vanilla") == pytest.approx(0.4904146, abs=1e-6)
 
-    real, fake = torch.tensor([2.0, -1.0]), torch.tensor([0.5, -3.0])
+    real, fake = logits(torch.tensor([2.0, -1.0])), logits(torch.tensor([0.5, -3.0]))
     assert {name: term.item() for name, term in discriminator_terms(real, fake, "lsgan").items()} == pytest.approx(
         {"d_real": (1 + 4) / 2, "d_fake": (0.25 + 9) / 2}
     )
     assert {name: term.item() for name, term in discriminator_terms(real, fake, "hinge").items()} == pytest.approx(
         {"d_real": (0 + 2) / 2, "d_fake": (1.5 + 0) / 2}
     )
-    assert adversarial_term(fake, "lsgan")["g_adversarial"].item() == pytest.approx((0.25 + 16) / 2)
-    assert adversarial_term(fake, "hinge")["g_adversarial"].item() == pytest.approx(1.25)
+    assert g_adversarial(fake, "lsgan") == pytest.approx((0.25 + 16) / 2)
+    assert g_adversarial(fake, "hinge") == pytest.approx(1.25)
 
     output, target = torch.tensor([0.5, -1.0]), torch.tensor([1.0, 1.0])
     terms = reconstruction_terms(output, target)
@@ -50,13 +60,36 @@ def test_the_objective_weighs_the_terms() -> None:
 
 
 def test_terms_stay_finite_for_extreme_logits() -> None:
-    logits = torch.tensor([-1e4, 1e4])
-    terms = discriminator_terms(logits, logits, "vanilla") | adversarial_term(logits, "vanilla")
+    extreme = logits(torch.tensor([-1e4, 1e4]))
+    terms = discriminator_terms(extreme, extreme, "vanilla") | adversarial_terms(extreme, extreme, "vanilla")
     assert all(term.isfinite() for term in terms.values())
 
 
+@pytest.mark.parametrize("kind", ["vanilla", "lsgan", "hinge"])
+def test_two_scales_count_alike(kind: Adversarial) -> None:
+    """A term is the mean over scales of the mean over patches, also where one scale has more patches."""
+    real, fake = (logits(torch.randn(2, 1, 6, 6), torch.randn(2, 1, 2, 2)) for _ in range(2))
+    for terms in (discriminator_terms, discriminator_accuracy, adversarial_terms):
+        together = terms(real, fake, kind)
+        one, other = (terms(logits(a), logits(b), kind) for a, b in zip(real.maps, fake.maps, strict=True))
+        for name, term in together.items():
+            torch.testing.assert_close(term, (one[name] + other[name]) / 2)
+
+
+def test_feature_matching_against_its_formula() -> None:
+    """The mean over layers of the mean distance; the gradient goes into the generated image only."""
+    real, fake = ([torch.randn(2, c, 4, 4, requires_grad=True) for c in (3, 5)] for _ in range(2))
+    one, other = Logits((torch.zeros(1),), tuple(real)), Logits((torch.zeros(1),), tuple(fake))
+    term = adversarial_terms(one, other, "hinge")["g_feature_matching"]
+    expected = sum((a - b).abs().mean() for a, b in zip(real, fake, strict=True)) / 2
+    torch.testing.assert_close(term, expected, atol=1e-5, rtol=0)
+    term.backward()
+    assert all(layer.grad is None for layer in real)
+    assert all(layer.grad is not None for layer in fake)
+
+
 def test_accuracy_is_the_share_on_the_right_side() -> None:
-    real, fake = torch.tensor([0.7, 0.3, -1.0, 2.0]), torch.tensor([0.7, -0.3, -1.0, 0.2])
+    real, fake = logits(torch.tensor([0.7, 0.3, -1.0, 2.0])), logits(torch.tensor([0.7, -0.3, -1.0, 0.2]))
     expected = {"vanilla": (0.75, 0.5), "hinge": (0.75, 0.5), "lsgan": (0.5, 0.75)}
     for kind, (on_real, on_fake) in expected.items():
         accuracy = discriminator_accuracy(real, fake, kind)  # type: ignore[arg-type]
@@ -65,5 +98,6 @@ def test_accuracy_is_the_share_on_the_right_side() -> None:
 
 def test_every_term_has_its_weight_in_the_settings() -> None:
     weights = {"g_adversarial": 1.0, "g_l1": 100.0, "g_l2": 0.0, "g_cross_entropy": 100.0}
+    weights["g_feature_matching"] = 0.0
     assert generator_weights(Loss()) == weights
     assert all_terms() == (*weights, "d_real", "d_fake", "d_real_accuracy", "d_fake_accuracy")

@@ -33,7 +33,7 @@ def test_networks_give_the_same_pictures_and_gradients(base_channels: int, size:
     results = []
     for generator, discriminator in (networks, others):
         output = generator(source)
-        (output.abs().mean() + discriminator(source, output).square().mean()).backward()
+        (output.abs().mean() + discriminator(source, output).maps[0].square().mean()).backward()
         gradients = [weights.grad for network in (generator, discriminator) for weights in network.parameters()]
         results.append([output, generator.eval()(source), *gradients])
     for mine, other in zip(*results, strict=True):

@@ -1,12 +1,23 @@
 """Every network against the paper's figures, and one behavioural suite for all of them."""
 
+import copy
+
 import pytest
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from pix2pix.config import PATCH_LAYERS, Discriminator, Generator
-from pix2pix.networks import EncoderDecoder, PatchGAN, ResNet, UNet, make_generator, set_norm_statistics
+from pix2pix.networks import (
+    EncoderDecoder,
+    PatchGAN,
+    ResNet,
+    UNet,
+    make_discriminator,
+    make_generator,
+    set_fast_convolutions,
+    set_norm_statistics,
+)
 
 GENERATORS = ("unet", "encoder_decoder", "resnet")
 PATCHES = tuple(PATCH_LAYERS)
@@ -42,18 +53,18 @@ def test_discriminator_has_the_published_number_of_parameters(patch: int, expect
 def test_discriminator_map_at_256(patch: int, side: int) -> None:
     with torch.device("meta"):
         image = torch.empty(1, 3, 256, 256)
-        assert PatchGAN(3, 3, Discriminator(patch_size=patch))(image, image).shape == (1, 1, side, side)
+        assert PatchGAN(3, 3, Discriminator(patch_size=patch))(image, image).maps[0].shape == (1, 1, side, side)
 
 
 @pytest.mark.parametrize("patch", PATCHES)
 def test_receptive_field_by_gradient(patch: int) -> None:
     """One logit's gradient reaches exactly patch x patch pixels of source and image."""
-    discriminator = PatchGAN(1, 1, Discriminator(patch_size=patch, base_channels=1, norm="none")).double()
-    for weights in discriminator.parameters():
+    network = PatchGAN(1, 1, Discriminator(patch_size=patch, base_channels=1, norm="none")).double()
+    for weights in network.parameters():
         nn.init.constant_(weights, 0.1)  # no path cancels another
     side = patch + 96
     source, image = (torch.rand(1, 1, side, side, dtype=torch.float64, requires_grad=True) for _ in range(2))
-    logits = discriminator(source, image)
+    (logits,) = network(source, image).maps
     middle = logits.shape[-1] // 2
     logits[0, 0, middle, middle].backward()
     for seen in (source.grad, image.grad):
@@ -159,12 +170,12 @@ def test_generator_behaves(kind: str, norm: str, channels: tuple[int, int]) -> N
 def test_a_batch_of_none_teaches_nothing(kind: str, norm: str) -> None:
     """A process may have no part in the last batch, and must still take part in averaging the gradients."""
     network = generator(kind, norm=norm)
-    discriminator = PatchGAN(3, 3, Discriminator(base_channels=8, norm=norm))
+    opponent = PatchGAN(3, 3, Discriminator(base_channels=8, norm=norm))
     floating = {name: value.clone() for name, value in network.state_dict().items() if value.is_floating_point()}
     nothing = torch.empty(0, 3, 64, 64)
     output = network.train()(nothing)
-    (output.mean() + discriminator(nothing, output).mean()).backward()
-    for weights in (*network.parameters(), *discriminator.parameters()):
+    (output.mean() + opponent(nothing, output).maps[0].mean()).backward()
+    for weights in (*network.parameters(), *opponent.parameters()):
         assert weights.grad is not None
         assert not weights.grad.count_nonzero()
     assert all(torch.equal(network.state_dict()[name], value) for name, value in floating.items())
@@ -211,14 +222,73 @@ def test_dropout_layers_are_a_setting() -> None:
         assert tuple(noisy) == layers
 
 
-@pytest.mark.parametrize("patch", PATCHES)
-def test_discriminator_behaves(patch: int) -> None:
-    source, image = torch.rand(2, 1, 128, 128), torch.rand(2, 3, 128, 128)
-    conditional = PatchGAN(1, 3, Discriminator(patch_size=patch, base_channels=4)).eval()
-    assert conditional(source, image).shape[:2] == (2, 1)
-    assert not torch.equal(conditional(source, image), conditional(source.flip(-1), image))
-    alone = PatchGAN(1, 3, Discriminator(patch_size=patch, base_channels=4, conditional=False)).eval()
-    assert torch.equal(alone(source, image), alone(source.flip(-1), image))
+DISCRIMINATORS: dict[str, dict[str, object]] = {
+    **{f"patch {patch}": {"patch_size": patch} for patch in PATCHES},
+    "spectral norm": {"patch_size": 16, "spectral_norm": True, "norm": "none"},
+    "pixels, spectral norm": {"patch_size": 1, "spectral_norm": True},
+    "two scales": {"patch_size": 34, "scales": 2},
+    "both": {"patch_size": 16, "scales": 2, "spectral_norm": True},
+}
+
+
+def discriminator(name: str, *, features: bool = False, **settings: object) -> nn.Module:
+    torch.manual_seed(0)
+    chosen = Discriminator.model_validate({"base_channels": 4, **DISCRIMINATORS[name], **settings})
+    return make_discriminator(chosen, 1, 3, features=features)
+
+
+@pytest.mark.parametrize("name", DISCRIMINATORS)
+def test_discriminator_behaves(name: str) -> None:
+    source, image = torch.rand(2, 1, 128, 96), torch.rand(2, 3, 128, 96)
+    network = discriminator(name, features=True)
+    set_fast_convolutions(network, True)
+    logits = network(source, image)
+    assert {tuple(one.shape[:2]) for one in logits.maps} == {(2, 1)}
+    (sum(one.mean() for one in logits.maps) + sum(one.mean() for one in logits.features)).backward()
+    assert all(weights.grad is not None for weights in network.parameters())
+
+    set_norm_statistics(network.eval(), "image")
+    first = network(source, image).maps
+    assert all(torch.equal(one, again) for one, again in zip(first, network(source, image).maps, strict=True))
+    assert not torch.equal(first[0], network(source.flip(-1), image).maps[0])
+    for n, alone in enumerate(network(source[n : n + 1], image[n : n + 1]) for n in range(2)):
+        of_batch = network(source, image).of_image(n)
+        for one, other in zip((*alone.maps, *alone.features), (*of_batch.maps, *of_batch.features), strict=True):
+            torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+
+    with torch.device("meta"):
+        other = discriminator(name)
+    saved = safetensors.torch.save({name: value.contiguous() for name, value in network.state_dict().items()})
+    other.to_empty(device="cpu").load_state_dict(safetensors.torch.load(saved))
+    set_norm_statistics(other.eval(), "image")
+    set_fast_convolutions(other, True)
+    assert torch.equal(other(source, image).maps[0], first[0])
+    assert other(source, image).features == ()
+    alone = discriminator(name, conditional=False).eval()
+    assert torch.equal(alone(source, image).maps[0], alone(source.flip(-1), image).maps[0])
+
+
+def test_spectral_norm_bounds_every_layer() -> None:
+    """After some uses the largest singular value of each weight is 1; eval mode changes nothing."""
+    network = discriminator("both")
+    source, image = torch.rand(1, 1, 64, 64), torch.rand(1, 3, 64, 64)
+    for _ in range(20):
+        network(source, image)
+    layers = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
+    before = copy.deepcopy(network.eval().state_dict())
+    for layer in layers:
+        assert torch.linalg.matrix_norm(layer.weight.flatten(1), 2).item() == pytest.approx(1, abs=0.02)
+    network(source, image)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_the_second_scale_sees_half_the_size() -> None:
+    network = discriminator("two scales").eval()
+    source, image = torch.rand(1, 1, 64, 64), torch.rand(1, 3, 64, 64)
+    full, half = network(source, image).maps
+    assert (full.shape[-1], half.shape[-1]) == (14, 6)
+    mean = torch.nn.functional.avg_pool2d
+    assert torch.equal(half, network.halved(mean(source, 2), mean(image, 2)).maps[0])
 
 
 @pytest.mark.parametrize("kind", GENERATORS)

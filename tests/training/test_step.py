@@ -100,16 +100,16 @@ def test_step_against_a_plain_reimplementation(
 
         torch.manual_seed(step)
         output = generator(source)
-        real, fake = discriminator(source, target), discriminator(source, output.detach())
+        real, fake = discriminator(source, target).maps[0], discriminator(source, output.detach()).maps[0]
         d_real, d_fake = bce(real, torch.ones_like(real)), bce(fake, torch.zeros_like(fake))
         discriminator.zero_grad()
         (0.5 * (d_real + d_fake)).backward()
         if order == "one-pass":
             before = {name: weights.grad.clone() for name, weights in discriminator.named_parameters()}
-            fake = discriminator(source, output)  # of the weights that have not moved yet
+            fake = discriminator(source, output).maps[0]  # of the weights that have not moved yet
         else:
             adam(discriminator, step)
-            fake = discriminator(source, output)
+            fake = discriminator(source, output).maps[0]
         g_adversarial, g_l1 = bce(fake, torch.ones_like(fake)), (output - target).abs().mean()
         generator.zero_grad()
         (g_adversarial + 100 * g_l1).backward()

@@ -167,11 +167,13 @@ def _size_rules(config: Config) -> Iterator[str]:
         )
     if smaller < SMALLEST_SIDE:
         yield f"{size} is too small: a side needs {SMALLEST_SIDE} pixels or more"
-    patch_size = config.discriminator.patch_size
-    if smaller < smallest_discriminated(patch_size):
+    discriminator = config.discriminator
+    if smaller < (least := least_side(discriminator)):
+        what = f"patch_size {discriminator.patch_size}"
+        what += f" at {discriminator.scales} scales" if discriminator.scales > 1 else ""
         yield (
-            f"{size} is too small for discriminator.patch_size {patch_size}, which needs "
-            f"{smallest_discriminated(patch_size)} pixels a side; lower --discriminator.patch-size"
+            f"{size} is too small for discriminator.{what}, which needs {least} pixels a side; "
+            "lower --discriminator.patch-size"
         )
 
 
@@ -204,6 +206,8 @@ def _training_rules(config: Config) -> Iterator[str]:
     if not (loss.adversarial_weight or (loss.cross_entropy_weight if labels else loss.l1_weight or loss.l2_weight)):
         flag = "--cross-entropy-weight" if labels else "--l1-weight"
         yield f"loss: all weights are 0, so there is nothing to learn; give {flag} or --adversarial-weight"
+    if loss.adversarial_weight == 0 and loss.feature_matching_weight:
+        yield "loss.feature_matching_weight needs a discriminator; --adversarial-weight 0 trains none: leave it out"
     if loss.adversarial_weight == 0 and training.discriminator_epochs:
         yield "training.discriminator_epochs needs a discriminator; --adversarial-weight 0 trains none: leave it out"
 
@@ -214,6 +218,11 @@ def _training_rules(config: Config) -> Iterator[str]:
 def smallest_discriminated(patch_size: int) -> int:
     """Return the smallest side in pixels that leaves D one logit: its two 4x4 convolutions of stride 1 take 2."""
     return 1 if patch_size == 1 else 3 * 2 ** PATCH_LAYERS[patch_size]
+
+
+def least_side(discriminator: Discriminator) -> int:
+    """Return the smallest side in pixels that leaves one logit at each scale; the second has half the size."""
+    return smallest_discriminated(discriminator.patch_size) * discriminator.scales
 
 
 def resolved_depth(generator: Generator, image_size: tuple[int, int]) -> int:

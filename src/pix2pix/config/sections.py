@@ -39,6 +39,7 @@ from pix2pix.config.fields import (
     PatchSize,
     Planes,
     Probability,
+    Scales,
     Seed,
     Size,
     Text,
@@ -328,6 +329,10 @@ class Discriminator(Section):
     """Normalisation after each convolution but the first and the last."""
     conditional: bool = True
     """Give D the source beside the image (conditional GAN); otherwise D sees the image only (paper, figure 4)."""
+    spectral_norm: bool = False
+    """Divide the weights of each convolution by their largest singular value, which bounds how fast D can change."""
+    scales: Scales = 1
+    """2 adds a second D, which sees source and image at half their size; a loss is the mean of both."""
 
 
 class Loss(Section):
@@ -345,6 +350,9 @@ class Loss(Section):
     """Weight of g_cross_entropy, which takes the place of g_l1 and g_l2 where targets are label maps."""
     discriminator_weight: Weight = 0.5
     """Factor on d_real + d_fake; a half slows D relative to G (paper, 3.3)."""
+    feature_matching_weight: Weight = 0.0
+    """Weight of g_feature_matching, the mean distance of D's hidden activations for target and output; pix2pixHD
+    takes 10."""
 
 
 class Optimizer(Section):

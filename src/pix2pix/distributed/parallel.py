@@ -1,6 +1,6 @@
 """Wrappers of a network for training: precision, and gradients averaged over processes."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -9,16 +9,26 @@ from pix2pix.distributed.process_group import ProcessGroup
 
 
 class Autocast(nn.Module):
-    """Run a network under `torch.autocast` in bfloat16; the output is float32."""
+    """Run a network under `torch.autocast` in bfloat16; what it returns, a tensor or a named tuple, is float32."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, *inputs: Tensor) -> Tensor:
+    def forward(self, *inputs: Tensor) -> Any:
         with torch.autocast(inputs[0].device.type, torch.bfloat16):
-            output: Tensor = self.network(*inputs)
-        return output.float()
+            output = self.network(*inputs)
+        return _in_float32(output)
+
+
+def _in_float32(value: Any) -> Any:
+    """Convert the floating tensors of nested named tuples to float32."""
+    if isinstance(value, Tensor):
+        return value.float() if value.is_floating_point() else value
+    if isinstance(value, tuple):
+        parts = [_in_float32(part) for part in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+    return value
 
 
 def with_precision(network: nn.Module, precision: Literal["auto", "32", "bf16"]) -> nn.Module:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pix2pix.config import SMALLEST_SIDE, Data, smallest_discriminated
+from pix2pix.config import SMALLEST_SIDE, Data, least_side
 from pix2pix.config.evaluation import EvaluateOptions
 from pix2pix.config.fields import Native
 from pix2pix.config.io import explain
@@ -178,7 +178,7 @@ def _smallest_side(model: Model) -> int:
     """Return the smallest side in pixels for SSIM and, if it is measured, for the discriminator."""
     if model.discriminator is None or not sees_file_pixels(model):
         return SMALLEST_SIDE
-    return max(SMALLEST_SIDE, smallest_discriminated(model.config.settings.discriminator.patch_size))
+    return max(SMALLEST_SIDE, least_side(model.config.settings.discriminator))
 
 
 def sees_file_pixels(model: Model) -> bool:

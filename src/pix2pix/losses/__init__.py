@@ -1,20 +1,17 @@
 """Loss terms by name, and the weighted sums that the networks minimise."""
 
-from pix2pix.losses.objective import discriminator_objective, generator_objective, generator_weights
-from pix2pix.losses.terms import (
+from pix2pix.losses.adversarial import (
     Adversarial,
-    adversarial_term,
-    all_terms,
-    class_logits,
-    class_terms,
+    adversarial_terms,
     discriminator_accuracy,
     discriminator_terms,
-    reconstruction_terms,
 )
+from pix2pix.losses.objective import discriminator_objective, generator_objective, generator_weights
+from pix2pix.losses.terms import all_terms, class_logits, class_terms, reconstruction_terms
 
 __all__ = [
     "Adversarial",
-    "adversarial_term",
+    "adversarial_terms",
     "all_terms",
     "class_logits",
     "class_terms",

@@ -15,9 +15,10 @@ def generator_weights(loss: Loss) -> dict[str, float]:
 
 
 def generator_objective(terms: Mapping[str, Tensor], loss: Loss) -> Tensor:
-    """Return the weighted sum of the terms, which G minimises (paper, equation 4)."""
+    """Return the weighted sum of the terms, which G minimises (paper, equation 4); 0 if none has a weight."""
     weights = generator_weights(loss)
-    return torch.stack([weight * terms[name] for name, weight in weights.items() if weight and name in terms]).sum()
+    weighted = [weight * terms[name] for name, weight in weights.items() if weight and name in terms]
+    return torch.stack(weighted).sum() if weighted else torch.zeros(())
 
 
 def discriminator_objective(terms: Mapping[str, Tensor], loss: Loss) -> Tensor:

@@ -1,55 +1,15 @@
 """The unweighted loss terms, by name, in two tables.
 
 To add a term on images: write a function, enter it in RECONSTRUCTION as `g_NAME`, and add the weight `NAME_weight` to
-the settings (`config.Loss`). Training, validation and evaluation then compute it. To add an adversarial loss: enter its
-four parts in ADVERSARIAL.
+the settings (`config.Loss`). Training, validation and evaluation then compute it. Terms of D's logits are in
+`losses/adversarial.py`.
 """
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-Adversarial = Literal["vanilla", "lsgan", "hinge"]
-
-
-class AdversarialLoss(NamedTuple):
-    """Losses of logits, element by element, and the logit above which D classifies an image as real."""
-
-    real: Callable[[Tensor], Tensor]
-    """D's loss on (source, target)."""
-    fake: Callable[[Tensor], Tensor]
-    """D's loss on (source, output)."""
-    generator: Callable[[Tensor], Tensor]
-    """G's loss on (source, output)."""
-    boundary: float
-
-
-ADVERSARIAL: dict[Adversarial, AdversarialLoss] = {
-    # -log D(x, y), -log(1 - D(x, G(x))) (paper, equation 1); non-saturating -log D(x, G(x)) (3.3); log 2 is chance
-    "vanilla": AdversarialLoss(
-        real=lambda logits: F.softplus(-logits),
-        fake=F.softplus,
-        generator=lambda logits: F.softplus(-logits),
-        boundary=0.0,
-    ),
-    # Mao et al. 2017 with the labels 0 and 1
-    "lsgan": AdversarialLoss(
-        real=lambda logits: (logits - 1).square(),
-        fake=torch.square,
-        generator=lambda logits: (logits - 1).square(),
-        boundary=0.5,
-    ),
-    # Lim and Ye 2017
-    "hinge": AdversarialLoss(
-        real=lambda logits: F.relu(1 - logits),
-        fake=lambda logits: F.relu(1 + logits),
-        generator=torch.neg,
-        boundary=0.0,
-    ),
-}
 
 
 def l1(output: Tensor, target: Tensor, mask: Tensor | None) -> Tensor:
@@ -90,30 +50,12 @@ LEAST_PROBABILITY = 1e-7
 
 def generator_terms() -> tuple[str, ...]:
     """Return the names of the terms of G: each has a weight in the settings."""
-    return "g_adversarial", *RECONSTRUCTION, *CLASSIFICATION
+    return "g_adversarial", *RECONSTRUCTION, *CLASSIFICATION, "g_feature_matching"
 
 
 def all_terms() -> tuple[str, ...]:
     """Return the names of all terms of a training step, in the order of the log."""
     return *generator_terms(), "d_real", "d_fake", "d_real_accuracy", "d_fake_accuracy"
-
-
-def discriminator_terms(real_logits: Tensor, fake_logits: Tensor, kind: Adversarial) -> dict[str, Tensor]:
-    """Return D's mean losses on (source, target) and (source, output): `d_real`, `d_fake`, scalars."""
-    loss = ADVERSARIAL[kind]
-    return {"d_real": loss.real(real_logits).mean(), "d_fake": loss.fake(fake_logits).mean()}
-
-
-def discriminator_accuracy(real_logits: Tensor, fake_logits: Tensor, kind: Adversarial) -> dict[str, Tensor]:
-    """Return the shares of patches that D classifies correctly: `d_real_accuracy`, `d_fake_accuracy`; 1/2 is chance."""
-    boundary = ADVERSARIAL[kind].boundary
-    correct = {"d_real_accuracy": real_logits > boundary, "d_fake_accuracy": fake_logits < boundary}
-    return {name: patches.float().mean() for name, patches in correct.items()}
-
-
-def adversarial_term(fake_logits: Tensor, kind: Adversarial) -> dict[str, Tensor]:
-    """Return G's mean loss on D's logits of (source, output): `g_adversarial`, a scalar."""
-    return {"g_adversarial": ADVERSARIAL[kind].generator(fake_logits).mean()}
 
 
 def class_terms(logits: Tensor, target: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from pix2pix.config import Loss
 from pix2pix.data.loading.dataset import Batch
 from pix2pix.losses import (
-    adversarial_term,
+    Adversarial,
+    adversarial_terms,
     all_terms,
     discriminator_accuracy,
     discriminator_terms,
@@ -20,6 +21,7 @@ from pix2pix.losses import (
 from pix2pix.metrics.classes import class_metrics, score_labels
 from pix2pix.metrics.perceptual import PerceptualMetrics
 from pix2pix.metrics.ssim import ssim_map
+from pix2pix.networks import Logits
 
 
 class Measure(NamedTuple):
@@ -150,11 +152,18 @@ def score(
         for n, index in enumerate(batch.index.tolist()):
             one: dict[str, Tensor] = {name: term[n] for name, term in terms.items()}
             if logits is not None:
-                one |= adversarial_term(logits[1][n], loss.adversarial)
-                one |= discriminator_terms(logits[0][n], logits[1][n], loss.adversarial)
-                one |= discriminator_accuracy(logits[0][n], logits[1][n], loss.adversarial)
+                one |= _score_logits(logits[0].of_image(n), logits[1].of_image(n), loss.adversarial)
             values = {name: one[name].item() for name in names if name in one}
             yield ImageScore(index, values, confusions[n]), output[n]
+
+
+def _score_logits(real: Logits, fake: Logits, adversarial: Adversarial) -> dict[str, Tensor]:
+    """Return the terms that depend on D, of one image."""
+    return (
+        adversarial_terms(real, fake, adversarial)
+        | discriminator_terms(real, fake, adversarial)
+        | discriminator_accuracy(real, fake, adversarial)
+    )
 
 
 def mean_scores(scores: Iterable[ImageScore]) -> dict[str, float]:

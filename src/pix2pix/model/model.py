@@ -19,7 +19,7 @@ from pix2pix.model.card import write_card
 from pix2pix.model.hub import locate
 from pix2pix.model.model_config import CONFIG, ModelConfig, Present, Size, read_model_config, write_model_config
 from pix2pix.model.weights import DISCRIMINATOR, GENERATOR, load_weights, save_weights
-from pix2pix.networks import PatchGAN, make_generator, set_norm_statistics
+from pix2pix.networks import make_discriminator, make_generator, set_norm_statistics
 from pix2pix.networks.blocks import Statistics
 from pix2pix.system.files import write_text
 from pix2pix.system.folders import write_folder_atomically
@@ -39,7 +39,7 @@ class Model:
     """A generator in eval mode, its configuration and, if it was saved, the discriminator of its training."""
 
     generator: nn.Module
-    discriminator: PatchGAN | None
+    discriminator: nn.Module | None
     config: ModelConfig
     present: Present = "auto"
     """How the generator is shown images of other sizes."""
@@ -122,26 +122,37 @@ class Model:
             write_text(new / "README.md", write_card(self.config))
 
 
-def build_networks(config: Config) -> tuple[nn.Module, PatchGAN]:
+def build_networks(config: Config) -> tuple[nn.Module, nn.Module]:
     """Build generator and discriminator from resolved settings, with random weights."""
+    return build_generator(config), build_discriminator(config)
+
+
+def build_generator(config: Config) -> nn.Module:
+    """Build a generator from resolved settings, with random weights."""
     source, target = _channels(config.data.network_channels), _channels(config.data.target_network_channels)
-    generator = make_generator(
+    return make_generator(
         config.generator,
         in_channels=source,
         out_channels=target,
         image_size=config.data.image_size,
         classes=config.data.target_kind == "labels",
     )
-    return generator, PatchGAN(source, target, config.discriminator)
 
 
-def choose_statistics(generator: nn.Module, discriminator: nn.Module, statistics: Statistics) -> None:
+def build_discriminator(config: Config) -> nn.Module:
+    """Build a discriminator from resolved settings, with random weights."""
+    source, target = _channels(config.data.network_channels), _channels(config.data.target_network_channels)
+    return make_discriminator(config.discriminator, source, target, features=config.loss.feature_matching_weight > 0)
+
+
+def choose_statistics(generator: nn.Module, discriminator: nn.Module | None, statistics: Statistics) -> None:
     """Choose the statistics of batch norm in eval mode: as given for G, those of the image for D.
 
     The running averages of D mix targets and outputs, so they fit neither.
     """
     set_norm_statistics(generator, statistics)
-    set_norm_statistics(discriminator, "image")
+    if discriminator is not None:
+        set_norm_statistics(discriminator, "image")
 
 
 def load_model(name: str | Path, *, discriminator: bool = False) -> Model:
@@ -151,11 +162,14 @@ def load_model(name: str | Path, *, discriminator: bool = False) -> Model:
     """
     folder = locate(name)
     model_config = read_model_config(folder / CONFIG)
+    wanted, opponent = discriminator and (folder / DISCRIMINATOR).exists(), None
     with torch.device("meta"):  # no memory before the weights are known to fit
-        generator, opponent = build_networks(model_config.settings)
+        generator = build_generator(model_config.settings)
+        if wanted:
+            opponent = build_discriminator(model_config.settings)
     choose_statistics(generator, opponent, model_config.norm_statistics)
     load_weights(generator, folder / GENERATOR, model_config.sha256.get(GENERATOR))
-    if not discriminator or not (folder / DISCRIMINATOR).exists():
+    if opponent is None:
         return Model(generator.eval(), None, model_config)
     load_weights(opponent, folder / DISCRIMINATOR, model_config.sha256.get(DISCRIMINATOR))
     return Model(generator.eval(), opponent.eval(), model_config)

@@ -1,7 +1,11 @@
-"""The discriminator: source (N, in, H, W) and image (N, out, H, W) to logits (N, 1, h, w), one for each patch."""
+"""Discriminators: source (N, in, H, W) and image (N, out, H, W), both in [-1, 1], to logits."""
+
+from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 from pix2pix.config import PATCH_LAYERS, Discriminator
 from pix2pix.config.fields import Norm
@@ -9,17 +13,47 @@ from pix2pix.networks.blocks import down_layer, has_bias, initialise, make_norm
 from pix2pix.networks.convolution import Conv
 
 
+class Logits(NamedTuple):
+    """What a discriminator says of a batch of images; the sigmoid or softmax is part of the loss."""
+
+    maps: tuple[Tensor, ...]
+    """For each scale (N, 1, h, w), a logit for each patch."""
+    features: tuple[Tensor, ...] = ()
+    """Hidden activations (N, C, h, w) of every scale, if feature matching needs them."""
+
+    def of_image(self, n: int) -> "Logits":
+        """Return the logits of one image of the batch."""
+        one = slice(n, n + 1)
+        return Logits(tuple(part[one] for part in self.maps), tuple(part[one] for part in self.features))
+
+
+def make_discriminator(
+    settings: Discriminator, source_channels: int, image_channels: int, *, features: bool = False
+) -> nn.Module:
+    """Make the discriminator that the settings describe, source and image -> Logits.
+
+    With `features`, its logits come with the hidden activations.
+    """
+    kind = PatchGAN if settings.scales == 1 else TwoScales
+    network = kind(source_channels, image_channels, settings, features=features)
+    if settings.spectral_norm:
+        normalise_spectrally(network)
+    return network
+
+
 class PatchGAN(nn.Module):
     """Patch discriminator (paper, 6.1.2; lecture, "Discriminator architectures" and "PatchGAN").
 
     Patches of 70x70: C64-C128-C256-C512 and a convolution to one channel; the last two are of stride 1. Other patch
     sizes have more or fewer layers of stride 2: 1, 2, 3, 4, 5 for 16, 34, 70, 142, 286 pixels. Patch size 1 is the
-    PixelGAN: C64-C128 of 1x1 convolutions. The sigmoid is part of the loss.
+    PixelGAN: C64-C128 of 1x1 convolutions.
     """
 
-    def __init__(self, source_channels: int, image_channels: int, settings: Discriminator) -> None:
+    def __init__(
+        self, source_channels: int, image_channels: int, settings: Discriminator, *, features: bool = False
+    ) -> None:
         super().__init__()
-        self.conditional = settings.conditional
+        self.conditional, self.features = settings.conditional, features
         in_channels = image_channels + (source_channels if settings.conditional else 0)
         base, norm = settings.base_channels, settings.norm
         if settings.patch_size == 1:
@@ -28,10 +62,40 @@ class PatchGAN(nn.Module):
             self.layers = _patch_layers(in_channels, base, norm, PATCH_LAYERS[settings.patch_size])
         initialise(self)
 
-    def forward(self, source: Tensor, image: Tensor) -> Tensor:  # (N, in, H, W) and (N, out, H, W) in [-1, 1]
+    def forward(self, source: Tensor, image: Tensor) -> Logits:  # (N, in, H, W) and (N, out, H, W) in [-1, 1]
         x = torch.cat([source, image], dim=1) if self.conditional else image
-        logits: Tensor = self.layers(x)  # (N, 1, h, w); 256x256 gives 30x30 for patches of 70x70
-        return logits
+        activations = []
+        for layer in self.layers:
+            x = layer(x)
+            if self.features and isinstance(layer, nn.Sequential | nn.LeakyReLU):  # no later layer overwrites these
+                activations.append(x)
+        return Logits((x,), tuple(activations))  # (N, 1, h, w); 256x256 gives 30x30 for patches of 70x70
+
+
+class TwoScales(nn.Module):
+    """Two patch discriminators: of the images, and of the same at half their size (Wang et al. 2018, 3.2)."""
+
+    def __init__(
+        self, source_channels: int, image_channels: int, settings: Discriminator, *, features: bool = False
+    ) -> None:
+        super().__init__()
+        self.original = PatchGAN(source_channels, image_channels, settings, features=features)
+        self.halved = PatchGAN(source_channels, image_channels, settings, features=features)
+
+    def forward(self, source: Tensor, image: Tensor) -> Logits:  # (N, in, H, W) and (N, out, H, W) in [-1, 1]
+        full = self.original(source, image)
+        half = self.halved(F.avg_pool2d(source, 2), F.avg_pool2d(image, 2))
+        return Logits(full.maps + half.maps, full.features + half.features)
+
+
+def normalise_spectrally(network: nn.Module) -> None:
+    """Divide the weights of every convolution by their largest singular value (Miyato et al. 2018).
+
+    It is estimated by one step of the power method at each use in training mode, none in eval mode.
+    """
+    for module in list(network.modules()):
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            spectral_norm(module)
 
 
 def _patch_layers(in_channels: int, base: int, norm: Norm, halvings: int) -> nn.Sequential:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from pix2pix.config import SMALLEST_SIDE, Config, Data, Training, resolved_depth, smallest_discriminated
+from pix2pix.config import SMALLEST_SIDE, Config, Data, Training, least_side, resolved_depth
 from pix2pix.data.checks.report import CheckReport
 from pix2pix.data.encoding.prepared import PreparedData, prepare_data
 from pix2pix.data.io.view import Half
@@ -137,7 +137,7 @@ def _size(text: str) -> tuple[int, int]:
 
 def _refuse_small_images(config: Config, report: CheckReport) -> None:
     """Raise DataError for a pair that is smaller than a patch of D or a window of SSIM."""
-    least = max(SMALLEST_SIDE, smallest_discriminated(config.discriminator.patch_size))
+    least = max(SMALLEST_SIDE, least_side(config.discriminator))
     if all(min(_size(text)) >= least for text in report.sizes):
         return
     pairs = [pair for split in report.pairs.splits.values() for pair in split]

@@ -5,7 +5,7 @@ All processes call these functions; rank 0 writes while the others wait.
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from pix2pix.data.checks.contact_sheet import draw_sheet
 from pix2pix.data.io import images
@@ -16,7 +16,6 @@ from pix2pix.distributed.process_group import ProcessGroup
 from pix2pix.errors import RunError
 from pix2pix.metrics.pixel import metric_names
 from pix2pix.model import Model, make_model_config
-from pix2pix.networks import PatchGAN
 from pix2pix.reports.alarms import ALARMS, describe_changes, find_alarms
 from pix2pix.reports.curves import Row, draw_curves, read_metrics
 from pix2pix.reports.pages import write_run_report
@@ -110,7 +109,7 @@ class RunWriter:
             enlarged=plan.enlarged,
         )
         generator = unwrap(state.generator) if state.average is None else state.average
-        model = Model(generator, cast(PatchGAN, unwrap(state.discriminator)), config)
+        model = Model(generator, unwrap(state.discriminator), config)
 
         def write() -> None:
             self.require_folder()

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from pix2pix.config import Loss
 from pix2pix.config.fields import UpdateOrder
 from pix2pix.losses import (
-    adversarial_term,
+    adversarial_terms,
     class_terms,
     discriminator_accuracy,
     discriminator_objective,
@@ -76,18 +76,19 @@ def train_step(
     check.note_terms(g_terms)
     if mask is not None:
         target = torch.where(mask, target, output.detach())
-    minimised, d_terms, d_accuracy = g_terms, dict[str, Tensor](), dict[str, Tensor]()
+    objective = generator_objective(g_terms, loss)
+    d_terms, d_accuracy = dict[str, Tensor](), dict[str, Tensor]()
 
     if loss.adversarial_weight:
         image = output.detach().requires_grad_(generator_learns and order == "one-pass")
-        real_logits = state.discriminator(source, target)  # D(x, y), (N, 1, h, w)
+        real_logits = state.discriminator(source, target)  # D(x, y), (N, 1, h, w) for each scale
         fake_logits = state.discriminator(source, image)  # D(x, G(x))
         d_terms = discriminator_terms(real_logits, fake_logits, loss.adversarial)  # equation 1
         check.note_terms(d_terms)
-        d_accuracy = discriminator_accuracy(real_logits.detach(), fake_logits.detach(), loss.adversarial)
+        d_accuracy = discriminator_accuracy(real_logits, fake_logits, loss.adversarial)
         if order == "one-pass":
-            adversarial = adversarial_term(fake_logits, loss.adversarial)
-            minimised = g_terms | {"g_adversarial": _with_gradient_of(adversarial["g_adversarial"], image, output)}
+            adversarial = adversarial_terms(real_logits, fake_logits, loss.adversarial)
+            objective = objective + _with_gradient_of(generator_objective(adversarial, loss), image, output)
 
         state.discriminator_optimizer.zero_grad()
         backward(discriminator_objective(d_terms, loss))  # halved (3.3)
@@ -97,9 +98,11 @@ def train_step(
             check.keep(state.discriminator_optimizer)
             state.discriminator_optimizer.step()
             state.discriminator.requires_grad_(False)  # G's update needs no gradients of D's weights
-            adversarial = adversarial_term(state.discriminator(source, output), loss.adversarial)
+            if loss.feature_matching_weight:
+                real_logits = state.discriminator(source, target)
+            adversarial = adversarial_terms(real_logits, state.discriminator(source, output), loss.adversarial)
+            objective = objective + generator_objective(adversarial, loss)
             state.discriminator.requires_grad_(True)
-            minimised = g_terms | adversarial
         check.note_terms(adversarial)
         g_terms |= adversarial
     check.note_statistics()
@@ -107,7 +110,7 @@ def train_step(
     if generator_learns:
         state.generator_optimizer.zero_grad()
         check.before_backward()
-        backward(generator_objective(minimised, loss))  # equation 4
+        backward(objective)  # equation 4
         check.note_gradient("generator", state.generator_optimizer)
     check.refuse_bad()
     if loss.adversarial_weight and order == "one-pass":
