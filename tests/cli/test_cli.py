@@ -489,6 +489,7 @@ FLAGS = """
     --generator.dropout --generator.dropout-layers
     --discriminator.patch-size --discriminator.base-channels --discriminator.norm --discriminator.conditional
     --discriminator.spectral-norm --discriminator.scales --feature-matching-weight
+    --discriminator.kind --discriminator.augment --discriminator.augment-probability --perceptual-weight
     --adversarial --adversarial-weight --l1-weight --l2-weight --cross-entropy-weight --discriminator-weight
     --learning-rate --betas --schedule
     --epochs --batch-size --discriminator-epochs --ema --norm-statistics --best-by --validate-every --patience --samples

@@ -148,6 +148,8 @@ FACTORS: dict[str, tuple[Any, Any]] = {
     "ema": (0.0, 0.9),
     "discriminator_epochs": (0, 1),
     "base_channels": (4, 32),  # 32 use every kind of fast convolution
+    "discriminator": ({}, {"spectral_norm": True, "scales": 2, "augment": "adaptive"}),
+    "feature_matching_weight": (0.0, 10.0),
 }
 SHARED = {"epochs": 2, "batch_size": 2, "device": "cpu", "samples": 0, "norm_statistics": "running"}
 
@@ -166,7 +168,8 @@ def train_row(data: Path, run: Path, row: dict[str, Any], **more: Any) -> None:
     width = row.pop("base_channels")
     networks = {
         "generator": {"base_channels": width, "dropout": 0.0},
-        "discriminator": {"base_channels": width, "patch_size": 16},
+        "discriminator": {"base_channels": width, "patch_size": 16, **row.pop("discriminator")},
+        "loss": {"feature_matching_weight": row.pop("feature_matching_weight")},
     }
     with patch.object(RunWriter, "write_report", lambda writer: writer.folder):  # drawing takes longer than training
         train(data, run=run, image_size=32, training=SHARED | row | more, **networks)
@@ -184,7 +187,7 @@ def test_two_processes_train_with_every_pair_of_settings(
     """The last batch of each epoch is one pair, so one rank has none. With a norm over both they equal one process."""
     rows = covering_table()
     for one, other in itertools.combinations(FACTORS, 2):
-        assert len({(row[one], row[other]) for row in rows}) == 4
+        assert len({(str(row[one]), str(row[other])) for row in rows}) == 4
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     launch(functools.partial(train_all, nine, tmp_path), 2, timeout=300, environment={})

@@ -14,6 +14,7 @@ from pix2pix.losses import (
     discriminator_terms,
     generator_objective,
     generator_weights,
+    perceptual_term,
     reconstruction_terms,
 )
 from pix2pix.networks import Logits
@@ -88,6 +89,42 @@ def test_feature_matching_against_its_formula() -> None:
     assert all(layer.grad is not None for layer in fake)
 
 
+def test_terms_of_classes_against_their_formulas() -> None:
+    """Class by class: -log of the softmax, the mean over a class's pixels, then over the classes that occur."""
+    scores, classes = torch.randn(2, 5, 6, 6), torch.randint(0, 3, (2, 6, 6))  # class 3 does not occur
+    classes[0, :2] = -1
+    real = fake = Logits((scores,), (), classes)
+    log_p = scores.log_softmax(dim=1)
+    chosen = log_p.permute(0, 2, 3, 1)
+    of_classes = [-chosen[classes == c][:, c].mean() for c in range(3)]
+    terms = discriminator_terms(real, fake, "vanilla") | adversarial_terms(real, fake, "vanilla")
+    terms |= discriminator_accuracy(real, fake, "vanilla")
+    known, found = classes >= 0, scores.argmax(dim=1)
+    expected = {
+        "d_real": torch.stack(of_classes).mean(),
+        "d_fake": -chosen[known][:, 4].mean(),
+        "g_adversarial": torch.stack(of_classes).mean(),
+        "d_real_accuracy": (found == classes)[known].float().mean(),
+        "d_fake_accuracy": (found == 4)[known].float().mean(),
+    }
+    assert terms.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(terms[name], value, atol=1e-5, rtol=0)
+    nothing = Logits((scores,), (), torch.full_like(classes, -1))
+    assert all(term == 0 for term in discriminator_terms(nothing, nothing, "vanilla").values())
+
+
+def test_the_perceptual_term_leaves_out_masked_pixels() -> None:
+    output, target = torch.rand(2, 2, 1, 4, 4)
+    mask = torch.rand(2, 1, 4, 4) < 0.5
+
+    def network(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        return (one - other).square().sum(dim=(1, 2, 3))
+
+    term = perceptual_term(network, output, target, mask)["g_perceptual"]  # type: ignore[arg-type]
+    torch.testing.assert_close(term, (output - target)[mask].square().sum() / 2)
+
+
 def test_accuracy_is_the_share_on_the_right_side() -> None:
     real, fake = logits(torch.tensor([0.7, 0.3, -1.0, 2.0])), logits(torch.tensor([0.7, -0.3, -1.0, 0.2]))
     expected = {"vanilla": (0.75, 0.5), "hinge": (0.75, 0.5), "lsgan": (0.5, 0.75)}
@@ -98,6 +135,6 @@ def test_accuracy_is_the_share_on_the_right_side() -> None:
 
 def test_every_term_has_its_weight_in_the_settings() -> None:
     weights = {"g_adversarial": 1.0, "g_l1": 100.0, "g_l2": 0.0, "g_cross_entropy": 100.0}
-    weights["g_feature_matching"] = 0.0
+    weights |= {"g_feature_matching": 0.0, "g_perceptual": 0.0}
     assert generator_weights(Loss()) == weights
     assert all_terms() == (*weights, "d_real", "d_fake", "d_real_accuracy", "d_fake_accuracy")

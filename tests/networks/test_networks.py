@@ -228,29 +228,32 @@ DISCRIMINATORS: dict[str, dict[str, object]] = {
     "pixels, spectral norm": {"patch_size": 1, "spectral_norm": True},
     "two scales": {"patch_size": 34, "scales": 2},
     "both": {"patch_size": 16, "scales": 2, "spectral_norm": True},
+    "classes": {"kind": "classes", "spectral_norm": True, "norm": "none"},
+    "classes, batch norm": {"kind": "classes"},
 }
 
 
 def discriminator(name: str, *, features: bool = False, **settings: object) -> nn.Module:
     torch.manual_seed(0)
     chosen = Discriminator.model_validate({"base_channels": 4, **DISCRIMINATORS[name], **settings})
-    return make_discriminator(chosen, 1, 3, features=features)
+    return make_discriminator(chosen, 2, 3, features=features)
 
 
 @pytest.mark.parametrize("name", DISCRIMINATORS)
 def test_discriminator_behaves(name: str) -> None:
-    source, image = torch.rand(2, 1, 128, 96), torch.rand(2, 3, 128, 96)
+    source, image = torch.rand(2, 2, 128, 96) * 2 - 1, torch.rand(2, 3, 128, 96)
     network = discriminator(name, features=True)
     set_fast_convolutions(network, True)
     logits = network(source, image)
-    assert {tuple(one.shape[:2]) for one in logits.maps} == {(2, 1)}
+    of_classes = name.startswith("classes")
+    assert {tuple(one.shape[:2]) for one in logits.maps} == {(2, 3 if of_classes else 1)}
     (sum(one.mean() for one in logits.maps) + sum(one.mean() for one in logits.features)).backward()
     assert all(weights.grad is not None for weights in network.parameters())
 
     set_norm_statistics(network.eval(), "image")
     first = network(source, image).maps
     assert all(torch.equal(one, again) for one, again in zip(first, network(source, image).maps, strict=True))
-    assert not torch.equal(first[0], network(source.flip(-1), image).maps[0])
+    assert torch.equal(first[0], network(source.flip(-1), image).maps[0]) is of_classes
     for n, alone in enumerate(network(source[n : n + 1], image[n : n + 1]) for n in range(2)):
         of_batch = network(source, image).of_image(n)
         for one, other in zip((*alone.maps, *alone.features), (*of_batch.maps, *of_batch.features), strict=True):
@@ -264,6 +267,10 @@ def test_discriminator_behaves(name: str) -> None:
     set_fast_convolutions(other, True)
     assert torch.equal(other(source, image).maps[0], first[0])
     assert other(source, image).features == ()
+    if of_classes:
+        assert torch.equal(logits.classes, torch.where(source.amax(1) > 0, source.argmax(1), -1))
+        assert network(source[..., :75], image[..., :75]).maps[0].shape == (2, 3, 128, 75)
+        return
     alone = discriminator(name, conditional=False).eval()
     assert torch.equal(alone(source, image).maps[0], alone(source.flip(-1), image).maps[0])
 
@@ -271,7 +278,7 @@ def test_discriminator_behaves(name: str) -> None:
 def test_spectral_norm_bounds_every_layer() -> None:
     """After some uses the largest singular value of each weight is 1; eval mode changes nothing."""
     network = discriminator("both")
-    source, image = torch.rand(1, 1, 64, 64), torch.rand(1, 3, 64, 64)
+    source, image = torch.rand(1, 2, 64, 64), torch.rand(1, 3, 64, 64)
     for _ in range(20):
         network(source, image)
     layers = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
@@ -284,7 +291,7 @@ def test_spectral_norm_bounds_every_layer() -> None:
 
 def test_the_second_scale_sees_half_the_size() -> None:
     network = discriminator("two scales").eval()
-    source, image = torch.rand(1, 1, 64, 64), torch.rand(1, 3, 64, 64)
+    source, image = torch.rand(1, 2, 64, 64), torch.rand(1, 3, 64, 64)
     full, half = network(source, image).maps
     assert (full.shape[-1], half.shape[-1]) == (14, 6)
     mean = torch.nn.functional.avg_pool2d

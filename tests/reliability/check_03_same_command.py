@@ -68,6 +68,8 @@ CHANGES = {
     "loss.cross_entropy_weight": "--cross-entropy-weight 50",
     "loss.discriminator_weight": "--discriminator-weight 1",
     "loss.feature_matching_weight": "--feature-matching-weight 10",
+    "discriminator.augment": "--discriminator.augment adaptive",
+    "loss.perceptual_weight": "--perceptual-weight 1",
     "optimizer.learning_rate": "--learning-rate 0.001",
     "optimizer.betas": "--betas 0.9 0.999",
     "optimizer.schedule": "--schedule linear",
@@ -90,6 +92,7 @@ FREE = (
 )  # fmt: skip
 """Changes that must not prevent resuming."""
 ELSEWHERE = {
+    "discriminator.kind", "discriminator.augment_probability",
     "data.source_pattern", "data.target_pattern", "data.sources", "data.source_labels", "data.label_tolerance",
     "data.target_kind", "data.target_labels", "data.target_label_tolerance",
     "data.source_type", "data.target_type", "provenance", "data.skip_bad", "training.sync_norm",

@@ -24,7 +24,7 @@ from pix2pix.model import load_model
 from pix2pix.networks.convolution import Conv, ConvTranspose
 from pix2pix.networks.cpu.choice import Algorithm
 from pix2pix.system.progress import ProgressBar
-from pix2pix.training import checkpoint
+from pix2pix.training import checkpoint, discriminator_augment
 from pix2pix.training.checkpoint import SAVE_SHARE
 from pix2pix.training.inspection import inspect_and_plan
 from pix2pix.training.run_folder import begin_run
@@ -201,6 +201,41 @@ def test_resumed_is_uninterrupted_with_every_algorithm(facades: Path, tmp_path: 
             trainer(facades, tmp_path / "run", **settings).fit(stop_after(1))
     trainer(facades, tmp_path / "run", **settings).fit(NO_STOP)
     assert not differences(saved_state(tmp_path / "run"), saved_state(tmp_path / "whole"))
+
+
+PARTS: dict[str, dict[str, Any]] = {
+    "patches": {
+        "discriminator": {"spectral_norm": True, "norm": "none", "scales": 2, "augment": "adaptive"},
+        "loss": {"adversarial": "hinge", "feature_matching_weight": 10.0, "perceptual_weight": 1.0},
+        "training": {"update_order": "one-pass"},
+    },
+    "classes": {
+        "data": {"source_kind": "labels"},
+        "discriminator": {
+            "kind": "classes", "patch_size": 70, "spectral_norm": True, "augment": "fixed", "augment_probability": 0.5
+        },
+        "training": {"update_order": "two-pass"},
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("parts", PARTS)
+def test_resumed_is_uninterrupted_with_every_part(
+    facades: Path, tmp_path: Path, parts: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Discriminators and terms beyond the paper's; the probability of the augmentation moves fast."""
+    monkeypatch.setattr(discriminator_augment, "IMAGES_TO_ONE", 20)
+    monkeypatch.setattr(discriminator_augment, "TARGET", -2.0)
+    settings = merge_settings({"data": {"test_fraction": 0.0}, "training": {"samples": 0}}, PARTS[parts])
+    trainer(facades, tmp_path / "whole", **settings).fit(NO_STOP)
+    with pytest.raises(Interrupted):
+        trainer(facades, tmp_path / "run", **settings).fit(stop_after(7))
+    trainer(facades, tmp_path / "run", **settings).fit(NO_STOP)
+    assert not differences(saved_state(tmp_path / "run"), saved_state(tmp_path / "whole"))
+    assert rows(tmp_path / "run") == rows(tmp_path / "whole")
+    first, second = rows(tmp_path / "run")[0], rows(tmp_path / "run")[2]
+    assert float(second["d_augment"]) > float(first["d_augment"]) or parts == "classes"
+    assert all(row["d_real_accuracy"] and row["g_adversarial"] for row in rows(tmp_path / "run"))
 
 
 def test_another_seed_is_another_run(facades: Path, whole: Path, tmp_path: Path) -> None:

@@ -50,6 +50,8 @@ class Config(Settings):
             _repeated_crop_rules,
             _size_rules,
             _norm_rules,
+            _discriminator_rules,
+            _class_discriminator_rules,
             _training_rules,
         ):
             for message in rules(self):
@@ -60,6 +62,11 @@ class Config(Settings):
     def native(self) -> bool:
         """Whether images keep their own sizes."""
         return self.augment.load_size == "native"
+
+    @property
+    def adversarial(self) -> str:
+        """Kind of the adversarial loss: that of the settings, or `classes` for a discriminator of classes."""
+        return "classes" if self.discriminator.kind == "classes" else self.loss.adversarial
 
     @property
     def load_size(self) -> tuple[int, int] | Native:
@@ -191,6 +198,41 @@ def _norm_rules(config: Config) -> Iterator[str]:
         yield "generator.bottleneck_norm needs --norm-statistics running: one image's 1x1 map has no variance"
 
 
+def _discriminator_rules(config: Config) -> Iterator[str]:
+    discriminator, loss = config.discriminator, config.loss
+    if discriminator.augment != "fixed" and discriminator.augment_probability != 1:
+        yield "discriminator.augment_probability is for --discriminator.augment fixed: leave one out"
+    if not loss.adversarial_weight:
+        needs = {"discriminator.augment": discriminator.augment != "none"}
+        needs["loss.feature_matching_weight"] = bool(loss.feature_matching_weight)
+        for name in (name for name, needed in needs.items() if needed):
+            yield f"{name} needs a discriminator; --adversarial-weight 0 trains none: leave it out"
+    if loss.perceptual_weight and config.data.target_kind == "labels":
+        yield "loss.perceptual_weight compares pictures, but targets are label maps: leave it out"
+
+
+def _class_discriminator_rules(config: Config) -> Iterator[str]:
+    discriminator, loss = config.discriminator, config.loss
+    if discriminator.kind != "classes":
+        return
+    if config.data.source_kind != "labels":
+        yield (
+            "discriminator.kind classes needs sources that are label maps, of one folder: add --source-kind labels, or "
+            "leave it out"
+        )
+    if config.data.mask_value is not None:
+        yield "discriminator.kind classes cannot leave out pixels of the target by data.mask_value: choose one of them"
+    unsuitable = {
+        "discriminator.patch_size": discriminator.patch_size != Discriminator().patch_size,
+        "discriminator.scales": discriminator.scales != 1,
+        "discriminator.conditional": not discriminator.conditional,
+        "loss.adversarial": loss.adversarial != Loss().adversarial,
+        "loss.feature_matching_weight": bool(loss.feature_matching_weight),
+    }
+    for name in (name for name, chosen in unsuitable.items() if chosen):
+        yield f"{name} is for --discriminator.kind patch: leave it out, or the kind classes"
+
+
 def _training_rules(config: Config) -> Iterator[str]:
     training, loss = config.training, config.loss
     if training.patience is not None and training.best_by == "last":
@@ -206,8 +248,6 @@ def _training_rules(config: Config) -> Iterator[str]:
     if not (loss.adversarial_weight or (loss.cross_entropy_weight if labels else loss.l1_weight or loss.l2_weight)):
         flag = "--cross-entropy-weight" if labels else "--l1-weight"
         yield f"loss: all weights are 0, so there is nothing to learn; give {flag} or --adversarial-weight"
-    if loss.adversarial_weight == 0 and loss.feature_matching_weight:
-        yield "loss.feature_matching_weight needs a discriminator; --adversarial-weight 0 trains none: leave it out"
     if loss.adversarial_weight == 0 and training.discriminator_epochs:
         yield "training.discriminator_epochs needs a discriminator; --adversarial-weight 0 trains none: leave it out"
 
@@ -222,6 +262,8 @@ def smallest_discriminated(patch_size: int) -> int:
 
 def least_side(discriminator: Discriminator) -> int:
     """Return the smallest side in pixels that leaves one logit at each scale; the second has half the size."""
+    if discriminator.kind == "classes":
+        return 1
     return smallest_discriminated(discriminator.patch_size) * discriminator.scales
 
 

@@ -333,6 +333,20 @@ class Discriminator(Section):
     """Divide the weights of each convolution by their largest singular value, which bounds how fast D can change."""
     scales: Scales = 1
     """2 adds a second D, which sees source and image at half their size; a loss is the mean of both."""
+    kind: Literal["patch", "classes"] = "patch"
+    """`patch` decides for each patch whether it is real. `classes`, for sources that are label maps, gives each pixel
+    of the image one of their classes, or calls it generated (Schönfeld et al. 2021)."""
+    augment: Literal["none", "fixed", "adaptive"] = "none"
+    """Change what D sees, targets and outputs alike: colours, place, a hole. `fixed` with its probability;
+    `adaptive` raises it from 0 while D recognises more than 80 % of the targets' patches, a sign of overfitting."""
+    augment_probability: Probability = 1.0
+    """Probability of each change with `fixed`."""
+
+    def describe(self) -> str:
+        """Return `patch 70`, or `patch 34 at 2 scales, spectral norm`, or `classes`."""
+        what = "classes" if self.kind == "classes" else f"patch {self.patch_size}"
+        scales = " at 2 scales" if self.scales == 2 else ""
+        return f"{what}{scales}{', spectral norm' if self.spectral_norm else ''}"
 
 
 class Loss(Section):
@@ -353,6 +367,9 @@ class Loss(Section):
     feature_matching_weight: Weight = 0.0
     """Weight of g_feature_matching, the mean distance of D's hidden activations for target and output; pix2pixHD
     takes 10."""
+    perceptual_weight: Weight = 0.0
+    """Weight of g_perceptual, the distance ST-LPIPS of output and target by AlexNet's features; needs the extra
+    [metrics]."""
 
 
 class Optimizer(Section):

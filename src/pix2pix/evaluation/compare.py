@@ -61,7 +61,7 @@ def compare(
     folder = Path(output)
     refuse_others(folder, FILES, is_ours=_is_comparison)
     figure = _draw_figure(records, device, progress)
-    adversarial = {record.config.loss.adversarial for record in records}
+    adversarial = {record.config.adversarial for record in records}
     across: Across = "epoch" if len({_pairs_per_epoch(record) for record in records}) == 1 else "images_seen"
     rows = {record.name: record.rows for record in records}
     curves = overlaid_svgs(rows, across, adversarial.pop() if len(adversarial) == 1 else None)

@@ -53,6 +53,8 @@ from pix2pix.metrics.perceptual import PERCEPTUAL, PerceptualMetrics, load_featu
 from pix2pix.metrics.pixel import ImageScore, mean_scores, metric_names, score
 from pix2pix.metrics.segmentation import load_or_train_segmenter
 from pix2pix.model import Model, load_model, locate
+from pix2pix.networks.pretrained import WeightsUnavailableError
+from pix2pix.networks.st_lpips import load_st_lpips
 from pix2pix.reports.pages import write_evaluation_report, write_run_report
 from pix2pix.system.hardware import choose_device
 from pix2pix.system.progress import OnNamedProgress
@@ -145,7 +147,7 @@ def _evaluate(
         metrics,
         list(read_examples(folder, known, measurement.dataset, loaded)),
         scores=[one.values for one in known],
-        adversarial=loaded.config.settings.loss.adversarial,
+        adversarial=loaded.config.settings.adversarial,
         diagnostics=diagnostics,
         run=run,
         classes=loaded.predicts_classes,
@@ -169,6 +171,7 @@ class _Measurement:
     full_size: bool
     perceptual: PerceptualMetrics
     features: str | None  # class name of the user's network for FID and KID
+    similarity: nn.Module | None  # network of g_perceptual, if the model was trained with it and it is installed
 
     @property
     def model(self) -> Model:
@@ -192,7 +195,19 @@ def _prepare(
         features=network,
     )
     name = None if network is None else type(network).__name__
-    return _Measurement(translator, found, measured, dataset, full_size, perceptual, name)
+    similarity = _load_similarity(model, translator.device, perceptual.missing)
+    return _Measurement(translator, found, measured, dataset, full_size, perceptual, name, similarity)
+
+
+def _load_similarity(model: Model, device: torch.device, missing: dict[str, str]) -> nn.Module | None:
+    """Load the network of g_perceptual if the model was trained with it, or say in `missing` what to install."""
+    if not model.config.settings.loss.perceptual_weight:
+        return None
+    try:
+        return load_st_lpips("alex").to(device)
+    except WeightsUnavailableError as error:
+        missing["g_perceptual"] = str(error)
+        return None
 
 
 def _prepare_label_score(
@@ -237,6 +252,7 @@ def _measure_pairs(
         measurement.perceptual,
         target_span(model),
         classes=model.predicts_classes,
+        similarity=measurement.similarity,
     )
     for done, (result, output) in enumerate(scored, start=1):
         pair = dataset.pairs[result.index]

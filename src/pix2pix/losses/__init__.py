@@ -7,7 +7,7 @@ from pix2pix.losses.adversarial import (
     discriminator_terms,
 )
 from pix2pix.losses.objective import discriminator_objective, generator_objective, generator_weights
-from pix2pix.losses.terms import all_terms, class_logits, class_terms, reconstruction_terms
+from pix2pix.losses.terms import all_terms, class_logits, class_terms, perceptual_term, reconstruction_terms
 
 __all__ = [
     "Adversarial",
@@ -20,5 +20,6 @@ __all__ = [
     "discriminator_terms",
     "generator_objective",
     "generator_weights",
+    "perceptual_term",
     "reconstruction_terms",
 ]

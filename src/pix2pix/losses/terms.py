@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def l1(output: Tensor, target: Tensor, mask: Tensor | None) -> Tensor:
@@ -50,7 +50,7 @@ LEAST_PROBABILITY = 1e-7
 
 def generator_terms() -> tuple[str, ...]:
     """Return the names of the terms of G: each has a weight in the settings."""
-    return "g_adversarial", *RECONSTRUCTION, *CLASSIFICATION, "g_feature_matching"
+    return "g_adversarial", *RECONSTRUCTION, *CLASSIFICATION, "g_feature_matching", "g_perceptual"
 
 
 def all_terms() -> tuple[str, ...]:
@@ -71,3 +71,12 @@ def class_logits(output: Tensor) -> Tensor:
 def reconstruction_terms(output: Tensor, target: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
     """Return every term of RECONSTRUCTION, scalars."""
     return {name: term(output, target, mask) for name, term in RECONSTRUCTION.items()}
+
+
+def perceptual_term(
+    network: nn.Module, output: Tensor, target: Tensor, mask: Tensor | None = None
+) -> dict[str, Tensor]:
+    """Return `g_perceptual`, the mean distance by `network`, (output, target) -> (N,); masked pixels do not differ."""
+    if mask is not None:
+        output = torch.where(mask, output, target)
+    return {"g_perceptual": network(output, target).mean()}

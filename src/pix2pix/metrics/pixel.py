@@ -22,6 +22,7 @@ from pix2pix.metrics.classes import class_metrics, score_labels
 from pix2pix.metrics.perceptual import PerceptualMetrics
 from pix2pix.metrics.ssim import ssim_map
 from pix2pix.networks import Logits
+from pix2pix.networks.st_lpips import SMALLEST_SIDE as SMALLEST_COMPARED
 
 
 class Measure(NamedTuple):
@@ -126,12 +127,14 @@ def score(
     perceptual: PerceptualMetrics | None = None,
     span: Tensor | None = None,
     classes: bool = False,
+    similarity: nn.Module | None = None,
 ) -> Iterator[tuple[ImageScore, Tensor]]:
     """Translate batches of pairs and yield one (ImageScore, output (C, H, W)) for each image, in order.
 
     The networks must be in eval mode, so that the numbers of an image do not depend on the rest of its batch. Without a
     discriminator there are no adversarial terms. Where the target is masked, D sees the output in both images, as in
     training. `span` is as in `image_metrics`. With `classes` outputs and targets are label maps (`class_metrics`).
+    `similarity` is the network of g_perceptual.
     """
     names = (*metric_names(), *(measure.name for measure in OWN_UNITS))
     for batch in batches:
@@ -146,6 +149,9 @@ def score(
                 terms = image_metrics(output, target, mask, span)
             if perceptual is not None and not classes:
                 terms |= perceptual(output, target, mask)
+            if similarity is not None and min(output.shape[2:]) >= SMALLEST_COMPARED["alex"]:
+                shown = output if mask is None else torch.where(mask, output, target)
+                terms["g_perceptual"] = similarity(shown, target)
             if mask is not None:
                 target = torch.where(mask, target, output)
             logits = None if discriminator is None else (discriminator(source, target), discriminator(source, output))

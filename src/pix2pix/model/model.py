@@ -197,7 +197,7 @@ def describe_model(name: str | Path) -> dict[str, Any]:
         "presented_at": model_config.describe_presented_size(),
         **({"side_by_side": model_config.describe_half()} if model_config.half else {}),
         **({"output_size": words} if (words := model_config.describe_output_size()) else {}),
-        "discriminator": f"patch {config.discriminator.patch_size}" if model.discriminator else "absent",
+        "discriminator": config.discriminator.describe() if model.discriminator else "absent",
         "epoch": model_config.epoch,
         "validation": model_config.validation,
     }

@@ -1,5 +1,6 @@
 """Discriminators: source (N, in, H, W) and image (N, out, H, W), both in [-1, 1], to logits."""
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -9,22 +10,28 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from pix2pix.config import PATCH_LAYERS, Discriminator
 from pix2pix.config.fields import Norm
-from pix2pix.networks.blocks import down_layer, has_bias, initialise, make_norm
+from pix2pix.networks.blocks import down_layer, has_bias, initialise, make_norm, up_layer
 from pix2pix.networks.convolution import Conv
+
+CLASS_HALVINGS = 4
+"""Layers of stride 2 in the discriminator of classes."""
 
 
 class Logits(NamedTuple):
     """What a discriminator says of a batch of images; the sigmoid or softmax is part of the loss."""
 
     maps: tuple[Tensor, ...]
-    """For each scale (N, 1, h, w), a logit for each patch."""
+    """For each scale (N, 1, h, w), a logit for each patch; or (N, classes + 1, H, W), the last one for generated."""
     features: tuple[Tensor, ...] = ()
     """Hidden activations (N, C, h, w) of every scale, if feature matching needs them."""
+    classes: Tensor | None = None
+    """Of a discriminator of classes: the true class of each pixel (N, H, W), -1 where the source has none."""
 
     def of_image(self, n: int) -> "Logits":
         """Return the logits of one image of the batch."""
         one = slice(n, n + 1)
-        return Logits(tuple(part[one] for part in self.maps), tuple(part[one] for part in self.features))
+        maps, features = (tuple(part[one] for part in parts) for parts in (self.maps, self.features))
+        return Logits(maps, features, None if self.classes is None else self.classes[one])
 
 
 def make_discriminator(
@@ -34,8 +41,12 @@ def make_discriminator(
 
     With `features`, its logits come with the hidden activations.
     """
-    kind = PatchGAN if settings.scales == 1 else TwoScales
-    network = kind(source_channels, image_channels, settings, features=features)
+    network: nn.Module
+    if settings.kind == "classes":
+        network = ClassUNet(source_channels, image_channels, settings)
+    else:
+        patches = PatchGAN if settings.scales == 1 else TwoScales
+        network = patches(source_channels, image_channels, settings, features=features)
     if settings.spectral_norm:
         normalise_spectrally(network)
     return network
@@ -86,6 +97,43 @@ class TwoScales(nn.Module):
         full = self.original(source, image)
         half = self.halved(F.avg_pool2d(source, 2), F.avg_pool2d(image, 2))
         return Logits(full.maps + half.maps, full.features + half.features)
+
+
+class ClassUNet(nn.Module):
+    """U-Net that gives each pixel of an image one of the source's classes, or "generated" (Schönfeld et al. 2021, 3.1).
+
+    encoder  C64-C128-C256-C512
+    decoder  C256-C128-C64 with skips, and a layer to the classes + 1
+    Only the image is seen; of the source, a label map, the true classes are taken.
+    """
+
+    def __init__(self, classes: int, image_channels: int, settings: Discriminator) -> None:
+        super().__init__()
+        norm = settings.norm
+        widths = [settings.base_channels * 2**layer for layer in range(CLASS_HALVINGS)]  # 64 128 256 512
+        self.encoder = nn.ModuleList([down_layer(image_channels, widths[0], "none", bias=True)])
+        self.encoder += [down_layer(a, b, norm, bias=has_bias(norm)) for a, b in pairwise(widths)]
+        inner = [widths[-1], *(2 * width for width in widths[-2:0:-1])]  # 512, then with skips 512 256
+        self.decoder = nn.ModuleList(
+            up_layer(a, b, norm, overwrite_input=n > 0)
+            for n, (a, b) in enumerate(zip(inner, widths[-2::-1], strict=True))
+        )
+        self.to_classes = up_layer(2 * widths[0], classes + 1, "none")
+        initialise(self)
+
+    def forward(self, source: Tensor, image: Tensor) -> Logits:  # (N, classes, H, W) and (N, out, H, W) in [-1, 1]
+        height, width = image.shape[2:]
+        below, right = -height % 2**CLASS_HALVINGS, -width % 2**CLASS_HALVINGS
+        x = F.pad(image, (0, right, 0, below), mode="replicate") if below or right else image
+        skips = []
+        for down in self.encoder:  # (N, 64, H/2, W/2) ... (N, 512, H/16, W/16)
+            x = down(x)
+            skips.append(x)
+        x = skips.pop()  # the bottleneck has no skip
+        for up in self.decoder:  # (N, 512, H/8, W/8) ... (N, 128, H/2, W/2)
+            x = torch.cat([up(x), skips.pop()], dim=1)
+        likeliest, index = source.max(dim=1)
+        return Logits((self.to_classes(x)[:, :, :height, :width],), (), torch.where(likeliest > 0, index, -1))
 
 
 def normalise_spectrally(network: nn.Module) -> None:

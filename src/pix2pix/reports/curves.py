@@ -25,7 +25,12 @@ PANEL_SIZE = (4.3, 3.5)  # inches
 TRAINING_COLUMNS = ("learning_rate", "images_per_second")
 Across = Literal["epoch", "images_seen"]
 FEW_POINTS = 20  # a curve with fewer points gets markers, filled for train, open for validation
-ADVERSARIAL_UNITS = {"vanilla": "cross-entropy, nats", "lsgan": "squared error", "hinge": "hinge loss"}
+ADVERSARIAL_UNITS = {
+    "vanilla": "cross-entropy, nats",
+    "lsgan": "squared error",
+    "hinge": "hinge loss",
+    "classes": "cross-entropy of classes, nats",
+}
 INK = "#24292f"
 LEGEND: dict[str, Any] = {"fontsize": 8, "frameon": False, "labelcolor": INK, "columnspacing": 1.2}
 COLOURS = {  # by Okabe and Ito, for colour-blind readers too

@@ -62,6 +62,12 @@ FOUR_NUMBERS = {  # (lecture, "Test"): adversarial loss -> metric -> what it mea
         "d_real": "Hinge loss of D on targets: 0 is a clear decision, 1 undecided.",
         "d_fake": "Hinge loss of D on outputs: 0 is a clear decision, 1 undecided.",
     },
+    "classes": {
+        "g_adversarial": "Mean −log p of the right class that D gives the pixels of outputs, over the classes.",
+        "g_l1": G_L1,
+        "d_real": "Mean −log p of the right class that D gives the pixels of targets, over the classes: 0 is certain.",
+        "d_fake": "Mean −log p that D gives the pixels of outputs for being generated: 0 is certain.",
+    },
 }
 
 
@@ -197,14 +203,16 @@ class _Settings:
 def _read_settings(folder: Path) -> _Settings:
     config = read_yaml(folder / "config.yaml") if (folder / "config.yaml").exists() else {}
     provenance = config.pop("provenance", None) or {}
-    training, loss = (config[name] if isinstance(config.get(name), Mapping) else {} for name in ("training", "loss"))
+    training, loss, discriminator = (
+        config[name] if isinstance(config.get(name), Mapping) else {} for name in ("training", "loss", "discriminator")
+    )
     return _Settings(
         config,
         provenance,
         training.get("epochs"),
         training.get("best_by", "l1"),
         training.get("discriminator_epochs", 0),
-        loss.get("adversarial", "vanilla"),
+        "classes" if discriminator.get("kind") == "classes" else loss.get("adversarial", "vanilla"),
         (config.get("data") or {}).get("target_kind") == "labels",
     )
 

@@ -156,7 +156,8 @@ def stateful_parts(state: TrainState) -> dict[str, Any]:
         "generator_optimizer": state.generator_optimizer,
         "discriminator_optimizer": state.discriminator_optimizer,
     }
-    return parts | ({"average": state.average} if state.average is not None else {})
+    optional = {"average": state.average, "discriminator_augment": state.augment}
+    return parts | {name: part for name, part in optional.items() if part is not None}
 
 
 def seconds_between_saves(save_seconds: float, save_share: float = SAVE_SHARE) -> float:

@@ -23,7 +23,8 @@ PROGRESS = ("step", "epoch", "images_seen", "split", "seconds")
 SPEED = ("learning_rate", "images_per_second", "loading_share")
 SKIPPED = "skipped_steps"
 """Number of steps of an epoch that were skipped, because a number was not finite."""
-
+AUGMENTED = "d_augment"
+"""Mean probability in an epoch of each change of what D sees (`--discriminator.augment`)."""
 
 COMPARISON = ("source_dependence", "shuffled_ratio", "output_at_ends", "target_at_ends")
 """What alarms are made of: see `training/validation.py` and `reports/alarms.py`."""
@@ -31,7 +32,7 @@ COMPARISON = ("source_dependence", "shuffled_ratio", "output_at_ends", "target_a
 
 def columns() -> tuple[str, ...]:
     """Return the columns of `metrics.csv`: progress, speed, every loss term, every image metric, signs of failure."""
-    return *PROGRESS, *SPEED, *all_terms(), *HIGHER_IS_BETTER, SKIPPED, *COMPARISON, *ALARMS
+    return *PROGRESS, *SPEED, *all_terms(), *HIGHER_IS_BETTER, AUGMENTED, SKIPPED, *COMPARISON, *ALARMS
 
 
 class MetricsLog:

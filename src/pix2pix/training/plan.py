@@ -15,6 +15,9 @@ from pix2pix.data.io.view import Half
 from pix2pix.data.loading.dataset import PairDataset, native_sizes
 from pix2pix.data.loading.sampler import rank_slice
 from pix2pix.errors import ConfigError, DataError
+from pix2pix.networks.pretrained import WeightsUnavailableError
+from pix2pix.networks.st_lpips import SMALLEST_SIDE as SMALLEST_COMPARED
+from pix2pix.networks.st_lpips import find_weights
 from pix2pix.system.progress import OnProgress
 from pix2pix.training.machine import choose_machine
 from pix2pix.training.memory import refuse_impossible
@@ -120,6 +123,13 @@ def _resolve(config: Config, prepared: PreparedData, report: CheckReport) -> Con
 def _refuse_unsuitable(config: Config, prepared: PreparedData, report: CheckReport) -> None:
     if config.augment.photometric:
         _refuse_photometric(prepared)
+    if config.loss.perceptual_weight:
+        _refuse_perceptual(config, prepared)
+    if config.discriminator.kind == "classes" and prepared.target.mask_value is not None:
+        raise ConfigError(
+            "discriminator.kind classes cannot leave out pixels of the target, but its files mark some as unknown "
+            f"({prepared.target.mask_value}): leave it out"
+        )
     if config.generator.bottleneck_norm and config.generator.norm == "batch":
         _refuse_single_pairs(config.training, config.augment.crops_per_image * report.counts.get("train", 0))
     if config.native:
@@ -183,6 +193,25 @@ def _refuse_photometric(prepared: PreparedData) -> None:
     if len(prepared.sources) > 1 and not any(source.is_photo for source in prepared.sources):
         raise ConfigError(
             "augment.photometric changes only sources that are 8-bit images, and none of these is: leave it out"
+        )
+
+
+def _refuse_perceptual(config: Config, prepared: PreparedData) -> None:
+    """Raise ConfigError if ST-LPIPS is not installed, or cannot compare these targets."""
+    try:
+        find_weights("alex")
+    except WeightsUnavailableError as error:
+        raise ConfigError(f"loss.perceptual_weight: ST-LPIPS {error}") from None
+    if prepared.out_channels not in (1, 3):
+        raise ConfigError(
+            f"loss.perceptual_weight compares pictures of 1 or 3 channels, but the targets have "
+            f"{prepared.out_channels}: leave it out"
+        )
+    if min(config.data.image_size) < SMALLEST_COMPARED["alex"]:
+        height, width = config.data.image_size
+        raise ConfigError(
+            f"loss.perceptual_weight needs images of {SMALLEST_COMPARED['alex']} pixels a side, but data.image_size is "
+            f"{height}x{width}: raise --image-size, or leave it out"
         )
 
 

@@ -1,6 +1,6 @@
 """Describe a plan in lines of text."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from pix2pix.config import Augment, Config, Training
 from pix2pix.data.checks.report import CheckReport
@@ -32,18 +32,38 @@ def describe_plan(plan: Plan) -> list[str]:
         f"values       {_describe_sources(plan.prepared)} -> {_describe_values(plan.prepared.target)}",
         f"images       {_image_sizes(plan)}, {_augmentations(config.augment)}",
         f"generator    {generator.kind}, depth {generator.depth}, {generator.base_channels} base channels",
-        f"patches      {config.discriminator.patch_size}x{config.discriminator.patch_size}, {_terms(config)}",
+        *_describe_discriminator(config),
         f"training     {format_count(training.epochs, 'epoch')}{warm_up}; batches of {batches}; learning rate {rate}",
         f"machine      {training.device}, {threads}, {describe_arithmetic(training)}{_processes(training)}",
         f"step         {training.update_order} discriminator, seed {training.seed}",
     ]
 
 
+def _describe_discriminator(config: Config) -> Iterator[str]:
+    """Describe the discriminator with the terms of the loss, and what changes its images."""
+    discriminator = config.discriminator
+    size = f"{discriminator.patch_size}x{discriminator.patch_size}"
+    kind = "classes      of pixels" if discriminator.kind == "classes" else f"patches      {size}"
+    if discriminator.scales > 1:
+        kind += f" at {discriminator.scales} scales"
+    norm = ", spectral norm" if discriminator.spectral_norm else ""
+    yield f"{kind}{norm}, {_terms(config)}"
+    if discriminator.augment == "fixed":
+        yield f"D sees       changed images, each change with probability {discriminator.augment_probability:g}"
+    if discriminator.augment == "adaptive":
+        yield "D sees       changed images, the more often the better it knows the targets"
+
+
 def _terms(config: Config) -> str:
     """Describe the terms of the loss."""
-    if config.data.target_kind != "labels":
-        return config.loss.adversarial
-    return f"{config.loss.adversarial}, cross-entropy of the classes with weight {config.loss.cross_entropy_weight:g}"
+    loss, words = config.loss, config.adversarial if config.discriminator.kind == "patch" else "cross-entropy"
+    if config.data.target_kind == "labels":
+        words += f", cross-entropy of the classes with weight {loss.cross_entropy_weight:g}"
+    if loss.feature_matching_weight:
+        words += f", feature matching with weight {loss.feature_matching_weight:g}"
+    if loss.perceptual_weight:
+        words += f", ST-LPIPS with weight {loss.perceptual_weight:g}"
+    return words
 
 
 def _image_sizes(plan: Plan) -> str:

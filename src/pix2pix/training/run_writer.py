@@ -127,7 +127,7 @@ class RunWriter:
                 self.folder / "metrics.csv",
                 self.folder / "curves.png",
                 discriminator_epochs=config.training.discriminator_epochs,
-                adversarial=config.loss.adversarial,
+                adversarial=config.adversarial,
             )
             return write_run_report(self.folder)
 

@@ -15,11 +15,13 @@ from pix2pix.losses import (
     discriminator_objective,
     discriminator_terms,
     generator_objective,
+    perceptual_term,
     reconstruction_terms,
 )
-from pix2pix.networks import class_image, input_gradient, reuse_transforms
+from pix2pix.networks import Logits, class_image, input_gradient, reuse_transforms
 from pix2pix.networks.cpu.fused_adam import AdamInBackward
 from pix2pix.networks.cpu.winograd import forget_transforms
+from pix2pix.training.discriminator_augment import DiscriminatorAugment
 from pix2pix.training.finite import BadStepError, find_bad, keep_tensors
 from pix2pix.training.optimizers import AnyAdam, gradient_square, moments_of, weights_of
 
@@ -38,6 +40,10 @@ class TrainState:
     """Running statistics that each process computes from its own part of a batch."""
     classes: bool = False
     """Whether targets are label maps: the generator then gives logits of classes in training."""
+    augment: DiscriminatorAugment | None = None
+    """What changes the images before D sees them."""
+    similarity: nn.Module | None = None
+    """Frozen network of g_perceptual, (output, target) -> (N,)."""
 
     def __post_init__(self) -> None:
         self.kept_buffers, self.kept_weights = list[Tensor](), list[Tensor]()  # copies, to undo a step
@@ -45,6 +51,13 @@ class TrainState:
         self.statistics = [buffer for buffer in self.buffers if buffer.is_floating_point()]
         if isinstance(self.discriminator_optimizer, AdamInBackward):
             self.discriminator_optimizer.deferred = True  # D changes only when G's gradient is known to be finite
+
+    def draw_discriminator(self, pairs: int) -> Callable[[Tensor, Tensor], Logits]:
+        """Return D behind an augmentation that is drawn once, for all images of a step."""
+        if self.augment is None:
+            return self.discriminator
+        augmented = self.augment.draw(pairs)
+        return lambda source, image: self.discriminator(*augmented(source, image))
 
 
 @reuse_transforms()
@@ -81,8 +94,9 @@ def train_step(
 
     if loss.adversarial_weight:
         image = output.detach().requires_grad_(generator_learns and order == "one-pass")
-        real_logits = state.discriminator(source, target)  # D(x, y), (N, 1, h, w) for each scale
-        fake_logits = state.discriminator(source, image)  # D(x, G(x))
+        discriminator = state.draw_discriminator(len(source))
+        real_logits = discriminator(source, target)  # D(x, y), (N, 1, h, w) for each scale
+        fake_logits = discriminator(source, image)  # D(x, G(x))
         d_terms = discriminator_terms(real_logits, fake_logits, loss.adversarial)  # equation 1
         check.note_terms(d_terms)
         d_accuracy = discriminator_accuracy(real_logits, fake_logits, loss.adversarial)
@@ -99,8 +113,8 @@ def train_step(
             state.discriminator_optimizer.step()
             state.discriminator.requires_grad_(False)  # G's update needs no gradients of D's weights
             if loss.feature_matching_weight:
-                real_logits = state.discriminator(source, target)
-            adversarial = adversarial_terms(real_logits, state.discriminator(source, output), loss.adversarial)
+                real_logits = discriminator(source, target)
+            adversarial = adversarial_terms(real_logits, discriminator(source, output), loss.adversarial)
             objective = objective + generator_objective(adversarial, loss)
             state.discriminator.requires_grad_(True)
         check.note_terms(adversarial)
@@ -125,9 +139,12 @@ def _translate(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return G(x) and its terms against the target; g_l1 is equation 3 of the paper."""
     output = state.generator(source)
-    if not state.classes:
-        return output, reconstruction_terms(output, target, mask)
-    return class_image(output), class_terms(output, target, mask)
+    if state.classes:
+        return class_image(output), class_terms(output, target, mask)
+    terms = reconstruction_terms(output, target, mask)
+    if state.similarity is not None:
+        terms |= perceptual_term(state.similarity, output, target, mask)
+    return output, terms
 
 
 class StepCheck:

@@ -31,7 +31,7 @@ from pix2pix.training.checkpoint import Checkpoints, TrainingProgress, stateful_
 from pix2pix.training.checkpoint_content import find_non_finite
 from pix2pix.training.ema import update_ema
 from pix2pix.training.finite import BadStepError
-from pix2pix.training.metrics_log import SKIPPED
+from pix2pix.training.metrics_log import AUGMENTED, SKIPPED
 from pix2pix.training.run_writer import RunWriter, Speed
 from pix2pix.training.schedule import learning_rate, seed_step, set_learning_rate, step_seed
 from pix2pix.training.step import TrainState, train_step
@@ -183,6 +183,7 @@ class Trainer:
                 self._skip(batch, count, error)
             else:
                 progress.skipped_in_a_row = 0
+                means |= self._adapt(means, own, count)
                 terms = {name: mean * own if own else torch.zeros_like(mean) for name, mean in means.items()}
                 self._sums = {name: self._sums.get(name, 0) + term for name, term in terms.items()}
             done += count
@@ -272,6 +273,16 @@ class Trainer:
         if state.average is not None:
             update_ema(state.average, unwrap(state.generator), training.ema)
         return terms
+
+    def _adapt(self, means: Mapping[str, Tensor], own: int, count: int) -> dict[str, Tensor]:
+        """Adapt what D sees after a step with `own` of the `count` pairs of all ranks; return the term to log."""
+        if (augment := self.state.augment) is None:
+            return {}
+        used = {AUGMENTED: augment.probability.float()}
+        accuracy = means["d_real_accuracy"]
+        right = self.group.all_reduce_sum({"right": accuracy * own if own else torch.zeros_like(accuracy)})["right"]
+        augment.adapt(right / count, count)
+        return used
 
     def _on_device(self, tensor: Tensor) -> Tensor:
         """Copy a tensor to the device, without waiting if its memory is pinned."""

@@ -47,7 +47,7 @@ class Validation:
     ) -> None:
         self.config, self.loader, self.writer = config, loader, writer
         self.perceptual, self.segmenter, self.device, self.group = perceptual, segmenter, device, group
-        self.generator = _validated_generator(config, state)
+        self.generator, self.similarity = _validated_generator(config, state), state.similarity
         self.discriminator = with_precision(unwrap(state.discriminator), config.training.precision)
 
     def is_due(self, epoch: int) -> bool:
@@ -102,6 +102,7 @@ class Validation:
             self.device,
             self.perceptual,
             classes=self.loader.dataset.prepared.predicts_classes,
+            similarity=self.similarity,
         )
         labels = None if self.segmenter is None else LabelScore(self.segmenter)
         scores: list[ImageScore] = []
