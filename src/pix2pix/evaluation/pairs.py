@@ -24,6 +24,7 @@ from pix2pix.data.pairing.pair import Pair
 from pix2pix.data.pairing.pairs import PairSet, describe_unmatched, find_pairs, same_data
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.model import Model
+from pix2pix.networks.st_lpips import SMALLEST_SIDE as SMALLEST_COMPARED
 from pix2pix.text import format_count
 
 
@@ -175,10 +176,12 @@ def present_pairs(pairs: Sequence[Pair], model: Model, *, full_size: bool = Fals
 
 
 def _smallest_side(model: Model) -> int:
-    """Return the smallest side in pixels for SSIM and, if it is measured, for the discriminator."""
+    """Return the smallest side in pixels for SSIM and, if they are measured, for ST-LPIPS and the discriminator."""
+    settings = model.config.settings
+    least = max(SMALLEST_SIDE, SMALLEST_COMPARED["alex"] if settings.loss.perceptual_weight else 0)
     if model.discriminator is None or not sees_file_pixels(model):
-        return SMALLEST_SIDE
-    return max(SMALLEST_SIDE, least_side(model.config.settings.discriminator))
+        return least
+    return max(least, least_side(settings.discriminator))
 
 
 def sees_file_pixels(model: Model) -> bool:

@@ -22,7 +22,6 @@ from pix2pix.metrics.classes import class_metrics, score_labels
 from pix2pix.metrics.perceptual import PerceptualMetrics
 from pix2pix.metrics.ssim import ssim_map
 from pix2pix.networks import Logits
-from pix2pix.networks.st_lpips import SMALLEST_SIDE as SMALLEST_COMPARED
 
 
 class Measure(NamedTuple):
@@ -149,9 +148,8 @@ def score(
                 terms = image_metrics(output, target, mask, span)
             if perceptual is not None and not classes:
                 terms |= perceptual(output, target, mask)
-            if similarity is not None and min(output.shape[2:]) >= SMALLEST_COMPARED["alex"]:
-                shown = output if mask is None else torch.where(mask, output, target)
-                terms["g_perceptual"] = similarity(shown, target)
+            if similarity is not None:
+                terms["g_perceptual"] = _perceptual_of_each(similarity, output, target, mask)
             if mask is not None:
                 target = torch.where(mask, target, output)
             logits = None if discriminator is None else (discriminator(source, target), discriminator(source, output))
@@ -161,6 +159,14 @@ def score(
                 one |= _score_logits(logits[0].of_image(n), logits[1].of_image(n), loss.adversarial)
             values = {name: one[name].item() for name in names if name in one}
             yield ImageScore(index, values, confusions[n]), output[n]
+
+
+def _perceptual_of_each(similarity: nn.Module, output: Tensor, target: Tensor, mask: Tensor | None) -> Tensor:
+    """Return the perceptual term of each image, (N,); NaN for an image without a counted pixel."""
+    if mask is None:
+        return torch.as_tensor(similarity(output, target))
+    distance = similarity(torch.where(mask, output, target), target)
+    return torch.where(mask.flatten(1).any(dim=1), distance, torch.nan)
 
 
 def _score_logits(real: Logits, fake: Logits, adversarial: Adversarial) -> dict[str, Tensor]:

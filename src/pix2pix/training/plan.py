@@ -146,8 +146,10 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def _refuse_small_images(config: Config, report: CheckReport) -> None:
-    """Raise DataError for a pair that is smaller than a patch of D or a window of SSIM."""
+    """Raise DataError for a pair that is smaller than D, the window of SSIM or the perceptual term need."""
     least = max(SMALLEST_SIDE, least_side(config.discriminator))
+    if config.loss.perceptual_weight:
+        least = max(least, SMALLEST_COMPARED["alex"])
     if all(min(_size(text)) >= least for text in report.sizes):
         return
     pairs = [pair for split in report.pairs.splits.values() for pair in split]
