@@ -486,7 +486,7 @@ FLAGS = """
     --jitter --load-size --flip --vertical-flip --rotate90 --affine --affine-degrees --affine-scale
     --photometric --photometric-strength
     --generator.kind --generator.depth --generator.base-channels --generator.norm --generator.bottleneck-norm
-    --generator.dropout --generator.dropout-layers
+    --generator.dropout --generator.dropout-layers --generator.upsampling --generator.bottleneck-size
     --discriminator.patch-size --discriminator.base-channels --discriminator.norm --discriminator.conditional
     --discriminator.spectral-norm --discriminator.scales --feature-matching-weight
     --discriminator.kind --discriminator.augment --discriminator.augment-probability --perceptual-weight

@@ -39,7 +39,18 @@ def trained(statistics: Statistics = "running", **settings: Any) -> nn.Module:
 @pytest.mark.parametrize("statistics", ["running", "image"])
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"kind": "encoder_decoder"}, {"kind": "resnet"}, {"norm": "instance"}, {"norm": "group"}, {"norm": "none"}],
+    [
+        {},
+        {"kind": "encoder_decoder"},
+        {"kind": "resnet"},
+        {"norm": "instance"},
+        {"norm": "group"},
+        {"norm": "none"},
+        {"upsampling": "resize"},
+        {"upsampling": "shuffle"},
+        {"upsampling": "resize", "kind": "resnet"},
+        {"upsampling": "shuffle", "kind": "encoder_decoder"},
+    ],
     ids=str,
 )
 def test_prepared_is_the_same_function(settings: dict[str, Any], statistics: Statistics) -> None:

@@ -13,14 +13,18 @@ from pix2pix.networks.convolution import Conv, ConvTranspose
 from pix2pix.networks.cpu.gradients import on_partial_grad
 
 
-@pytest.mark.parametrize("base_channels", [4, 32])
-@pytest.mark.parametrize("size", [64, (32, 96)])
-def test_networks_give_the_same_pictures_and_gradients(base_channels: int, size: int) -> None:
+@pytest.mark.parametrize(
+    ("base_channels", "size", "upsampling"),
+    [(4, 64, "transposed"), (32, 64, "resize"), (4, (32, 96), "shuffle"), (32, (32, 96), "transposed")],
+)
+def test_networks_give_the_same_pictures_and_gradients(
+    base_channels: int, size: int | tuple[int, int], upsampling: str
+) -> None:
     """Both networks, in both modes, fast against native."""
     section = {"base_channels": base_channels}
     config = Config(
         data={"image_size": size, "source_channels": 3, "target_channels": 1},
-        generator={**section, "dropout": 0.0},
+        generator={**section, "dropout": 0.0, "upsampling": upsampling},
         discriminator=section,
     )
     torch.manual_seed(0)

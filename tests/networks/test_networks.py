@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pix2pix.config import PATCH_LAYERS, Discriminator, Generator
+from pix2pix.config.fields import Upsampling
 from pix2pix.networks import (
     EncoderDecoder,
     PatchGAN,
@@ -18,8 +19,11 @@ from pix2pix.networks import (
     set_fast_convolutions,
     set_norm_statistics,
 )
+from pix2pix.networks.blocks import initialise
+from pix2pix.networks.upsampling import ResizeConv, ShuffleConv, make_upsampling
 
 GENERATORS = ("unet", "encoder_decoder", "resnet")
+UPSAMPLINGS = ("transposed", "resize", "shuffle")
 PATCHES = tuple(PATCH_LAYERS)
 
 
@@ -107,6 +111,54 @@ def test_skips_carry_detail_that_the_bottleneck_does_not() -> None:
         assert bool((first - second).abs().max() > 1e-6) is depends
 
 
+def as_plain_layers(layer: nn.Module, x: Tensor) -> Tensor:
+    """What an upsampling layer computes, in torch's own functions."""
+    f = nn.functional
+    match layer:
+        case ResizeConv():
+            weight = layer.weight.flip(2, 3).transpose(0, 1)  # (out, in, 3, 3)
+            return f.conv2d(f.interpolate(x, scale_factor=2), weight, layer.bias, padding=1)
+        case ShuffleConv():
+            return f.pixel_shuffle(f.conv2d(x, layer.conv.weight, layer.conv.bias, padding=1), 2)
+        case _:
+            return f.conv_transpose2d(x, layer.weight, layer.bias, stride=2, padding=1)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 2), (16, 16), (24, 17)], ids=str)
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last], ids=["plain", "fast"])
+@pytest.mark.parametrize("kind", UPSAMPLINGS)
+def test_upsampling_is_what_it_says(kind: Upsampling, order: torch.memory_format, size: tuple[int, int]) -> None:
+    """Outputs, borders included, and gradients; by each algorithm."""
+    torch.manual_seed(0)
+    layer = nn.Sequential(make_upsampling(kind, 16, 8, bias=True))
+    set_fast_convolutions(layer, order == torch.channels_last)
+    other = copy.deepcopy(layer)
+    x, y = (torch.randn(2, 16, *size).requires_grad_() for _ in range(2))
+    y.data = x.data
+    mine, expected = layer(x), as_plain_layers(other[0], y)
+    torch.testing.assert_close(mine, expected, atol=1e-5, rtol=0)
+    for output in (mine, expected):
+        output.square().mean().backward()
+    pairs = zip([x, *layer.parameters()], [y, *other.parameters()], strict=True)
+    for one, same in pairs:
+        torch.testing.assert_close(one.grad, same.grad, atol=1e-5, rtol=1e-4)
+
+
+def test_upsampling_begins_with_the_papers_variance_and_without_a_grid() -> None:
+    """On noise the outputs vary as those of a transposed convolution; a plain area has no grid, except by that one."""
+    torch.manual_seed(0)
+    noise, plain, spread, grid = torch.randn(1, 64, 32, 32), torch.ones(1, 64, 16, 16), {}, {}
+    for kind in UPSAMPLINGS:
+        layer = nn.Sequential(make_upsampling(kind, 64, 64, bias=False))
+        initialise(layer)
+        spread[kind] = layer(noise)[:, :, 2:-2, 2:-2].std().item()
+        area = layer(plain)[0, :, 2:-2, 2:-2]
+        grid[kind] = (area - area[:, :1, :1]).abs().max().item()
+    assert spread == pytest.approx(dict.fromkeys(spread, spread["transposed"]), rel=0.03)
+    assert grid["transposed"] > 0.1
+    assert max(grid["resize"], grid["shuffle"]) < 1e-6
+
+
 def test_initial_weights_are_the_papers() -> None:
     torch.manual_seed(0)
     network = make_generator(Generator(base_channels=32), in_channels=3, out_channels=3, image_size=(64, 64))
@@ -151,11 +203,13 @@ def test_unet_against_plain_functions() -> None:
 # ---- one suite for all -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("channels", [(1, 3), (7, 2)])
-@pytest.mark.parametrize("norm", ["batch", "instance", "group", "none"])
+@pytest.mark.parametrize(
+    ("norm", "channels"), [("batch", (1, 3)), ("instance", (7, 2)), ("group", (1, 3)), ("none", (7, 2))]
+)
+@pytest.mark.parametrize("upsampling", UPSAMPLINGS)
 @pytest.mark.parametrize("kind", GENERATORS)
-def test_generator_behaves(kind: str, norm: str, channels: tuple[int, int]) -> None:
-    network = generator(kind, channels=channels, norm=norm)
+def test_generator_behaves(kind: str, upsampling: str, norm: str, channels: tuple[int, int]) -> None:
+    network = generator(kind, channels=channels, norm=norm, upsampling=upsampling)
     for height, width in ((64, 64), (64, 128)):
         source = torch.rand(2, channels[0], height, width) * 2 - 1
         output = network(source)
@@ -165,11 +219,13 @@ def test_generator_behaves(kind: str, norm: str, channels: tuple[int, int]) -> N
     assert all(weights.grad is not None for weights in network.parameters())
 
 
-@pytest.mark.parametrize("norm", ["batch", "instance", "group", "none"])
+@pytest.mark.parametrize(
+    ("norm", "upsampling"), [("batch", "resize"), ("instance", "shuffle"), ("group", "transposed"), ("none", "resize")]
+)
 @pytest.mark.parametrize("kind", GENERATORS)
-def test_a_batch_of_none_teaches_nothing(kind: str, norm: str) -> None:
+def test_a_batch_of_none_teaches_nothing(kind: str, norm: str, upsampling: str) -> None:
     """A process may have no part in the last batch, and must still take part in averaging the gradients."""
-    network = generator(kind, norm=norm)
+    network = generator(kind, norm=norm, upsampling=upsampling)
     opponent = PatchGAN(3, 3, Discriminator(base_channels=8, norm=norm))
     floating = {name: value.clone() for name, value in network.state_dict().items() if value.is_floating_point()}
     nothing = torch.empty(0, 3, 64, 64)
@@ -298,9 +354,9 @@ def test_the_second_scale_sees_half_the_size() -> None:
     assert torch.equal(half, network.halved(mean(source, 2), mean(image, 2)).maps[0])
 
 
-@pytest.mark.parametrize("kind", GENERATORS)
-def test_weights_round_trip(kind: str) -> None:
-    first, second = generator(kind).eval(), generator(kind, norm="batch").eval()
+@pytest.mark.parametrize(("kind", "upsampling"), list(zip(GENERATORS, UPSAMPLINGS, strict=True)))
+def test_weights_round_trip(kind: str, upsampling: str) -> None:
+    first, second = (generator(kind, upsampling=upsampling).eval() for _ in range(2))
     for weights in second.parameters():
         nn.init.ones_(weights)
     second.load_state_dict(safetensors.torch.load(safetensors.torch.save(first.state_dict())))

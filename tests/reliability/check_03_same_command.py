@@ -55,6 +55,8 @@ CHANGES = {
     "generator.bottleneck_norm": "--generator.bottleneck-norm",
     "generator.dropout": "--generator.dropout 0.2",
     "generator.dropout_layers": "--generator.dropout-layers 1",
+    "generator.upsampling": "--generator.upsampling resize",
+    "generator.bottleneck_size": "--generator.depth 5 --generator.bottleneck-size 2",
     "discriminator.patch_size": "--discriminator.patch-size 1",
     "discriminator.base_channels": "--discriminator.base-channels 6",
     "discriminator.norm": "--discriminator.norm instance",

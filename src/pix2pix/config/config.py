@@ -161,10 +161,16 @@ def _size_rules(config: Config) -> Iterator[str]:
             f"{size} is too small for generator.depth {generator.depth}: "
             f"the smaller side needs 2^{generator.depth} = {2**generator.depth} pixels; lower --generator.depth"
         )
-    if halves and not generator.depth and multiple < SMALLEST_SIDE:
+    halvings = even_halvings((height, width))
+    if halves and not generator.depth and 2**halvings < SMALLEST_SIDE:
         yield (
-            f"{size}: its sides can be halved evenly only {multiple.bit_length() - 1} times, "
+            f"{size}: its sides can be halved evenly only {halvings} times, "
             f"too few for a {generator.kind}; try multiples of 32, 64 or 128, or set --generator.depth"
+        )
+    if halves and not generator.depth and smaller < 2 * generator.bottleneck_size:
+        yield (
+            f"{size} is too small for generator.bottleneck_size {generator.bottleneck_size}: the smaller side needs "
+            f"{2 * generator.bottleneck_size} pixels; lower --generator.bottleneck-size"
         )
     if height % multiple or width % multiple:
         near = {side // multiple * multiple for side in (height, width, height + multiple - 1, width + multiple - 1)}
@@ -267,10 +273,18 @@ def least_side(discriminator: Discriminator) -> int:
     return smallest_discriminated(discriminator.patch_size) * discriminator.scales
 
 
-def resolved_depth(generator: Generator, image_size: tuple[int, int]) -> int:
-    """Return the number of encoder layers: as set, or as often as both sides can be halved evenly, at most 8."""
+def even_halvings(image_size: tuple[int, int]) -> int:
+    """Return how often both sides can be halved without a remainder."""
     both = math.gcd(*image_size)
-    return generator.depth or max(1, min(8, (both & -both).bit_length() - 1))
+    return (both & -both).bit_length() - 1
+
+
+def resolved_depth(generator: Generator, image_size: tuple[int, int]) -> int:
+    """Return the number of encoder layers: as set, or as many as image_size and bottleneck_size allow, at most 8."""
+    if generator.depth:
+        return generator.depth
+    allowed = (min(image_size) // generator.bottleneck_size).bit_length() - 1
+    return max(1, min(8, even_halvings(image_size), allowed))
 
 
 def size_multiple(generator: Generator, image_size: tuple[int, int]) -> int:

@@ -56,6 +56,7 @@ Layout = Literal["auto", "side-by-side"]
 Norm = Literal["batch", "instance", "group", "none"]
 PatchSize = Annotated[Literal[1, 16, 34, 70, 142, 286], BeforeValidator(_parse_number)]
 Scales = Annotated[Literal[1, 2], BeforeValidator(_parse_number)]
+Upsampling = Literal["transposed", "resize", "shuffle"]
 UpdateOrder = Literal["one-pass", "two-pass"]
 ValueType = Literal["uint8", "int8", "uint16", "int16", "float32"]
 

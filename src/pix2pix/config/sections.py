@@ -45,6 +45,7 @@ from pix2pix.config.fields import (
     Text,
     ThreadCount,
     UpdateOrder,
+    Upsampling,
     ValueRange,
     ValueType,
     Weight,
@@ -316,6 +317,11 @@ class Generator(Section):
     """Probability of dropout, the method's noise z; in a ResNet inside every block."""
     dropout_layers: Annotated[tuple[Layer, ...], Field(max_length=64)] = (1, 2, 3)
     """Decoder layers with dropout, counted from the innermost; numbers beyond the widest layers have no effect."""
+    upsampling: Upsampling = "transposed"
+    """How layers double the sides: `transposed` (transposed convolution, the paper's, which can leave a grid), `resize`
+    (each pixel becomes four, then a convolution) or `shuffle` (a convolution gives four pixels for each)."""
+    bottleneck_size: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Pixels that the shorter side of the innermost map keeps at least, where depth follows from image_size."""
 
 
 class Discriminator(Section):

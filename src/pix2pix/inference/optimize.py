@@ -16,6 +16,7 @@ from pix2pix.networks.blocks import BatchNorm
 from pix2pix.networks.convolution import Conv, ConvTranspose, set_fast_convolutions
 from pix2pix.networks.cpu import switch
 from pix2pix.networks.cpu.packed import PackedConv
+from pix2pix.networks.upsampling import ResizeConv, ShuffleConv
 from pix2pix.system.hardware import choose_device, has_bf16
 
 Optimization = Literal["packed", "folded"]
@@ -52,6 +53,7 @@ def optimize_generator(
     """
     network = copy_modules(generator).to(device)
     set_fast_convolutions(network, False)
+    _settle_upsampling(network)
     _fold_norms(network)
     packed = choose_optimization(device, precision) == "packed"
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
@@ -84,6 +86,14 @@ class _WithDtype(nn.Module):
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
 
+def _settle_upsampling(network: nn.Module) -> None:
+    """Replace each layer that computes its kernel from its weights by a convolution with that kernel."""
+    for parent in list(network.modules()):
+        for name, layer in list(parent.named_children()):
+            if isinstance(layer, ResizeConv):
+                setattr(parent, name, layer.settled())
+
+
 def _fold_norms(network: nn.Module) -> None:
     """Merge each convolution with the batch norm after it, if the norm uses running averages."""
     for parent in network.modules():
@@ -95,6 +105,18 @@ def _fold_norms(network: nn.Module) -> None:
                 transposed = isinstance(layer, nn.ConvTranspose2d)
                 setattr(parent, name, fuse_conv_bn_eval(layer, norm, transposed))
                 setattr(parent, after, nn.Identity())
+            elif isinstance(layer, ShuffleConv):
+                layer.conv = fuse_conv_bn_eval(layer.conv, _of_quarters(norm))
+                setattr(parent, after, nn.Identity())
+
+
+def _of_quarters(norm: BatchNorm) -> BatchNorm:
+    """Return the norm for the map before `pixel_shuffle`, where four channels in a row become one."""
+    quarters = BatchNorm(4 * norm.num_features, norm.eps).eval()
+    for name, value in norm.state_dict().items():
+        if value.ndim:
+            getattr(quarters, name).data = value.repeat_interleave(4)
+    return quarters
 
 
 def _pack_convolutions(network: nn.Module, dtype: torch.dtype, size: tuple[int, int]) -> None:
@@ -102,7 +124,7 @@ def _pack_convolutions(network: nn.Module, dtype: torch.dtype, size: tuple[int, 
     shapes = _input_shapes(network, size)
     for prefix, parent in list(network.named_modules()):
         for name, layer in parent.named_children():
-            if isinstance(layer, Conv | ConvTranspose):
+            if isinstance(layer, Conv | ConvTranspose) or isinstance(parent, ShuffleConv):
                 layer.fast = True
                 if min(layer.in_channels, layer.out_channels) >= 8:
                     shape = shapes[f"{prefix}.{name}".lstrip(".")]

@@ -185,6 +185,7 @@ def describe_model(name: str | Path) -> dict[str, Any]:
         "pix2pix": model_config.pix2pix,
         "generator": config.generator.kind,
         "depth": config.generator.depth,
+        "upsampling": config.generator.upsampling,
         "parameters": sum(weights.numel() for weights in model.generator.parameters()),
         "channels": f"{model.in_channels} -> {model.out_channels}",
         **_describe_sources(model.sources),

@@ -8,8 +8,9 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pix2pix.config.fields import Norm
-from pix2pix.networks.convolution import Conv, ConvTranspose
+from pix2pix.config.fields import Norm, Upsampling
+from pix2pix.networks.convolution import Conv
+from pix2pix.networks.upsampling import ResizeConv, ShuffleConv, make_upsampling
 
 Statistics = Literal["image", "running"]
 
@@ -133,16 +134,24 @@ def down_layer(in_channels: int, out_channels: int, norm: Norm, *, bias: bool) -
 
 
 def up_layer(
-    in_channels: int, out_channels: int, norm: Norm, dropout: float = 0.0, *, overwrite_input: bool = True
+    in_channels: int,
+    out_channels: int,
+    norm: Norm,
+    dropout: float = 0.0,
+    *,
+    upsampling: Upsampling = "transposed",
+    overwrite_input: bool = True,
 ) -> nn.Sequential:
     """Make Ck or CDk of the decoder, (N, in, H, W) -> (N, out, 2H, 2W): ReLU, transposed convolution, norm, dropout.
+
+    `upsampling` replaces the transposed convolution.
 
     The ReLU comes first because it must also act on the skip, the encoder's half of a concatenated input. Without skips
     it is the ReLU of the previous layer. `overwrite_input` lets it work in place, if nothing else needs the input.
     """
     return nn.Sequential(
         nn.ReLU(inplace=overwrite_input),
-        ConvTranspose(in_channels, out_channels, bias=has_bias(norm)),
+        make_upsampling(upsampling, in_channels, out_channels, bias=has_bias(norm)),
         make_norm(norm, out_channels),
         nn.Dropout(dropout) if dropout else nn.Identity(),
     )
@@ -151,6 +160,7 @@ def up_layer(
 def initialise(network: nn.Module) -> None:
     """Draw weights from N(0, 0.02) and norm gains from N(1, 0.02); set biases to 0 (paper, 6.2).
 
+    Upsampling other than the paper's adapts them.
     A network on the meta device has no values to draw.
     """
     if any(weights.is_meta for weights in network.parameters()):
@@ -164,3 +174,6 @@ def initialise(network: nn.Module) -> None:
             continue
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+    for module in network.modules():
+        if isinstance(module, ResizeConv | ShuffleConv):
+            module.adapt_initial_weights()

@@ -5,6 +5,7 @@ memory order channels_last, (N, H, W, C), in which the channels of a pixel are n
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pix2pix.networks.cpu import choice, im2col, stride1, switch, winograd
@@ -55,15 +56,19 @@ class ConvTranspose(nn.ConvTranspose2d):
         """Return the algorithm of `forward` for a map of this size, type and device."""
         return choice.for_transposed(x, self.out_channels) if self.fast and len(x) else "native"
 
+    def kernel(self) -> Tensor:
+        """Return the weights of the convolution, (in, out, 4, 4)."""
+        return self.weight
+
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
-        algorithm = self.algorithm(input)
+        algorithm, kernel = self.algorithm(input), self.kernel()
         if algorithm == "native":
-            return super().forward(input, output_size)
+            return F.conv_transpose2d(input, kernel, self.bias, stride=2, padding=1)
         x = input.to(choice.compute_dtype(input))
         if algorithm == "winograd":
-            y = winograd.convolve(x, self.weight, "transposed", choice.TRANSPOSED_TILE)
+            y = winograd.convolve(x, kernel, "transposed", choice.TRANSPOSED_TILE)
         else:
-            y = im2col.conv_transpose_stride2(x, self.weight)
+            y = im2col.conv_transpose_stride2(x, kernel)
         return _add_bias(y, self.bias)
 
 

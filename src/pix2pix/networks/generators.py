@@ -4,9 +4,9 @@ import torch
 from torch import Tensor, nn
 
 from pix2pix.config import Generator, resolved_depth
-from pix2pix.config.fields import Norm
+from pix2pix.config.fields import Norm, Upsampling
 from pix2pix.networks.blocks import down_layer, has_bias, initialise, make_norm, up_layer
-from pix2pix.networks.convolution import ConvTranspose
+from pix2pix.networks.upsampling import make_upsampling
 
 
 class UNet(nn.Module):
@@ -24,7 +24,8 @@ class UNet(nn.Module):
         self.size_multiple = 2**depth
         self.encoder = _encoder(in_channels, settings, depth)
         self.decoder = _decoder(settings, depth, skips=True)
-        self.to_image = _to_image(settings.base_channels * (2 if depth > 1 else 1), out_channels, classes)
+        in_width = settings.base_channels * (2 if depth > 1 else 1)
+        self.to_image = _to_image(in_width, out_channels, settings.upsampling, classes)
         initialise(self)
 
     def forward(self, source: Tensor) -> Tensor:  # (N, in, H, W) in [-1, 1]
@@ -53,7 +54,7 @@ class EncoderDecoder(nn.Module):
         self.size_multiple = 2**depth
         self.encoder = _encoder(in_channels, settings, depth)
         self.decoder = _decoder(settings, depth, skips=False)
-        self.to_image = _to_image(settings.base_channels, out_channels, classes)
+        self.to_image = _to_image(settings.base_channels, out_channels, settings.upsampling, classes)
         initialise(self)
 
     def forward(self, source: Tensor) -> Tensor:  # (N, in, H, W) in [-1, 1]
@@ -92,13 +93,17 @@ def _decoder(settings: Generator, depth: int, *, skips: bool) -> nn.ModuleList:
         has_dropout = number in settings.dropout_layers and width == 8 * settings.base_channels
         dropout = settings.dropout if has_dropout else 0.0
         # The first input is the bottleneck, which the gradient of the encoder still needs: do not overwrite it.
-        layers.append(up_layer(in_width, width, settings.norm, dropout, overwrite_input=number > 1))
+        layers.append(
+            up_layer(
+                in_width, width, settings.norm, dropout, upsampling=settings.upsampling, overwrite_input=number > 1
+            )
+        )
     return layers
 
 
-def _to_image(in_channels: int, out_channels: int, classes: bool) -> nn.Sequential:
+def _to_image(in_channels: int, out_channels: int, upsampling: Upsampling, classes: bool) -> nn.Sequential:
     """Make the last layer, (N, in, H/2, W/2) -> (N, out, H, W) in [-1, 1]."""
-    return nn.Sequential(nn.ReLU(), ConvTranspose(in_channels, out_channels, bias=True), _last(classes))
+    return nn.Sequential(nn.ReLU(), make_upsampling(upsampling, in_channels, out_channels, bias=True), _last(classes))
 
 
 def _last(classes: bool) -> nn.Module:
@@ -144,9 +149,9 @@ class ResNet(nn.Module):
         )
         self.blocks = nn.ModuleList(_residual(base * 4, norm, settings.dropout) for _ in range(blocks))
         self.tail = nn.Sequential(
-            nn.ConvTranspose2d(base * 4, base * 2, 3, stride=2, padding=1, output_padding=1, bias=bias),
+            _doubling(settings.upsampling, base * 4, base * 2, bias),
             *_norm_relu(norm, base * 2),
-            nn.ConvTranspose2d(base * 2, base, 3, stride=2, padding=1, output_padding=1, bias=bias),
+            _doubling(settings.upsampling, base * 2, base, bias),
             *_norm_relu(norm, base),
             nn.Conv2d(base, out_channels, 7, padding=3, padding_mode="reflect"),
             _last(classes),
@@ -163,6 +168,13 @@ class ResNet(nn.Module):
 
 def _norm_relu(norm: Norm, channels: int) -> tuple[nn.Module, nn.Module]:
     return make_norm(norm, channels), nn.ReLU()
+
+
+def _doubling(upsampling: Upsampling, in_channels: int, out_channels: int, bias: bool) -> nn.Module:
+    """Make u128 or u64, (N, in, H, W) -> (N, out, 2H, 2W); the transposed convolution has 3x3 taps here."""
+    if upsampling == "transposed":
+        return nn.ConvTranspose2d(in_channels, out_channels, 3, stride=2, padding=1, output_padding=1, bias=bias)
+    return make_upsampling(upsampling, in_channels, out_channels, bias=bias)
 
 
 def _residual(channels: int, norm: Norm, dropout: float) -> nn.Sequential:

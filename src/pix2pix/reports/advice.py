@@ -110,6 +110,7 @@ NEUTRAL = (
 DERIVED = {
     "training.batch_size": ("training.norm_statistics",),
     "data.image_size": ("augment.load_size", "generator.depth"),
+    "generator.bottleneck_size": ("generator.depth",),
 }
 """Setting -> settings whose defaults follow from it."""
 FASTER = 1.1  # ratio of speeds from which a difference is reported

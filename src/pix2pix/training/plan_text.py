@@ -24,6 +24,7 @@ def describe_plan(plan: Plan) -> list[str]:
     rate = f"{config.optimizer.learning_rate:g} {config.optimizer.schedule}"
     devices = 1 if training.devices == "auto" else training.devices
     threads = describe_threads(choose_threads(training.threads, devices), devices)
+    upsampling = "" if generator.upsampling == "transposed" else f", upsampling by {generator.upsampling}"
     batches = f"{training.batch_size}"
     if training.processes > 1:
         batches += f" x {training.processes} processes = {training.effective_batch}"
@@ -31,7 +32,7 @@ def describe_plan(plan: Plan) -> list[str]:
         f"pairs        {pairs}; {plan.prepared.in_channels} -> {plan.prepared.out_channels} channels, {data.direction}",
         f"values       {_describe_sources(plan.prepared)} -> {_describe_values(plan.prepared.target)}",
         f"images       {_image_sizes(plan)}, {_augmentations(config.augment)}",
-        f"generator    {generator.kind}, depth {generator.depth}, {generator.base_channels} base channels",
+        f"generator    {generator.kind}, depth {generator.depth}, {generator.base_channels} base channels{upsampling}",
         *_describe_discriminator(config),
         f"training     {format_count(training.epochs, 'epoch')}{warm_up}; batches of {batches}; learning rate {rate}",
         f"machine      {training.device}, {threads}, {describe_arithmetic(training)}{_processes(training)}",

@@ -7,9 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from pix2pix.config import Optimizer
+from pix2pix.config.fields import Upsampling
 from pix2pix.networks import set_fast_convolutions
-from pix2pix.networks.convolution import Conv, ConvTranspose
+from pix2pix.networks.convolution import Conv
 from pix2pix.networks.cpu.fused_adam import AdamInBackward
+from pix2pix.networks.upsampling import make_upsampling
 from pix2pix.training.optimizers import make_adam
 
 
@@ -74,9 +76,9 @@ def test_a_training_can_go_on_with_the_other_optimiser(in_backward_first: bool) 
 class Deep(nn.Module):
     """A U-Net's innermost layers."""
 
-    def __init__(self) -> None:
+    def __init__(self, upsampling: Upsampling) -> None:
         super().__init__()
-        self.down, self.up = Conv(64, 128, stride=2, bias=False), ConvTranspose(128, 64, bias=False)
+        self.down, self.up = Conv(64, 128, stride=2, bias=False), make_upsampling(upsampling, 128, 64, bias=False)
         set_fast_convolutions(self, True)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -85,15 +87,20 @@ class Deep(nn.Module):
 
 
 @pytest.mark.parametrize("sizes", [(2, 2, 2, 2), (4, 4, 2, 2), (2, 4, 2, 4)])
-@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float32])
-def test_taking_gradients_in_parts_changes_no_number(sizes: tuple[int, ...], precision: torch.dtype) -> None:
+@pytest.mark.parametrize(
+    ("precision", "upsampling"),
+    [(torch.bfloat16, "transposed"), (torch.float32, "transposed"), (torch.bfloat16, "resize")],
+)
+def test_taking_gradients_in_parts_changes_no_number(
+    sizes: tuple[int, ...], precision: torch.dtype, upsampling: Upsampling
+) -> None:
     """Parts, and taps that see only padding, against whole gradients.
 
     Over maps of changing size, so that taps without a gradient have moments that move them on; and the weights are
     replaced half way.
     """
     torch.manual_seed(0)
-    in_parts = Deep()
+    in_parts = Deep(upsampling)
     as_whole = copy.deepcopy(in_parts)
     adams = [
         make_adam(in_parts, Optimizer(learning_rate=0.01), used_once=True),
