@@ -7,7 +7,7 @@ import sys
 import pytest
 
 import pix2pix
-from pix2pix.config.config import Config, Settings
+from pix2pix.config.config import Config, Settings, resolved_depth
 from pix2pix.config.io import make_config, nest_settings
 from pix2pix.config.legacy import REMOVED, RENAMED, VALUES, upgrade_settings
 from pix2pix.errors import ConfigError
@@ -72,6 +72,38 @@ def test_python_gets_the_suggestions_of_the_command_line(fields: dict[str, objec
         make_config(nest_settings(fields))
     with pytest.raises(ConfigError, match=re.escape(said)):
         pix2pix.train("nowhere", **fields)
+
+
+@pytest.mark.parametrize(
+    ("image_size", "generator", "expected"),
+    [
+        (256, {}, 8),
+        (128, {}, 7),
+        (512, {}, 8),
+        ((96, 64), {}, 5),
+        (256, {"bottleneck_size": 4}, 6),
+        (128, {"bottleneck_size": 4}, 5),
+        (32, {"bottleneck_size": 4}, 3),
+        (96, {"bottleneck_size": 4}, 4),
+        ((96, 64), {"bottleneck_size": 4}, 4),
+        (1024, {"bottleneck_size": 4}, 8),
+        (256, {"bottleneck_size": 4, "depth": 8}, 8),
+        (64, {"bottleneck_size": 33, "kind": "resnet"}, 1),
+        (64, {"bottleneck_size": 33}, "too small for generator.bottleneck_size 33: the smaller side needs 66 pixels"),
+        (40, {"bottleneck_size": 4}, "its sides can be halved evenly only 3 times"),
+    ],
+    ids=str,
+)
+def test_the_depth_follows_from_the_sizes(
+    image_size: int | tuple[int, int], generator: dict[str, object], expected: int | str
+) -> None:
+    values = {"data": {"image_size": image_size}, "generator": generator, "discriminator": {"patch_size": 16}}
+    if isinstance(expected, str):
+        with pytest.raises(ConfigError, match=re.escape(expected)):
+            make_config(values)
+    else:
+        config = make_config(values)
+        assert resolved_depth(config.generator, config.data.image_size) == expected
 
 
 def test_a_setting_without_its_section_is_found() -> None:

@@ -18,10 +18,9 @@ from pix2pix.metrics.diagnostics import (
     choose_evenly,
     conclude_memory,
     diagnose,
-    gradient_energy,
     make_thumbnails,
-    radial_spectrum,
 )
+from pix2pix.metrics.sharpness import gradient_energy, grid_energy, radial_spectrum
 
 CPU = torch.device("cpu")
 SIZE, COUNT = 32, 24
@@ -68,7 +67,20 @@ def memory(images: Tensor) -> Tensor:
     return TRAINING[places]
 
 
-FLAWS = {"source": "output is constant", "sharpness": "blurred", "memory": "may copy", "dropout": "several answers"}
+def with_grid(images: Tensor) -> Tensor:
+    """Every second row and column is lighter."""
+    grid = torch.zeros(SIZE, SIZE)
+    grid[::2, ::2] = 0.3
+    return images + grid
+
+
+FLAWS = {
+    "source": "output is constant",
+    "sharpness": "blurred",
+    "memory": "may copy",
+    "dropout": "several answers",
+    "grid": "outputs have a",
+}
 
 
 @pytest.mark.parametrize(
@@ -77,10 +89,11 @@ FLAWS = {"source": "output is constant", "sharpness": "blurred", "memory": "may 
         (lambda images: images, 0.0, set()),
         (lambda images: images, 0.5, {"dropout"}),
         (blurred, 0.0, {"sharpness"}),
+        (with_grid, 0.0, {"grid"}),
         (lambda images: TARGETS[:1].expand_as(images), 0.0, {"source"}),
         (memory, 0.0, {"memory"}),
     ],
-    ids=["none", "noisy", "blurred", "constant", "memory"],
+    ids=["none", "noisy", "blurred", "grid", "constant", "memory"],
 )
 def test_each_flaw_is_found_and_no_other(function: Callable[[Tensor], Tensor], dropout: float, flaws: set[str]) -> None:
     found = examined(function, dropout)
@@ -128,7 +141,7 @@ def test_too_few_images_give_numbers_and_no_conclusion() -> None:
     for function in (blurred, memory, lambda images: TARGETS[:1].expand_as(images)):
         found = diagnose(Generator(function).eval(), few, CPU, names="abcde", training=training)
         assert found.numbers["gradient_ratio"] is not None
-        for question in ("source", "sharpness", "memory"):
+        for question in ("source", "sharpness", "grid", "memory"):
             assert found.sentences[question].endswith(
                 "5 images are too few to conclude anything (20 or more are needed)."
             )
@@ -160,6 +173,23 @@ def test_spectrum_of_a_wave_is_a_peak() -> None:
     assert frequencies[int(np.argmax(power))] == pytest.approx(0.25, abs=0.5 / 24)
     assert power.max() > 100 * np.median(power)
     assert gradient_energy(wave).item() == pytest.approx(1.0, rel=0.02)  # mean (sin(x + pi/2) - sin x)^2
+
+
+@pytest.mark.parametrize(("height", "width", "levels"), [(16, 32, 6), (32, 32, 4), (64, 64, 1), (96, 130, 1)])
+def test_a_grid_of_few_levels_is_seen(height: int, width: int, levels: int) -> None:
+    """One of 2 and one of 4 pixels, on half of the area; noise, smooth and plain images have none."""
+    torch.manual_seed(0)
+    walks = torch.randn(24, 1, height, width).cumsum(2).cumsum(3)  # as in photos, less power at higher frequencies
+    smooth = walks / walks.abs().amax(dim=(2, 3), keepdim=True)
+    down, across = torch.arange(height)[:, None], torch.arange(width)
+    checks = 1 - 2 * ((down + across) % 2)
+    cells = torch.randn(4, 4)[down % 4, across % 4]
+    assert grid_energy(smooth) < 1.3
+    assert grid_energy(torch.rand(24, 3, height, width)) < 1.3
+    assert grid_energy(torch.zeros(2, 3, height, width)) == pytest.approx(1)
+    for grid in (checks, cells):
+        assert grid_energy(smooth + grid * (across < width / 2) * levels / 127.5) > 1.3
+        assert grid_energy(smooth + grid * 4 * levels / 127.5) > 5
 
 
 def test_chosen_images_are_spread_evenly() -> None:

@@ -35,6 +35,7 @@ COLUMNS = {  # of tables: name -> (title, whether higher is better; None if neit
     **{name: (name, better) for name, better in HIGHER_IS_BETTER.items() if name != "label_accuracy"},
     "gradient_ratio": ("gradient_ratio", None),
     "fine_detail_ratio": ("fine_detail_ratio", None),
+    "grid_energy": ("grid_energy", None),
     "source_dependence": ("source_dependence", None),
 }
 SET_METRICS = (
@@ -44,6 +45,7 @@ SET_METRICS = (
     "kid",
     "gradient_ratio",
     "fine_detail_ratio",
+    "grid_energy",
     "source_dependence",
 )
 """Columns that describe a whole set, not single images."""

@@ -1,7 +1,7 @@
 """Diagnostics for failures that pixel metrics miss.
 
-They answer four questions with numbers and a sentence each: Does the output vary with dropout? Does it depend on the
-source? Is it as sharp as the target? Does it copy a training image?
+They answer five questions with numbers and a sentence each: Does the output vary with dropout? Does it depend on the
+source? Is it as sharp as the target? Has it a grid? Does it copy a training image?
 """
 
 import math
@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pix2pix.data.encoding.tensors import to_viewable
 from pix2pix.data.io.arrays import Pixels
 from pix2pix.data.loading.dataset import Batch
 from pix2pix.metrics.bootstrap import FEWEST_JUDGED, describe_too_few
+from pix2pix.metrics.sharpness import gradient_energy, grid_energy, radial_spectrum
 from pix2pix.text import format_share
 
 IMAGES = 64  # examined at most, evenly spread over the split
@@ -26,7 +26,7 @@ DROPOUT_IMAGES = 16  # of these, translated with dropout
 DROPOUT_DRAWS = 4  # translations of each
 THUMBNAIL_SIDE = 16  # pixels; so coarse that blur does not bring an output nearer to all images
 NEIGHBOURS = 4  # nearest training targets on the page
-BANDS = 24  # of the spectrum
+GRID, STRONG_GRID = 1.3, 5.0  # least `grid_energy` of a faint grid, and of a strong one
 FOLLOWING, FITTING = 0.3, 1.1  # least `source_dependence`, and `shuffled_l1` / `matched_l1`, of outputs that follow
 
 Spectrum = tuple[list[float], list[float], list[float]]
@@ -98,7 +98,7 @@ def diagnose(
     """Examine a generator in eval mode on a batch of pairs, whose names are `names`.
 
     `training` are the training targets; without them, copies of training images are not searched. With `classes`
-    outputs are label maps, for which sharpness and copies mean little: they are not examined.
+    outputs are label maps, for which sharpness, grids and copies mean little: they are not examined.
     """
     known = torch.ones_like(batch.target, dtype=torch.bool) if batch.mask is None else batch.mask
     output = torch.where(known, _translate(generator, batch.source, device), batch.target)
@@ -109,6 +109,7 @@ def diagnose(
     if classes:
         return found
     _examine_sharpness(found, images)
+    _examine_grid(found, images)
     if training is not None:
         _examine_memory(found, images, training, names)
     return found
@@ -262,32 +263,23 @@ def _examine_sharpness(found: Diagnostics, images: _Images) -> None:
     )
 
 
-def gradient_energy(images: Tensor, known: Tensor | None = None) -> Tensor:
-    """Return the mean squared difference of neighbours, down and across, where both are known: (N, C, H, W) -> (N,)."""
-    known = torch.ones_like(images, dtype=torch.bool) if known is None else known
-    total = torch.zeros(len(images))
-    for side in (-2, -1):
-        ends = (known.narrow(side, start, known.shape[side] - 1) for start in (0, 1))
-        inside = torch.logical_and(*ends)
-        total += (images.diff(dim=side).square() * inside).sum(dim=(1, 2, 3)) / inside.sum(dim=(1, 2, 3))
-    return total
+# ---- is there a grid? ------------------------------------------------------------------------------------------
 
 
-def radial_spectrum(images: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the frequencies of BANDS rings up to 1/2, in cycles per pixel, and the mean power of (N, C, H, W) in each.
-
-    The mean is subtracted and the borders are faded (Hann window), since a jump at the borders would count as detail.
-    """
-    height, width = images.shape[-2:]
-    window = torch.hann_window(height, periodic=False)[:, None] * torch.hann_window(width, periodic=False)
-    faded = (images - images.mean(dim=(-2, -1), keepdim=True)) * window
-    power = torch.fft.fft2(faded.double()).abs().square().mean(dim=(0, 1)) / (height * width)
-    radius = torch.hypot(torch.fft.fftfreq(height)[:, None], torch.fft.fftfreq(width))
-    ring = (radius * 2 * BANDS).long().flatten()
-    inside = ring < BANDS
-    total = torch.zeros(BANDS, dtype=torch.double).index_add_(0, ring[inside], power.flatten()[inside])
-    members = torch.bincount(ring[inside], minlength=BANDS)
-    return (np.arange(BANDS) + 0.5) / (2 * BANDS), (total / members.clamp(min=1)).numpy()
+def _examine_grid(found: Diagnostics, images: _Images) -> None:
+    """Measure `grid_energy` of the outputs, and `target_grid_energy`."""
+    energy, of_targets = (grid_energy(one) for one in (images.output, images.target))
+    found.numbers |= {"grid_energy": energy, "target_grid_energy": of_targets}
+    if energy < GRID * max(1, of_targets):
+        conclusion = "The outputs have no grid that the targets do not have."
+    elif energy < STRONG_GRID:
+        conclusion = "The outputs have a faint grid: enlarge plain areas to see it."
+    else:
+        conclusion = "The outputs have a grid on plain areas; a generator with another `upsampling` may have less."
+    found.sentences["grid"] = (
+        f"At the frequencies of a grid of 2 or 4 pixels, the outputs have {energy:.2f} times the power beside them, "
+        f"the targets {of_targets:.2f} times. {_unless_few(conclusion, images)}"
+    )
 
 
 # ---- does the output copy a training image? --------------------------------------------------------------------

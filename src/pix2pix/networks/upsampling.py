@@ -56,7 +56,7 @@ class ResizeConv(ConvTranspose):
     def settled(self) -> ConvTranspose:
         """Return the transposed convolution that this layer is, without gradients."""
         with torch.device("meta"):
-            plain = ConvTranspose(self.in_channels, self.out_channels, bias=False)
+            plain = ConvTranspose(self.in_channels, self.out_channels, bias=False).train(self.training)
         plain.weight, plain.bias = nn.Parameter(self.kernel().detach(), False), self.bias
         return plain
 
@@ -95,7 +95,9 @@ class ShuffleConv(nn.Module):
         self.conv = nn.Conv2d(in_channels, 4 * out_channels, 3, padding=1, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.pixel_shuffle(self.conv(x), 2)
+        y: Tensor = self.conv(x)
+        n, c, h, w = y.shape
+        return F.pixel_shuffle(y, 2) if n else y.reshape(0, c // 4, 2 * h, 2 * w)  # torch gives no gradient of nothing
 
     @torch.no_grad()
     def adapt_initial_weights(self) -> None:

@@ -34,6 +34,7 @@ QUESTIONS = {  # diagnostic -> (question, names of its numbers)
     "dropout": ("Does the output vary with dropout?", ("dropout_movement",)),
     "source": ("Does it depend on the source?", ("source_dependence", "matched_l1", "shuffled_l1")),
     "sharpness": ("Is it sharp?", ("gradient_ratio", "fine_detail_ratio")),
+    "grid": ("Is there a grid?", ("grid_energy", "target_grid_energy")),
     "memory": ("Does it copy a training image?", ("nearest_ratio", "remembered")),
 }
 IMAGE_NUMBERS = ("g_adversarial", "g_l1", "d_real", "d_fake", "l1", "psnr", "ssim")

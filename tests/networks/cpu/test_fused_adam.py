@@ -76,7 +76,7 @@ def test_a_training_can_go_on_with_the_other_optimiser(in_backward_first: bool) 
 class Deep(nn.Module):
     """A U-Net's innermost layers."""
 
-    def __init__(self, upsampling: Upsampling) -> None:
+    def __init__(self, upsampling: Upsampling = "transposed") -> None:
         super().__init__()
         self.down, self.up = Conv(64, 128, stride=2, bias=False), make_upsampling(upsampling, 128, 64, bias=False)
         set_fast_convolutions(self, True)
