@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.reliability.warm import Warm
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 MARK = "PIX2PIX_CHECK"
@@ -118,47 +120,51 @@ def run_checks(checks: list[Check], *, full: bool, jobs: int) -> Iterator[Result
     yield from (run_check(check, full=full) for check in checks if check.alone)
 
 
-def run_check(check: Check, *, full: bool) -> Result:
-    """Run a check and its control, each in a process and an empty folder of its own."""
-    return Result(check, run_function(check, "check", full=full), run_function(check, "control", full=full))
+def run_check(check: Check, *, full: bool, server: Warm | None = None) -> Result:
+    """Run a check and its control, each in a process and an empty folder of its own; the server forks faster."""
+    return Result(check, *(run_function(check, what, full=full, server=server) for what in ("check", "control")))
 
 
-def run_function(check: Check, what: str, *, full: bool) -> Outcome:
+def run_function(check: Check, what: str, *, full: bool, server: Warm | None = None) -> Outcome:
     """Run `check` or `control`; end all its processes after the time limit, and whatever it leaves behind."""
     limit = (check.seconds or FULL_SECONDS) if full else SMOKE_SECONDS
     base = Path(tempfile.mkdtemp(prefix=f"check_{check.number:02}_{what}_"))
-    mark = uuid.uuid4().hex
+    marked = Marked(server.mark, server.pid) if server else Marked(uuid.uuid4().hex)
     try:
-        return _run(check, what, "full" if full else "smoke", base, mark, limit)
+        return _run(check, [what, "full" if full else "smoke"], base, marked, limit, server)
     finally:
-        _end_marked(mark, 0)
+        marked.end(0)
         _remove(base)
 
 
-def _run(check: Check, what: str, scale: str, base: Path, mark: str, limit: float) -> Outcome:
+def _run(check: Check, chosen: list[str], base: Path, marked: "Marked", limit: float, server: Warm | None) -> Outcome:
     work, result, output = base / "work", base / "result.json", base / "output.txt"
     work.mkdir()
-    words = [sys.executable, "-m", "tests.reliability.one", str(check.path), what, scale, str(work), str(result)]
+    words = [str(check.path), *chosen, str(work), str(result)]
     began = time.monotonic()
-    with output.open("wb") as file:
-        process = subprocess.Popen(
-            words, cwd=ROOT, env=environment(base) | {MARK: mark}, stdin=subprocess.DEVNULL,
-            stdout=file, stderr=subprocess.STDOUT, start_new_session=True,
-        )  # fmt: skip
-        try:
-            code = process.wait(limit)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            return Outcome("time out", f"not done in {limit:.0f} s", limit, _tail(output))
+    process = (server.start if server else _start)(words, environment(base) | {MARK: marked.mark}, output)
+    try:
+        code = process.wait(limit)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        return Outcome("time out", f"not done in {limit:.0f} s", limit, _tail(output))
     seconds = time.monotonic() - began
     if not result.exists():
         return Outcome("broke", f"its process ended with {code}", seconds, _tail(output))
     found = json.loads(result.read_text(encoding="utf-8"))
     ended, figures = found["ended"], " ".join(found["figures"].split())
-    if left := _end_marked(mark, GRACE_SECONDS):
+    if left := marked.end(GRACE_SECONDS):
         ended, figures = "broke", f"{left} of its processes still ran at its end; {ended}: {figures}"
     return Outcome(ended, figures, seconds, _tail(output))
+
+
+def _start(words: list[str], environment: dict[str, str], output: Path) -> "subprocess.Popen[bytes]":
+    with output.open("wb") as file:
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.reliability.one", *words], cwd=ROOT, env=environment,
+            stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
 
 
 def environment(base: Path) -> dict[str, str]:
@@ -180,28 +186,35 @@ def _tail(path: Path, most: int = 6000) -> str:
     return path.read_text(encoding="utf-8", errors="replace")[-most:]
 
 
-def _end_marked(mark: str, grace: float) -> int:
-    """Kill the processes that carry the mark and are left after `grace` seconds; return how many were."""
-    until = time.monotonic() + grace
-    while (left := list(_marked(mark))) and time.monotonic() < until:
-        time.sleep(0.1)
-    for number in left:
-        try:
-            os.kill(number, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-    return len(left)
+@dataclass(frozen=True)
+class Marked:
+    """The processes that carry a mark in their environment, but for the server that starts them."""
 
+    mark: str
+    server: int | None = None
 
-def _marked(mark: str) -> Iterator[int]:
-    """Yield the living processes that carry the mark; none where the system has no /proc."""
-    wanted = f"{MARK}={mark}".encode()
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if wanted in (folder / "environ").read_bytes():  # empty for one that has ended
-                yield int(folder.name)
-        except OSError:
-            continue
+    def end(self, grace: float) -> int:
+        """Kill those that are left after `grace` seconds; return how many were."""
+        until = time.monotonic() + grace
+        while (left := list(self._living())) and time.monotonic() < until:
+            time.sleep(0.1)
+        for number in left:
+            try:
+                os.kill(number, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        return len(left)
+
+    def _living(self) -> Iterator[int]:
+        """Yield their numbers; none where the system has no /proc."""
+        wanted = f"{MARK}={self.mark}".encode()
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                mine = wanted in (folder / "environ").read_bytes()  # empty for one that has ended
+                if mine and int(folder.name) != self.server:
+                    yield int(folder.name)
+            except OSError:
+                continue
 
 
 def _remove(base: Path) -> None:
