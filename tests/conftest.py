@@ -1,5 +1,6 @@
 """Small real data for every test: procedural facades, and a model trained on them for a few seconds."""
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +8,9 @@ from typing import Any
 
 import pytest
 import torch
+from blank_figures import SAVE_FIGURE, save_blank
 from hypothesis import settings
+from matplotlib.figure import Figure
 
 from pix2pix.config.presets import choose_settings
 from pix2pix.synthetic.facades import make_facades
@@ -37,6 +40,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return ByFile(config, log) if config.getoption("dist") == "loadfile" else None
 
 
+def pytest_collection_finish() -> None:
+    """Keep torch and three thousand tests out of every later search for garbage."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What is kept between runs is kept for this run of the tests only; two threads in all from the beginning."""
@@ -54,6 +63,20 @@ def _repeatable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _blank_figures() -> Iterator[None]:
+    """No figure is drawn, but for the tests with `drawn`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", save_blank)
+        yield
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures as users get them."""
+    monkeypatch.setattr(Figure, "savefig", SAVE_FIGURE)
+
+
 def _two_threads() -> None:
     at_once = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
     torch.set_num_threads(max(1, min(2, os.cpu_count() or 1) // at_once))
@@ -68,8 +91,10 @@ def facades(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def run(facades: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(facades: Path, _blank_figures: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run on the facades; tests only read it."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
-    train_with(choose_settings(facades, None, None, TINY), folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", SAVE_FIGURE)
+        train_with(choose_settings(facades, None, None, TINY), folder)
     return folder

@@ -10,6 +10,7 @@ from pix2pix import demo as verb
 from pix2pix.cli import main
 
 
+@pytest.mark.usefixtures("drawn")
 def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     for name, value in (("TRAIN", 4), ("VAL", 2), ("TEST", 2), ("SETTINGS", TINY)):
         monkeypatch.setattr(sys.modules[verb.__module__], name, value)

@@ -85,6 +85,7 @@ def test_make_targets_exist() -> None:
     assert all(re.search(rf"^{target}:", makefile, flags=re.MULTILINE) for target in wanted)
 
 
+@pytest.mark.usefixtures("drawn")
 def test_python(place: Path) -> None:
     (code,) = blocks("python")
     small = ", ".join(f"{name}={value!r}" for name, value in SMALL.items())

@@ -20,6 +20,8 @@ from pix2pix.reports.curves import curve_svgs, draw_curves, read_metrics
 from pix2pix.reports.pages import Example, write_evaluation_report, write_run_report
 from pix2pix.reports.render import format_number
 
+pytestmark = pytest.mark.usefixtures("drawn")
+
 HEADER = "step,epoch,images_seen,split,seconds,learning_rate,images_per_second,"
 HEADER += "g_adversarial,g_l1,g_l2,d_real,d_fake,l1,psnr,ssim\n"
 HOSTILE = '<script>alert("&")'

@@ -1,8 +1,6 @@
 """Studies of a few seconds: what they train, what they leave behind, and that any interruption is only a delay."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -202,18 +200,19 @@ def test_killed_and_gone_on_with(facades: Path, tmp_path: Path) -> None:
         "--no-segmenter",
     ]
     command = [sys.executable, "-m", "pix2pix", "study", "generators", str(facades), *flags]
-    parent = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     names = ("encoder_decoder-l1-seed0", "encoder_decoder-l1+cgan-70-seed0")
     logs = [folder / "logs" / name / "log.txt" for name in names]
     deadline = time.monotonic() + 120
-    while not all(log.exists() and "epoch 2:" in log.read_text() for log in logs):
-        assert parent.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    with pytest.raises(OSError, match="another process"), lock_folder(logs[0].parent):
-        pass
-    os.kill(parent.pid, signal.SIGKILL)
-    parent.wait()
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as parent:
+        try:
+            while not all(log.exists() and "epoch 2:" in log.read_text() for log in logs):
+                assert parent.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
+            with pytest.raises(OSError, match="another process"), lock_folder(logs[0].parent):
+                pass
+        finally:
+            parent.kill()
     while not all("interrupted and saved" in log.read_text() for log in logs):
         assert time.monotonic() < deadline
         time.sleep(0.2)
