@@ -14,6 +14,7 @@ from torch.autograd.function import once_differentiable
 
 from pix2pix.config.fields import Upsampling
 from pix2pix.networks.convolution import ConvTranspose
+from pix2pix.networks.cpu import choice
 
 NINE_TAPS = 2 / 3
 """Factor on the paper's initial weights: an output sums 9 products for each input channel, and that of a transposed
@@ -35,13 +36,28 @@ class ResizeConv(ConvTranspose):
     """Nearest-neighbour enlargement by 2, then a 3x3 convolution with padding 1; computed as a transposed convolution.
 
     Its kernel is the 3x3 kernel convolved with a 2x2 square of ones, since an enlarged pixel is such a square. This
-    takes 4 products for an output and an input channel in place of 9, and no enlarged map.
+    takes 4 products for an output and an input channel in place of 9, and no enlarged map. On the smallest maps making
+    the kernel takes longer than the products, so a CPU uses the 3x3 kernel there.
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, bias: bool) -> None:
         super().__init__(in_channels, out_channels, bias=bias)
         # `conv2d` would take weight.flip(2, 3).transpose(0, 1).
         self.weight = nn.Parameter(self.weight.detach()[:, :, :3, :3].clone())
+
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        pixels = len(input) * input.shape[-2] * input.shape[-1]
+        if self.fast and 0 < pixels <= choice.limits_for(choice.compute_dtype(input)).adjoint:
+            return self._multiply_patches(input)
+        return super().forward(input, output_size)
+
+    def _multiply_patches(self, x: Tensor) -> Tensor:
+        """Compute the output as a product of two matrices: patches (N, 4·H·W, in·9) and weights (in·9, out)."""
+        n, c, h, w = x.shape
+        patches = F.unfold(F.interpolate(x, scale_factor=2), 3, padding=1).view(n, c, 3, 3, -1).flip(2, 3)
+        rows = self.weight.permute(0, 2, 3, 1).reshape(9 * c, -1)
+        y = (patches.flatten(1, 3).transpose(1, 2) @ rows).transpose(1, 2).unflatten(2, (2 * h, 2 * w))
+        return y if self.bias is None else y + self.bias.to(y.dtype).view(-1, 1, 1)
 
     def kernel(self) -> Tensor:
         """Return the weights of the transposed convolution, (in, out, 4, 4)."""
