@@ -56,7 +56,7 @@ class ResizeConv(ConvTranspose):
         n, c, h, w = x.shape
         patches = F.unfold(F.interpolate(x, scale_factor=2), 3, padding=1).view(n, c, 3, 3, -1).flip(2, 3)
         rows = self.weight.permute(0, 2, 3, 1).reshape(9 * c, -1)
-        y = (patches.flatten(1, 3).transpose(1, 2) @ rows).transpose(1, 2).unflatten(2, (2 * h, 2 * w))
+        y = (patches.flatten(1, 3).transpose(1, 2) @ rows).transpose(1, 2).view(n, -1, 2 * h, 2 * w)
         return y if self.bias is None else y + self.bias.to(y.dtype).view(-1, 1, 1)
 
     def kernel(self) -> Tensor:
