@@ -139,7 +139,8 @@ class ClassUNet(nn.Module):
 def normalise_spectrally(network: nn.Module) -> None:
     """Divide the weights of every convolution by their largest singular value (Miyato et al. 2018).
 
-    It is estimated by one step of the power method at each use in training mode, none in eval mode.
+    It is estimated by one step of the power method at each use in training mode, none in eval mode. Within
+    `torch.nn.utils.parametrize.cached` several uses count as one.
     """
     for module in list(network.modules()):
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):

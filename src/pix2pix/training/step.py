@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import cached
 
 from pix2pix.config import Loss
 from pix2pix.config.fields import UpdateOrder
@@ -24,6 +25,9 @@ from pix2pix.networks.cpu.winograd import forget_transforms
 from pix2pix.training.discriminator_augment import DiscriminatorAugment
 from pix2pix.training.finite import BadStepError, find_bad, keep_tensors
 from pix2pix.training.optimizers import AnyAdam, gradient_square, moments_of, weights_of
+
+COMPARED_SIDE = 64
+"""Pixels of the part of an image that g_perceptual compares in a step: whole images would take a third of it."""
 
 
 @dataclass
@@ -95,8 +99,9 @@ def train_step(
     if loss.adversarial_weight:
         image = output.detach().requires_grad_(generator_learns and order == "one-pass")
         discriminator = state.draw_discriminator(len(source))
-        real_logits = discriminator(source, target)  # D(x, y), (N, 1, h, w) for each scale
-        fake_logits = discriminator(source, image)  # D(x, G(x))
+        with cached():  # spectral norm divides the weights once for both
+            real_logits = discriminator(source, target)  # D(x, y), (N, 1, h, w) for each scale
+            fake_logits = discriminator(source, image)  # D(x, G(x))
         d_terms = discriminator_terms(real_logits, fake_logits, loss.adversarial)  # equation 1
         check.note_terms(d_terms)
         d_accuracy = discriminator_accuracy(real_logits, fake_logits, loss.adversarial)
@@ -143,8 +148,15 @@ def _translate(
         return class_image(output), class_terms(output, target, mask)
     terms = reconstruction_terms(output, target, mask)
     if state.similarity is not None:
-        terms |= perceptual_term(state.similarity, output, target, mask)
+        terms |= perceptual_term(state.similarity, *_crop_alike(output, target, mask))
     return output, terms
+
+
+def _crop_alike(output: Tensor, target: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Cut the same random square of COMPARED_SIDE pixels out of all; torch's CPU generator draws where."""
+    top, left = (int(torch.randint(max(0, side - COMPARED_SIDE) + 1, ())) for side in output.shape[2:])
+    part = (..., slice(top, top + COMPARED_SIDE), slice(left, left + COMPARED_SIDE))
+    return output[part], target[part], None if mask is None else mask[part]
 
 
 class StepCheck:
