@@ -16,8 +16,12 @@ from PIL import Image
 from pix2pix.config import Config
 from pix2pix.data.io.arrays import Pixels
 from pix2pix.errors import ModelError
+from pix2pix.metrics.error_map import Window
 from pix2pix.reports.curves import curve_svgs, draw_curves, read_metrics
-from pix2pix.reports.pages import Example, write_evaluation_report, write_run_report
+from pix2pix.reports.evaluation_page import write_evaluation_report
+from pix2pix.reports.examples import Example, Gallery, Standing
+from pix2pix.reports.pages import write_run_report
+from pix2pix.reports.pictures import error_view, view
 from pix2pix.reports.render import format_number
 
 pytestmark = pytest.mark.usefixtures("drawn")
@@ -53,8 +57,12 @@ def csv_of(epochs: int) -> str:
     return HEADER + "".join(rows)
 
 
-def example(name: str, group: Any) -> Example:
-    return Example(name, group, pixels(32, 48, 1), pixels(32, 48, 3), pixels(32, 48, 3), {"l1": 0.0815, "psnr": 9.87})
+def example(name: str, title: str, size: tuple[int, int] = (32, 48)) -> Example:
+    window = Window(4, 6, 8, 8)
+    source, output, target = (view(pixels(*size, channels), window) for channels in (1, 3, 3))
+    errors = error_view(np.full(size, 0.04, np.float32), window)
+    standings = {"l1": Standing(1, 3, (title,)), "psnr": Standing(2, 3, ())}
+    return Example(name, size, {"l1": 0.0815, "psnr": 9.87}, standings, window, source, output, target, errors)
 
 
 # ---- metrics.csv and curves ----------------------------------------------------------------------------------
@@ -116,17 +124,25 @@ def test_curves_show_what_was_measured(tmp_path: Path) -> None:
 
 def test_evaluation_page_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "report.html"
-    groups = ("best", "median", "worst")
+    titles = ("best", "median", "worst")
     scores = [{"l1": 0.1 + n / 100, "psnr": math.inf if n == 0 else 20 - n} for n in range(8)]
-    write_evaluation_report(path, METRICS, [example(f"{group}_{HOSTILE}", group) for group in groups], scores=scores)
+    gallery = Gallery([example(f"{title}_{HOSTILE}", title) for title in titles], span=255.0)
+    write_evaluation_report(path, METRICS, gallery, scores=scores)
     page = Page(path)
     page.check_self_contained()
-    assert len([link for link in page.links if link.startswith("data:image/png")]) == 9
+    pictures = [link for link in page.links if link.startswith("data:image/png")]
+    assert len(pictures) == 3 * 2 + 1 + 3 * 4 * 2  # of the metric, legend, cards
+    assert [link for link in page.links if link.startswith("#image")] == ["#image-1", "#image-2", "#image-3"]
     assert "better than both baselines on l1 and psnr, but not on ssim" in page.text
     for text in ("1.3264", "0.3552", "0.9085", "0.4148", "17.8 %", "13.21 dB", "0.3312", "0.4000", "0.693", "57"):
         assert text in page.text
-    for group in groups:
-        assert f"{group}_{HOSTILE} · l1 0.0815 · psnr 9.87 dB" in page.text
+    for title in titles:
+        assert f"{title}_{HOSTILE}" in page.text
+        assert f"l1 0.0815 {title}" in page.text
+    assert page.text.count("psnr 9.87 dB 2 of 3") == 3
+    assert "0.05 (12.75) or more" in page.text
+    assert page.text.count("8x8 pixels from row 4, column 6 of 32x48.") == 3
+    assert page.source.count("left: 12.5%; top: 12.5%; width: 16.67%; height: 25.0%") == 6  # output and difference
     assert page.source.count("<svg") == 2  # no image has an SSIM
 
 
@@ -160,7 +176,7 @@ def differences_of_l1(to_mean: list[float], to_source: list[float]) -> dict[str,
 )
 def test_evaluation_page_says_what_is_the_case(tmp_path: Path, change: Mapping[str, Any], text: str) -> None:
     path = tmp_path / "report.html"
-    write_evaluation_report(path, {**METRICS, **change}, [])
+    write_evaluation_report(path, {**METRICS, **change}, Gallery())
     page = Page(path)
     page.check_self_contained()
     assert text in page.text
@@ -168,10 +184,12 @@ def test_evaluation_page_says_what_is_the_case(tmp_path: Path, change: Mapping[s
 
 def test_large_pictures_are_jpeg_and_reduced(tmp_path: Path) -> None:
     path = tmp_path / "report.html"
-    photo = pixels(700, 900, 3)
-    write_evaluation_report(path, METRICS, [Example("photo", "best", photo, photo, pixels(9, 9, 3), {})])
-    kinds = [re.match(r"data:image/(\w+)", link) for link in Page(path).links]
-    assert [kind and kind[1] for kind in kinds] == ["jpeg", "jpeg", "png"]
+    write_evaluation_report(path, METRICS, Gallery([example("photo", "only image", (1400, 1800))]))
+    page = Page(path)
+    kinds = [match[1] for link in page.links if (match := re.match(r"data:image/(\w+)", link))]
+    assert kinds == ["jpeg", "jpeg", "png", *["jpeg", "png"] * 3, "png", "png"]
+    assert "The whole image is shown reduced." in page.text
+    assert path.stat().st_size < 1e6
 
 
 def test_numbers_are_shown_for_people() -> None:

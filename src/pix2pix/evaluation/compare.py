@@ -7,32 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from markupsafe import Markup
 
-from pix2pix.data.checks.check import check
-from pix2pix.data.io.arrays import Pixels
-from pix2pix.data.pairing.pairs import PairSet, find_pairs, same_data
-from pix2pix.errors import ConfigError, DataError
-from pix2pix.evaluation.pairs import present_pairs
+from pix2pix.errors import ConfigError
+from pix2pix.evaluation.compare_images import draw_differences, draw_figure, have_same_data
 from pix2pix.evaluation.run_records import COLUMNS, SET_METRICS, EvaluationRecord, RunRecord, read_run
 from pix2pix.evaluation.write import to_json
-from pix2pix.inference.translator import Translator
 from pix2pix.metrics.bootstrap import excludes_zero, mean_interval
-from pix2pix.metrics.diagnostics import choose_evenly
 from pix2pix.metrics.pixel import HIGHER_IS_BETTER
-from pix2pix.model import load_model
 from pix2pix.reports.advice import advise, describe_comparison, describe_outdated
 from pix2pix.reports.curves import Across, overlaid_svgs
 from pix2pix.reports.pages import find_best_epoch
 from pix2pix.reports.render import render
 from pix2pix.system.files import write_text
-from pix2pix.system.hardware import choose_device
 from pix2pix.system.progress import OnNamedProgress
 from pix2pix.system.reading import LARGE, read_json
 from pix2pix.system.written import claim, refuse_others
 
-ROWS = 6  # of images
 TARGET = ("target_kind", "target_channels", "target_type", "target_range", "target_labels", "mask_value")
 """Settings of the target on which the metrics depend."""
 FILES = ("compare.json", "compare.html")
@@ -60,7 +51,8 @@ def compare(
         return Comparison(None, results)
     folder = Path(output)
     refuse_others(folder, FILES, is_ours=_is_comparison)
-    figure = _draw_figure(records, device, progress)
+    figure = draw_figure(records, device, progress)
+    split = _choose_split(results)
     adversarial = {record.config.adversarial for record in records}
     across: Across = "epoch" if len({_pairs_per_epoch(record) for record in records}) == 1 else "images_seen"
     rows = {record.name: record.rows for record in records}
@@ -71,6 +63,7 @@ def compare(
         results=results,
         columns=COLUMNS,
         curves=[Markup(svg) for svg in curves],
+        gallery=None if split is None else draw_differences(records, split),
         titles=figure.titles,
         rows=figure.rows,
         note=figure.note,
@@ -79,6 +72,14 @@ def compare(
     write_text(folder / "compare.json", to_json(results))
     write_text(folder / "compare.html", page)
     return Comparison(folder / "compare.html", results)
+
+
+def _choose_split(results: Mapping[str, Any]) -> str | None:
+    """Return the evaluation whose images are shown: of the test split if there is one; None if none can be compared."""
+    paired = [name for name, one in results["evaluations"].items() if one["not_paired"] is None]
+    if results["notes"] or not paired:
+        return None
+    return "test" if "test" in paired else paired[0]
 
 
 def _is_comparison(folder: Path) -> bool:
@@ -110,7 +111,7 @@ def _compare_numbers(records: Sequence[RunRecord]) -> dict[str, Any]:
     notes = list(_find_task_differences(records))
     results: dict[str, Any] = {
         "runs": {record.name: _describe_run(record) for record in records},
-        "same_data": _have_same_data(records),
+        "same_data": have_same_data(records),
         "differences": find_differences(records),
         "notes": notes,
         "validation": dict(_compare_validations(records, comparable=not notes)),
@@ -168,7 +169,7 @@ def _find_task_differences(records: Sequence[RunRecord]) -> Iterator[str]:
     """Yield the reasons why these runs were trained for different tasks; none if the task is the same."""
     data = {record.name: record.config.data for record in records}
     so = "their numbers belong to different tasks, so no run is called better by its validation"
-    if not _have_same_data(records):
+    if not have_same_data(records):
         groups: dict[str | None, list[str]] = {}
         for record in records:
             groups.setdefault(record.fingerprint, []).append(record.name)
@@ -272,65 +273,3 @@ def _explain_unpaired(found: Mapping[str, EvaluationRecord]) -> str | None:
         if len(values) > 1:
             return f"these evaluations used different {what}, so no run is called better by them"
     return None
-
-
-# ---- images ----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Figure:
-    """Titles of columns, rows of (name, images: source, target, an output of each run), and a caption."""
-
-    titles: list[str]
-    rows: list[tuple[str, list[Pixels]]]
-    note: str
-
-
-def _draw_figure(records: Sequence[RunRecord], device: str, progress: OnNamedProgress | None) -> _Figure:
-    """Translate some pairs by the model of each run. If this is not possible, the note says why."""
-    ready = [record for record in records if record.kept_epoch is not None]
-    found = _find_shared_pairs(records, ready)
-    if isinstance(found, str):
-        return _Figure([], [], f"None are shown, as {found}.")
-    split = "val" if "val" in found.splits else "train"
-    pairs = found.splits[split]
-    indices = choose_evenly(len(pairs), ROWS)
-    columns: dict[str, list[Pixels]] = {}
-    for done, record in enumerate(ready):
-        if progress is not None:
-            progress(done, len(ready), f"translating with {record.name}")
-        model = load_model(record.path)
-        translator = Translator(model, device=choose_device(device))
-        dataset = present_pairs(pairs, model)
-        examples = [dataset[0, index] for index in indices]
-        if not columns:
-            columns["source"] = [dataset.draw_source(source) for source, _, _ in examples]
-            columns["target"] = [dataset.draw_target(target) for _, target, _ in examples]
-        with torch.inference_mode():
-            outputs = [translator.generator(source[None].to(translator.device))[0] for source, _, _ in examples]
-        columns[f"run {record.name}"] = [dataset.draw_target(output.float().cpu()) for output in outputs]
-    names = [pairs[index].name for index in indices]
-    which = "validation" if split == "val" else "training"
-    note = f"The same {which} pairs ({', '.join(names)}), translated by the model that each run kept."
-    if absent := [record.name for record in records if record.kept_epoch is None]:
-        note += f" No model yet: {', '.join(absent)}."
-    titles = ["source", "target", *(record.name for record in ready)]
-    return _Figure(titles, [(name, list(row)) for name, *row in zip(names, *columns.values(), strict=True)], note)
-
-
-def _have_same_data(records: Sequence[RunRecord]) -> bool:
-    return all(same_data(record.fingerprint, records[0].fingerprint) for record in records)
-
-
-def _find_shared_pairs(records: Sequence[RunRecord], ready: Sequence[RunRecord]) -> PairSet | str:
-    """Return the pairs of the training, or why they cannot be shown."""
-    if not _have_same_data(records):
-        return "the runs have no pairs in common"
-    if not ready:
-        return "no run has kept a model yet"
-    data, known = ready[0].config.data, [ready[0].fingerprint or ""]
-    try:
-        pairs = check(data, known=known).without_bad(known).pairs if data.skip_bad else find_pairs(data)
-    except (ConfigError, DataError, OSError) as error:
-        return f"the pairs cannot be found: {error}"
-    return pairs if same_data(pairs.fingerprint(), ready[0].fingerprint) else "the data have changed since the training"

@@ -26,6 +26,7 @@ from pix2pix.evaluation.baselines import (
     read_batches,
     target_span,
 )
+from pix2pix.evaluation.examples import read_gallery
 from pix2pix.evaluation.pairs import (
     EvaluationPairs,
     describe_pairs,
@@ -37,7 +38,6 @@ from pix2pix.evaluation.write import (
     choose_output,
     claim_output,
     find_run,
-    read_examples,
     refuse_output,
     remove_numbers,
     write_numbers,
@@ -55,7 +55,8 @@ from pix2pix.metrics.segmentation import load_or_train_segmenter
 from pix2pix.model import Model, load_model, locate
 from pix2pix.networks.pretrained import WeightsUnavailableError
 from pix2pix.networks.st_lpips import load_st_lpips
-from pix2pix.reports.pages import write_evaluation_report, write_run_report
+from pix2pix.reports.evaluation_page import write_evaluation_report
+from pix2pix.reports.pages import draw_run_curves, write_run_report
 from pix2pix.system.hardware import choose_device
 from pix2pix.system.progress import OnNamedProgress
 from pix2pix.system.threads import computing_threads
@@ -145,12 +146,11 @@ def _evaluate(
     write_evaluation_report(
         folder / "report.html",
         metrics,
-        list(read_examples(folder, known, measurement.dataset, loaded)),
+        read_gallery(folder, known, measurement.dataset, loaded, labels),
         scores=[one.values for one in known],
         adversarial=loaded.config.settings.adversarial,
         diagnostics=diagnostics,
-        run=run,
-        classes=loaded.predicts_classes,
+        curves=[] if run is None else draw_run_curves(run),
     )
     if folder.parent.name == "evaluation" and (own := find_run(folder.parent)) is not None:
         write_run_report(own)

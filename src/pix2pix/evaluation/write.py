@@ -4,21 +4,21 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
+
+from torch import Tensor
 
 from pix2pix.data.encoding.labels import LabelEncoding
 from pix2pix.data.encoding.tensors import to_viewable
 from pix2pix.data.io import images
 from pix2pix.data.io.arrays import Array, Pixels
 from pix2pix.data.io.surroundings import NOTHING, TIFF_SUFFIXES
-from pix2pix.data.loading.dataset import PairDataset
 from pix2pix.data.pairing.pair import Pair
 from pix2pix.errors import DataError, ModelError
 from pix2pix.metrics.pixel import OWN_UNITS, ImageScore, metric_names
 from pix2pix.model import Model, locate
-from pix2pix.reports.pages import Example
 from pix2pix.system.files import write_text
 from pix2pix.system.folded_names import find_folded
 from pix2pix.system.reading import LARGE, read_json
@@ -26,7 +26,6 @@ from pix2pix.system.written import claim, refuse_others
 from pix2pix.training.run_folder import is_run
 
 NUMBERS = ("metrics.json", "per_image.csv", "report.html")
-SHOWN = 4  # images in each of the groups best, median and worst
 
 
 def choose_output(model: str | Path, name: str) -> Path:
@@ -103,12 +102,18 @@ def write_output(folder: Path, pair: Pair, model: Model, output: Array) -> None:
     images.write(path, output, surroundings, palette=model.palette)
 
 
-def read_output(folder: Path, pair: Pair, model: Model) -> Pixels:
-    """Read the output of a pair back and draw it as (H, W, 1 or 3) uint8."""
+def read_output(folder: Path, pair: Pair, model: Model) -> Tensor:
+    """Read the output of a pair back as (C, H, W) in [-1, 1]. Raises DataError."""
     path, values = output_path(folder, pair, model), model.target_values
     if isinstance(values, LabelEncoding):
-        return values.to_viewable(values.to_tensor(images.read(path), path))
-    return to_viewable(values.to_tensor(images.read(path, alpha=True)))
+        return values.to_tensor(images.read(path), path)
+    return values.to_tensor(images.read(path, alpha=True))
+
+
+def draw_output(image: Tensor, model: Model) -> Pixels:
+    """Draw an output or a target (C, H, W) as (H, W, 1 or 3) uint8."""
+    values = model.target_values
+    return values.to_viewable(image) if isinstance(values, LabelEncoding) else to_viewable(image)
 
 
 def write_numbers(
@@ -136,30 +141,3 @@ def to_json(metrics: Mapping[str, Any]) -> str:
         return None if isinstance(value, float) and not math.isfinite(value) else value
 
     return json.dumps(finite(metrics), indent=2, allow_nan=False) + "\n"
-
-
-def read_examples(folder: Path, scores: Sequence[ImageScore], dataset: PairDataset, model: Model) -> Iterator[Example]:
-    """Read the best, median and worst images for the page, by l1 or pixel accuracy: at most SHOWN each, none twice."""
-    metric, sign = ("pixel_accuracy", -1) if model.predicts_classes else ("l1", 1)
-    ranked = sorted(scores, key=lambda score: sign * score.values[metric])
-    size = min(SHOWN, max(1, len(ranked) // 3))
-    starts: dict[Literal["best", "median", "worst"], int] = {
-        "best": 0,
-        "worst": len(ranked) - size,
-        "median": (len(ranked) - size) // 2,
-    }
-    shown: set[int] = set()
-    for group, start in starts.items():
-        for score in ranked[max(0, start) : max(0, start) + size]:
-            if score.index not in shown:
-                shown.add(score.index)
-                yield _read_example(folder, score, dataset, model, group)
-
-
-def _read_example(
-    folder: Path, score: ImageScore, dataset: PairDataset, model: Model, group: Literal["best", "median", "worst"]
-) -> Example:
-    source, target, _ = dataset[0, score.index]
-    pair = dataset.pairs[score.index]
-    output = read_output(folder, pair, model)
-    return Example(pair.name, group, dataset.draw_source(source), output, dataset.draw_target(target), score.values)

@@ -1,7 +1,7 @@
 """Score how well a segmenter reads the labels from outputs and from real targets: the paper's FCN-score (4.1)."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,6 +10,15 @@ from pix2pix.data.pairing.pair import Pair
 from pix2pix.metrics.classes import bootstrap_scores, class_ious, confusion_matrix, score_labels
 from pix2pix.metrics.palette import format_palette, label_pixels
 from pix2pix.metrics.segmentation import Segmenter
+
+
+class LabelReading(NamedTuple):
+    """Classes of the pixels of an image, (H, W) each; `known` is false where they are not counted."""
+
+    true: Tensor
+    output: Tensor
+    target: Tensor
+    known: Tensor
 
 
 @dataclass
@@ -28,14 +37,19 @@ class LabelScore:
 
         Where `mask` (C, H, W) is false, the output is replaced by the target and nothing is counted.
         """
-        labels = label_pixels(pair, self.segmenter.palette, (output.shape[-2], output.shape[-1]))
-        known = torch.ones_like(labels, dtype=torch.bool)
+        reading = self.read(pair, output, target, mask)
+        true, known, classes = reading.true, reading.known, len(self.segmenter.palette)
+        for read, counts in ((reading.output, self.outputs), (reading.target, self.targets)):
+            counts.append(confusion_matrix(true[known], read[known], classes))
+        return float(self.outputs[-1].diagonal().sum() / self.outputs[-1].sum())
+
+    def read(self, pair: Pair, output: Tensor, target: Tensor, mask: Tensor | None = None) -> LabelReading:
+        """Read the labels of one image, as `add` does, without counting them."""
+        true = label_pixels(pair, self.segmenter.palette, (output.shape[-2], output.shape[-1]))
+        known = torch.ones_like(true, dtype=torch.bool)
         if mask is not None:
             output, known = torch.where(mask, output.cpu(), target), mask.all(dim=0)
-        for image, counts in ((output, self.outputs), (target, self.targets)):
-            read = self.segmenter.read_labels(image)
-            counts.append(confusion_matrix(labels[known], read[known], len(self.segmenter.palette)))
-        return float(self.outputs[-1].diagonal().sum() / self.outputs[-1].sum())
+        return LabelReading(true, self.segmenter.read_labels(output), self.segmenter.read_labels(target), known)
 
     def to_json(self) -> dict[str, Any]:
         """Return the part `labels` of metrics.json."""

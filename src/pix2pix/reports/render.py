@@ -14,7 +14,7 @@ from pix2pix.metrics.perceptual import describe_missing
 from pix2pix.metrics.pixel import HIGHER_IS_BETTER, MEASURES, OWN_UNITS
 from pix2pix.text import format_duration
 
-JPEG_BYTES = 100_000  # a larger PNG is embedded as JPEG
+JPEG_BYTES = 50_000  # a larger PNG is embedded as JPEG
 ALWAYS_SHOWN = ("l1", "psnr", "ssim")
 SHOWN_FOR_CLASSES = ("mean_iou", "pixel_accuracy")
 BASELINES = {
@@ -65,13 +65,13 @@ def format_interval(ends: Sequence[float] | None, unit: str = "") -> str:
     return f"{low} to {high}"
 
 
-def data_uri(pixels: Pixels, widest: int) -> str:
+def data_uri(pixels: Pixels, widest: int, jpeg_bytes: int = JPEG_BYTES) -> str:
     """Encode (H, W, 1 or 3) as a data URI, PNG or (if that is large) JPEG, at most `widest` pixels wide."""
     image = Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)
     if image.width > widest:
         image = image.resize((widest, max(1, round(widest * image.height / image.width))), Image.Resampling.LANCZOS)
     kind, data = "png", _encode(image, format="PNG")
-    if len(data) > JPEG_BYTES:
+    if len(data) > jpeg_bytes:
         kind, data = "jpeg", _encode(image, format="JPEG", quality=90, subsampling=0)
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 

@@ -15,7 +15,7 @@ from pix2pix.data.io.arrays import Pixels
 from pix2pix.data.pairing.pairs import find_pairs
 from pix2pix.evaluation.pairs import present_pairs
 from pix2pix.evaluation.run_records import COLUMNS, SET_METRICS, EvaluationRecord, read_evaluation
-from pix2pix.evaluation.write import read_output
+from pix2pix.evaluation.write import draw_output, read_output
 from pix2pix.metrics.bootstrap import FEWEST_JUDGED, describe_too_few, excludes_zero, mean_interval
 from pix2pix.metrics.diagnostics import choose_evenly
 from pix2pix.model import load_model
@@ -188,7 +188,7 @@ def _draw_figure(jobs: Sequence[Job], variants: Sequence[Variant]) -> tuple[list
     for index in shown:
         source, target, _ = dataset[0, index]
         folders = (first[variant].run / "evaluation" / split for variant in variants)
-        outputs = (read_output(folder, pairs[index], model) for folder in folders)
+        outputs = (draw_output(read_output(folder, pairs[index], model), model) for folder in folders)
         rows.append([dataset.draw_source(source), dataset.draw_target(target), *outputs])
     titles = ["source", "target", *(variant.title for variant in variants)]
     return [pairs[index].name for index in shown], titles, rows
