@@ -11,13 +11,16 @@ import numpy as np
 import pytest
 from conftest import TINY
 from html_page import Page
+from PIL import Image
 
 import pix2pix
 from pix2pix.cli import main
 from pix2pix.config.io import merge_settings
 from pix2pix.config.presets import choose_settings
 from pix2pix.errors import ConfigError, ModelError
+from pix2pix.evaluation.compare_images import draw_differences
 from pix2pix.evaluation.evaluate import evaluate
+from pix2pix.evaluation.run_records import read_run
 from pix2pix.reports.advice import describe_comparison
 from pix2pix.reports.curves import read_metrics
 from pix2pix.training.train import train_with
@@ -82,8 +85,12 @@ def test_two_runs_against_their_own_files(two: tuple[Path, Path], tmp_path: Path
     assert done.page == tmp_path / "compare.html"
     page = Page(done.page)
     page.check_self_contained()
-    assert sum(link.startswith("data:image/") for link in page.links) == 3 * (2 + 2)
+    cards = page.source.count('class="card"')
+    assert 1 <= cards <= 4
+    pictures = sum(link.startswith("data:image/") for link in page.links)
+    assert pictures == 1 + cards * (2 * 2 + 2 * 4) + 3 * (2 + 2)  # legend, where they differ most, the same inputs
     for words in (
+        "Where the runs differ most",
         "differ in loss.adversarial_weight:",
         "loss.adversarial_weight",
         "Best by validation:",
@@ -162,6 +169,7 @@ def test_a_run_that_is_being_trained(two: tuple[Path, Path], tmp_path: Path) -> 
     assert any("usual has done 2 of 9 epochs" in said for said in done.results["findings"])
     page = Page(tmp_path / "out/compare.html")
     assert "No model yet: usual." in page.text
+    assert "None are shown, as usual has no model yet." in page.text
     assert sum(link.startswith("data:image/") for link in page.links) == 3 * (2 + 1)
 
 
@@ -195,6 +203,29 @@ def test_fid_of_different_networks_is_not_compared(two: tuple[Path, Path], tmp_p
             metrics = json.loads(path.read_text("utf-8"))
             path.write_text(json.dumps(metrics | {"fid": fid, "features": network}))
         assert pix2pix.compare(*runs).results["evaluations"]["test"]["metrics"]["fid"]["best"] == best
+
+
+def test_outputs_that_do_not_fit_their_numbers_are_not_shown(two: tuple[Path, Path], tmp_path: Path) -> None:
+    runs = copies(two, tmp_path)
+    records = [read_run(run, run.name) for run in runs]
+    shown = draw_differences(records, "test")
+    assert (shown.note, shown.images) == ("", 3)
+    for one in shown.differences:
+        for name, values in one.values.items():
+            place = [row.name for row in sorted((runs[0] / "evaluation/test/outputs").iterdir())].index(
+                f"{one.name}.png"
+            )
+            assert values == pytest.approx({run.name: measured(run, name)[place] for run in runs})
+            apart = [abs(a - b) for a, b in zip(measured(runs[0], name), measured(runs[1], name), strict=True)]
+            assert apart[place] == max(apart)
+    output = runs[1] / "evaluation/test/outputs" / f"{shown.differences[0].name}.png"
+    Image.fromarray(255 - np.asarray(Image.open(output))).save(output)
+    assert f"{output} and its target do not give the measured l1" in draw_differences(records, "test").note
+    output.unlink()
+    assert (
+        draw_differences(records, "test").note
+        == f"None are shown, as {output} is missing: run `pix2pix evaluate` again."
+    )
 
 
 def test_data_that_are_gone(two: tuple[Path, Path], tmp_path: Path) -> None:

@@ -147,6 +147,7 @@ def test_a_training_may_be_judged_by_its_labels(facades: Path, tmp_path: Path, m
     metrics = evaluate(run, facades, split="val", segmenter=True, device="cpu").metrics
     assert metrics["label_accuracy"] == pytest.approx(card.validation["label_accuracy"])
     assert metrics["label_accuracy"] == pytest.approx(metrics["labels"]["pixel_accuracy"])
+    assert "labels read from the output" in (run / "evaluation/val/report.html").read_text("utf-8")
     other = choose_settings(facades, None, None, merge_settings(settings, {"data": {"direction": "AtoB"}}))
     with pytest.raises(ConfigError, match=r"best_by label_accuracy cannot be measured: .* not label maps .*; choose"):
         train_with(other, tmp_path / "other")
