@@ -495,6 +495,7 @@ FLAGS = """
     --epochs --batch-size --discriminator-epochs --ema --norm-statistics --best-by --validate-every --patience --samples
     --crops-per-image --crop-foreground --crop-background --validation-images
     --seed --device --precision --threads --devices --nodes --sync-norm --rank-timeout --update-order --convolutions
+    --keep-every
 """
 
 

@@ -38,11 +38,14 @@ OURS = (
     "samples/epoch_0001.png", "samples/epoch_12345.png", "tensorboard/events.out.tfevents.1.host.2.0",
     "checkpoints/state.pt", "checkpoints/state.json", "checkpoints/.state.pt.7.partial", ".config.yaml.7.partial",
     "model/generator.safetensors", "model/discriminator.safetensors", "model/config.json", "model/README.md",
-    ".model.partial/generator.safetensors", "segmenter/segmenter.json", "evaluation/test/metrics.json",
+    ".model.partial/generator.safetensors", "models/epoch-0010/generator.safetensors", "models/epoch-0010/README.md",
+    "models/.epoch-0020.partial/config.json", "models/epoch-0010/evaluation/test/metrics.json",
+    "segmenter/segmenter.json", "evaluation/test/metrics.json",
     "evaluation/test/report.html", "evaluation/test/outputs/a.png", "evaluation/test/outputs/deep/b.v2.png",
 )  # fmt: skip
 THEIRS = (
     "notes.txt", "samples/mine.png", "samples/epoch_0001.psd", "model/notes.txt", "model/old/config.json",
+    "models/best/config.json", "models/epoch-0010/notes.txt",
     "checkpoints/state_backup.pt", "checkpoints/backup/state.pt", "evaluation/test/thoughts.md",
     "evaluation/test/outputs/mine.png", "data/config.yaml", "tensorboard/notes/events.txt", "thesis/metrics.csv",
     "tensorboard/events.out.tfevents.mine/notes.txt",

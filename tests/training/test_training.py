@@ -134,7 +134,7 @@ def test_without_a_validation_split(facades: Path, tmp_path: Path) -> None:
 # ---- the same run, in pieces -----------------------------------------------------------------------------------
 
 HARD: dict[str, Any] = {
-    "training": {"epochs": 3, "batch_size": 3, "discriminator_epochs": 1, "ema": 0.9, "samples": 1},
+    "training": {"epochs": 3, "batch_size": 3, "discriminator_epochs": 1, "ema": 0.9, "samples": 1, "keep_every": 2},
     "optimizer": {"schedule": "linear"},
 }
 """Everything that could be forgotten: 10 pairs in batches of 3, so 4 updates an epoch, the last of one pair."""
@@ -171,9 +171,12 @@ def test_resumed_is_uninterrupted(
     trainer(facades, folder, **settings).fit(NO_STOP)
     assert not differences(saved_state(folder), saved_state(whole))
     assert rows(folder) == rows(whole)
-    first, second = load_model(folder, discriminator=True), load_model(whole, discriminator=True)
-    assert (first.config.epoch, first.config.validation) == (second.config.epoch, second.config.validation)
-    assert not differences(first.generator.state_dict(), second.generator.state_dict())
+    for name, epochs in (("model", range(1, 4)), ("models/epoch-0002", [2])):
+        first, second = (load_model(run / name, discriminator=True) for run in (folder, whole))
+        assert (first.config.epoch, first.config.validation) == (second.config.epoch, second.config.validation)
+        assert first.config.epoch in epochs
+        assert not differences(first.generator.state_dict(), second.generator.state_dict())
+    assert [path.name for path in (folder / "models").iterdir()] == ["epoch-0002"]
 
 
 WIDE: dict[str, Any] = {

@@ -250,6 +250,11 @@ def _training_rules(config: Config) -> Iterator[str]:
             f"training.discriminator_epochs {training.discriminator_epochs} leaves the generator untrained: "
             f"it must be below training.epochs, {training.epochs}"
         )
+    if training.keep_every is not None and training.keep_every > training.epochs:
+        yield (
+            f"training.keep_every {training.keep_every} keeps no model: it must be at most training.epochs, "
+            f"{training.epochs}"
+        )
     labels = config.data.target_kind == "labels"
     if not (loss.adversarial_weight or (loss.cross_entropy_weight if labels else loss.l1_weight or loss.l2_weight)):
         flag = "--cross-entropy-weight" if labels else "--l1-weight"

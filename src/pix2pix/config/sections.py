@@ -441,6 +441,9 @@ class Training(Section):
     convolutions: Literal["auto", "fast", "native"] = "auto"
     """`native`: torch's convolutions; `fast`: this package's where they are faster, equal up to rounding; `auto` is
     `fast` on a CPU and `native` on a GPU."""
+    keep_every: Count | None = None
+    """Epochs from one kept model to the next, in models/epoch-0010 and so on, beside the best one in model/; by default
+    only that is kept."""
 
     @property
     def validation_epochs(self) -> int:

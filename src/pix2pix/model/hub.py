@@ -39,6 +39,8 @@ def locate(name: str | Path) -> Path:
         run = (path / "config.yaml").exists()
         what = "a run without a model" if run else "not a model or run folder"
         advice = "; its `train` command makes one" if run else ""
+        if inside := sorted(path.glob(f"*/{CONFIG}")):
+            advice = f"; give one of the models in it, such as {escape_unprintable(inside[-1].parent)}"
         raise ModelError(f"{shown}: {what}; expected {CONFIG} and {GENERATOR} in it or in its `model/`{advice}")
     repository = str(name).removeprefix(PREFIX)
     if _REPOSITORY.fullmatch(repository) and ".." not in repository:

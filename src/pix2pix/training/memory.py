@@ -7,6 +7,7 @@ from pix2pix.errors import ConfigError
 from pix2pix.model import build_networks
 from pix2pix.system.hardware import GIGABYTE, total_memory
 
+BYTES_IN_FILE = 4  # float32
 BYTES_OF_WEIGHT = 12  # float32: the weight and Adam's two moments
 
 
@@ -32,12 +33,17 @@ def refuse_impossible(config: Config, available: int | None = None) -> None:
 
 def least_memory(config: Config) -> tuple[int, int]:
     """Return bytes for the weights and Adam, and for the outputs of G's layers that the backward pass needs."""
-    with torch.device("meta"):
-        networks = build_networks(config)
-    weights = BYTES_OF_WEIGHT * sum(weight.numel() for network in networks for weight in network.parameters())
+    weights = BYTES_OF_WEIGHT * count_weights(config)
     (height, width), training = config.data.image_size, config.training
     numbers = training.batch_size * height * width * config.generator.base_channels * _outputs_of_layers(config)
     return weights, int(numbers * (2 if training.precision == "bf16" else 4))
+
+
+def count_weights(config: Config) -> int:
+    """Return the number of weights of both networks."""
+    with torch.device("meta"):
+        networks = build_networks(config)
+    return sum(weight.numel() for network in networks for weight in network.parameters())
 
 
 def _outputs_of_layers(config: Config) -> float:

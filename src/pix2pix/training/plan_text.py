@@ -8,8 +8,9 @@ from pix2pix.data.encoding.prepared import ImageEncoding, PreparedData
 from pix2pix.data.encoding.ranges import RangeEncoding
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.system.threads import choose_threads, describe_threads
-from pix2pix.text import format_count, format_factors
+from pix2pix.text import format_bytes, format_count, format_factors
 from pix2pix.training.machine import describe_arithmetic
+from pix2pix.training.memory import BYTES_IN_FILE, count_weights
 from pix2pix.training.plan import Plan, make_plan
 
 Size = tuple[int, int]
@@ -37,6 +38,17 @@ def describe_plan(plan: Plan) -> list[str]:
         f"training     {format_count(training.epochs, 'epoch')}{warm_up}; batches of {batches}; learning rate {rate}",
         f"machine      {training.device}, {threads}, {describe_arithmetic(training)}{_processes(training)}",
         f"step         {training.update_order} discriminator, seed {training.seed}",
+        *_kept_models(config),
+    ]
+
+
+def _kept_models(config: Config) -> list[str]:
+    """Say what --keep-every takes on the disk."""
+    if (every := config.training.keep_every) is None:
+        return []
+    models = format_count(config.training.epochs // every, "model")
+    return [
+        f"kept         {models} of {format_bytes(BYTES_IN_FILE * count_weights(config))} in models/, beside the best"
     ]
 
 

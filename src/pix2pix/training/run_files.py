@@ -23,7 +23,7 @@ ASIDE = ".pix2pix-old"
 """Folder of the run that --overwrite replaces, until the new one has begun (`old_run`)."""
 MOVING, REMOVING = f"{ASIDE}.moving", f"{ASIDE}.removing"
 
-FOLDERS = ("samples", "tensorboard", "checkpoints", "model", "evaluation", "segmenter")
+FOLDERS = ("samples", "tensorboard", "checkpoints", "model", "models", "evaluation", "segmenter")
 """Folders of a run. People may keep files of their own in them."""
 WRITTEN = {
     "config.yaml", "metrics.csv", DAMAGED, "curves.png", "report.html", "study.json", LEFT_OUT,
@@ -31,6 +31,8 @@ WRITTEN = {
 }  # fmt: skip
 """Every name that a run writes into its folder."""
 
+_EVALUATION = r"(models/epoch-\d+/)?evaluation"
+"""Folder of the evaluations of a run, or of one of the models that --keep-every keeps."""
 _MODEL = r"(generator|discriminator)\.safetensors|config\.json|README\.md"
 _PATTERNS = re.compile(
     r"(config\.yaml|metrics\.csv(\.damaged(-\d+)?)?|curves\.png|report\.html|study\.json|left_out\.txt"
@@ -38,12 +40,18 @@ _PATTERNS = re.compile(
     r"|tensorboard/events\.out\.tfevents\.[^/]+"
     r"|checkpoints/(state|previous)\.(pt|json)"
     rf"|(\.?model|\.model\.(partial|previous))/({_MODEL})"
+    rf"|models/(epoch-\d+|\.epoch-\d+\.(partial|previous))/({_MODEL})"
     rf"|segmenter/(segmenter\.(safetensors|json)|state\.pt|{re.escape(RECORD)})"
-    rf"|evaluation/[^/]+/(metrics\.json|per_image\.csv|report\.html|{re.escape(RECORD)}))",
+    rf"|{_EVALUATION}/[^/]+/(metrics\.json|per_image\.csv|report\.html|{re.escape(RECORD)}))",
 )
 """The files of a run, relative to its folder, except the outputs of evaluations."""
 _UNFINISHED = re.compile(r"\.(.+)\.\d+\.partial", re.DOTALL)
 """Name of a file that a killed process was writing."""
+
+
+def name_kept_model(epoch: int) -> str:
+    """Return the folder of the model of an epoch that --keep-every keeps, relative to the run."""
+    return f"models/epoch-{epoch:04}"
 
 
 def written_files(folder: Path) -> Iterator[str]:
@@ -72,13 +80,13 @@ def _files_below(folder: Path, top: str, recorded: set[str]) -> Iterator[str]:
     for place, folders, files in os.walk(folder / top):
         below = Path(place).relative_to(folder).as_posix()
         for name in folders:
-            if re.fullmatch("evaluation(/[^/]+)?", below):
+            if re.fullmatch(rf"{_EVALUATION}(/[^/]+)?|models", below):
                 _refuse_link(folder, f"{below}/{name}")
-        outputs = re.fullmatch("(evaluation/[^/]+)/outputs(/.*)?", below)
-        listed = _read_outputs(folder / outputs[1]) if outputs else set()
+        outputs = re.fullmatch(rf"(?P<evaluation>{_EVALUATION}/[^/]+)/outputs(/.*)?", below)
+        listed = _read_outputs(folder / outputs["evaluation"]) if outputs else set()
         for name in sorted(files):
             path = f"{below}/{name}"
-            is_output = outputs and (path in recorded or _output_name(path[len(outputs[1]) + 1 :]) in listed)
+            is_output = outputs and (path in recorded or _output_name(path[len(outputs["evaluation"]) + 1 :]) in listed)
             if is_output or _is_written(path):
                 _refuse_link(folder, path)
                 yield path

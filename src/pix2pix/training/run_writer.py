@@ -94,8 +94,8 @@ class RunWriter:
 
         self.group.broadcast(write)
 
-    def write_model(self, state: TrainState, validation: Mapping[str, float]) -> None:
-        """Write the model folder: the generator, or its average if there is one, and the discriminator."""
+    def write_model(self, state: TrainState, validation: Mapping[str, float], name: str = "model") -> None:
+        """Write a model folder: the generator, or its average if there is one, and the discriminator."""
         plan = self.plan
         measured: dict[str, float | None] = {name: validation[name] for name in metric_names() if name in validation}
         config = make_model_config(
@@ -113,7 +113,7 @@ class RunWriter:
 
         def write() -> None:
             self.require_folder()
-            model.save(self.folder / "model")
+            model.save(self.folder / name)
 
         self.group.broadcast(write)
 

@@ -32,6 +32,7 @@ from pix2pix.training.checkpoint_content import find_non_finite
 from pix2pix.training.ema import update_ema
 from pix2pix.training.finite import BadStepError
 from pix2pix.training.metrics_log import AUGMENTED, SKIPPED
+from pix2pix.training.run_files import name_kept_model
 from pix2pix.training.run_writer import RunWriter, Speed
 from pix2pix.training.schedule import learning_rate, seed_step, set_learning_rate, step_seed
 from pix2pix.training.step import TrainState, train_step
@@ -135,6 +136,8 @@ class Trainer:
                 alarms += self.writer.write_metrics("val", scores, speed)
             if self._is_best(scores):
                 self.writer.write_model(self.state, scores)
+            if progress.epoch % (self.config.training.keep_every or math.inf) == 0:
+                self.writer.write_model(self.state, scores, name_kept_model(progress.epoch))
 
             progress.finished = self._is_finished()
             (due,) = self.group.all_reduce_max(self.checkpoints.is_due)
