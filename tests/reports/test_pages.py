@@ -14,6 +14,7 @@ from html_page import Page
 from PIL import Image
 
 from pix2pix.config import Config
+from pix2pix.config.sections import FirstPhase
 from pix2pix.data.io.arrays import Pixels
 from pix2pix.errors import ModelError
 from pix2pix.metrics.error_map import Window
@@ -94,7 +95,7 @@ def test_curves_are_a_picture(tmp_path: Path, text: str | None) -> None:
     if text is not None:
         (tmp_path / "metrics.csv").write_text(text)
     output = tmp_path / "new" / "curves.png"
-    draw_curves(tmp_path / "metrics.csv", output, discriminator_epochs=2)
+    draw_curves(tmp_path / "metrics.csv", output, phase=FirstPhase(2, "discriminator warm-up"))
     with Image.open(output) as image:
         assert image.format == "PNG"
         assert np.asarray(image.convert("L")).std() > 1
@@ -105,7 +106,7 @@ def test_curves_show_what_was_measured(tmp_path: Path) -> None:
     path = tmp_path / "metrics.csv"
     path.write_text(csv_of(3))
     rows = read_metrics(path)
-    vanilla = curve_svgs(rows, discriminator_epochs=1)
+    vanilla = curve_svgs(rows, phase=FirstPhase(1, "discriminator warm-up"))
     assert len(vanilla) == 6  # none for the constant learning rate
     path.write_text(csv_of(3).replace("0.0002", "0.0001", 1))
     assert [svg.count("learning rate of Adam") for svg in curve_svgs(read_metrics(path))] == [*[0] * 5, 1, 0]

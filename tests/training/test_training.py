@@ -138,33 +138,47 @@ HARD: dict[str, Any] = {
     "optimizer": {"schedule": "linear"},
 }
 """Everything that could be forgotten: 10 pairs in batches of 3, so 4 updates an epoch, the last of one pair."""
+ALONE: dict[str, Any] = {
+    "training": HARD["training"]
+    | {"discriminator_epochs": 0, "reconstruction_first": 0.34, "ema": 0.0, "ema_images": 50.0},
+    "optimizer": {"schedule": "linear", "discriminator_learning_rate": 4e-4, "warmup_images": 20},
+}
+"""The same with G alone at first, rates that rise during the first two epochs, and a half-life that grows."""
+
+
+def train_whole(facades: Path, folder: Path, settings: dict[str, Any]) -> Path:
+    trainer(facades, folder, **settings).fit(NO_STOP)
+    return folder
 
 
 @pytest.fixture(scope="module")
 def whole(facades: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("whole") / "run"
-    trainer(facades, folder, **HARD).fit(NO_STOP)
-    return folder
+    return train_whole(facades, tmp_path_factory.mktemp("whole") / "run", HARD)
+
+
+@pytest.fixture(scope="module")
+def alone(facades: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train_whole(facades, tmp_path_factory.mktemp("alone") / "run", ALONE)
 
 
 @pytest.mark.parametrize(
-    ("cuts", "workers"),
-    [((1,), 0), ((4,), 0), ((6,), 0), ((1, 1), 0), ((8, 2), 0), ((11,), 0), ((5,), 2)],
-    ids=[
-        "step 1",
-        "end of warm-up",
-        "mid-epoch",
-        "twice in one epoch",
-        "epoch end",
-        "last batch",
-        "workers",
+    ("kind", "cuts", "workers"),
+    [
+        pytest.param("whole", (1,), 0, id="step 1"),
+        pytest.param("whole", (4,), 0, id="end of warm-up"),
+        pytest.param("alone", (2, 3), 0, id="G alone, then mid-epoch"),
+        pytest.param("alone", (4,), 0, id="end of G alone"),
+        pytest.param("whole", (1, 1), 0, id="twice in one epoch"),
+        pytest.param("whole", (8, 2), 0, id="epoch end"),
+        pytest.param("alone", (11,), 0, id="last batch"),
+        pytest.param("whole", (5,), 2, id="workers"),
     ],
 )
 def test_resumed_is_uninterrupted(
-    facades: Path, whole: Path, tmp_path: Path, cuts: tuple[int, ...], workers: int
+    facades: Path, tmp_path: Path, request: pytest.FixtureRequest, kind: str, cuts: tuple[int, ...], workers: int
 ) -> None:
-    folder = tmp_path / "run"
-    settings = merge_settings(HARD, {"data": {"workers": workers}})
+    folder, whole = tmp_path / "run", request.getfixturevalue(kind)
+    settings = merge_settings({"whole": HARD, "alone": ALONE}[kind], {"data": {"workers": workers}})
     for cut in cuts:
         with pytest.raises(Interrupted, match="interrupted and saved"):
             trainer(facades, folder, **settings).fit(stop_after(cut))
@@ -239,6 +253,23 @@ def test_resumed_is_uninterrupted_with_every_part(
     first, second = rows(tmp_path / "run")[0], rows(tmp_path / "run")[2]
     assert float(second["d_augment"]) > float(first["d_augment"]) or parts == "classes"
     assert all(row["d_real_accuracy"] and row["g_adversarial"] for row in rows(tmp_path / "run"))
+
+
+def test_at_first_the_generator_learns_alone(facades: Path, alone: Path, tmp_path: Path) -> None:
+    """D keeps its first weights and is not measured; rates rise; that epoch is not kept for its lower L1."""
+    for steps in (1, 4):
+        with pytest.raises(Interrupted):
+            trainer(facades, tmp_path / str(steps), **ALONE).fit(stop_after(steps))
+    early, later = saved_state(tmp_path / "1"), saved_state(tmp_path / "4")
+    assert not differences(early["discriminator"], later["discriminator"])
+    assert not differences(early["discriminator_optimizer"]["state"], later["discriminator_optimizer"]["state"])
+    assert differences(early["generator"], later["generator"])
+    measured = {(row["epoch"], bool(row["d_real"]), bool(row["g_adversarial"])) for row in rows(alone)}
+    assert measured == {("1", False, False), ("2", True, True), ("3", True, True)}
+    assert all(row["g_l1"] for row in rows(alone))
+    rates = [float(row["learning_rate"]) for row in rows(alone) if row["split"] == "train"]
+    assert rates == pytest.approx([1e-4, 2e-4, 1e-4])
+    assert load_model(alone).config.epoch > 1
 
 
 def test_another_seed_is_another_run(facades: Path, whole: Path, tmp_path: Path) -> None:

@@ -53,6 +53,7 @@ class Config(Settings):
             _discriminator_rules,
             _class_discriminator_rules,
             _training_rules,
+            _first_phase_rules,
         ):
             for message in rules(self):
                 raise ValueError(message)
@@ -245,22 +246,43 @@ def _training_rules(config: Config) -> Iterator[str]:
         yield "training.patience waits for a better validation, but --best-by last needs none: leave one out"
     if training.best_by == "label_accuracy" and config.native:
         yield "training.best_by label_accuracy needs images of one size, but load_size is native: choose another metric"
-    if training.discriminator_epochs >= training.epochs:
-        yield (
-            f"training.discriminator_epochs {training.discriminator_epochs} leaves the generator untrained: "
-            f"it must be below training.epochs, {training.epochs}"
-        )
+    if training.ema and training.ema_images is not None:
+        yield "training.ema and training.ema_images are two ways to give one moving average: give one of them"
     if training.keep_every is not None and training.keep_every > training.epochs:
         yield (
             f"training.keep_every {training.keep_every} keeps no model: it must be at most training.epochs, "
             f"{training.epochs}"
         )
     labels = config.data.target_kind == "labels"
-    if not (loss.adversarial_weight or (loss.cross_entropy_weight if labels else loss.l1_weight or loss.l2_weight)):
-        flag = "--cross-entropy-weight" if labels else "--l1-weight"
+    on_images = loss.cross_entropy_weight if labels else loss.l1_weight or loss.l2_weight
+    flag = "--cross-entropy-weight" if labels else "--l1-weight"
+    if not (loss.adversarial_weight or on_images):
         yield f"loss: all weights are 0, so there is nothing to learn; give {flag} or --adversarial-weight"
-    if loss.adversarial_weight == 0 and training.discriminator_epochs:
-        yield "training.discriminator_epochs needs a discriminator; --adversarial-weight 0 trains none: leave it out"
+    if training.reconstruction_first and not on_images:
+        yield f"training.reconstruction_first learns from losses on images, but their weights are 0: give {flag}"
+
+
+def _first_phase_rules(config: Config) -> Iterator[str]:
+    """Yield what prevents that one network learns alone at first."""
+    training = config.training
+    if training.discriminator_epochs and training.reconstruction_first:
+        yield (
+            "training.discriminator_epochs trains D alone at first, and training.reconstruction_first G: "
+            "give one of them"
+        )
+    if training.discriminator_epochs >= training.epochs:
+        yield (
+            f"training.discriminator_epochs {training.discriminator_epochs} leaves the generator untrained: "
+            f"it must be below training.epochs, {training.epochs}"
+        )
+    if training.first_phase.epochs >= training.epochs:
+        yield (
+            f"training.reconstruction_first {training.reconstruction_first:g} of training.epochs, {training.epochs}, "
+            "leaves the discriminator untrained: lower it, or raise --epochs"
+        )
+    for name in ("discriminator_epochs", "reconstruction_first"):
+        if config.loss.adversarial_weight == 0 and getattr(training, name):
+            yield f"training.{name} needs a discriminator; --adversarial-weight 0 trains none: leave it out"
 
 
 # ---- sizes that follow from settings ---------------------------------------------------------------------------

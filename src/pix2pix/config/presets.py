@@ -1,4 +1,4 @@
-"""Presets: published recipes, one line each. A file of settings overrides a preset; flags override both."""
+"""Presets: recipes, the published ones one line each. A file of settings overrides a preset; flags override both."""
 
 import difflib
 from collections.abc import Mapping
@@ -11,25 +11,43 @@ from pix2pix.errors import ConfigError
 
 
 class Preset(NamedTuple):
-    """The settings that a recipe fixes; all others keep their defaults."""
+    """The settings that a recipe fixes, by section, and where it is from; all others keep their defaults."""
 
-    batch_size: int
-    epochs: int
-    discriminator_epochs: int
-    schedule: str
-    flip: bool
-    dropout_layers: tuple[int, ...]
+    settings: Mapping[str, Mapping[str, Any]]
     source: str
+
+
+def _row(
+    batch_size: int,
+    epochs: int,
+    discriminator_epochs: int,
+    schedule: str,
+    flip: bool,
+    dropout_layers: tuple[int, ...],
+    source: str,
+) -> Preset:
+    """Return a recipe that differs from others in these settings only."""
+    training = {"batch_size": batch_size, "epochs": epochs, "discriminator_epochs": discriminator_epochs}
+    return Preset(
+        {
+            "augment": {"flip": flip},
+            "generator": {"dropout_layers": dropout_layers},
+            "optimizer": {"schedule": schedule},
+            "training": training,
+        },
+        source,
+    )
 
 
 # fmt: off
 PRESETS = {
-    #                  batch  epochs  warm-up  rate        flip   dropout    source
-    "slides":   Preset(4,     300,    50,      "constant", False, (1, 2, 3), "the lecture: facades, its own figures"),
-    "paper":    Preset(1,     200,    0,       "constant", True,  (1, 2, 3), "Isola et al. 2017, 6.2: facades, maps"),
-    "junyanz":  Preset(1,     200,    0,       "linear",   True,  (2, 3, 4), "the public PyTorch code's defaults"),
+    #               batch  epochs  warm-up  rate        flip   dropout    source
+    "slides":   _row(4,     300,    50,      "constant", False, (1, 2, 3), "the lecture: facades, its own figures"),
+    "paper":    _row(1,     200,    0,       "constant", True,  (1, 2, 3), "Isola et al. 2017, 6.2: facades, maps"),
+    "junyanz":  _row(1,     200,    0,       "linear",   True,  (2, 3, 4), "the public PyTorch code's defaults"),
 }
 # fmt: on
+"""Name -> recipe. One with other settings is `Preset({section: {setting: value}}, source)`."""
 DEFAULT_PRESET = "paper"
 
 
@@ -39,17 +57,7 @@ def preset_values(name: str) -> dict[str, Any]:
         near = difflib.get_close_matches(name, PRESETS, n=1)
         hint = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(PRESETS)}"
         raise ConfigError(f"there is no preset `{name}`; {hint}")
-    row = PRESETS[name]
-    return {
-        "augment": {"flip": row.flip},
-        "generator": {"dropout_layers": row.dropout_layers},
-        "optimizer": {"schedule": row.schedule},
-        "training": {
-            "batch_size": row.batch_size,
-            "epochs": row.epochs,
-            "discriminator_epochs": row.discriminator_epochs,
-        },
-    }
+    return {section: dict(values) for section, values in PRESETS[name].settings.items()}
 
 
 def choose_settings(

@@ -3,7 +3,7 @@
 Other modules take only the sections that they need. Unknown names are errors.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import (
     BaseModel,
@@ -387,6 +387,24 @@ class Optimizer(Section):
     """Decay rates of Adam's first and second moment."""
     schedule: Literal["constant", "linear"] = "constant"
     """`constant`, or `linear`: constant for the first half of the epochs, then linear to 0."""
+    discriminator_learning_rate: Annotated[float, Field(gt=0, le=100)] | None = None
+    """Learning rate of D; by default the same as learning_rate."""
+    warmup_images: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
+    """Pairs over which both rates first rise, linearly from 0."""
+
+
+class FirstPhase(NamedTuple):
+    """First epochs of a training, in which one network learns alone; none by default."""
+
+    epochs: int = 0
+    name: str = ""
+
+
+def first_phase(epochs: int, discriminator_epochs: int, reconstruction_first: float) -> FirstPhase:
+    """Return what these settings make of the first of `epochs`: at least one for a share that is not 0."""
+    if reconstruction_first:
+        return FirstPhase(max(1, round(reconstruction_first * epochs)), "reconstruction only")
+    return FirstPhase(discriminator_epochs, "discriminator warm-up")
 
 
 class Training(Section):
@@ -444,6 +462,22 @@ class Training(Section):
     keep_every: Count | None = None
     """Epochs from one kept model to the next, in models/epoch-0010 and so on, beside the best one in model/; by default
     only that is kept."""
+    ema_images: Annotated[float, Field(gt=0, le=1e9)] | None = None
+    """Half-life, in pairs, of an exponential moving average of G, in place of --ema; of the pairs seen so far it is at
+    most a twentieth, so that the first weights are soon forgotten. 10,000 is usual."""
+    reconstruction_first: Fraction = 0.0
+    """Share of the epochs, at the start, in which G learns from the losses on images alone; D is not run, which makes
+    them cheaper."""
+
+    @property
+    def averages(self) -> bool:
+        """Whether there is a moving average of G."""
+        return bool(self.ema) or self.ema_images is not None
+
+    @property
+    def first_phase(self) -> FirstPhase:
+        """The first epochs, in which one network learns alone."""
+        return first_phase(self.epochs, self.discriminator_epochs, self.reconstruction_first)
 
     @property
     def validation_epochs(self) -> int:

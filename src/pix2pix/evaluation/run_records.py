@@ -115,8 +115,8 @@ class RunRecord:
 
     @property
     def warmup(self) -> int:
-        """Number of epochs of discriminator warm-up."""
-        return self.config.training.discriminator_epochs
+        """Number of epochs of the first phase, in which one network learns alone."""
+        return self.config.training.first_phase.epochs
 
     @property
     def fingerprint(self) -> str | None:

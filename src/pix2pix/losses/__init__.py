@@ -6,7 +6,12 @@ from pix2pix.losses.adversarial import (
     discriminator_accuracy,
     discriminator_terms,
 )
-from pix2pix.losses.objective import discriminator_objective, generator_objective, generator_weights
+from pix2pix.losses.objective import (
+    discriminator_objective,
+    generator_objective,
+    generator_weights,
+    without_discriminator,
+)
 from pix2pix.losses.terms import all_terms, class_logits, class_terms, perceptual_term, reconstruction_terms
 
 __all__ = [
@@ -22,4 +27,5 @@ __all__ = [
     "generator_weights",
     "perceptual_term",
     "reconstruction_terms",
+    "without_discriminator",
 ]

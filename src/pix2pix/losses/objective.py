@@ -14,6 +14,11 @@ def generator_weights(loss: Loss) -> dict[str, float]:
     return {name: getattr(loss, f"{name.removeprefix('g_')}_weight") for name in generator_terms()}
 
 
+def without_discriminator(loss: Loss) -> Loss:
+    """Return the objective without the terms for which D runs."""
+    return loss.model_copy(update={"adversarial_weight": 0.0})
+
+
 def generator_objective(terms: Mapping[str, Tensor], loss: Loss) -> Tensor:
     """Return the weighted sum of the terms, which G minimises (paper, equation 4); 0 if none has a weight."""
     weights = generator_weights(loss)

@@ -22,8 +22,8 @@ IMPROVEMENT = 0.005  # share
 def advise(rows: Sequence[Row], best_by: str, warmup: int) -> list[str]:
     """Return findings from the curves of a run; none for a short run.
 
-    `best_by` is the metric that selects the model. `warmup` is the number of epochs of discriminator warm-up, which do
-    not count.
+    `best_by` is the metric that selects the model. `warmup` is the number of epochs of the first phase, in which one
+    network learns alone; they do not count.
     """
     train = [row for row in rows if row.split == "train" and row.epoch > warmup]
     val = [row for row in rows if row.split == "val" and row.epoch > warmup]

@@ -80,7 +80,7 @@ ALARMS: dict[str, Alarm] = {
 def find_alarms(rows: Sequence[Row], warmup: int = 0) -> dict[str, int]:
     """Return alarm -> epoch in which it began, for the alarms that last in the newest row of their split.
 
-    `warmup` is the number of epochs of discriminator warm-up, which do not count.
+    `warmup` is the number of epochs of the first phase, in which one network learns alone; they do not count.
     """
     found: dict[str, int] = {}
     for name, alarm in ALARMS.items():

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from pix2pix.config.sections import FirstPhase
 from pix2pix.errors import ModelError
 from pix2pix.metrics.pixel import ACCURACIES, MEASURES
 from pix2pix.system.files import write_atomically
@@ -32,6 +33,7 @@ ADVERSARIAL_UNITS = {
     "classes": "cross-entropy of classes, nats",
 }
 INK = "#24292f"
+NO_PHASE = FirstPhase()
 LEGEND: dict[str, Any] = {"fontsize": 8, "frameon": False, "labelcolor": INK, "columnspacing": 1.2}
 COLOURS = {  # by Okabe and Ito, for colour-blind readers too
     "g_adversarial": "#d55e00",
@@ -117,10 +119,10 @@ class Panel(NamedTuple):
     against_chance: bool = False
 
 
-def draw_curves(metrics: Path, output: Path, *, discriminator_epochs: int = 0, adversarial: str = "vanilla") -> None:
+def draw_curves(metrics: Path, output: Path, *, phase: FirstPhase = NO_PHASE, adversarial: str = "vanilla") -> None:
     """Write the curves of a run as one PNG: a panel for each unit, train solid, validation dashed.
 
-    The discriminator warm-up, the first `discriminator_epochs`, is shaded; `adversarial` is the kind of loss.
+    The first epochs, in which one network learns alone, are shaded; `adversarial` is the kind of loss.
     """
     rows = read_metrics(metrics)
     panels = _panels(rows, adversarial)
@@ -128,15 +130,15 @@ def draw_curves(metrics: Path, output: Path, *, discriminator_epochs: int = 0, a
     lines = -(-len(panels) // columns) or 1
     figure = _make_figure((PANEL_SIZE[0] * columns, PANEL_SIZE[1] * lines))
     for place, panel in enumerate(panels, start=1):
-        _draw_panel(figure.add_subplot(lines, columns, place), panel, rows, discriminator_epochs)
+        _draw_panel(figure.add_subplot(lines, columns, place), panel, rows, phase)
     if not panels:
         figure.text(0.5, 0.5, "No epoch has been finished yet.", ha="center", color=INK)
     write_atomically(output, lambda file: figure.savefig(file, format="png", dpi=120, metadata={"Software": None}))
 
 
-def curve_svgs(rows: Sequence[Row], *, discriminator_epochs: int = 0, adversarial: str = "vanilla") -> list[str]:
+def curve_svgs(rows: Sequence[Row], *, phase: FirstPhase = NO_PHASE, adversarial: str = "vanilla") -> list[str]:
     """Draw the panels of `draw_curves` as SVG elements for a page."""
-    return [_panel_svg(panel, rows, discriminator_epochs) for panel in _panels(rows, adversarial)]
+    return [_panel_svg(panel, rows, phase) for panel in _panels(rows, adversarial)]
 
 
 def _panels(rows: Sequence[Row], adversarial: str) -> list[Panel]:
@@ -169,16 +171,16 @@ def _points(rows: Sequence[Row], term: str, split: str, across: Across = "epoch"
     return [(place, value) for place, value in found if math.isfinite(value)]
 
 
-def _draw_panel(axes: "Axes", panel: Panel, rows: Sequence[Row], discriminator_epochs: int) -> None:
+def _draw_panel(axes: "Axes", panel: Panel, rows: Sequence[Row], phase: FirstPhase) -> None:
     for term in panel.terms:
         _draw_term(axes, term, rows)
     if panel.against_chance:
         axes.axhline(CHANCE, linestyle=":", color=INK, lw=1.2, label="log 2 = chance")
     last = max(row.epoch for row in rows)
-    if warmup := min(discriminator_epochs, last):
+    if end := min(phase.epochs, last):
         middle = {"ha": "center", "va": "center", "transform": axes.get_xaxis_transform()}
-        axes.axvspan(0, warmup, color=INK, alpha=0.08, lw=0)
-        axes.text(warmup / 2, 0.5, "discriminator warm-up", middle, rotation=90, fontsize=8, color=INK, alpha=0.7)
+        axes.axvspan(0, end, color=INK, alpha=0.08, lw=0)
+        axes.text(end / 2, 0.5, phase.name, middle, rotation=90, fontsize=8, color=INK, alpha=0.7)
     _scale(axes, panel, last)
     _decorate(axes, panel.title, "epoch", panel.unit)
     columns = 2 if len(axes.get_legend_handles_labels()[1]) == 4 else 3
@@ -200,9 +202,9 @@ def _draw_term(axes: "Axes", term: str, rows: Sequence[Row]) -> None:
             )
 
 
-def _panel_svg(panel: Panel, rows: Sequence[Row], discriminator_epochs: int) -> str:
+def _panel_svg(panel: Panel, rows: Sequence[Row], phase: FirstPhase) -> str:
     figure = _make_figure(PANEL_SIZE)
-    _draw_panel(figure.add_subplot(), panel, rows, discriminator_epochs)
+    _draw_panel(figure.add_subplot(), panel, rows, phase)
     return _inline_svg(figure, f"{panel.title} by epoch")
 
 

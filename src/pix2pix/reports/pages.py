@@ -15,6 +15,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from pix2pix.config.io import read_yaml
+from pix2pix.config.sections import FirstPhase, first_phase
 from pix2pix.data.io.arrays import Pixels
 from pix2pix.errors import ModelError
 from pix2pix.metrics.pixel import HIGHER_IS_BETTER, metric_names
@@ -39,7 +40,7 @@ class _Settings:
     provenance: Mapping[str, Any]
     epochs: int | None
     best_by: str
-    warmup: int  # epochs of discriminator warm-up
+    phase: FirstPhase
     adversarial: str
     classes: bool  # whether outputs are label maps
 
@@ -55,7 +56,9 @@ def _read_settings(folder: Path) -> _Settings:
         provenance,
         training.get("epochs"),
         training.get("best_by", "l1"),
-        training.get("discriminator_epochs", 0),
+        first_phase(
+            training.get("epochs", 0), training.get("discriminator_epochs", 0), training.get("reconstruction_first", 0)
+        ),
         "classes" if discriminator.get("kind") == "classes" else loss.get("adversarial", "vanilla"),
         (config.get("data") or {}).get("target_kind") == "labels",
     )
@@ -76,8 +79,8 @@ def write_run_report(folder: Path) -> Path:
         title=folder.resolve().name,
         config=settings.config,
         state=_describe_state(rows, settings),
-        findings=[*advise(rows, settings.best_by, settings.warmup), *damaged],
-        terms=_tabulate_newest(rows, find_best_epoch(rows, settings.best_by, settings.warmup)),
+        findings=[*advise(rows, settings.best_by, settings.phase.epochs), *damaged],
+        terms=_tabulate_newest(rows, find_best_epoch(rows, settings.best_by, settings.phase.epochs)),
         curves=draw_run_curves(folder),
         sheets=sheets,
         evaluations=list(_read_evaluations(folder, _read_kept_epoch(folder))),
@@ -106,7 +109,7 @@ def _describe_state(rows: Sequence[Row], settings: _Settings) -> _RunState | Non
     """Describe the state of a run; None if no epoch has been finished."""
     if not rows:
         return None
-    best_by, warmup = settings.best_by, settings.warmup
+    best_by, warmup = settings.best_by, settings.phase.epochs
     best = find_best_epoch(rows, best_by, warmup)
     if best_by == "last":
         sentence = "The newest epoch is kept."
@@ -122,7 +125,7 @@ def _describe_state(rows: Sequence[Row], settings: _Settings) -> _RunState | Non
 
 
 def find_best_epoch(rows: Sequence[Row], metric: str, warmup: int) -> Row | None:
-    """Return the row of the best validation by a metric, after discriminator warm-up; the first of equal ones."""
+    """Return the row of the best validation by a metric, after the first phase; the first of equal ones."""
     measured = [row for row in rows if row.split == "val" and row.epoch > warmup and metric in row.values]
     sign = 1 if HIGHER_IS_BETTER.get(metric) else -1
     return max(measured, key=lambda row: sign * row.values[metric], default=None)
@@ -172,7 +175,7 @@ def _read_evaluations(folder: Path, kept_epoch: int | None) -> Iterator[dict[str
 def draw_run_curves(run: Path) -> list[Markup]:
     """Draw the training's curves as SVG elements; none before its first epoch."""
     settings, rows = _read_settings(run), read_metrics(run / "metrics.csv")
-    svgs = curve_svgs(rows, discriminator_epochs=settings.warmup, adversarial=settings.adversarial)
+    svgs = curve_svgs(rows, phase=settings.phase, adversarial=settings.adversarial)
     return [Markup(svg) for svg in svgs]
 
 

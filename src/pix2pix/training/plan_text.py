@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from pix2pix.config import Augment, Config, Training
+from pix2pix.config import Augment, Config, Optimizer, Training
 from pix2pix.data.checks.report import CheckReport
 from pix2pix.data.encoding.prepared import ImageEncoding, PreparedData
 from pix2pix.data.encoding.ranges import RangeEncoding
@@ -21,8 +21,8 @@ def describe_plan(plan: Plan) -> list[str]:
     config = plan.config
     data, training, generator = config.data, config.training, config.generator
     pairs = ", ".join(f"{count} {split}" for split, count in plan.counts.items())
-    warm_up = f", {training.discriminator_epochs} of discriminator warm-up" if training.discriminator_epochs else ""
-    rate = f"{config.optimizer.learning_rate:g} {config.optimizer.schedule}"
+    first = training.first_phase
+    epochs = format_count(training.epochs, "epoch") + (f", {first.epochs} of {first.name}" if first.epochs else "")
     devices = 1 if training.devices == "auto" else training.devices
     threads = describe_threads(choose_threads(training.threads, devices), devices)
     upsampling = "" if generator.upsampling == "transposed" else f", upsampling by {generator.upsampling}"
@@ -35,11 +35,19 @@ def describe_plan(plan: Plan) -> list[str]:
         f"images       {_image_sizes(plan)}, {_augmentations(config.augment)}",
         f"generator    {generator.kind}, depth {generator.depth}, {generator.base_channels} base channels{upsampling}",
         *_describe_discriminator(config),
-        f"training     {format_count(training.epochs, 'epoch')}{warm_up}; batches of {batches}; learning rate {rate}",
+        f"training     {epochs}; batches of {batches}; {_rates(config.optimizer)}",
         f"machine      {training.device}, {threads}, {describe_arithmetic(training)}{_processes(training)}",
         f"step         {training.update_order} discriminator, seed {training.seed}",
         *_kept_models(config),
     ]
+
+
+def _rates(optimizer: Optimizer) -> str:
+    """Describe the learning rates."""
+    words = f"learning rate {optimizer.learning_rate:g} {optimizer.schedule}"
+    if optimizer.discriminator_learning_rate is not None:
+        words += f", of D {optimizer.discriminator_learning_rate:g}"
+    return words + (f", after {optimizer.warmup_images:,} pairs of warm-up" if optimizer.warmup_images else "")
 
 
 def _kept_models(config: Config) -> list[str]:

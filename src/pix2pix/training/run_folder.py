@@ -372,7 +372,8 @@ def changed_settings(saved: Config, config: Config) -> Iterator[tuple[str, Any, 
     saved, config = apply_choices(saved), apply_choices(config)
     moved = moved and saved.training.device != config.training.device  # to a device with other kernels
     old, new = dict(_leaves(saved)), dict(_leaves(config))
-    free = FREE if config.optimizer.schedule == "constant" else FREE - {"training.epochs"}
+    by_share = config.optimizer.schedule != "constant" or config.training.reconstruction_first  # of all epochs
+    free = FREE - {"training.epochs"} if by_share else FREE
     if moved:
         free = free | {"training.convolutions"}
     if config.training.effective_batch == saved.training.effective_batch:

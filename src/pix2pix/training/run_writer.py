@@ -27,7 +27,7 @@ from pix2pix.training.step import TrainState
 
 
 class Speed(NamedTuple):
-    """Learning rate and speed of an epoch, for its row of metrics."""
+    """Learning rate of G at its end, and speed, of an epoch, for its row of metrics."""
 
     learning_rate: float
     images_per_second: float
@@ -40,7 +40,7 @@ class RunWriter:
 
     def __init__(self, folder: Path, plan: Plan, group: ProcessGroup, progress: TrainingProgress) -> None:
         self.folder, self.plan, self.group, self.progress = folder, plan, group, progress
-        self._warmup = plan.config.training.discriminator_epochs
+        self._warmup = plan.config.training.first_phase.epochs
         self._open_log()
         self._held = HeldFolder(folder) if group.is_first else None
 
@@ -126,7 +126,7 @@ class RunWriter:
             draw_curves(
                 self.folder / "metrics.csv",
                 self.folder / "curves.png",
-                discriminator_epochs=config.training.discriminator_epochs,
+                phase=config.training.first_phase,
                 adversarial=config.adversarial,
             )
             return write_run_report(self.folder)

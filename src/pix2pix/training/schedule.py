@@ -1,28 +1,54 @@
-"""The learning rate of an epoch, and the random seed of a step.
+"""The learning rates and the random seed of a step, and the objective of an epoch.
 
-Both are functions of the progress, so that a resumed run equals an uninterrupted one.
+They are functions of the progress, so that a resumed run equals an uninterrupted one.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from pix2pix.config import Optimizer
+from pix2pix.config import Config, Loss, Optimizer
+from pix2pix.losses import without_discriminator
 from pix2pix.training.step import TrainState
 
 
-def learning_rate(settings: Optimizer, epoch: int, epochs: int) -> float:
-    """Return the learning rate of an epoch, counted from 0: constant, or linear to 0 over the second half."""
-    if settings.schedule == "constant":
-        return settings.learning_rate
-    constant = epochs - epochs // 2
-    return settings.learning_rate * (1 - max(0, epoch + 1 - constant) / (epochs // 2 + 1))
+class Rates(NamedTuple):
+    """Learning rates of the two networks."""
+
+    generator: float
+    discriminator: float
 
 
-def set_learning_rate(state: TrainState, rate: float) -> None:
-    """Set the learning rate of both optimisers."""
-    for optimizer in (state.generator_optimizer, state.discriminator_optimizer):
+def learning_rates(settings: Optimizer, epoch: int, epochs: int, images_seen: int) -> Rates:
+    """Return the learning rates of a step in an epoch, counted from 0; `images_seen` includes the pairs of the step.
+
+    They are constant, or linear to 0 over the second half of the epochs, and rise from 0 over `warmup_images`.
+    """
+    share = 1.0
+    if settings.schedule == "linear":
+        constant = epochs - epochs // 2
+        share = 1 - max(0, epoch + 1 - constant) / (epochs // 2 + 1)
+    if images_seen < settings.warmup_images:
+        share *= images_seen / settings.warmup_images
+    generator, discriminator = settings.learning_rate, settings.discriminator_learning_rate
+    return Rates(share * generator, share * (generator if discriminator is None else discriminator))
+
+
+def set_learning_rates(state: TrainState, rates: Rates) -> None:
+    """Set the learning rates of both optimisers."""
+    optimizers = (state.generator_optimizer, state.discriminator_optimizer)
+    for optimizer, rate in zip(optimizers, rates, strict=True):
         for group in optimizer.param_groups:
             group["lr"] = rate
+
+
+def loss_of_epoch(config: Config, epoch: int) -> Loss:
+    """Return the objective in an epoch, counted from 0: at first without D, with `reconstruction_first`."""
+    training = config.training
+    if training.reconstruction_first and epoch < training.first_phase.epochs:
+        return without_discriminator(config.loss)
+    return config.loss
 
 
 def step_seed(seed: int, step: int, rank: int = 0) -> int:

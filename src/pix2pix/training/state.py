@@ -25,7 +25,7 @@ def build_state(plan: Plan, device: torch.device, group: ProcessGroup) -> TrainS
     generator, discriminator = build_networks(config)
     for network in (generator, discriminator):
         set_fast_convolutions(network, training.convolutions == "fast")
-    average = copy.deepcopy(generator).requires_grad_(False) if training.ema else None
+    average = copy.deepcopy(generator).requires_grad_(False) if training.averages else None
     for network in filter(None, (generator, average)):
         choose_statistics(network, discriminator, plan.norm_statistics)
     synchronised = group.size > 1 and training.sync_norm

@@ -29,12 +29,12 @@ from pix2pix.system.progress import ProgressBar
 from pix2pix.text import format_count, format_digits, format_duration, format_examples
 from pix2pix.training.checkpoint import Checkpoints, TrainingProgress, stateful_parts
 from pix2pix.training.checkpoint_content import find_non_finite
-from pix2pix.training.ema import update_ema
+from pix2pix.training.ema import ema_decay, update_ema
 from pix2pix.training.finite import BadStepError
 from pix2pix.training.metrics_log import AUGMENTED, SKIPPED
 from pix2pix.training.run_files import name_kept_model
 from pix2pix.training.run_writer import RunWriter, Speed
-from pix2pix.training.schedule import learning_rate, seed_step, set_learning_rate, step_seed
+from pix2pix.training.schedule import Rates, learning_rates, loss_of_epoch, seed_step, set_learning_rates, step_seed
 from pix2pix.training.step import TrainState, train_step
 from pix2pix.training.validation import Validation
 
@@ -168,10 +168,9 @@ class Trainer:
     def _train_epoch(self, stop: StopSignal) -> tuple[dict[str, float], Speed]:
         """Take the remaining steps of one epoch. Returns the mean of each term over the whole epoch, and the speed."""
         progress, training = self.progress, self.config.training
-        warm_up = progress.epoch < training.discriminator_epochs
-        what = f"epoch {progress.epoch + 1}/{training.epochs}{' (discriminator warm-up)' if warm_up else ''}"
-        rate = learning_rate(self.config.optimizer, progress.epoch, training.epochs)
-        set_learning_rate(self.state, rate)
+        first = training.first_phase
+        alone = f" ({first.name})" if progress.epoch < first.epochs else ""
+        what = f"epoch {progress.epoch + 1}/{training.epochs}{alone}"
         self.state.generator.train()
         self.state.discriminator.train()
         began, seconds, seen = time.monotonic(), progress.seconds, progress.images_seen
@@ -181,7 +180,7 @@ class Trainer:
             self._in_step = True
             count, own = min(training.effective_batch, self.pairs - done), len(batch.index)
             try:
-                means = self._step(batch, share=own * self.group.size / count, generator_learns=not warm_up)
+                means = self._step(batch, count)
             except BadStepError as error:
                 self._skip(batch, count, error)
             else:
@@ -207,7 +206,12 @@ class Trainer:
         self.step_time.waiting += epoch_time.waiting
         pace = (progress.images_seen - seen) / (epoch_time.total or math.inf)  # only the end was left to do
         used = self.pairs - progress.skipped_pairs
-        return {name: total / used for name, total in totals.items()}, Speed(rate, pace, epoch_time.loading_share)
+        speed = Speed(self._rates(progress.images_seen).generator, pace, epoch_time.loading_share)
+        return {name: total / used for name, total in totals.items()}, speed
+
+    def _rates(self, images_seen: int) -> Rates:
+        """Return the learning rates of the step in this epoch that ends after so many pairs."""
+        return learning_rates(self.config.optimizer, self.progress.epoch, self.config.training.epochs, images_seen)
 
     def _skip(self, batch: Batch, count: int, error: BadStepError) -> None:
         """Count and report a step that was undone; `count` pairs of all ranks were in it.
@@ -253,28 +257,30 @@ class Trainer:
             f"checkpoint of step {self.progress.step}, and repeating {again}"
         )
 
-    def _step(self, batch: Batch, *, share: float, generator_learns: bool) -> dict[str, Tensor]:
-        """Take one step on this rank's part of a batch.
+    def _step(self, batch: Batch, pairs: int) -> dict[str, Tensor]:
+        """Take one step on this rank's part of a batch of `pairs`.
 
-        The ranks' gradients are averaged as if their parts were equal: `share` is this part over the mean part. Raises
-        BadStepError on all ranks if a number is not finite on one.
+        Raises BadStepError on all ranks if a number is not finite on one.
         """
-        training, state = self.config.training, self.state
-        seed_step(step_seed(training.seed, self.progress.step, self.group.rank), self.device)
+        training, state, progress = self.config.training, self.state, self.progress
+        # The ranks' gradients are averaged as if their parts were equal: this part over the mean part.
+        share = len(batch.index) * self.group.size / pairs
+        set_learning_rates(state, self._rates(progress.images_seen + pairs))
+        seed_step(step_seed(training.seed, progress.step, self.group.rank), self.device)
         terms = train_step(
             state,
             self._on_device(batch.source),
             self._on_device(batch.target),
-            self.config.loss,
+            loss_of_epoch(self.config, progress.epoch),
             backward=torch.autograd.backward if share == 1 else lambda loss: torch.autograd.backward(loss * share),
             order=training.update_order,
-            generator_learns=generator_learns,
+            generator_learns=progress.epoch >= training.discriminator_epochs,
             mask=None if batch.mask is None else self._on_device(batch.mask),
             agree=lambda code: self.group.all_reduce_max(code)[0],
         )
         self.group.all_reduce_mean_(state.local_statistics)
         if state.average is not None:
-            update_ema(state.average, unwrap(state.generator), training.ema)
+            update_ema(state.average, unwrap(state.generator), ema_decay(training, pairs, progress.images_seen))
         return terms
 
     def _adapt(self, means: Mapping[str, Tensor], own: int, count: int) -> dict[str, Tensor]:
@@ -296,7 +302,7 @@ class Trainer:
         training, progress = self.config.training, self.progress
         if progress.epoch >= training.epochs:
             return True
-        waited = progress.epoch - max(progress.best_epoch, training.discriminator_epochs)
+        waited = progress.epoch - max(progress.best_epoch, training.first_phase.epochs)
         return training.patience is not None and self.validation is not None and waited >= training.patience
 
     def _is_best(self, scores: Mapping[str, float]) -> bool:
@@ -309,8 +315,8 @@ class Trainer:
             better = value > progress.best if HIGHER_IS_BETTER[training.best_by] else value < progress.best
             if not better:
                 return False
-        warm_up = progress.epoch <= training.discriminator_epochs  # the generator has not learned yet
-        progress.best, progress.best_epoch = None if warm_up else value, progress.epoch
+        counts = progress.epoch > training.first_phase.epochs  # before, one of the networks has not learned yet
+        progress.best, progress.best_epoch = value if counts else None, progress.epoch
         return True
 
     def _save(self) -> None:

@@ -23,6 +23,7 @@ from pix2pix.metrics.perceptual import PerceptualMetrics, make_perceptual_metric
 from pix2pix.metrics.pixel import ImageScore, mean_scores, score
 from pix2pix.metrics.segmentation import Segmenter
 from pix2pix.training.run_writer import RunWriter
+from pix2pix.training.schedule import loss_of_epoch
 from pix2pix.training.step import TrainState
 
 COMPARED, COMPARED_SIDE = 64, 32  # images compared with each other at most, and their side in pixels
@@ -63,7 +64,7 @@ class Validation:
         self.generator.eval()
         self.discriminator.eval()
         samples = self.config.training.samples if self._samples_are_due(epoch) else 0
-        scores, outputs, compared = self._score(samples, stop)
+        scores, outputs, compared = self._score(epoch, samples, stop)
         (signal,) = self.group.all_reduce_max(stop() or 0)  # all processes go on, or none
         if signal:
             raise Interrupted(signal)
@@ -79,13 +80,14 @@ class Validation:
         return means
 
     def _score(
-        self, samples: int, stop: Callable[[], int | None]
+        self, epoch: int, samples: int, stop: Callable[[], int | None]
     ) -> tuple[list[ImageScore], dict[int, Tensor], list["_Compared"]]:
         """Measure the pairs of this process, or some of them after a stop signal.
 
         Also return the outputs of those with an index below `samples`, and what to compare of those below COMPARED.
         """
-        discriminator = self.discriminator if self.config.loss.adversarial_weight else None
+        loss = loss_of_epoch(self.config, epoch - 1)
+        discriminator = self.discriminator if loss.adversarial_weight else None
         newest: list[Batch] = []
 
         def batches() -> Iterator[Batch]:
@@ -98,7 +100,7 @@ class Validation:
             self.generator,
             discriminator,
             batches(),
-            self.config.loss,
+            loss,
             self.device,
             self.perceptual,
             classes=self.loader.dataset.prepared.predicts_classes,
