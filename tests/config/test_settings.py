@@ -66,7 +66,7 @@ def test_what_is_no_setting_of_0_1_stays_as_it_is(values: object) -> None:
         ({"devices": 0}, "training.devices = 0: expected 'auto' or 1 or more"),
         ({"cache": "disk"}, "data.cache = 'disk': expected 'auto', 'memory' or 'none'"),
         ({"ema": 0.9, "ema_images": 100}, "training.ema_images are two ways to give one moving average"),
-        ({"ema_images": 0}, "training.ema_images = 0: expected more than 0"),
+        ({"ema_images": 0}, "training.ema_images = 0: expected a number above 0"),
         ({"keep_every": 201}, "training.keep_every 201 keeps no model: it must be at most training.epochs, 200"),
         ({"discriminator_epochs": 1, "reconstruction_first": 0.1}, "trains D alone at first, and"),
         ({"discriminator_epochs": 200}, "training.discriminator_epochs 200 leaves the generator untrained"),

@@ -222,7 +222,7 @@ def test_a_damaged_sheet_is_named_on_the_page(tmp_path: Path) -> None:
     (folder / "samples/epoch_10.png").write_bytes(b"\x89PNG\r\n")
     text = Page(write_run_report(folder)).text
     assert f"{folder / 'samples/epoch_10.png'}: cannot be shown" in text
-    assert "epoch_1" in text
+    assert "epoch 1\n" in text
 
 
 def test_run_page_is_complete(tmp_path: Path) -> None:
@@ -233,12 +233,12 @@ def test_run_page_is_complete(tmp_path: Path) -> None:
     page.check_self_contained(allowed=("evaluation/te%20st%231/report.html",))
     assert page.text.count(HOSTILE) >= 3  # title, commands and provenance, as text
     assert "10 of 12 epochs done. Best by validation l1: epoch 3, with 0.0321." in page.text
-    assert "Other metrics are best in other epochs: psnr 3" not in page.text
+    assert "All metrics are best in epoch 3." in page.text
     assert "10 min 00 s" in page.text
     assert page.source.count("<svg") == 6
-    assert "epoch_1, the first sheet" in page.text
-    assert "epoch_10, the newest sheet" in page.text
-    assert "epoch_9" not in page.text
+    assert 'Sample sheet of epoch 1"' in page.source
+    assert 'Sample sheet of epoch 10"' in page.source
+    assert "Sample sheet of epoch 9" not in page.source
     for text in ("val, best epoch 3", "21.35 dB", "0.9085", "but not on ssim", "discriminator_epochs: 2"):
         assert text in page.text
     assert f"pix2pix translate '{folder}' IMAGES" in page.text
@@ -256,6 +256,7 @@ def test_run_page_says_what_is_absent(tmp_path: Path, metrics: str | None) -> No
     for text in (
         "No epoch has been finished",
         "No sample sheet",
+        "Nothing has been validated",
         "None yet",
         "No model has been kept",
         "no config.yaml",

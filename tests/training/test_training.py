@@ -31,6 +31,7 @@ from pix2pix.training.run_folder import begin_run
 from pix2pix.training.setup import make_trainer
 from pix2pix.training.train import plan_only, train_with
 from pix2pix.training.trainer import Trainer
+from pix2pix.training.validation import Validation
 from tests.reliability.runs import differences, saved_state
 
 NO_STOP: Callable[[], int | None] = lambda: None  # noqa: E731
@@ -90,6 +91,15 @@ def test_the_kept_model_is_the_best_epoch(facades: Path, tmp_path: Path) -> None
         assert card.epoch == epochs[(best or min)(epochs)]
 
 
+def test_the_kept_epoch_has_a_sample_sheet(facades: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside the regular ones; that of the epoch that was kept before is removed."""
+    scores, run = iter([0.5, 0.4, 0.3, 0.6, 0.2, 0.9]), Validation.run
+    monkeypatch.setattr(Validation, "_samples_are_due", lambda _, epoch: epoch in (1, 6))
+    monkeypatch.setattr(Validation, "run", lambda *given: run(*given) | {"l1": next(scores)})
+    trainer(facades, tmp_path, training={"epochs": 6, "samples": 1}).fit(NO_STOP)
+    assert sorted(path.stem for path in (tmp_path / "samples").iterdir()) == ["epoch_0001", "epoch_0005", "epoch_0006"]
+
+
 def test_training_lowers_the_validation_error(facades: Path, tmp_path: Path) -> None:
     training = {"epochs": 5, "batch_size": 1, "norm_statistics": "image"}
     trainer(facades, tmp_path / "run", training=training, optimizer={"learning_rate": 2e-3}).fit(NO_STOP)
@@ -142,6 +152,8 @@ ALONE: dict[str, Any] = {
     "training": HARD["training"]
     | {"discriminator_epochs": 0, "reconstruction_first": 0.34, "ema": 0.0, "ema_images": 50.0},
     "optimizer": {"schedule": "linear", "discriminator_learning_rate": 4e-4, "warmup_images": 20},
+    "discriminator": {"augment": "adaptive"},
+    "loss": {"feature_matching_weight": 10.0},
 }
 """The same with G alone at first, rates that rise during the first two epochs, and a half-life that grows."""
 
@@ -264,8 +276,10 @@ def test_at_first_the_generator_learns_alone(facades: Path, alone: Path, tmp_pat
     assert not differences(early["discriminator"], later["discriminator"])
     assert not differences(early["discriminator_optimizer"]["state"], later["discriminator_optimizer"]["state"])
     assert differences(early["generator"], later["generator"])
-    measured = {(row["epoch"], bool(row["d_real"]), bool(row["g_adversarial"])) for row in rows(alone)}
-    assert measured == {("1", False, False), ("2", True, True), ("3", True, True)}
+    of_d = ("d_real", "d_fake_accuracy", "d_augment", "g_adversarial", "g_feature_matching")
+    measured = {(row["epoch"], name) for row in rows(alone) for name in of_d if row[name] and row["split"] == "train"}
+    assert measured == {(epoch, name) for epoch in "23" for name in of_d}
+    assert [bool(row["d_real"]) for row in rows(alone) if row["split"] == "val"] == [False, True, True]
     assert all(row["g_l1"] for row in rows(alone))
     rates = [float(row["learning_rate"]) for row in rows(alone) if row["split"] == "train"]
     assert rates == pytest.approx([1e-4, 2e-4, 1e-4])
@@ -418,6 +432,11 @@ def test_numbers_that_are_not_finite_are_never_saved(facades: Path, tmp_path: Pa
         going.fit(NO_STOP)
     assert not (folder / "checkpoints").exists()
     assert not (folder / "model").exists()
+
+
+def test_a_warm_up_as_long_as_the_training_is_refused(facades: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="warmup_images 20 is as long as the whole training, which sees 20 pairs"):
+        trainer(facades, tmp_path / "run", optimizer={"warmup_images": 20})
 
 
 def test_bottleneck_norm_refuses_a_last_batch_of_one(facades: Path) -> None:

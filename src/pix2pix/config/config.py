@@ -254,7 +254,7 @@ def _training_rules(config: Config) -> Iterator[str]:
             f"{training.epochs}"
         )
     labels = config.data.target_kind == "labels"
-    on_images = loss.cross_entropy_weight if labels else loss.l1_weight or loss.l2_weight
+    on_images = loss.cross_entropy_weight if labels else loss.l1_weight or loss.l2_weight or loss.perceptual_weight
     flag = "--cross-entropy-weight" if labels else "--l1-weight"
     if not (loss.adversarial_weight or on_images):
         yield f"loss: all weights are 0, so there is nothing to learn; give {flag} or --adversarial-weight"

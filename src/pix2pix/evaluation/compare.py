@@ -17,7 +17,7 @@ from pix2pix.metrics.bootstrap import excludes_zero, mean_interval
 from pix2pix.metrics.pixel import HIGHER_IS_BETTER
 from pix2pix.reports.advice import advise, describe_comparison, describe_outdated
 from pix2pix.reports.curves import Across, overlaid_svgs
-from pix2pix.reports.pages import find_best_epoch
+from pix2pix.reports.epochs import find_best_epoch
 from pix2pix.reports.render import render
 from pix2pix.system.files import write_text
 from pix2pix.system.progress import OnNamedProgress

@@ -15,7 +15,7 @@ def generator_weights(loss: Loss) -> dict[str, float]:
 
 
 def without_discriminator(loss: Loss) -> Loss:
-    """Return the objective without the terms for which D runs."""
+    """Return the objective without D: then it is not run, and there are none of its terms, whatever their weights."""
     return loss.model_copy(update={"adversarial_weight": 0.0})
 
 

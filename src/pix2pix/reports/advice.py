@@ -104,7 +104,7 @@ def describe_outdated(measured: int | None, kept: int | None) -> str | None:
 
 NEUTRAL = (
     "data.path", "data.source", "data.target", "data.workers", "data.cache", "data.cache_dir",
-    "training.samples", "training.device", "training.threads", "training.rank_timeout",
+    "training.samples", "training.device", "training.threads", "training.rank_timeout", "training.keep_every",
 )  # fmt: skip
 """Settings that do not change what is learned."""
 DERIVED = {

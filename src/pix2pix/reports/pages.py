@@ -18,15 +18,24 @@ from pix2pix.config.io import read_yaml
 from pix2pix.config.sections import FirstPhase, first_phase
 from pix2pix.data.io.arrays import Pixels
 from pix2pix.errors import ModelError
-from pix2pix.metrics.pixel import HIGHER_IS_BETTER, metric_names
+from pix2pix.metrics.pixel import metric_names
 from pix2pix.reports.advice import advise, describe_outdated
 from pix2pix.reports.curves import Row, curve_svgs, read_metrics
+from pix2pix.reports.epochs import (
+    align_sheets,
+    describe_choices,
+    find_best_epoch,
+    find_kept_models,
+    find_sheets,
+    list_choices,
+    measured_metrics,
+)
 from pix2pix.reports.evaluation_page import explain_numbers, summarize
 from pix2pix.reports.metrics_file import read_evaluation_metrics
 from pix2pix.reports.render import format_number, render
 from pix2pix.system.files import write_text
 from pix2pix.system.reading import read_json
-from pix2pix.text import escape_unprintable, format_list
+from pix2pix.text import escape_unprintable
 
 IMAGE_NUMBERS = ("g_adversarial", "g_l1", "d_real", "d_fake", "l1", "psnr", "ssim")
 CLASS_NUMBERS = ("g_adversarial", "g_cross_entropy", "d_real", "d_fake", "mean_iou", "pixel_accuracy")
@@ -43,13 +52,15 @@ class _Settings:
     phase: FirstPhase
     adversarial: str
     classes: bool  # whether outputs are label maps
+    sources: int  # number of sources of a pair
 
 
 def _read_settings(folder: Path) -> _Settings:
     config = read_yaml(folder / "config.yaml") if (folder / "config.yaml").exists() else {}
     provenance = config.pop("provenance", None) or {}
-    training, loss, discriminator = (
-        config[name] if isinstance(config.get(name), Mapping) else {} for name in ("training", "loss", "discriminator")
+    data, training, loss, discriminator = (
+        config[name] if isinstance(config.get(name), Mapping) else {}
+        for name in ("data", "training", "loss", "discriminator")
     )
     return _Settings(
         config,
@@ -60,7 +71,8 @@ def _read_settings(folder: Path) -> _Settings:
             training.get("epochs", 0), training.get("discriminator_epochs", 0), training.get("reconstruction_first", 0)
         ),
         "classes" if discriminator.get("kind") == "classes" else loss.get("adversarial", "vanilla"),
-        (config.get("data") or {}).get("target_kind") == "labels",
+        data.get("target_kind") == "labels",
+        max(1, len(data.get("sources") or ())),
     )
 
 
@@ -72,18 +84,25 @@ def write_run_report(folder: Path) -> Path:
     """
     settings = _read_settings(folder)
     rows = read_metrics(folder / "metrics.csv")
-    samples = sorted((folder / "samples").glob("*.png"), key=_natural_order)
-    sheets, damaged = _read_sheets([*samples[:1], *samples[1:][-1:]])
+    kept, warmup = _read_kept_epoch(folder), settings.phase.epochs
+    choices = list_choices(rows, warmup, kept, find_kept_models(folder, kept))
+    sheets, damaged = _read_sheets(find_sheets(folder, kept))
+    marks = {choice.epoch: ", ".join(choice.marks) for choice in choices if choice.marks}
     page = render(
         "run",
         title=folder.resolve().name,
         config=settings.config,
         state=_describe_state(rows, settings),
-        findings=[*advise(rows, settings.best_by, settings.phase.epochs), *damaged],
-        terms=_tabulate_newest(rows, find_best_epoch(rows, settings.best_by, settings.phase.epochs)),
+        findings=[*advise(rows, settings.best_by, warmup), *damaged],
+        terms=_tabulate_newest(rows, find_best_epoch(rows, settings.best_by, warmup)),
         curves=draw_run_curves(folder),
+        choices=choices,
+        choices_summary=describe_choices(choices),
+        measured_metrics=measured_metrics(rows),
+        best_by=settings.best_by,
         sheets=sheets,
-        evaluations=list(_read_evaluations(folder, _read_kept_epoch(folder))),
+        strips=align_sheets(sheets, settings.sources, marks),
+        evaluations=list(_read_evaluations(folder, kept)),
         meanings=explain_numbers(settings.adversarial, classes=settings.classes),
         main_numbers=CLASS_NUMBERS if settings.classes else IMAGE_NUMBERS,
         settings=yaml.safe_dump(settings.config, sort_keys=False, allow_unicode=True) if settings.config else "",
@@ -118,17 +137,7 @@ def _describe_state(rows: Sequence[Row], settings: _Settings) -> _RunState | Non
     else:
         sentence = f"Best by validation {best_by}: epoch {best.epoch}, with "
         sentence += f"{format_number(best.values[best_by], best_by)}."
-        others = {name: find_best_epoch(rows, name, warmup) for name in HIGHER_IS_BETTER}
-        apart = [f"{name} {row.epoch}" for name, row in others.items() if row is not None and row.epoch != best.epoch]
-        sentence += f" Other metrics are best in other epochs: {format_list(apart)}." if apart else ""
     return _RunState(rows[-1], settings.epochs, sentence)
-
-
-def find_best_epoch(rows: Sequence[Row], metric: str, warmup: int) -> Row | None:
-    """Return the row of the best validation by a metric, after the first phase; the first of equal ones."""
-    measured = [row for row in rows if row.split == "val" and row.epoch > warmup and metric in row.values]
-    sign = 1 if HIGHER_IS_BETTER.get(metric) else -1
-    return max(measured, key=lambda row: sign * row.values[metric], default=None)
 
 
 def _tabulate_newest(rows: Sequence[Row], best: Row | None) -> dict[str, dict[str, float]]:
@@ -184,12 +193,12 @@ def _natural_order(path: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", str(path))]
 
 
-def _read_sheets(paths: Sequence[Path]) -> tuple[dict[str, Pixels], list[str]]:
-    """Return the sample sheets by name, and a sentence for each that cannot be read."""
+def _read_sheets(paths: Mapping[int, Path]) -> tuple[dict[int, Pixels], list[str]]:
+    """Return the sample sheets by epoch, and a sentence for each that cannot be read."""
     sheets, damaged = {}, []
-    for path in paths:
+    for epoch, path in paths.items():
         try:
-            sheets[path.stem] = _read_image(path)
+            sheets[epoch] = _read_image(path)
         except ModelError as error:
             damaged.append(f"{error}.")
     return sheets, damaged

@@ -134,6 +134,8 @@ def _refuse_unsuitable(config: Config, prepared: PreparedData, report: CheckRepo
         _refuse_single_pairs(config.training, config.augment.crops_per_image * report.counts.get("train", 0))
     if config.native:
         _refuse_small_images(config, report)
+    if config.optimizer.warmup_images:
+        _refuse_endless_warmup(config, config.augment.crops_per_image * report.counts.get("train", 0))
     pairs = report.pairs.splits.get("train", ())
     if config.augment.crop_foreground:
         PairDataset(pairs, prepared, augment=config.augment, load_size=config.load_size).refuse_no_foreground()
@@ -226,6 +228,16 @@ def _refuse_single_pairs(training: Training, pairs: int) -> None:
         raise ConfigError(
             f"generator.bottleneck_norm: the last batch of {pairs} pairs in batches of {batch} {whole} a single "
             "pair, which a batch norm on a 1x1 map turns into zeros; choose another --batch-size"
+        )
+
+
+def _refuse_endless_warmup(config: Config, pairs: int) -> None:
+    """Raise ConfigError if the learning rates would still rise when the training ends."""
+    warmup, seen = config.optimizer.warmup_images, config.training.epochs * pairs
+    if warmup >= seen:
+        raise ConfigError(
+            f"optimizer.warmup_images {warmup:,} is as long as the whole training, which sees {seen:,} pairs: lower "
+            "it, or raise --epochs"
         )
 
 

@@ -88,11 +88,18 @@ class RunWriter:
         def write() -> None:
             self.require_folder()
             rows = draw()
-            path = self.folder / "samples" / f"epoch_{epoch:04}.png"
+            path = self._sample_path(epoch)
             path.parent.mkdir(exist_ok=True)
             images.write(path, draw_sheet(rows, [*source_titles(len(rows[0]) - 2), "output", "target"]))
 
         self.group.broadcast(write)
+
+    def remove_samples(self, epoch: int) -> None:
+        """Remove the sample sheet of an epoch, if there is one."""
+        self.group.broadcast(lambda: self._sample_path(epoch).unlink(missing_ok=True))
+
+    def _sample_path(self, epoch: int) -> Path:
+        return self.folder / "samples" / f"epoch_{epoch:04}.png"
 
     def write_model(self, state: TrainState, validation: Mapping[str, float], name: str = "model") -> None:
         """Write a model folder: the generator, or its average if there is one, and the discriminator."""

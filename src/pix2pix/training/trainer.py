@@ -136,6 +136,8 @@ class Trainer:
                 alarms += self.writer.write_metrics("val", scores, speed)
             if self._is_best(scores):
                 self.writer.write_model(self.state, scores)
+                if scores and self.validation is not None:
+                    self.validation.keep_samples(progress.epoch, before.best_epoch)
             if progress.epoch % (self.config.training.keep_every or math.inf) == 0:
                 self.writer.write_model(self.state, scores, name_kept_model(progress.epoch))
 
@@ -285,7 +287,7 @@ class Trainer:
 
     def _adapt(self, means: Mapping[str, Tensor], own: int, count: int) -> dict[str, Tensor]:
         """Adapt what D sees after a step with `own` of the `count` pairs of all ranks; return the term to log."""
-        if (augment := self.state.augment) is None:
+        if (augment := self.state.augment) is None or "d_real_accuracy" not in means:  # G alone learned
             return {}
         used = {AUGMENTED: augment.probability.float()}
         accuracy = means["d_real_accuracy"]

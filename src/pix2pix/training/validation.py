@@ -50,6 +50,7 @@ class Validation:
         self.perceptual, self.segmenter, self.device, self.group = perceptual, segmenter, device, group
         self.generator, self.similarity = _validated_generator(config, state), state.similarity
         self.discriminator = with_precision(unwrap(state.discriminator), config.training.precision)
+        self._shown: dict[int, Pixels] = {}  # index of a pair -> its output in the newest validation
 
     def is_due(self, epoch: int) -> bool:
         """Return whether to validate after an epoch, counted from 1: the first, the last, and every N-th."""
@@ -63,8 +64,7 @@ class Validation:
         """
         self.generator.eval()
         self.discriminator.eval()
-        samples = self.config.training.samples if self._samples_are_due(epoch) else 0
-        scores, outputs, compared = self._score(epoch, samples, stop)
+        scores, outputs, compared = self._score(epoch, stop)
         (signal,) = self.group.all_reduce_max(stop() or 0)  # all processes go on, or none
         if signal:
             raise Interrupted(signal)
@@ -74,17 +74,28 @@ class Validation:
         set_metrics = self.perceptual.compare_sets([pair for *_, features in parts for pair in features])
         means |= {name: value for name, (value, _) in set_metrics.items()}
         means |= _compare_sources([image for part in self.group.all_gather(compared) for image in part])
-        if samples:
-            shown = dict(sorted(item for _, part, _ in parts for item in part.items()))
-            self.writer.write_samples(epoch, lambda: [self._sample(*item) for item in shown.items()])
+        self._shown = dict(sorted(item for _, part, _ in parts for item in part.items()))
+        if self._samples_are_due(epoch):
+            self._write_samples(epoch)
         return means
 
+    def keep_samples(self, epoch: int, previous: int) -> None:
+        """Write the sheet of the epoch just validated, whose model is kept now, in place of that of `previous`."""
+        if not self._samples_are_due(epoch):
+            self._write_samples(epoch)
+        if previous != epoch and not self._samples_are_due(previous):
+            self.writer.remove_samples(previous)
+
+    def _write_samples(self, epoch: int) -> None:
+        if self._shown:
+            self.writer.write_samples(epoch, lambda: [self._sample(*item) for item in self._shown.items()])
+
     def _score(
-        self, epoch: int, samples: int, stop: Callable[[], int | None]
-    ) -> tuple[list[ImageScore], dict[int, Tensor], list["_Compared"]]:
+        self, epoch: int, stop: Callable[[], int | None]
+    ) -> tuple[list[ImageScore], dict[int, Pixels], list["_Compared"]]:
         """Measure the pairs of this process, or some of them after a stop signal.
 
-        Also return the outputs of those with an index below `samples`, and what to compare of those below COMPARED.
+        Also return the outputs for a sheet of samples, and what to compare of the pairs with an index below COMPARED.
         """
         loss = loss_of_epoch(self.config, epoch - 1)
         discriminator = self.discriminator if loss.adversarial_weight else None
@@ -108,7 +119,7 @@ class Validation:
         )
         labels = None if self.segmenter is None else LabelScore(self.segmenter)
         scores: list[ImageScore] = []
-        outputs: dict[int, Tensor] = {}
+        outputs: dict[int, Pixels] = {}
         compared: list[_Compared] = []
         for result, output in measured:
             if stop():
@@ -116,8 +127,8 @@ class Validation:
             scores.append(result)
             if labels is not None:
                 result.values["label_accuracy"] = self._label_accuracy(labels, result.index, output)
-            if result.index < samples:
-                outputs[result.index] = output.cpu()
+            if result.index < self.config.training.samples:
+                outputs[result.index] = self._shrink(self.loader.dataset.draw_target(output.cpu()))
             if result.index < COMPARED:
                 compared.append(_to_compare(result.index, output.cpu(), newest[0]))
         return scores, outputs, compared
@@ -132,13 +143,14 @@ class Validation:
         every = training.validation_epochs * max(1, training.epochs // 40 // training.validation_epochs)
         return epoch <= 3 or epoch % every == 0 or epoch == training.epochs
 
-    def _sample(self, index: int, output: Tensor) -> list[Pixels]:
+    def _sample(self, index: int, output: Pixels) -> list[Pixels]:
         """Draw one row of a sheet: the sources, the output, the target."""
         dataset = self.loader.dataset
         source, target, _ = dataset[0, index]
-        images = (*dataset.draw_sources(source), dataset.draw_target(output), dataset.draw_target(target))
-        most = max(LARGEST_SAMPLE, *self.config.data.image_size)
-        return [shrink_to_fit(image, most) for image in images]
+        return [*map(self._shrink, dataset.draw_sources(source)), output, self._shrink(dataset.draw_target(target))]
+
+    def _shrink(self, image: Pixels) -> Pixels:
+        return shrink_to_fit(image, max(LARGEST_SAMPLE, *self.config.data.image_size))
 
 
 @dataclass(frozen=True)

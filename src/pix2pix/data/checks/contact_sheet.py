@@ -36,6 +36,15 @@ def draw_sheet(rows: Sequence[Sequence[Pixels]], titles: Sequence[str]) -> Pixel
     return sheet
 
 
+def cut_columns(sheet: Pixels, count: int) -> list[Pixels] | None:
+    """Cut a sheet of `count` columns that `draw_sheet` made into these, without titles; None for another sheet."""
+    width, rest = divmod(sheet.shape[1] - GAP, count)
+    top = title_height(width - GAP)
+    if rest or width < MIN_SIDE or sheet.shape[0] <= top:
+        return None
+    return [sheet[top - 1 :, GAP - 1 + width * column :][:, : width - GAP + 2] for column in range(count)]
+
+
 def enlarge(image: Pixels) -> Pixels:
     """Repeat every pixel of (H, W, C), so that the longer side has at least MIN_SIDE pixels."""
     factor = -(-MIN_SIDE // max(image.shape[:2]))
