@@ -6,6 +6,7 @@ from typing import Literal
 from pix2pix.config.io import merge_settings
 from pix2pix.config.presets import choose_settings
 from pix2pix.evaluation.evaluate import Evaluation, evaluate
+from pix2pix.metrics.perceptual import BY_VGG, describe_missing
 from pix2pix.synthetic.facades import make_facades
 from pix2pix.system.progress import ProgressBar
 from pix2pix.training.train import train_with
@@ -37,4 +38,8 @@ def demo(
         make_facades(data, train=TRAIN, val=VAL, test=TEST, size=128)
     train_with(chosen, run, overwrite=overwrite)
     bar.say("evaluating the model on the test split")
-    return evaluate(run, data, split="test", threads=threads)
+    evaluation = evaluate(run, data, split="test", threads=threads)
+    missing = evaluation.metrics["missing"]
+    for line in describe_missing({name: missing[name] for name in BY_VGG if name in missing}):
+        bar.say(line)
+    return evaluation

@@ -492,7 +492,7 @@ FLAGS = """
     --adversarial --adversarial-weight --l1-weight --l2-weight --cross-entropy-weight --discriminator-weight
     --learning-rate --betas --schedule
     --epochs --batch-size --discriminator-epochs --ema --norm-statistics --best-by --validate-every --patience --samples
-    --crops-per-image --crop-foreground --crop-background --validation-images
+    --crops-per-image --crop-foreground --crop-background --validation-images --validation-perceptual
     --seed --device --precision --threads --devices --nodes --sync-norm --rank-timeout --update-order --convolutions
     --keep-every --ema-images --reconstruction-first --discriminator-learning-rate --warmup-images
 """

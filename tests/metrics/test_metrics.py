@@ -1,8 +1,10 @@
 """What pictures are measured by, each against its definition or another's code; intervals; networks that judge."""
 
+import csv
 import json
 import math
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any, get_args
 
@@ -29,6 +31,7 @@ from pix2pix.evaluation.evaluate import evaluate
 from pix2pix.metrics import perceptual as perceptual_metrics
 from pix2pix.metrics.bootstrap import half_sample_interval, mean_intervals
 from pix2pix.metrics.perceptual import (
+    BY_VGG,
     PERCEPTUAL,
     frechet_distance,
     kernel_distance,
@@ -38,6 +41,7 @@ from pix2pix.metrics.perceptual import (
 from pix2pix.metrics.pixel import HIGHER_IS_BETTER, image_metrics
 from pix2pix.metrics.weights import ALEXNET
 from pix2pix.model import load_model
+from pix2pix.networks import st_lpips
 from pix2pix.training.train import plan_only, train_with
 
 CPU = torch.device("cpu")
@@ -223,12 +227,23 @@ def test_inception_from_a_file(cache: Path, tmp_path: Path) -> None:
         torch.save(FeatureExtractorInceptionV3("inception-v3-compat", ["2048"]).state_dict(), path)
     perceptual = make_perceptual_metrics(["fid", "kid"], image_size=(32, 32), channels=1, device=CPU, weights=[path])
     perceptual(pictures(2, channels=1, seed=1), pictures(2, channels=1, seed=2))
-    ((outputs, targets),) = perceptual.take_features()
+    (batch,) = perceptual.take_features()
+    outputs, targets = batch["inception"]
     assert outputs.shape == targets.shape == (2, 2048)
     assert all(math.isfinite(value) for value, _ in perceptual.compare_sets(perceptual.take_features()).values())
 
 
-def test_what_is_not_at_hand_says_how_to_get_it(cache: Path) -> None:
+@pytest.fixture
+def no_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without stlpips-pytorch."""
+
+    def absent(name: str) -> None:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(st_lpips, "distribution", absent)
+
+
+def test_what_is_not_at_hand_says_how_to_get_it(cache: Path, no_package: None) -> None:
     perceptual = make_perceptual_metrics(PERCEPTUAL, image_size=(64, 64), channels=3, device=CPU)
     assert perceptual.missing.keys() == set(PERCEPTUAL)
     assert perceptual(pictures(), pictures()) == {}
@@ -236,11 +251,15 @@ def test_what_is_not_at_hand_says_how_to_get_it(cache: Path) -> None:
     for name, words in (("lpips", ("alexnet-owt-7be5be79.pth", "torchvision")), ("fid", ("weights-inception",))):
         assert all(word in perceptual.missing[name] for word in (*words, str(cache), "--weights", "run `python -c"))
     assert "--features" in perceptual.missing["kid"]
+    assert perceptual.missing["st_lpips"] == "needs stlpips-pytorch: `pip install 'pix2pix[metrics]'`"
     many = make_perceptual_metrics(PERCEPTUAL, image_size=(256, 256), channels=7, device=CPU)
-    assert many.missing.keys() == {"lpips", "fid", "kid"}
+    assert many.missing.keys() == {"lpips", "st_lpips", "fid", "kid", "kid_vgg"}
     assert "7 channels" in many.missing["fid"]
     large = pictures(1, 176, 7)
     assert many(large, large)["ms_ssim"].tolist() == pytest.approx([1])
+    for sizes, words in (((17, 64), None), "18 pixels"), (((64, 64), (4000, 2000)), "the largest are 4000x2000"):
+        made = make_perceptual_metrics(BY_VGG, image_size=sizes[0], largest=sizes[1], channels=3, device=CPU)
+        assert words in made.missing["st_lpips"] == made.missing["kid_vgg"]
 
 
 def not_weights(folder: Path) -> Path:
@@ -299,6 +318,9 @@ def test_evaluate_with_a_network_of_ones_own(
     assert metrics["features"] == "Sequential"
     assert metrics["missing"].keys() == {"ms_ssim", "lpips"}
     assert printed.err.count("not measured: ") == 2
+    rows = list(csv.DictReader((tmp_path / "out" / "per_image.csv").read_text("utf-8").splitlines()))
+    assert metrics["st_lpips"] == pytest.approx(sum(float(row["st_lpips"]) for row in rows) / 3, rel=1e-4)
+    assert metrics["kid_vgg"] is not None
     low, high = metrics["intervals"]["l1"]
     assert low < metrics["l1"] < high
     assert metrics["intervals"]["fid"] is None  # of three images
@@ -317,7 +339,7 @@ def test_a_feature_network_that_gives_something_else(run: Path, facades: Path, c
         evaluate(run, facades, output=tmp_path, features=nn.Flatten(start_dim=0))
 
 
-@pytest.mark.parametrize("best_by", ["l2", "lpips", "kid"])
+@pytest.mark.parametrize("best_by", ["lpips", "kid", "st_lpips", "kid_vgg"])
 def test_training_keeps_the_best_by_any_metric(
     facades: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, best_by: Any
 ) -> None:
@@ -332,9 +354,9 @@ def test_training_keeps_the_best_by_any_metric(
     assert load_model(run.path).config.epoch == min(values, key=lambda epoch: values[epoch])
 
 
-@pytest.mark.parametrize("best_by", ["ms_ssim", "fid"])
+@pytest.mark.parametrize("best_by", ["ms_ssim", "fid", "kid_vgg"])
 def test_a_metric_that_cannot_be_measured_picks_nothing(
-    facades: Path, cache: Path, tmp_path: Path, best_by: str
+    facades: Path, cache: Path, no_package: None, tmp_path: Path, best_by: str
 ) -> None:
     settings = choose_settings(facades, None, None, merge_settings(TINY, {"training": {"best_by": best_by}}))
     for call in (plan_only, train_with):

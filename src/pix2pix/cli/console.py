@@ -12,7 +12,7 @@ METRICS_FIRST = ["g_adversarial", "g_l1", "d_real", "d_fake", "l1", "psnr", "ssi
 """Columns that every evaluation of images has, the lecture's four numbers first."""
 CLASSES_FIRST = ["g_adversarial", "g_cross_entropy", "d_real", "d_fake", "mean_iou", "pixel_accuracy"]
 """The same for outputs that are label maps."""
-METRICS_MEASURED = ["ms_ssim", "lpips", "fid", "kid", "mae", "rmse"]
+METRICS_MEASURED = ["ms_ssim", "lpips", "st_lpips", "fid", "kid", "kid_vgg", "mae", "rmse"]
 """Columns of metrics that not every evaluation has."""
 
 

@@ -42,8 +42,8 @@ Levels = Annotated[float, Field(ge=0, le=65_535)]
 Text = Annotated[str, Field(max_length=4096)]
 """A path, a pattern or a version."""
 BestBy = Literal[
-    "auto", "l1", "l2", "psnr", "ssim", "ms_ssim", "lpips", "fid", "kid", "label_accuracy",
-    "mean_iou", "pixel_accuracy", "last",
+    "auto", "l1", "l2", "psnr", "ssim", "ms_ssim", "lpips", "st_lpips", "fid", "kid", "kid_vgg",
+    "label_accuracy", "mean_iou", "pixel_accuracy", "last",
 ]  # fmt: skip
 Cache = Literal["auto", "memory", "none"]
 Channels = Annotated[Literal[1, 3], BeforeValidator(_parse_number)]

@@ -424,8 +424,8 @@ class Training(Section):
     takes running averages; `auto` is `image` for batch size 1, else `running`. The saved model records which."""
     best_by: BestBy = "auto"
     """Validation metric that selects the saved model: `auto` is `l1`, or `mean_iou` where targets are label maps;
-    `last` saves the newest. `lpips`, `fid` and `kid` need weights; for `label_accuracy` a network is first trained to
-    read labels from the training photos."""
+    `last` saves the newest. `st_lpips` and `kid_vgg` need the extra pix2pix[metrics], `lpips`, `fid` and `kid` files of
+    weights; for `label_accuracy` a network is first trained to read labels from the training photos."""
     validate_every: Count | None = None
     """Epochs from one validation to the next; the first and the last epoch are always validated. By default a fiftieth
     of the epochs, or every epoch with --patience."""
@@ -468,6 +468,9 @@ class Training(Section):
     reconstruction_first: Fraction = 0.0
     """Share of the epochs, at the start, in which G learns from the losses on images alone; D is not run, which makes
     them cheaper."""
+    validation_perceptual: Literal["auto", "always", "never"] = "auto"
+    """Measure ST-LPIPS and KID by VGG in validations, where their weights are installed: `auto` does so often that this
+    takes at most about 3 % of the training. A metric of --best-by is measured in every validation."""
 
     @property
     def averages(self) -> bool:

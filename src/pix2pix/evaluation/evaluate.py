@@ -189,6 +189,7 @@ def _prepare(
     perceptual = make_perceptual_metrics(
         () if model.predicts_classes else PERCEPTUAL,
         image_size=measured.smallest,
+        largest=measured.largest,
         channels=dataset.target_channels,
         device=translator.device,
         weights=options.weights,

@@ -43,6 +43,7 @@ SET_METRICS = (
     "label_iou",
     "fid",
     "kid",
+    "kid_vgg",
     "gradient_ratio",
     "fine_detail_ratio",
     "grid_energy",

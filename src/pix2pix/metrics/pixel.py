@@ -40,8 +40,12 @@ MEASURES = (
     Measure("ssim", True, "", "structural similarity: of local brightness, contrast and structure, 1 at most"),
     Measure("ms_ssim", True, "", "structural similarity over five scales, from fine to coarse, 1 at most"),
     Measure("lpips", False, "", "perceptual distance: of AlexNet's features of the two images; 0 is a perfect copy"),
+    Measure(
+        "st_lpips", False, "", "perceptual distance that tolerates small shifts: of VGG's features; 0 is a perfect copy"
+    ),
     Measure("fid", False, "", "Fréchet distance between the features of all outputs and of all targets"),
     Measure("kid", False, "", "kernel distance between the same features, without FID's bias for few images"),
+    Measure("kid_vgg", False, "", "kernel distance between VGG's mean features of all outputs and of all targets"),
     Measure("mean_iou", True, "", "intersection over union of output and target, mean over the classes that occur"),
     Measure("pixel_accuracy", True, "", "share of the pixels whose class is that of the target"),
     Measure("label_accuracy", True, "", "share of the pixels whose label a segmenter reads correctly from the output"),

@@ -151,6 +151,8 @@ def _panels(rows: Sequence[Row], adversarial: str) -> list[Panel]:
         Panel("Discriminator", ("d_real", "d_fake"), unit, vanilla),
         Panel("Peak signal-to-noise ratio", ("psnr",), "PSNR, dB"),
         Panel("Structural similarity", ("ssim",), "SSIM, 1 is a perfect copy"),
+        Panel("Perceptual distance", ("st_lpips",), "ST-LPIPS, 0 is a perfect copy"),
+        Panel("Kernel distance of sets", ("kid_vgg",), "KID of VGG's features, 0 is the same distribution"),
         Panel("Classes", ("pixel_accuracy", "mean_iou"), "share of pixels; intersection over union"),
         Panel("Labels read from the outputs", ("label_accuracy",), "share of pixels"),
         Panel("Discriminator: accuracy", ("d_real_accuracy", "d_fake_accuracy"), "share of patches, 1/2 is chance"),

@@ -15,11 +15,11 @@ from pix2pix.errors import ConfigError, DataError
 from pix2pix.metrics.palette import find_palette
 from pix2pix.system.progress import ProgressBar
 from pix2pix.text import escape_unprintable, format_list
+from pix2pix.training.perceptual_validation import make_perceptual_validation
 from pix2pix.training.plan import Plan, make_plan
 from pix2pix.training.plan_text import describe_plan
 from pix2pix.training.recorded_data import keep_recorded
 from pix2pix.training.run_files import LEFT_OUT
-from pix2pix.training.validation import make_selection_metrics
 
 
 def inspect_and_plan(
@@ -111,11 +111,11 @@ def refuse_unusable_data(config: Config, report: CheckReport) -> None:
 def refuse_unmeasurable(plan: Plan, pairs: PairSet) -> None:
     """Raise ConfigError if `best_by` cannot be measured with these pairs on this machine."""
     best_by = plan.config.training.best_by
-    if best_by in ("fid", "kid") and len(pairs.splits.get("val", ("", ""))) < 2:
+    if best_by in ("fid", "kid", "kid_vgg") and len(pairs.splits.get("val", ("", ""))) < 2:
         raise ConfigError(
             f"training.best_by {best_by} compares sets, but the val split has only one pair: choose another metric"
         )
-    make_selection_metrics(plan.config, torch.device("cpu"), plan.smallest)
+    make_perceptual_validation(plan, torch.device("cpu"))
     if best_by == "label_accuracy":
         _refuse_without_labels(pairs.splits["train"])
 

@@ -11,6 +11,7 @@ from pix2pix.system.threads import choose_threads, describe_threads
 from pix2pix.text import format_bytes, format_count, format_factors
 from pix2pix.training.machine import describe_arithmetic
 from pix2pix.training.memory import BYTES_IN_FILE, count_weights
+from pix2pix.training.perceptual_validation import describe_perceptual
 from pix2pix.training.plan import Plan, make_plan
 
 Size = tuple[int, int]
@@ -29,6 +30,7 @@ def describe_plan(plan: Plan) -> list[str]:
     batches = f"{training.batch_size}"
     if training.processes > 1:
         batches += f" x {training.processes} processes = {training.effective_batch}"
+    perceptual = describe_perceptual(plan)
     return [
         f"pairs        {pairs}; {plan.prepared.in_channels} -> {plan.prepared.out_channels} channels, {data.direction}",
         f"values       {_describe_sources(plan.prepared)} -> {_describe_values(plan.prepared.target)}",
@@ -38,6 +40,7 @@ def describe_plan(plan: Plan) -> list[str]:
         f"training     {epochs}; batches of {batches}; {_rates(config.optimizer)}",
         f"machine      {training.device}, {threads}, {describe_arithmetic(training)}{_processes(training)}",
         f"step         {training.update_order} discriminator, seed {training.seed}",
+        *([] if perceptual is None else [f"validation   {perceptual}"]),
         *_kept_models(config),
     ]
 

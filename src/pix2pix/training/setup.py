@@ -16,11 +16,12 @@ from pix2pix.metrics.segmentation import Segmenter, load_or_train_segmenter
 from pix2pix.system.hardware import keep_memory, usable_cores
 from pix2pix.system.progress import ProgressBar
 from pix2pix.training.checkpoint import SAVE_SHARE, Checkpoints, TrainingProgress
+from pix2pix.training.perceptual_validation import make_perceptual_validation, perceptual_epochs
 from pix2pix.training.plan import Plan
 from pix2pix.training.run_writer import RunWriter
 from pix2pix.training.state import build_state
 from pix2pix.training.trainer import Trainer
-from pix2pix.training.validation import Validation, make_selection_metrics
+from pix2pix.training.validation import Validation
 
 VALIDATION_BATCH = 2  # images; four at once take more memory than a training step does
 
@@ -58,7 +59,8 @@ def make_trainer(
             make_val_loader(plan, splits["val"], group, progress.validated),
             state,
             writer,
-            perceptual=make_selection_metrics(config, device, plan.smallest),
+            perceptual=make_perceptual_validation(plan, device, group),
+            perceptual_epochs=perceptual_epochs(plan),
             segmenter=train_segmenter(plan, splits["train"], folder, bar, group) if by_labels else None,
             device=device,
             group=group,

@@ -15,11 +15,11 @@ from pix2pix.data.loading.dataset import Batch
 from pix2pix.data.loading.loader import PairLoader
 from pix2pix.distributed.parallel import unwrap, with_precision
 from pix2pix.distributed.process_group import ProcessGroup
-from pix2pix.errors import ConfigError, Interrupted
+from pix2pix.errors import Interrupted
 from pix2pix.inference.any_size import AnySize
 from pix2pix.metrics.diagnostics import measure_source_dependence
 from pix2pix.metrics.label_score import LabelScore
-from pix2pix.metrics.perceptual import PerceptualMetrics, make_perceptual_metrics
+from pix2pix.metrics.perceptual import PERCEPTUAL, PerceptualMetrics
 from pix2pix.metrics.pixel import ImageScore, mean_scores, score
 from pix2pix.metrics.segmentation import Segmenter
 from pix2pix.training.run_writer import RunWriter
@@ -42,12 +42,14 @@ class Validation:
         writer: RunWriter,
         *,
         perceptual: PerceptualMetrics,
+        perceptual_epochs: int,
         segmenter: Segmenter | None,
         device: torch.device,
         group: ProcessGroup,
     ) -> None:
         self.config, self.loader, self.writer = config, loader, writer
         self.perceptual, self.segmenter, self.device, self.group = perceptual, segmenter, device, group
+        self.perceptual_epochs = perceptual_epochs
         self.generator, self.similarity = _validated_generator(config, state), state.similarity
         self.discriminator = with_precision(unwrap(state.discriminator), config.training.precision)
         self._shown: dict[int, Pixels] = {}  # index of a pair -> its output in the newest validation
@@ -72,7 +74,10 @@ class Validation:
         # In the order of the pairs, so that the sums do not depend on the number of processes.
         means = mean_scores(sorted((one for part, *_ in parts for one in part), key=lambda one: one.index))
         set_metrics = self.perceptual.compare_sets([pair for *_, features in parts for pair in features])
-        means |= {name: value for name, (value, _) in set_metrics.items()}
+        best_by = self.config.training.best_by
+        means |= {  # of fewer than two images it is NaN
+            name: value for name, (value, _) in set_metrics.items() if name == best_by or math.isfinite(value)
+        }
         means |= _compare_sources([image for part in self.group.all_gather(compared) for image in part])
         self._shown = dict(sorted(item for _, part, _ in parts for item in part.items()))
         if self._samples_are_due(epoch):
@@ -113,7 +118,7 @@ class Validation:
             batches(),
             loss,
             self.device,
-            self.perceptual,
+            self.perceptual if self._perceptual_is_due(epoch) else None,
             classes=self.loader.dataset.prepared.predicts_classes,
             similarity=self.similarity,
         )
@@ -137,6 +142,12 @@ class Validation:
         dataset = self.loader.dataset
         batch = dataset.load_one(index)
         return labels.add(dataset.pairs[index], output, batch.target[0], None if batch.mask is None else batch.mask[0])
+
+    def _perceptual_is_due(self, epoch: int) -> bool:
+        training = self.config.training
+        if training.best_by in PERCEPTUAL:
+            return True
+        return bool(self.perceptual_epochs) and (epoch % self.perceptual_epochs == 0 or epoch == training.epochs)
 
     def _samples_are_due(self, epoch: int) -> bool:
         training = self.config.training
@@ -197,18 +208,3 @@ def _validated_generator(config: Config, state: TrainState) -> nn.Module:
     network = unwrap(state.generator) if state.average is None else state.average
     generator = with_precision(network, config.training.precision)
     return AnySize(generator, int(network.size_multiple)) if config.native else generator  # type: ignore[arg-type]
-
-
-def make_selection_metrics(config: Config, device: torch.device, smallest: tuple[int, int]) -> PerceptualMetrics:
-    """Load what the metric `best_by` needs beyond the usual ones, for images of at least the size `smallest`.
-
-    Raises ConfigError if the metric cannot be measured.
-    """
-    chosen, channels = config.training.best_by, config.data.target_network_channels
-    assert channels is not None, "all settings of a plan are resolved"
-    perceptual = make_perceptual_metrics([chosen], image_size=smallest, channels=channels, device=device)
-    if chosen in perceptual.missing:
-        raise ConfigError(
-            f"training.best_by {chosen} cannot be measured: {perceptual.missing[chosen]}; or choose another"
-        )
-    return perceptual

@@ -22,6 +22,7 @@ from pix2pix.metrics.label_score import LabelScore
 from pix2pix.metrics.perceptual import PerceptualMetrics
 from pix2pix.metrics.pixel import mean_scores, score
 from pix2pix.metrics.segmentation import Segmenter
+from pix2pix.networks.st_lpips import STLPIPS
 
 
 def depth(folder: Path, mask: float, count: int = 6) -> list[Pair]:
@@ -86,9 +87,24 @@ class Difference(nn.Module):
         return (output - target).abs().mean(dim=(1, 2, 3), keepdim=True)
 
 
+def small_vgg() -> STLPIPS:
+    """ST-LPIPS with a network of five small stages."""
+    torch.manual_seed(0)
+    network = STLPIPS([nn.Sequential(nn.Conv2d(3 if stage == 0 else 4, 4, 3, stride=2)) for stage in range(5)])
+    for buffer in network.buffers():
+        buffer.fill_(0.5)
+    return network
+
+
 def all_numbers(output: torch.Tensor, target: torch.Tensor, mask: torch.Tensor | None) -> dict[str, object]:
     """Every number of an evaluation of these outputs but the discriminator's."""
-    perceptual = PerceptualMetrics(multiscale=True, lpips=Difference(), features=Colours(), set_metrics=("fid", "kid"))
+    perceptual = PerceptualMetrics(
+        multiscale=True,
+        lpips=Difference(),
+        vgg=small_vgg(),
+        features=Colours(),
+        set_metrics=("fid", "kid", "kid_vgg"),
+    )
     batch = Batch(output, target, torch.arange(len(output)), mask)
     span = torch.tensor([40.0])
     scored = [
@@ -134,7 +150,7 @@ def test_what_is_in_a_hole_changes_no_metric(tmp_path: Path, monkeypatch: pytest
         assert values == other[name], name
         assert first[name] != second[name], f"{name} could not have told"
     assert set(one["images"][0]) == {  # type: ignore[index]
-        *("g_l1", "g_l2", "l1", "l2", "psnr", "ssim", "ms_ssim", "lpips", "mae", "rmse")
+        *("g_l1", "g_l2", "l1", "l2", "psnr", "ssim", "ms_ssim", "lpips", "st_lpips", "mae", "rmse")
     }
 
 
@@ -144,10 +160,11 @@ def test_a_target_that_is_one_hole_counts_for_nothing() -> None:
     mask[1] = False
 
     def means(of: list[int]) -> dict[str, float]:
-        perceptual = PerceptualMetrics(multiscale=True, lpips=Difference(), features=Colours(), set_metrics=("kid",))
+        perceptual = PerceptualMetrics(vgg=small_vgg(), features=Colours(), set_metrics=("kid", "kid_vgg"))
         batch = Batch(output[of], target[of], torch.tensor(of), mask[of])
         found = [one for one, _ in score(nn.Identity(), None, [batch], Loss(), torch.device("cpu"), perceptual)]
-        return mean_scores(found) | {"kid": perceptual.compare_sets(perceptual.take_features())["kid"][0]}
+        sets = perceptual.compare_sets(perceptual.take_features())
+        return mean_scores(found) | {name: value for name, (value, _) in sets.items()}
 
     assert means([0, 1, 2]) == pytest.approx(means([0, 2]))
 

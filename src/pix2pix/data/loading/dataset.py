@@ -169,6 +169,11 @@ class PairDataset(Dataset[Example]):
         height, width = self.decoded.sizes.min(axis=0).tolist()
         return height, width
 
+    @property
+    def largest(self) -> Size:
+        """The size of the image with the most pixels in batches."""
+        return self.decoded.shape[1:] if self.full_size else self.image_size
+
     def __len__(self) -> int:
         return len(self.pairs) * self.crops
 
