@@ -69,10 +69,10 @@ def holed(target: NDArray[Any]) -> NDArray[Any]:
 CLASSES = np.where(np.indices(SIZE)[0][..., None] < 18, 7, 0).astype(np.uint8)
 IMAGE: dict[str, Any] = {"source_channels": 1}
 KINDS = {
-    "photo": (random_target(3, "uint8"), {"target_channels": 3}, 3, "(127.5)"),
+    "photo": (random_target(3, "uint8"), {"target_channels": 3}, 3, "own units. The scale"),
     "16-bit": (
         random_target(1, "uint16"), {"target_channels": 1, "target_type": "uint16", "target_range": [[0, 65535]]}, 3,
-        "1 (65,535)",
+        "own units. The scale",
     ),
     "five channels": (
         random_target(5, "float32"), {"target_channels": 5, "target_type": "float32", "target_range": [[0, 1]]}, 3,

@@ -31,7 +31,9 @@ def test_the_scale_covers_the_errors_and_its_legend_says_so(
     assert (np.diff(scale.strip[0].astype(int) @ [0.2126, 0.7152, 0.0722]) > -1).all()  # ever brighter
 
 
-def test_of_classes_the_legend_has_two_words() -> None:
+def test_the_legend_has_the_targets_units_or_two_classes() -> None:
+    assert Scale(1.0, 65535.0, False, False).ticks == ["0", "0.5 (32,768)", "1 (65,535)"]
+    assert Scale(0.3, None, False, False).ticks == ["0", "0.15", "0.3 or more"]
     scale = Scale.of([error_view(np.ones((2, 2), np.float32), Window(0, 0, 1, 1))], classes=True, span=None)
     assert (scale.limit, scale.ticks) == (1.0, ["right class", "wrong class"])
 

@@ -12,7 +12,7 @@ from pix2pix.metrics.error_map import Errors, Window
 LARGEST_SIDE = 512  # pixels of a picture on a page
 COLOURS = "inferno"  # of differences: perceptually uniform, from black to pale yellow
 UNKNOWN_COLOUR = np.full(3, 128, np.uint8)
-LIMITS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # shares of the full range at which a scale may end
+LIMITS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)  # shares of the full range at which a scale may end
 COVERED = 0.99  # share of the pixels that are below the end of the scale
 
 
@@ -110,8 +110,8 @@ class Scale:
 
     @classmethod
     def of(cls, views: Sequence[ErrorView], *, classes: bool, span: float | None) -> "Scale":
-        """Make one scale for some difference maps."""
-        maps = [errors for one in views for errors in (one.whole, one.zoom)]
+        """Make one scale for some difference maps. Zooms do not count, since they are of the largest errors."""
+        maps = [one.whole for one in views]
         unknown = any(bool(np.isnan(errors).any()) for errors in maps)
         return cls(1.0 if classes else choose_limit(maps), span, classes, unknown)
 
