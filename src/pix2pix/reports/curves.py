@@ -32,6 +32,11 @@ ADVERSARIAL_UNITS = {
     "hinge": "hinge loss",
     "classes": "cross-entropy of classes, nats",
 }
+SIMILARITIES = (
+    ("g_feature_matching", "feature matching", "mean distance of D's hidden activations"),
+    ("g_perceptual", "perceptual term", "ST-LPIPS by AlexNet"),
+)
+"""Terms of G on features: column, name, unit."""
 INK = "#24292f"
 NO_PHASE = FirstPhase()
 LEGEND: dict[str, Any] = {"fontsize": 8, "frameon": False, "labelcolor": INK, "columnspacing": 1.2}
@@ -39,6 +44,9 @@ COLOURS = {  # by Okabe and Ito, for colour-blind readers too
     "g_adversarial": "#d55e00",
     "g_l1": "#009e73",
     "g_cross_entropy": "#009e73",
+    "g_feature_matching": "#009e73",
+    "g_perceptual": "#009e73",
+    "d_augment": "#0072b2",
     "pixel_accuracy": "#0072b2",
     "mean_iou": "#cc79a7",
     "d_real": "#0072b2",
@@ -148,6 +156,7 @@ def _panels(rows: Sequence[Row], adversarial: str) -> list[Panel]:
         Panel("Generator: adversarial term", ("g_adversarial",), unit, vanilla),
         Panel("Generator: L1 term", ("g_l1",), "mean |y − G(x)|, images in [−1, 1]"),
         Panel("Generator: cross-entropy", ("g_cross_entropy",), "mean −log p of the right class, nats"),
+        *(Panel(f"Generator: {name}", (term,), meaning) for term, name, meaning in SIMILARITIES),
         Panel("Discriminator", ("d_real", "d_fake"), unit, vanilla),
         Panel("Peak signal-to-noise ratio", ("psnr",), "PSNR, dB"),
         Panel("Structural similarity", ("ssim",), "SSIM, 1 is a perfect copy"),
@@ -156,6 +165,7 @@ def _panels(rows: Sequence[Row], adversarial: str) -> list[Panel]:
         Panel("Classes", ("pixel_accuracy", "mean_iou"), "share of pixels; intersection over union"),
         Panel("Labels read from the outputs", ("label_accuracy",), "share of pixels"),
         Panel("Discriminator: accuracy", ("d_real_accuracy", "d_fake_accuracy"), "share of patches, 1/2 is chance"),
+        Panel("Discriminator: augmentation", ("d_augment",), "probability of each change"),
         Panel("Learning rate", ("learning_rate",), "learning rate of Adam"),
         Panel("Speed", ("images_per_second",), "images per second, updates only"),
     ]
@@ -228,6 +238,7 @@ def overlaid_svgs(runs: Mapping[str, Sequence[Row]], across: Across, adversarial
     panels[1:1] = [
         Panel("g_l1", ("g_l1",), "mean |y − G(x)|, images in [−1, 1]"),
         Panel("g_cross_entropy", ("g_cross_entropy",), "mean −log p of the right class, nats"),
+        *(Panel(term, (term,), meaning) for term, _, meaning in SIMILARITIES),
     ]
     panels += [Panel(term, (term,), "share of patches, 1/2 is chance") for term in ACCURACIES]
     panels += [
