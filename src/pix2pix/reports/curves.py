@@ -164,7 +164,7 @@ def _panels(rows: Sequence[Row], adversarial: str) -> list[Panel]:
         Panel("Kernel distance of sets", ("kid_vgg",), "KID of VGG's features, 0 is the same distribution"),
         Panel("Classes", ("pixel_accuracy", "mean_iou"), "share of pixels; intersection over union"),
         Panel("Labels read from the outputs", ("label_accuracy",), "share of pixels"),
-        Panel("Discriminator: accuracy", ("d_real_accuracy", "d_fake_accuracy"), "share of patches, 1/2 is chance"),
+        Panel("Discriminator: accuracy", ("d_real_accuracy", "d_fake_accuracy"), _share_of(adversarial)),
         Panel("Discriminator: augmentation", ("d_augment",), "probability of each change"),
         Panel("Learning rate", ("learning_rate",), "learning rate of Adam"),
         Panel("Speed", ("images_per_second",), "images per second, updates only"),
@@ -172,6 +172,11 @@ def _panels(rows: Sequence[Row], adversarial: str) -> list[Panel]:
     if len({row.learning_rate for row in rows}) <= 1:  # a constant, which the settings name
         panels = [panel for panel in panels if panel.terms != ("learning_rate",)]
     return [panel for panel in panels if any(_points(rows, term, split) for term in panel.terms for split in LINES)]
+
+
+def _share_of(adversarial: str | None) -> str:
+    """Return the unit of D's accuracies."""
+    return "share of pixels" if adversarial == "classes" else "share of patches, 1/2 is chance"
 
 
 def _points(rows: Sequence[Row], term: str, split: str, across: Across = "epoch") -> list[tuple[int, float]]:
@@ -240,7 +245,7 @@ def overlaid_svgs(runs: Mapping[str, Sequence[Row]], across: Across, adversarial
         Panel("g_cross_entropy", ("g_cross_entropy",), "mean −log p of the right class, nats"),
         *(Panel(term, (term,), meaning) for term, _, meaning in SIMILARITIES),
     ]
-    panels += [Panel(term, (term,), "share of patches, 1/2 is chance") for term in ACCURACIES]
+    panels += [Panel(term, (term,), _share_of(adversarial)) for term in ACCURACIES]
     panels += [
         Panel(one.name, (one.name,), one.unit or f"{'higher' if one.higher_is_better else 'lower'} is better")
         for one in MEASURES[2:]
