@@ -92,6 +92,7 @@ def test_only_what_a_run_writes_is_replaced(config: Config, tmp_path: Path) -> N
         remove_old_run(tmp_path)
     left = contents(tmp_path)
     assert left.keys() == {*THEIRS, "config.yaml", MARKER}
+    assert not (tmp_path / "models/epoch-0010/evaluation").exists(), "no empty folders that look like models"
     assert all(left[name] == before[name] for name in THEIRS)
 
 

@@ -27,6 +27,7 @@ def set_aside(folder: Path) -> None:
     try:
         write_record(folder / MOVING, names)
         _move(names, folder, folder / MOVING)
+        _remove_empty(folder / "models")  # in others the new run writes too
         os.rename(folder / MOVING, folder / ASIDE)
         sync_folder(folder)
     except BaseException:
@@ -126,6 +127,11 @@ def _move(names: Iterable[str], old: Path, new: Path) -> None:
 def _remove_folder(folder: Path) -> None:
     """Remove the record of a folder, and the folders in it, which are empty."""
     (folder / RECORD).unlink(missing_ok=True)
+    _remove_empty(folder)
+
+
+def _remove_empty(folder: Path) -> None:
+    """Remove a folder and those in it, unless files are left in them."""
     for place, _, _ in os.walk(folder, topdown=False):
         with suppress(OSError):
             os.rmdir(place)
