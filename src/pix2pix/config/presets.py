@@ -39,12 +39,42 @@ def _row(
     )
 
 
+MODERN: dict[str, dict[str, Any]] = {
+    "generator": {
+        "bottleneck_size": 4,  # deeper layers of a U-Net see only padding
+        "dropout": 0.0,
+        "upsampling": "resize",  # transposed convolutions leave a grid
+    },
+    "discriminator": {
+        "norm": "none",
+        "spectral_norm": True,  # Miyato et al. 2018
+        "augment": "adaptive",  # Zhao et al. 2020, Karras et al. 2020: few pairs
+    },
+    "loss": {
+        "adversarial": "hinge",
+        "l1_weight": 10.0,
+        "cross_entropy_weight": 10.0,
+        "feature_matching_weight": 10.0,  # Wang et al. 2018
+        "perceptual_weight": 10.0,
+    },
+    "optimizer": {
+        "discriminator_learning_rate": 4e-4,  # Heusel et al. 2017
+        "schedule": "linear",
+    },
+    "training": {
+        "epochs": 200,
+        "reconstruction_first": 0.1,
+        "ema_images": 1000.0,  # Karras et al. 2020
+    },
+}
+
 # fmt: off
 PRESETS = {
     #               batch  epochs  warm-up  rate        flip   dropout    source
     "slides":   _row(4,     300,    50,      "constant", False, (1, 2, 3), "the lecture: facades, its own figures"),
     "paper":    _row(1,     200,    0,       "constant", True,  (1, 2, 3), "Isola et al. 2017, 6.2: facades, maps"),
     "junyanz":  _row(1,     200,    0,       "linear",   True,  (2, 3, 4), "the public PyTorch code's defaults"),
+    "modern":   Preset(MODERN, "this package, parts of 2017 to 2022: docs/results.md"),
 }
 # fmt: on
 """Name -> recipe. One with other settings is `Preset({section: {setting: value}}, source)`."""
