@@ -664,9 +664,10 @@ def test_what_people_read_without_json(cli: Cli, run: Path, facades: Path, tmp_p
     )  # fmt: skip
     measured = cli("evaluate", run, facades, "--output", "out", "--device", "cpu")
     rows = measured.out.splitlines()
-    assert rows[0].split() == ["g_adversarial", "g_l1", "d_real", "d_fake", "l1", "psnr", "ssim", "mae", "rmse"]
+    names = ("g_adversarial", "g_l1", "d_real", "d_fake", "l1", "psnr", "ssim", "st_lpips", "kid_vgg", "mae", "rmse")
+    assert rows[0].split() == [*names]
     metrics = strict((tmp_path / "out/metrics.json").read_text("utf-8"))
-    assert rows[1].split()[-4:] == [f"{metrics[name]:.4f}" for name in ("psnr", "ssim", "mae", "rmse")]
+    assert rows[1].split()[-6:] == [f"{metrics[name]:.4f}" for name in names[-6:]]
     assert rows[2].startswith("mean_target")
     assert rows[-1] == "out/report.html"
 

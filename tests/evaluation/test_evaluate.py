@@ -342,7 +342,7 @@ def test_no_discriminator_no_numbers_of_its(make: Callable[[Path], Path], facade
     metrics = strict((tmp_path / "out" / "metrics.json").read_text("utf-8"))
     assert [metrics[name] for name in ("g_adversarial", "d_real", "d_fake")] == [None] * 3
     assert all(math.isfinite(metrics[name]) for name in PICTURES)
-    assert set(rows_of(tmp_path / "out")[0]) == {"name", *PICTURES, *OWN}
+    assert set(rows_of(tmp_path / "out")[0]) == {"name", *PICTURES, "st_lpips", *OWN}
     assert (tmp_path / "out" / "report.html").exists()
 
 

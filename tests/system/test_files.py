@@ -109,7 +109,7 @@ def test_a_folder_in_use_that_is_removed_is_not_made_anew(tmp_path: Path) -> Non
         run.rename(tmp_path / "moved")
         with pytest.raises(FileNotFoundError, match="removed, renamed or replaced") as error:
             write_atomically(file, lambda f: f.write(b"2"))
-        assert error.value.filename == str(run)
+        assert error.value.filename == str(file)
         assert not run.exists()
     write_atomically(file, lambda f: f.write(b"3"))
     assert file.read_bytes() == b"3"

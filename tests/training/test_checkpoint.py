@@ -162,7 +162,7 @@ def training() -> Any:
     adam = torch.optim.Adam(network.parameters())
     return SimpleNamespace(
         generator=network, discriminator=nn.Linear(2, 1), generator_optimizer=adam,
-        discriminator_optimizer=torch.optim.Adam(network.parameters()), average=None,
+        discriminator_optimizer=torch.optim.Adam(network.parameters()), average=None, augment=None,
     )  # fmt: skip
 
 
