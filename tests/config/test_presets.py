@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from pix2pix.cli.commands.train import train
 from pix2pix.config import Config, Settings
@@ -57,6 +58,26 @@ def test_a_preset_is_valid_and_gives_what_it_fixes(name: str) -> None:
     assert values == defaults
     preset_values(name)["training"]["epochs"] = -1  # a copy
     assert choose_settings("pairs", name, None, {}) == config
+
+
+@pytest.mark.parametrize(
+    ("preset", "given", "gone"),
+    [
+        ("modern", {"ema": 0.9}, "ema_images"),
+        ("modern", {"discriminator_epochs": 3}, "reconstruction_first"),
+        ("slides", {"reconstruction_first": 0.1}, "discriminator_epochs"),
+    ],
+)
+def test_a_presets_choice_gives_way_to_the_other_way_of_choosing_it(
+    tmp_path: Path, preset: str, given: dict[str, Any], gone: str
+) -> None:
+    file = tmp_path / "some.yaml"
+    file.write_text(yaml.safe_dump({"training": given}))
+    by_flag, by_file = choose_settings(None, preset, None, {"training": given}), choose_settings(None, preset, file, {})
+    assert by_flag == by_file
+    training = by_flag.training.model_dump()
+    assert training[gone] == Config().training.model_dump()[gone]
+    assert {name: training[name] for name in given} == given
 
 
 def test_the_default_and_unknown_names() -> None:

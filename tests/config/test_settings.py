@@ -10,6 +10,7 @@ import pix2pix
 from pix2pix.config.config import Config, Settings, resolved_depth
 from pix2pix.config.io import make_config, nest_settings
 from pix2pix.config.legacy import REMOVED, RENAMED, VALUES, upgrade_settings
+from pix2pix.config.presets import choose_settings
 from pix2pix.errors import ConfigError
 
 
@@ -70,14 +71,31 @@ def test_what_is_no_setting_of_0_1_stays_as_it_is(values: object) -> None:
         ({"keep_every": 201}, "training.keep_every 201 keeps no model: it must be at most training.epochs, 200"),
         ({"discriminator_epochs": 1, "reconstruction_first": 0.1}, "trains D alone at first, and"),
         ({"discriminator_epochs": 200}, "training.discriminator_epochs 200 leaves the generator untrained"),
-        ({"reconstruction_first": 0.9, "epochs": 1}, "training.epochs, 1, leaves the discriminator untrained"),
-        ({"reconstruction_first": 0.1, "adversarial_weight": 0}, "training.reconstruction_first needs a discriminator"),
-        ({"reconstruction_first": 0.1, "l1_weight": 0}, "but their weights are 0: give --l1-weight"),
+        ({"reconstruction_first": 0.9, "epochs": 1}, "untrained: raise --epochs, or add --reconstruction-first 0"),
+        ({"reconstruction_first": 0.1, "adversarial_weight": 0}, "other settings need: add --reconstruction-first 0"),
+        (
+            {"reconstruction_first": 0.1, "l1_weight": 0},
+            "but their weights are 0: give --l1-weight, or add --reconstru",
+        ),
+        (
+            {"preset": "modern", "adversarial_weight": 0},
+            "add --discriminator.augment none --feature-matching-weight 0 --reconstruction-first 0",
+        ),
+        (
+            {"preset": "modern", "source_kind": "labels", "discriminator": {"kind": "classes"}},
+            "discriminator.kind classes has no patches, which other settings need: add --adversarial vanilla "
+            "--feature-matching-weight 0",
+        ),
+        ({"preset": "modern", "target_kind": "labels"}, "targets are label maps: add --perceptual-weight 0"),
+        ({"preset": "modern", "epochs": 1}, "raise --epochs, or add --reconstruction-first 0"),
+        ({"preset": "modern", "discriminator": {"augment_probability": 0.3}}, "augment fixed: add that, or leave it"),
+        ({"ema_images": 100, "ema": 0.5, "preset": "modern"}, "two ways to give one moving average"),
     ],
 )
 def test_python_gets_the_suggestions_of_the_command_line(fields: dict[str, object], said: str) -> None:
+    plain = {name: value for name, value in fields.items() if name != "preset"}
     with pytest.raises(ConfigError, match=re.escape(said)):
-        make_config(nest_settings(fields))
+        choose_settings(None, fields.get("preset"), None, nest_settings(plain))  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=re.escape(said)):
         pix2pix.train("nowhere", **fields)
 

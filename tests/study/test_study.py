@@ -15,6 +15,7 @@ from html_page import Page
 from PIL import Image
 
 from pix2pix.config.io import merge_settings
+from pix2pix.config.presets import choose_settings
 from pix2pix.errors import ConfigError, RunError
 from pix2pix.metrics import segmentation
 from pix2pix.model import load_model
@@ -75,6 +76,19 @@ def test_every_variant_is_what_its_name_says(facades: Path, tmp_path: Path) -> N
     assert all(names[0][name] == names[1][name] for name in common), "one training serves both studies"
     assert "12 trainings" in "\n".join(describe_plan(plan, 2))
     assert not (tmp_path / "study").exists()
+
+
+@pytest.mark.parametrize("preset", ["slides", "modern"])
+def test_variants_without_a_discriminator_leave_out_what_needs_one(facades: Path, tmp_path: Path, preset: str) -> None:
+    settings: dict[str, Any] = {"data": SMALL["data"], "loss": {"perceptual_weight": 0.0}}
+    if preset == "modern":
+        settings["training"] = {"reconstruction_first": 0.0}  # which learns from L1, but some variants have none
+    alone, *others = [job.config for job in plan_study("losses", facades, settings, run=tmp_path, preset=preset).jobs]
+    assert alone.loss.adversarial_weight == alone.loss.feature_matching_weight == alone.training.first_phase.epochs == 0
+    assert alone.discriminator.augment == "none"
+    whole = choose_settings(facades, preset, None, settings)
+    assert all(config.discriminator.augment == whole.discriminator.augment for config in others)
+    assert all(config.training.first_phase == whole.training.first_phase for config in others)
 
 
 def test_patches_that_do_not_fit() -> None:

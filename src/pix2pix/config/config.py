@@ -1,7 +1,7 @@
 """All settings of a training, and the rules between sections."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from pydantic import Field, model_validator
 
@@ -208,14 +208,23 @@ def _norm_rules(config: Config) -> Iterator[str]:
 def _discriminator_rules(config: Config) -> Iterator[str]:
     discriminator, loss = config.discriminator, config.loss
     if discriminator.augment != "fixed" and discriminator.augment_probability != 1:
-        yield "discriminator.augment_probability is for --discriminator.augment fixed: leave one out"
+        yield "discriminator.augment_probability is for --discriminator.augment fixed: add that, or leave it out"
     if not loss.adversarial_weight:
-        needs = {"discriminator.augment": discriminator.augment != "none"}
-        needs["loss.feature_matching_weight"] = bool(loss.feature_matching_weight)
-        for name in (name for name, needed in needs.items() if needed):
-            yield f"{name} needs a discriminator; --adversarial-weight 0 trains none: leave it out"
+        needs = {
+            "--discriminator.augment none": discriminator.augment != "none",
+            "--feature-matching-weight 0": bool(loss.feature_matching_weight),
+            "--discriminator-epochs 0": bool(config.training.discriminator_epochs),
+            "--reconstruction-first 0": bool(config.training.reconstruction_first),
+        }
+        if any(needs.values()):
+            yield f"loss.adversarial_weight 0 trains no discriminator, which other settings need: add {_flags(needs)}"
     if loss.perceptual_weight and config.data.target_kind == "labels":
-        yield "loss.perceptual_weight compares pictures, but targets are label maps: leave it out"
+        yield "loss.perceptual_weight compares pictures, but targets are label maps: add --perceptual-weight 0"
+
+
+def _flags(needed: Mapping[str, bool]) -> str:
+    """Join the flags that are needed."""
+    return " ".join(flag for flag, need in needed.items() if need)
 
 
 def _class_discriminator_rules(config: Config) -> Iterator[str]:
@@ -229,15 +238,16 @@ def _class_discriminator_rules(config: Config) -> Iterator[str]:
         )
     if config.data.mask_value is not None:
         yield "discriminator.kind classes cannot leave out pixels of the target by data.mask_value: choose one of them"
-    unsuitable = {
-        "discriminator.patch_size": discriminator.patch_size != Discriminator().patch_size,
-        "discriminator.scales": discriminator.scales != 1,
-        "discriminator.conditional": not discriminator.conditional,
-        "loss.adversarial": loss.adversarial != Loss().adversarial,
-        "loss.feature_matching_weight": bool(loss.feature_matching_weight),
+    usual = Discriminator().patch_size
+    needs = {
+        f"--discriminator.patch-size {usual}": discriminator.patch_size != usual,
+        "--discriminator.scales 1": discriminator.scales != 1,
+        "--discriminator.conditional": not discriminator.conditional,
+        f"--adversarial {Loss().adversarial}": loss.adversarial != Loss().adversarial,
+        "--feature-matching-weight 0": bool(loss.feature_matching_weight),
     }
-    for name in (name for name, chosen in unsuitable.items() if chosen):
-        yield f"{name} is for --discriminator.kind patch: leave it out, or the kind classes"
+    if any(needs.values()):
+        yield f"discriminator.kind classes has no patches, which other settings need: add {_flags(needs)}"
 
 
 def _training_rules(config: Config) -> Iterator[str]:
@@ -259,7 +269,10 @@ def _training_rules(config: Config) -> Iterator[str]:
     if not (loss.adversarial_weight or on_images):
         yield f"loss: all weights are 0, so there is nothing to learn; give {flag} or --adversarial-weight"
     if training.reconstruction_first and not on_images:
-        yield f"training.reconstruction_first learns from losses on images, but their weights are 0: give {flag}"
+        yield (
+            f"training.reconstruction_first learns from losses on images, but their weights are 0: give {flag}, or add "
+            "--reconstruction-first 0"
+        )
 
 
 def _first_phase_rules(config: Config) -> Iterator[str]:
@@ -278,11 +291,8 @@ def _first_phase_rules(config: Config) -> Iterator[str]:
     if training.first_phase.epochs >= training.epochs:
         yield (
             f"training.reconstruction_first {training.reconstruction_first:g} of training.epochs, {training.epochs}, "
-            "leaves the discriminator untrained: lower it, or raise --epochs"
+            "leaves the discriminator untrained: raise --epochs, or add --reconstruction-first 0"
         )
-    for name in ("discriminator_epochs", "reconstruction_first"):
-        if config.loss.adversarial_weight == 0 and getattr(training, name):
-            yield f"training.{name} needs a discriminator; --adversarial-weight 0 trains none: leave it out"
 
 
 # ---- sizes that follow from settings ---------------------------------------------------------------------------

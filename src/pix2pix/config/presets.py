@@ -79,6 +79,8 @@ PRESETS = {
 # fmt: on
 """Name -> recipe. One with other settings is `Preset({section: {setting: value}}, source)`."""
 DEFAULT_PRESET = "paper"
+EITHER = (("ema", "ema_images"), ("discriminator_epochs", "reconstruction_first"))
+"""Settings of the training of which only one can be given."""
 
 
 def preset_values(name: str) -> dict[str, Any]:
@@ -95,7 +97,8 @@ def choose_settings(
 ) -> Config:
     """Merge preset, YAML file and overrides, and check the result. Raises ConfigError.
 
-    Without a preset, a file is used alone; without both, the preset `paper` is used.
+    Without a preset, a file is used alone; without both, the preset `paper` is used. A preset's choice gives way to
+    the other way of choosing it.
     """
     values = {} if file is None else read_yaml(file)
     name = preset or (DEFAULT_PRESET if file is None else None)
@@ -104,6 +107,10 @@ def choose_settings(
         pairs = {"data": {"path": str(data), "source": None, "target": None}}
     elif overrides.get("data", {}).get("source"):
         pairs = {"data": {"path": None}}
-    return make_config(
-        merge_settings(preset_values(name) if name else {}, values, pairs, overrides), str(file or "settings")
-    )
+    preset_given = preset_values(name) if name else {}
+    training = preset_given.get("training", {})
+    for given in (values.get("training"), overrides.get("training")):
+        for one, other in EITHER:
+            if isinstance(given, Mapping) and given.keys() & {one, other}:
+                training.pop(one, None), training.pop(other, None)
+    return make_config(merge_settings(preset_given, values, pairs, overrides), str(file or "settings"))

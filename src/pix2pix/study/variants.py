@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 from pix2pix.config import PATCH_LAYERS, smallest_discriminated
+from pix2pix.config.io import merge_settings
 
 KINDS = ("losses", "generators", "patches")
 
@@ -37,13 +38,14 @@ class Variant(NamedTuple):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The settings that this variant changes."""
+        """The settings that this variant changes: without a discriminator, also those that need one."""
         chosen = LOSSES[self.loss]
-        return {
+        settings = {
             "generator": {"kind": self.generator},
             "discriminator": {"patch_size": self.patch_size, "conditional": chosen["conditional"]},
             "loss": chosen["loss"],
         }
+        return settings if self.has_discriminator else merge_settings(settings, WITHOUT_DISCRIMINATOR)
 
 
 def _loss(adversarial: float, l1: float, l2: float, conditional: bool) -> dict[str, Any]:
@@ -84,6 +86,11 @@ VARIANTS = {
     ),
 }
 # fmt: on
+WITHOUT_DISCRIMINATOR = {
+    "discriminator": {"augment": "none", "augment_probability": 1.0},
+    "loss": {"feature_matching_weight": 0.0},
+    "training": {"discriminator_epochs": 0, "reconstruction_first": 0.0},
+}
 QUESTIONS = {
     "losses": "Which loss? (Figure 4 and Table 1 of the paper)",
     "generators": "With or without skip connections? (Figure 5 and Table 2 of the paper)",

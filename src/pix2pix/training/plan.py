@@ -205,17 +205,17 @@ def _refuse_perceptual(config: Config, prepared: PreparedData) -> None:
     try:
         find_weights("alex")
     except WeightsUnavailableError as error:
-        raise ConfigError(f"loss.perceptual_weight: ST-LPIPS {error}") from None
+        raise ConfigError(f"loss.perceptual_weight: ST-LPIPS {error}, or add --perceptual-weight 0") from None
     if prepared.out_channels not in (1, 3):
         raise ConfigError(
             f"loss.perceptual_weight compares pictures of 1 or 3 channels, but the targets have "
-            f"{prepared.out_channels}: leave it out"
+            f"{prepared.out_channels}: add --perceptual-weight 0"
         )
     if min(config.data.image_size) < SMALLEST_COMPARED["alex"]:
         height, width = config.data.image_size
         raise ConfigError(
             f"loss.perceptual_weight needs images of {SMALLEST_COMPARED['alex']} pixels a side, but data.image_size is "
-            f"{height}x{width}: raise --image-size, or leave it out"
+            f"{height}x{width}: raise --image-size, or add --perceptual-weight 0"
         )
 
 
