@@ -12,12 +12,12 @@ from conftest import TINY
 from pix2pix.config import Config
 from pix2pix.config.io import make_config, merge_settings, read_yaml
 from pix2pix.config.presets import choose_settings
-from pix2pix.config.recorded import MACHINE, apply_choices, record_choices
+from pix2pix.config.recorded import CHOICES, apply_choices, record_choices
 from pix2pix.distributed.environment import choose_processes
 from pix2pix.errors import ConfigError
 from pix2pix.system import hardware
 from pix2pix.training.machine import choose_machine, continue_choices, describe_continued
-from pix2pix.training.run_folder import begin_run, open_run
+from pix2pix.training.run_folder import begin_run, changed_settings, open_run
 from pix2pix.training.train import plan_only, train_with
 
 
@@ -66,7 +66,7 @@ def begun_on(machine: str, monkeypatch: pytest.MonkeyPatch, **training: object) 
 @pytest.mark.parametrize("machine", MACHINES)
 def test_auto_stays_auto_and_is_recorded(machine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     saved = begun_on(machine, monkeypatch)
-    assert {getattr(saved.training, name) for name in MACHINE} == {"auto"}
+    assert {getattr(saved.training, name) for name in CHOICES} == {"auto"}
     became = apply_choices(saved)
     device, precision, convolutions, devices = MACHINES[machine].expected
     assert became.training == settings(
@@ -168,3 +168,18 @@ def test_a_run_goes_on_in_its_arithmetic_and_fewer_epochs_change_nothing(
     assert (saved["training"]["precision"], saved["provenance"]["precision"]) == ("auto", "32")
     assert set(done.metrics) == {"train", "val"}
     assert apply_choices(make_config(read_yaml(folder / "config.yaml"))).training.precision == "32"
+
+
+def test_a_run_goes_on_with_what_picked_its_model() -> None:
+    """Earlier versions recorded `l1` for `auto`."""
+    asked = Config()
+    fixed = {"device": "cpu", "precision": "32", "convolutions": "fast", "devices": 1, "nodes": 1}
+    last, l1 = (
+        asked.model_copy(update={"training": asked.training.model_copy(update={**fixed, "best_by": best_by})})
+        for best_by in ("last", "l1")
+    )
+    now = continue_choices(record_choices(last, asked.training), l1)
+    assert apply_choices(now).training.best_by == "l1"
+    assert not list(changed_settings(l1, now))
+    asked_again = continue_choices(record_choices(last, last.training), l1)
+    assert [name for name, *_ in changed_settings(l1, asked_again)] == ["training.best_by"]

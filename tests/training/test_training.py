@@ -18,7 +18,7 @@ from conftest import TINY
 from pix2pix.config import Training
 from pix2pix.config.io import merge_settings
 from pix2pix.config.presets import choose_settings
-from pix2pix.config.recorded import MACHINE
+from pix2pix.config.recorded import CHOICES
 from pix2pix.errors import ConfigError, Interrupted, RunError
 from pix2pix.model import load_model
 from pix2pix.networks.convolution import Conv, ConvTranspose
@@ -69,7 +69,7 @@ def test_a_run_folder_explains_itself(run: Path) -> None:
     settings = yaml.safe_load((run / "config.yaml").read_text())
     assert settings["data"]["source_channels"] == 3
     assert settings["generator"]["depth"] == 5
-    assert {"pix2pix", "torch", "python", "data_fingerprint", *MACHINE} == settings["provenance"].keys()
+    assert {"pix2pix", "torch", "python", "data_fingerprint", *CHOICES} == settings["provenance"].keys()
     assert [(row["epoch"], row["split"]) for row in rows(run)] == [(e, s) for e in "12" for s in ("train", "val")]
     assert all(float(row[name]) > 0 for row in rows(run) for name in ("g_adversarial", "g_l1", "d_real", "d_fake"))
     assert all(float(row["psnr"]) > 0 for row in rows(run) if row["split"] == "val")
@@ -96,8 +96,23 @@ def test_the_kept_epoch_has_a_sample_sheet(facades: Path, tmp_path: Path, monkey
     scores, run = iter([0.5, 0.4, 0.3, 0.6, 0.2, 0.9]), Validation.run
     monkeypatch.setattr(Validation, "_samples_are_due", lambda _, epoch: epoch in (1, 6))
     monkeypatch.setattr(Validation, "run", lambda *given: run(*given) | {"l1": next(scores)})
-    trainer(facades, tmp_path, training={"epochs": 6, "samples": 1}).fit(NO_STOP)
+    trainer(facades, tmp_path, training={"epochs": 6, "samples": 1, "best_by": "l1"}).fit(NO_STOP)
     assert sorted(path.stem for path in (tmp_path / "samples").iterdir()) == ["epoch_0001", "epoch_0005", "epoch_0006"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "kept"),
+    [
+        ({}, "last"),
+        ({"training": {"patience": 2}}, "l1"),
+        ({"loss": {"adversarial_weight": 0.0}}, "l1"),
+        ({"training": {"best_by": "psnr"}}, "psnr"),
+    ],
+)
+def test_which_epoch_is_kept(facades: Path, settings: dict[str, Any], kept: str) -> None:
+    config = choose_settings(facades, None, None, merge_settings(TINY, settings))
+    plan, *_ = inspect_and_plan(config, ProgressBar(silent=True))
+    assert plan.config.training.best_by == kept
 
 
 def test_training_lowers_the_validation_error(facades: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What `auto` became on the machine of a run: noted in the provenance of its settings, which stay `auto`."""
+"""What `auto` became in a run: noted in the provenance of its settings, which stay `auto`."""
 
 from pydantic import ValidationError
 
@@ -7,14 +7,14 @@ from pix2pix.config.io import explain
 from pix2pix.config.sections import Training
 from pix2pix.errors import ConfigError
 
-MACHINE = ("device", "precision", "convolutions", "devices", "nodes")
-"""Settings of `training` whose `auto` depends on the machine."""
+CHOICES = ("device", "precision", "convolutions", "devices", "nodes", "best_by")
+"""Settings of `training` whose `auto` depends on the machine or on the version of this package."""
 
 
 def record_choices(resolved: Config, asked: Training) -> Config:
     """Return resolved settings as a run saves them: what was asked for, and in the provenance what it became."""
-    settings = {name: getattr(asked, name) for name in MACHINE}
-    became = {name: str(getattr(resolved.training, name)) for name in MACHINE}
+    settings = {name: getattr(asked, name) for name in CHOICES}
+    became = {name: str(getattr(resolved.training, name)) for name in CHOICES}
     training = resolved.training.model_copy(update=settings)
     return resolved.model_copy(update={"training": training, "provenance": resolved.provenance | became})
 
@@ -24,7 +24,7 @@ def apply_choices(saved: Config) -> Config:
 
     Earlier versions saved what it became as the setting itself.
     """
-    known = {name: saved.provenance[name] for name in MACHINE if name in saved.provenance}
+    known = {name: saved.provenance[name] for name in CHOICES if name in saved.provenance}
     became = {name: value for name, value in known.items() if getattr(saved.training, name) == "auto"}
     try:
         training = Training.model_validate(saved.training.model_dump() | became)

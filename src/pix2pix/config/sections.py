@@ -423,9 +423,10 @@ class Training(Section):
     """Statistics of batch norm outside training: `image` takes each image's own (the paper's test mode), `running`
     takes running averages; `auto` is `image` for batch size 1, else `running`. The saved model records which."""
     best_by: BestBy = "auto"
-    """Validation metric that selects the saved model: `auto` is `l1`, or `mean_iou` where targets are label maps;
-    `last` saves the newest. `st_lpips` and `kid_vgg` need the extra pix2pix[metrics], `lpips`, `fid` and `kid` files of
-    weights; for `label_accuracy` a network is first trained to read labels from the training photos."""
+    """Which validated epoch is saved as the model: `last`, or the best by a metric. `auto` is `last`; `l1` without a
+    discriminator or with --patience; `mean_iou` where targets are label maps. `st_lpips` and `kid_vgg` need the extra
+    pix2pix[metrics], `lpips`, `fid` and `kid` files of weights; for `label_accuracy` a network is first trained to read
+    labels from the training photos."""
     validate_every: Count | None = None
     """Epochs from one validation to the next; the first and the last epoch are always validated. By default a fiftieth
     of the epochs, or every epoch with --patience."""

@@ -66,7 +66,7 @@ def _read_settings(folder: Path) -> _Settings:
         config,
         provenance,
         training.get("epochs"),
-        training.get("best_by", "l1"),
+        best_by if (best_by := training.get("best_by", "l1")) != "auto" else provenance.get("best_by", "l1"),
         first_phase(
             training.get("epochs", 0), training.get("discriminator_epochs", 0), training.get("reconstruction_first", 0)
         ),

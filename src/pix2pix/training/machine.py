@@ -1,7 +1,7 @@
 """Choose the device and the arithmetic of a training, or continue with those that a run began with."""
 
 from pix2pix.config import Config, Training
-from pix2pix.config.recorded import MACHINE, apply_choices, record_choices
+from pix2pix.config.recorded import CHOICES, apply_choices, record_choices
 from pix2pix.errors import ConfigError
 from pix2pix.system.hardware import choose_device, choose_precision
 
@@ -27,7 +27,7 @@ def continue_choices(settings: Config, saved: Config) -> Config:
     """
     asked, began, now = settings.training, apply_choices(saved).training, apply_choices(settings)
     chosen = now.training
-    open_ones = {name: getattr(chosen, name) for name in MACHINE if getattr(began, name) == "auto"}
+    open_ones = {name: getattr(chosen, name) for name in CHOICES if getattr(began, name) == "auto"}
     began = began.model_copy(update=open_ones)
     if asked.device == "auto" and began.device != chosen.device:
         _require_device(began.device, chosen.device)
@@ -43,6 +43,8 @@ def continue_choices(settings: Config, saved: Config) -> Config:
         moved = chosen.device != began.device
         convolutions = _choose_convolutions("auto", chosen.device) if moved else began.convolutions
         chosen = chosen.model_copy(update={"convolutions": convolutions})
+    if asked.best_by == "auto":
+        chosen = chosen.model_copy(update={"best_by": began.best_by})
     return record_choices(now.model_copy(update={"training": chosen}), asked)
 
 

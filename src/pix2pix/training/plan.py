@@ -249,7 +249,10 @@ def _choose_norm_statistics(training: Training) -> Literal["image", "running"]:
 
 
 def _choose_best_by(config: Config) -> str:
-    """Resolve `auto`."""
-    if config.training.best_by == "auto":
-        return "mean_iou" if config.data.target_kind == "labels" else "l1"
-    return config.training.best_by
+    """Resolve `auto`: with a discriminator, the lowest L1 is that of an early, blurred epoch (docs/log.md)."""
+    training = config.training
+    if training.best_by != "auto":
+        return training.best_by
+    if config.data.target_kind == "labels":
+        return "mean_iou"
+    return "last" if config.loss.adversarial_weight and training.patience is None else "l1"

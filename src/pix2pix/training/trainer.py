@@ -310,7 +310,7 @@ class Trainer:
     def _is_best(self, scores: Mapping[str, float]) -> bool:
         """Return whether to keep the model of this epoch, and note its score. Without validation the newest is kept."""
         progress, training = self.progress, self.config.training
-        if not scores and self.validation is not None and training.best_by != "last":
+        if not scores and self.validation is not None:
             return False  # this epoch was not validated
         value = scores.get(training.best_by)
         if value is not None and progress.best is not None:
