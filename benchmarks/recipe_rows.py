@@ -8,13 +8,35 @@ TASKS = {
     ]
 }
 """Task -> flags that all rows share."""
-EMA = ("--ema", "0.998")
+PARTS: dict[str, list[str]] = {
+    "no dropout": ["--generator.dropout", "0"],
+    "resize": ["--generator.upsampling", "resize"],
+    "depth": ["--generator.bottleneck-size", "4"],
+    "spectral norm": ["--discriminator.norm", "none", "--discriminator.spectral-norm"],
+    "hinge": ["--adversarial", "hinge"],
+    "feature matching": ["--feature-matching-weight", "10"],
+    "perceptual": ["--perceptual-weight", "10"],
+    "less L1": ["--l1-weight", "10"],
+    "augment": ["--discriminator.augment", "adaptive"],
+    "linear": ["--schedule", "linear"],
+    "ema": ["--ema", "0.998"],
+}
+"""Part of the recipe -> its flags."""
+
+
+def _without(*names: str) -> list[str]:
+    return [word for name, words in PARTS.items() if name not in names for word in words]
+
+
 ROWS: dict[str, list[str]] = {
     REFERENCE: [],
     "fp32": ["--precision", "32", "--update-order", "two-pass", "--convolutions", "native"],
     "junyanz": ["--preset", "junyanz"],
-    "ema": [*EMA],
-    "no dropout": ["--generator.dropout", "0"],
+    "ema": PARTS["ema"],
+    "ema-no-dropout": [*PARTS["ema"], *PARTS["no dropout"]],
+    "all": _without(),
+    "all-group": [*_without(), "--generator.norm", "group"],
+    **{f"all-but-{name.replace(' ', '-')}": _without(name) for name in PARTS},
 }
 COLUMNS = {
     "l1": "L1",
