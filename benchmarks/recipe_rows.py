@@ -4,7 +4,8 @@ REFERENCE = "paper"
 TASKS = {
     "facades": [
         *("--direction", "BtoA", "--image-size", "128"),
-        *("--val-fraction", "0.1", "--test-fraction", "0.2", "--best-by", "last"),
+        *("--val-fraction", "0.1", "--test-fraction", "0.2"),
+        *("--best-by", "last", "--keep-every", "4", "--validate-every", "4"),
     ]
 }
 """Task -> flags that all rows share."""
@@ -19,7 +20,10 @@ PARTS: dict[str, list[str]] = {
     "less L1": ["--l1-weight", "10"],
     "augment": ["--discriminator.augment", "adaptive"],
     "linear": ["--schedule", "linear"],
-    "ema": ["--ema", "0.998"],
+    "two rates": ["--discriminator-learning-rate", "4e-4"],
+    "warm-up": ["--warmup-images", "1000"],
+    "reconstruction first": ["--reconstruction-first", "0.1"],
+    "ema": ["--ema-images", "1000"],
 }
 """Part of the recipe -> its flags."""
 

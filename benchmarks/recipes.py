@@ -10,22 +10,28 @@ run `--processes` at a time with one thread each, so that the clock of a busy ma
 """
 
 import argparse
-import csv
+import functools
 import json
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks.ours import OurTraining
 from benchmarks.recipe_rows import COLUMNS, REFERENCE, ROWS, TASKS
+from benchmarks.timing import interleaved
+from pix2pix.config.io import make_config, read_yaml
+from pix2pix.data.loading.dataset import Batch
 from pix2pix.system.files import write_text
+from pix2pix.training.trainer import Trainer
 
 STEPS = 8000  # of the reference row
+ROUNDS = 8
 
 
 class Job(NamedTuple):
@@ -69,35 +75,43 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def time_rows(options: argparse.Namespace) -> None:
-    """Time each row that has no timing yet, on all cores; the reference first."""
-    for row in dict.fromkeys([REFERENCE, *options.rows]):
+    """Time the rows and the reference in turns, on all cores, so that a slower minute slows all of them."""
+    tasks: dict[str, Callable[[], object]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        rows = list(dict.fromkeys([REFERENCE, *options.rows]))
+        trainers = {row: make_row(options, row, Path(folder) / row) for row in rows}
+        for row, trainer in trainers.items():
+            batch = next(iter(trainer.loader.epoch(0)))
+            tasks |= {f"{row} {phase}": functools.partial(_step, trainer, batch, phase) for phase in ("first", "later")}
+        taken = interleaved(tasks, ROUNDS, in_a_row=3)
         timings = read_timings(options.output)
-        if row not in timings:
-            timings[row] = time_row(options, row)
-            write_text(options.output / "timings.json", json.dumps(timings, indent=2) + "\n")
-        print(f"{row:24} {timings[row]['ms']:6.1f} ms a step, {timings[row]['epochs']} epochs", flush=True)
+        for row, trainer in trainers.items():
+            share = trainer.config.training.reconstruction_first
+            first, later = (1000 * taken[f"{row} {phase}"].median for phase in ("first", "later"))
+            steps = trainer.pairs / trainer.config.training.batch_size
+            timings[row] = {"ms": share * first + (1 - share) * later, "steps_an_epoch": steps}
+        for timing in timings.values():
+            timing["epochs"] = max(1, int(STEPS * timings[REFERENCE]["ms"] / timing["ms"] / timing["steps_an_epoch"]))
+        for trainer in trainers.values():
+            trainer.loader.close()
+    write_text(options.output / "timings.json", json.dumps(timings, indent=2) + "\n")
+    for row, timing in timings.items():
+        print(f"{row:28} {timing['ms']:6.1f} ms a step, {timing['epochs']} epochs")
 
 
-def time_row(options: argparse.Namespace, row: str) -> dict[str, Any]:
-    """Train a few epochs and return the mean time of a step over the whole training, its pairs and its epochs.
+def make_row(options: argparse.Namespace, row: str, run: Path) -> Trainer:
+    """Make the trainer of a row as `pix2pix train` does."""
+    words = ["train", options.data, *options.shared, *ROWS[row], "--print-config"]
+    run.parent.mkdir(exist_ok=True)
+    settings = run.with_suffix(".yaml")
+    settings.write_text(pix2pix(*words), encoding="utf-8")
+    trainer = OurTraining(make_config(read_yaml(settings), row), run).trainer
+    return trainer
 
-    Half of the epochs are the row's first phase, if it has one that is cheaper.
-    """
-    words, share = [*options.shared, *ROWS[row]], 0.0
-    if "--reconstruction-first" in words:
-        share = float(words[words.index("--reconstruction-first") + 1])
-        words += ["--reconstruction-first", "0.5"]
-    with tempfile.TemporaryDirectory(dir=options.output) as folder:
-        run = Path(folder) / "run"
-        pix2pix("train", options.data, "--run", run, *words, "--epochs", 4, "--validate-every", 4)
-        with (run / "metrics.csv").open(encoding="utf-8") as file:
-            rows = [row for row in csv.DictReader(file) if row["split"] == "train"]
-    pairs, steps = int(rows[-1]["images_seen"]) / 4, int(rows[-1]["step"]) / 4
-    of_epoch = [1000 * pairs / float(row["images_per_second"]) / steps for row in rows]
-    ms = share * of_epoch[1] + (1 - share) * statistics.median(of_epoch[2:])
-    reference = read_timings(options.output).get(REFERENCE, {"ms": ms, "steps_an_epoch": steps})
-    epochs = max(1, int(STEPS * reference["ms"] / ms / steps))
-    return {"ms": ms, "steps_an_epoch": steps, "epochs": epochs}
+
+def _step(trainer: Trainer, batch: Batch, phase: str) -> None:
+    trainer.progress.epoch = 0 if phase == "first" else trainer.config.training.epochs - 1
+    trainer._step(batch, len(batch.index))
 
 
 def read_timings(output: Path) -> dict[str, Any]:
@@ -140,11 +154,11 @@ def evaluation_folder(options: argparse.Namespace, job: Job) -> Path:
     return options.output / "evaluations" / f"{job.name}-{options.split}{which}"
 
 
-def pix2pix(*words: Any, threads: int | None = None) -> None:
-    """Run the command line in a process of its own. Raises subprocess.CalledProcessError."""
+def pix2pix(*words: Any, threads: int | None = None) -> str:
+    """Run the command line in a process of its own; return what it prints. Raises subprocess.CalledProcessError."""
     environment = os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
     command = [sys.executable, "-m", "pix2pix", *map(str, words)]
-    subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    return subprocess.run(command, check=True, env=environment, capture_output=True, text=True).stdout
 
 
 # ---- the table -------------------------------------------------------------------------------------------------
