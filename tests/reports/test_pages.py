@@ -115,6 +115,11 @@ def test_curves_show_what_was_measured(tmp_path: Path) -> None:
     assert all(f"{term}, {split}" in vanilla[2] for term in ("d_real", "d_fake") for split in ("train", "val"))
     for row in rows:
         row.values.pop("g_adversarial")
+        row.values["d_augment"] = 0.0
+    (never,) = [svg for svg in curve_svgs(rows) if "d_augment, train" in svg]
+    assert "\N{MINUS SIGN}" not in never, "the axis of a probability begins at 0"
+    for row in rows:
+        row.values.pop("d_augment")
     plain = curve_svgs(rows, adversarial="lsgan")
     assert len(plain) == 5
     assert not any("log 2" in svg or "discriminator warm-up" in svg for svg in plain)
@@ -204,7 +209,8 @@ def test_numbers_are_shown_for_people() -> None:
 def make_run(folder: Path) -> Path:
     (folder / "samples").mkdir(parents=True)
     (folder / "model").mkdir()
-    config = Config.model_validate({"training": {"epochs": 12, "discriminator_epochs": 2, "best_by": "l1"}})
+    training = {"epochs": 12, "discriminator_epochs": 2, "best_by": "l1"}
+    config = Config.model_validate({"training": training, "discriminator": {"scales": 2, "spectral_norm": True}})
     settings = config.model_dump(mode="json") | {"provenance": {"note": HOSTILE}}
     (folder / "config.yaml").write_text(yaml.safe_dump(settings))
     (folder / "metrics.csv").write_text(csv_of(10))
@@ -239,6 +245,7 @@ def test_run_page_is_complete(tmp_path: Path) -> None:
     assert 'Sample sheet of epoch 1"' in page.source
     assert 'Sample sheet of epoch 10"' in page.source
     assert "Sample sheet of epoch 9" not in page.source
+    assert "unet, patch size 70 at 2 scales, spectral norm" in page.text
     for text in ("val, best epoch 3", "21.35 dB", "0.9085", "but not on ssim", "discriminator_epochs: 2"):
         assert text in page.text
     assert f"pix2pix translate '{folder}' IMAGES" in page.text

@@ -296,6 +296,8 @@ def _scale(axes: "Axes", panel: Panel, last: int) -> None:
         axes.yaxis.set_major_locator(_ticks(5))
         axes.ticklabel_format(axis="y", scilimits=(-2, 4), useMathText=True)  # 2.0 ×10⁻⁴, not 0.0002 and 5e-05
         axes.yaxis.get_offset_text().set(size=8, color=INK)
+    if panel.terms[0] == "d_augment":  # a probability, which is often 0 throughout
+        axes.set_ylim(bottom=0)
     axes.set_xlim(0, 1.05 * last)  # the last markers stay clear of the edge
     axes.margins(y=0.08)
     axes.xaxis.set_major_locator(_ticks(6, integer=True))
