@@ -9,38 +9,37 @@ TASKS = {
     ]
 }
 """Task -> flags that all rows share."""
-PARTS: dict[str, list[str]] = {
-    "no dropout": ["--generator.dropout", "0"],
-    "resize": ["--generator.upsampling", "resize"],
-    "depth": ["--generator.bottleneck-size", "4"],
-    "spectral norm": ["--discriminator.norm", "none", "--discriminator.spectral-norm"],
-    "hinge": ["--adversarial", "hinge"],
-    "feature matching": ["--feature-matching-weight", "10"],
-    "perceptual": ["--perceptual-weight", "10"],
-    "less L1": ["--l1-weight", "10"],
-    "augment": ["--discriminator.augment", "adaptive"],
-    "linear": ["--schedule", "linear"],
-    "two rates": ["--discriminator-learning-rate", "4e-4"],
-    "warm-up": ["--warmup-images", "1000"],
-    "reconstruction first": ["--reconstruction-first", "0.1"],
-    "ema": ["--ema-images", "1000"],
+WITHOUT: dict[str, list[str]] = {
+    "dropout-0": ["--generator.dropout", "0.5"],
+    "resize": ["--generator.upsampling", "transposed"],
+    "depth": ["--generator.bottleneck-size", "1"],
+    "spectral-norm": ["--discriminator.norm", "batch", "--discriminator.no-spectral-norm"],
+    "hinge": ["--adversarial", "vanilla"],
+    "feature-matching": ["--feature-matching-weight", "0"],
+    "less-l1": ["--l1-weight", "100"],
+    "augment": ["--discriminator.augment", "none"],
+    "linear": ["--schedule", "constant"],
 }
-"""Part of the recipe -> its flags."""
-
-
-def _without(*names: str) -> list[str]:
-    return [word for name, words in PARTS.items() if name not in names for word in words]
-
-
+"""Part of the preset `modern` -> flags that take it back."""
+WITH: dict[str, list[str]] = {
+    "group-norm": ["--generator.norm", "group"],
+    "shuffle": ["--generator.upsampling", "shuffle"],
+    "two-scales": ["--discriminator.scales", "2"],
+    "perceptual": ["--perceptual-weight", "10"],
+    "two-rates": ["--discriminator-learning-rate", "4e-4"],
+    "warm-up": ["--warmup-images", "1000"],
+    "reconstruction-first": ["--reconstruction-first", "0.1"],
+}
+"""Part that `modern` does not have -> its flags."""
 ROWS: dict[str, list[str]] = {
     REFERENCE: [],
     "fp32": ["--precision", "32", "--update-order", "two-pass", "--convolutions", "native"],
     "junyanz": ["--preset", "junyanz"],
-    "ema": PARTS["ema"],
-    "ema-no-dropout": [*PARTS["ema"], *PARTS["no dropout"]],
-    "all": _without(),
-    "all-group": [*_without(), "--generator.norm", "group"],
-    **{f"all-but-{name.replace(' ', '-')}": _without(name) for name in PARTS},
+    "ema": ["--ema-images", "1000"],
+    "ema-no-dropout": ["--ema-images", "1000", "--generator.dropout", "0"],
+    "modern": ["--preset", "modern"],
+    **{f"modern-without-{name}": ["--preset", "modern", *words] for name, words in WITHOUT.items()},
+    **{f"modern-with-{name}": ["--preset", "modern", *words] for name, words in WITH.items()},
 }
 COLUMNS = {
     "l1": "L1",

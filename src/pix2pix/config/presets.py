@@ -55,17 +55,9 @@ MODERN: dict[str, dict[str, Any]] = {
         "l1_weight": 10.0,
         "cross_entropy_weight": 10.0,
         "feature_matching_weight": 10.0,  # Wang et al. 2018
-        "perceptual_weight": 10.0,
     },
-    "optimizer": {
-        "discriminator_learning_rate": 4e-4,  # Heusel et al. 2017
-        "schedule": "linear",
-    },
-    "training": {
-        "epochs": 200,
-        "reconstruction_first": 0.1,
-        "ema_images": 1000.0,  # Karras et al. 2020
-    },
+    "optimizer": {"schedule": "linear"},
+    "training": {"epochs": 200, "ema_images": 1000.0},  # Karras et al. 2020
 }
 
 # fmt: off

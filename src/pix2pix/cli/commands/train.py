@@ -32,7 +32,7 @@ def train(
     run
         Folder of the run; by default runs/NAME, where NAME is that of the data.
     preset
-        Recipe: slides (the lecture's), paper, junyanz, or modern (needs the extra [metrics]); by default paper.
+        Recipe: slides (the lecture's), paper, junyanz or modern (sharper images in the same time); by default paper.
     config
         YAML file of settings. Flags override the file, the file overrides the preset.
     base_channels
