@@ -40,9 +40,10 @@ def least_memory(config: Config) -> tuple[int, int]:
 
 
 def count_weights(config: Config) -> int:
-    """Return the number of weights of both networks."""
+    """Return the number of weights of both networks; spectral norm has none, and would import torch's compiler here."""
+    plain = config.discriminator.model_copy(update={"spectral_norm": False})
     with torch.device("meta"):
-        networks = build_networks(config)
+        networks = build_networks(config.model_copy(update={"discriminator": plain}))
     return sum(weight.numel() for network in networks for weight in network.parameters())
 
 
