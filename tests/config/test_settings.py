@@ -78,7 +78,7 @@ def test_what_is_no_setting_of_0_1_stays_as_it_is(values: object) -> None:
             "but their weights are 0: give --l1-weight, or add --reconstru",
         ),
         (
-            {"preset": "modern", "adversarial_weight": 0},
+            {"preset": "modern", "adversarial_weight": 0, "reconstruction_first": 0.1},
             "add --discriminator.augment none --feature-matching-weight 0 --reconstruction-first 0",
         ),
         (
@@ -86,8 +86,8 @@ def test_what_is_no_setting_of_0_1_stays_as_it_is(values: object) -> None:
             "discriminator.kind classes has no patches, which other settings need: add --adversarial vanilla "
             "--feature-matching-weight 0",
         ),
-        ({"preset": "modern", "target_kind": "labels"}, "targets are label maps: add --perceptual-weight 0"),
-        ({"preset": "modern", "epochs": 1}, "raise --epochs, or add --reconstruction-first 0"),
+        ({"perceptual_weight": 1, "target_kind": "labels"}, "targets are label maps: add --perceptual-weight 0"),
+        ({"reconstruction_first": 0.1, "epochs": 1}, "raise --epochs, or add --reconstruction-first 0"),
         ({"preset": "modern", "discriminator": {"augment_probability": 0.3}}, "augment fixed: add that, or leave it"),
         ({"ema_images": 100, "ema": 0.5, "preset": "modern"}, "two ways to give one moving average"),
     ],

@@ -59,7 +59,10 @@ def test_two_runs_against_their_own_files(two: tuple[Path, Path], tmp_path: Path
     done = pix2pix.compare(*two, output=tmp_path, device="cpu")
     results = done.results
     assert list(results["runs"]) == ["usual", "plain"]
-    assert results["differences"] == {"loss.adversarial_weight": {"usual": 1.0, "plain": 0.0}}
+    assert results["differences"] == {
+        "loss.adversarial_weight": {"usual": 1.0, "plain": 0.0},
+        "training.best_by": {"usual": "last", "plain": "l1"},
+    }
     assert (results["notes"], results["same_data"]) == ([], True)
     assert results["runs"]["usual"]["parameters"]["discriminator"] > 0
     assert results["runs"]["plain"]["parameters"]["discriminator"] is None
@@ -91,7 +94,7 @@ def test_two_runs_against_their_own_files(two: tuple[Path, Path], tmp_path: Path
     assert pictures == 1 + cards * (2 * 2 + 2 * 4) + 3 * (2 + 2)  # legend, where they differ most, the same inputs
     for words in (
         "Where the runs differ most",
-        "differ in loss.adversarial_weight:",
+        "differ in loss.adversarial_weight",
         "loss.adversarial_weight",
         "Best by validation:",
         "1/2 is chance",
