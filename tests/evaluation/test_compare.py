@@ -94,7 +94,7 @@ def test_two_runs_against_their_own_files(two: tuple[Path, Path], tmp_path: Path
     assert pictures == 1 + cards * (2 * 2 + 2 * 4) + 3 * (2 + 2)  # legend, where they differ most, the same inputs
     for words in (
         "Where the runs differ most",
-        "differ in loss.adversarial_weight",
+        "differ in 2 settings",
         "loss.adversarial_weight",
         "Best by validation:",
         "1/2 is chance",
