@@ -181,5 +181,10 @@ def test_a_run_goes_on_with_what_picked_its_model() -> None:
     now = continue_choices(record_choices(last, asked.training), l1)
     assert apply_choices(now).training.best_by == "l1"
     assert not list(changed_settings(l1, now))
+    waits = asked.training.model_copy(update={"patience": 2})
+    patient = last.model_copy(update={"training": l1.training.model_copy(update={"patience": 2})})
+    waiting = continue_choices(record_choices(patient, waits), last)
+    assert apply_choices(waiting).training.best_by == "l1"
+    assert not list(changed_settings(last, waiting))
     asked_again = continue_choices(record_choices(last, last.training), l1)
     assert [name for name, *_ in changed_settings(l1, asked_again)] == ["training.best_by"]

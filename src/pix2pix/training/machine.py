@@ -43,7 +43,7 @@ def continue_choices(settings: Config, saved: Config) -> Config:
         moved = chosen.device != began.device
         convolutions = _choose_convolutions("auto", chosen.device) if moved else began.convolutions
         chosen = chosen.model_copy(update={"convolutions": convolutions})
-    if asked.best_by == "auto":
+    if asked.best_by == "auto" and asked.patience is None:
         chosen = chosen.model_copy(update={"best_by": began.best_by})
     return record_choices(now.model_copy(update={"training": chosen}), asked)
 

@@ -387,6 +387,8 @@ def changed_settings(saved: Config, config: Config) -> Iterator[tuple[str, Any, 
             continue  # a run of an earlier version has a fingerprint of its own kind
         if name == "data.npy_axes" and {old.get(name), new.get(name)} == {None, "YXC"}:
             continue  # the usual order, which None asks about where it is unclear
+        if name == "training.best_by" and old.get(name) == "last" and new.get("training.patience") is not None:
+            continue  # a run that kept the newest epoch may begin to wait for a better one
         if name == "data.exif" and "ignore" not in (old.get(name), new.get(name)):
             continue  # `auto` and `apply` give the same pixels
         if name not in free and old.get(name) != new.get(name):
