@@ -17,6 +17,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -32,6 +33,7 @@ from pix2pix.training.trainer import Trainer
 
 STEPS = 8000  # of the reference row
 ROUNDS = 8
+EVALUATING = threading.Lock()  # the first evaluation trains the segmenter that all share
 
 
 class Job(NamedTuple):
@@ -142,7 +144,8 @@ def run_job(options: argparse.Namespace, job: Job) -> str:
         if not (folder / "metrics.json").exists():
             shared = ["--segmenter", "--segmenter-folder", options.output / "segmenter"]
             where = ["--split", options.split, "--output", folder]
-            pix2pix("evaluate", job.run / options.model, options.data, *where, *shared, threads=1)
+            with EVALUATING:
+                pix2pix("evaluate", job.run / options.model, options.data, *where, *shared, threads=1)
     except subprocess.CalledProcessError as error:
         return f"failed, exit {error.returncode}: {error.stderr[-400:]}"
     return ""
