@@ -115,6 +115,9 @@ def replay(work: Path, calls: Sequence[Call], *, every: int, **syncs: bool) -> t
                 examined[key] = examine(after / "run", saved, expected, known)
             if problem := examined[key]:
                 wrong[problem] += 1
+    seen = {run.parent / name: data for name, data in disk.files()}
+    differing = [path for path in run.parent.rglob("*") if path.is_file() and path.read_bytes() != seen.get(path)]
+    assert not differing, f"the model of the disk misunderstood a call: {differing[0]} differs from it"
     return states, wrong
 
 

@@ -38,7 +38,10 @@ class Call:
 
 
 def read_calls(log: Path) -> Iterator[Call]:
-    """Read the output of `strace -f -xx`, calls in the order in which they ended."""
+    """Read the output of `strace -f -xx`, calls in the order in which they ended, but `close` where it began.
+
+    A descriptor is free before `close` ends: another thread may have opened a file with the same number by then.
+    """
     unfinished: dict[str, str] = {}
     for line in log.read_text(encoding="ascii", errors="replace").splitlines():
         match = _LINE.match(line)
@@ -46,9 +49,12 @@ def read_calls(log: Path) -> Iterator[Call]:
             continue
         process, text = match.groups()
         if text.endswith("<unfinished ...>"):
-            unfinished[process] = text.removesuffix("<unfinished ...>")
-            continue
-        if resumed := _RESUMED.match(text):
+            text = text.removesuffix("<unfinished ...>")
+            if not text.startswith("close("):
+                unfinished[process] = text
+                continue
+            text = f"{text.rstrip()}) = 0"
+        elif resumed := _RESUMED.match(text):
             text = unfinished.pop(process, "") + resumed[1]
         if (call := _CALL.match(text)) and call[3] != "?" and int(call[3]) >= 0:
             found = _STRING.findall(call[2])
@@ -237,6 +243,14 @@ class Disk:
     def _change(self, folder: Folder, change: dict[str, "File | Folder | None"]) -> None:
         apply(folder.names, change)
         folder.pending.append(change)
+
+    def files(self, folder: Folder | None = None, prefix: str = "") -> Iterator[tuple[str, bytes]]:
+        """Yield the path of each file, relative to the root, and its bytes as the process sees them."""
+        for name, node in (self.top if folder is None else folder).names.items():
+            if isinstance(node, Folder):
+                yield from self.files(node, f"{prefix}{name}/")
+            else:
+                yield prefix + name, bytes(node.data)
 
     # ---- after a power loss ------------------------------------------------------------------------------------
 
