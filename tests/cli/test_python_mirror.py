@@ -9,7 +9,7 @@ from typing import Any, get_args
 import pytest
 
 import pix2pix
-from pix2pix.config.sections import Section
+from pix2pix.config.section import Section
 
 OF_THE_TERMINAL = {"json_", "print_config", "dry_run"}
 """What a command prints in place of returning it."""

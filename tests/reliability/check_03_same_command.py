@@ -12,7 +12,7 @@ from PIL import Image
 from pydantic import BaseModel
 
 from pix2pix.config import Config
-from pix2pix.training import run_folder
+from pix2pix.training import changed_settings, run_folder
 from tests.reliability import runs
 from tests.reliability.check_02_resume import interrupt_at
 
@@ -223,7 +223,7 @@ def settings(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 
 def check(work: Path, full: bool) -> str:
-    known = CHANGES.keys() | run_folder.FREE | ELSEWHERE
+    known = CHANGES.keys() | changed_settings.FREE | ELSEWHERE
     untried = sorted(name for name in settings(Config) if name not in known)
     assert not untried, f"settings that this check does not try: {', '.join(untried)}"
     trial = Trial(work)
@@ -249,7 +249,7 @@ def check(work: Path, full: bool) -> str:
 
 def control(work: Path) -> str:
     """Compare no data: the fingerprint is ignored."""
-    changed = run_folder.changed_settings
+    changed = changed_settings.changed_settings
 
     def blind(*words: Any) -> Iterator[tuple[str, Any, Any]]:
         return (change for change in changed(*words) if not change[0].startswith("provenance"))

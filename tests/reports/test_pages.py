@@ -14,7 +14,7 @@ from html_page import Page
 from PIL import Image
 
 from pix2pix.config import Config
-from pix2pix.config.sections import FirstPhase
+from pix2pix.config.training import FirstPhase
 from pix2pix.data.io.arrays import Pixels
 from pix2pix.errors import ModelError
 from pix2pix.metrics.error_map import Window

@@ -16,8 +16,9 @@ from pix2pix.config.recorded import CHOICES, apply_choices, record_choices
 from pix2pix.distributed.environment import choose_processes
 from pix2pix.errors import ConfigError
 from pix2pix.system import hardware
+from pix2pix.training.changed_settings import changed_settings
 from pix2pix.training.machine import choose_machine, continue_choices, describe_continued
-from pix2pix.training.run_folder import begin_run, changed_settings, open_run
+from pix2pix.training.run_folder import begin_run, open_run
 from pix2pix.training.train import plan_only, train_with
 
 

@@ -13,10 +13,11 @@ from pydantic import Field, create_model
 from pydantic.fields import FieldInfo
 
 from pix2pix.config.config import Settings
+from pix2pix.config.data import Augment, Data, Make, SourceSettings
 from pix2pix.config.evaluation import EvaluateOptions
 from pix2pix.config.fields import Fill, LabelNames, LoadSize, MaskValue, Size, ValueRange, Words
 from pix2pix.config.io import merge_settings, nest_settings
-from pix2pix.config.sections import Augment, Data, Make, Section, SourceSettings
+from pix2pix.config.section import Section
 
 Json = Annotated[bool, Parameter(name="--json", negative=())]
 """Print JSON for programs to stdout."""

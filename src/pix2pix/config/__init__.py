@@ -10,19 +10,10 @@ from pix2pix.config.config import (
     size_multiple,
     smallest_discriminated,
 )
-from pix2pix.config.sections import (
-    Augment,
-    Data,
-    Discriminator,
-    Generator,
-    Loss,
-    Make,
-    Optimizer,
-    Section,
-    SourceSettings,
-    Training,
-    source_prefix,
-)
+from pix2pix.config.data import Augment, Data, Make, SourceSettings, source_prefix
+from pix2pix.config.networks import Discriminator, Generator
+from pix2pix.config.section import Section
+from pix2pix.config.training import Loss, Optimizer, Training
 
 __all__ = [
     "PATCH_LAYERS",

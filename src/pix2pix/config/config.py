@@ -5,17 +5,11 @@ from collections.abc import Iterator, Mapping
 
 from pydantic import Field, model_validator
 
+from pix2pix.config.data import Augment, Data
 from pix2pix.config.fields import Native, Text
-from pix2pix.config.sections import (
-    Augment,
-    Data,
-    Discriminator,
-    Generator,
-    Loss,
-    Optimizer,
-    Section,
-    Training,
-)
+from pix2pix.config.networks import Discriminator, Generator
+from pix2pix.config.section import Section
+from pix2pix.config.training import Loss, Optimizer, Training
 
 PATCH_LAYERS = {1: 0, 16: 1, 34: 2, 70: 3, 142: 4, 286: 5}
 """Receptive field of the discriminator in pixels -> its number of stride-2 convolutions (paper, 6.1.2)."""

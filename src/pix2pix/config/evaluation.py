@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator
 
 from pix2pix.config.fields import Axes, Device, Exif, IsPattern, Layout, Planes, ThreadCount, Words
-from pix2pix.config.sections import Section
+from pix2pix.config.section import Section
 
 
 def _to_text(value: Any) -> Any:

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ValidationError
 
 from pix2pix.config.bounded_yaml import YamlError, parse_yaml
 from pix2pix.config.config import Config, Settings
+from pix2pix.config.data import SourceSettings
 from pix2pix.config.legacy import explain_removal, suggest_name, suggest_value, upgrade_settings
-from pix2pix.config.sections import SourceSettings
 from pix2pix.errors import ConfigError
 from pix2pix.system.reading import read_text
 from pix2pix.text import escape_unprintable

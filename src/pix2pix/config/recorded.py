@@ -4,7 +4,7 @@ from pydantic import ValidationError
 
 from pix2pix.config.config import Config
 from pix2pix.config.io import explain
-from pix2pix.config.sections import Training
+from pix2pix.config.training import Training
 from pix2pix.errors import ConfigError
 
 CHOICES = ("device", "precision", "convolutions", "devices", "nodes", "best_by")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from pix2pix.config.sections import FirstPhase
+from pix2pix.config.training import FirstPhase
 from pix2pix.errors import ModelError
 from pix2pix.metrics.pixel import ACCURACIES, MEASURES
 from pix2pix.system.files import write_atomically

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from pix2pix.config.io import read_yaml
-from pix2pix.config.sections import FirstPhase, first_phase
+from pix2pix.config.training import FirstPhase, first_phase
 from pix2pix.data.io.arrays import Pixels
 from pix2pix.errors import ModelError
 from pix2pix.metrics.pixel import metric_names

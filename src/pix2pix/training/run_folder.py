@@ -7,20 +7,17 @@ from dataclasses import dataclass
 from glob import escape
 from itertools import count
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from pydantic import BaseModel
+from typing import NamedTuple
 
 from pix2pix.config import Config
 from pix2pix.config.io import make_config, read_yaml, to_yaml
 from pix2pix.config.recorded import apply_choices
-from pix2pix.data.pairing.nesting import links_to_images
-from pix2pix.data.pairing.pairs import same_data
-from pix2pix.errors import ConfigError, DataError, InUseError, RunError
+from pix2pix.errors import ConfigError, InUseError, RunError
 from pix2pix.model.model_config import CONFIG
 from pix2pix.system.files import make_folders, write_text
 from pix2pix.system.locks import LOCK, find_holder, hold_lock
-from pix2pix.text import escape_unprintable, format_examples
+from pix2pix.text import escape_unprintable
+from pix2pix.training.changed_settings import changed_settings, describe_change
 from pix2pix.training.checkpoint_files import STATE_OF, newest_epoch, read_newest_description
 from pix2pix.training.machine import continue_choices
 from pix2pix.training.old_run import kept_until_begun, needs_recovery, recover, set_aside
@@ -34,18 +31,6 @@ from pix2pix.training.run_files import (
     WRITTEN,
     remove_unfinished,
 )
-
-# Settings that may change when a run is resumed, since they do not change what is learned.
-FREE = {
-    "data.path", "data.source", "data.target", "data.layout", "data.workers",
-    "data.cache", "data.cache_dir", "data.planes",  # other planes are other pairs, which the fingerprint covers
-    "training.epochs", "training.validate_every", "training.patience", "training.samples", "training.device",
-    "training.threads", "training.devices", "training.nodes", "training.rank_timeout", "training.keep_every",
-    "training.validation_perceptual",
-    "provenance.pix2pix", "provenance.python", "provenance.torch",
-}  # fmt: skip
-
-_FINGERPRINT = "provenance.data_fingerprint"
 
 Check = Callable[[Path], object]
 """Raise ConfigError for a folder that must not become a run folder."""
@@ -200,25 +185,10 @@ def _find_difference(folder: Path, config: Config) -> _Refusal | None:
             "repair the bad files (`pix2pix data check` lists them) and give the flags of the first start to resume, "
             "or give another --run to train anew",
         )
-    what = _describe_changed_data(config) if name == _FINGERPRINT else f"{name} was {old}, now {new}"
-    if name == "training.norm_statistics" and config.training.processes > 1 and not config.training.sync_norm:
-        what += ", as each process would normalise its own images: --sync-norm makes it one batch again"
     return _Refusal(
-        f"holds a run with other settings: {what}",
+        f"holds a run with other settings: {describe_change(config, name, old, new)}",
         "give those settings to resume it, another --run to keep both, or --overwrite to replace it",
     )
-
-
-def _describe_changed_data(config: Config) -> str:
-    """Say that the data have changed; where links lead to more images, that versions before did not search these."""
-    what = "the data have changed"
-    with suppress(ConfigError, DataError, OSError):
-        if links := links_to_images(config.data):
-            what += (
-                f" (links to folders are searched now, and were not by earlier versions: {format_examples(links)}; to "
-                "resume a run that began without their images, move these links away)"
-            )
-    return what
 
 
 def _find_end(folder: Path) -> _Refusal | None:
@@ -365,44 +335,3 @@ def _read_settings(folder: Path) -> Config:
     saved = make_config(read_yaml(path), str(path))
     apply_choices(saved)
     return saved
-
-
-def changed_settings(saved: Config, config: Config) -> Iterator[tuple[str, Any, Any]]:
-    """Yield (name, saved value, new value) of the settings that prevent resuming, each as `config.yaml` has them."""
-    moved = config.training.convolutions == "auto"
-    saved, config = apply_choices(saved), apply_choices(config)
-    moved = moved and saved.training.device != config.training.device  # to a device with other kernels
-    old, new = dict(_leaves(saved)), dict(_leaves(config))
-    by_share = config.optimizer.schedule != "constant" or config.training.reconstruction_first  # of all epochs
-    free = FREE - {"training.epochs"} if by_share else FREE
-    if moved:
-        free = free | {"training.convolutions"}
-    if config.training.effective_batch == saved.training.effective_batch:
-        free = free | {"training.batch_size"}  # each step sees the same pairs, in another number of processes
-        if config.training.normalised_together == saved.training.normalised_together:
-            free = free | {"training.sync_norm"}  # which makes no difference in one process
-    # By default load_size follows from image_size, so image_size is what the user has changed.
-    for name in sorted(old.keys() | new.keys(), key=lambda name: (name == "augment.load_size", name)):
-        if name == _FINGERPRINT and same_data(old.get(name), new.get(name)):
-            continue  # a run of an earlier version has a fingerprint of its own kind
-        if name == "data.npy_axes" and {old.get(name), new.get(name)} == {None, "YXC"}:
-            continue  # the usual order, which None asks about where it is unclear
-        if name == "training.best_by" and old.get(name) == "last" and new.get("training.patience") is not None:
-            continue  # a run that kept the newest epoch may begin to wait for a better one
-        if name == "data.exif" and "ignore" not in (old.get(name), new.get(name)):
-            continue  # `auto` and `apply` give the same pixels
-        if name not in free and old.get(name) != new.get(name):
-            yield name, old.get(name), new.get(name)
-
-
-def _leaves(model: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name in type(model).model_fields:
-        value = getattr(model, name)
-        if isinstance(value, BaseModel):
-            yield from _leaves(value, f"{prefix}{name}.")
-        elif isinstance(value, dict):
-            for key, item in value.items():
-                inside = f"{prefix}{name}.{key}"
-                yield from _leaves(item, f"{inside}.") if isinstance(item, BaseModel) else ((inside, item),)
-        else:
-            yield f"{prefix}{name}", value
