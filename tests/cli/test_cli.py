@@ -449,6 +449,9 @@ def test_flags_win_over_the_file_and_the_file_over_the_preset(cli: Cli, tmp_path
     assert values["training"]["discriminator_epochs"] == 50  # the preset's
     assert values["generator"]["depth"] == 4
     assert values["data"]["path"] == "mine"
+    nothing = [word for flag in ("--ema-images", "--generator.depth", "--source-range") for word in (flag, "none")]
+    unset = printed(cli, "mine", "--preset", "modern", "--config", "settings.yaml", *nothing)
+    assert unset["training"]["ema_images"] is unset["generator"]["depth"] is unset["data"]["source_range"] is None
     widths = printed(cli, "mine", "--base-channels", "16", "--generator.base-channels", "32")
     assert (widths["generator"]["base_channels"], widths["discriminator"]["base_channels"]) == (32, 16)
 

@@ -10,7 +10,7 @@ from pix2pix.reports.curves import Row
 Curve = Callable[[int], float]
 
 
-def rows(train: Curve, val: Curve, accuracy: Curve, epochs: int = 30) -> list[Row]:
+def rows(train: Curve, val: Curve, accuracy: Curve, epochs: int = 30, rate: Curve = lambda epoch: 2e-4) -> list[Row]:
     found = []
     for epoch in range(1, epochs + 1):
         sure = {"d_real_accuracy": accuracy(epoch), "d_fake_accuracy": accuracy(epoch)}
@@ -18,7 +18,7 @@ def rows(train: Curve, val: Curve, accuracy: Curve, epochs: int = 30) -> list[Ro
             ("train", {"g_l1": train(epoch), **sure}),
             ("val", {"g_l1": val(epoch), "l1": val(epoch)}),
         ):
-            found.append(Row(100 * epoch, epoch, epoch, split, 1.0, 2e-4, 5.0, values))
+            found.append(Row(100 * epoch, epoch, epoch, split, 1.0, rate(epoch), 5.0, values))
     return found
 
 
@@ -34,12 +34,17 @@ def falling(epoch: int) -> float:
         (lambda n: 0.3 + 0.01 * abs(n - 10), lambda n: 0.7, ["Overfitting begins around epoch 1"]),
         (lambda n: 0.3 if n == 29 else 0.4 + 0.01 * abs(n - 10), lambda n: 0.7, []),  # the newest are the best yet
         (lambda n: 1 / n, lambda n: 0.7, ["l1 is still improving"]),
+        (lambda n: 0.01 if n == 20 else 1 / n, lambda n: 0.7, []),  # after the best epoch
     ],
 )
 def test_what_is_said(val: Curve, accuracy: Curve, said: list[str]) -> None:
     found = advise(rows(falling, val, accuracy), "l1", 0)
     assert len(found) == len(said)
     assert all(words in sentence for words, sentence in zip(said, found, strict=True))
+
+
+def test_a_falling_rate_is_no_reason_for_more_epochs() -> None:
+    assert advise(rows(falling, lambda n: 1 / n, lambda n: 0.7, rate=lambda n: 1e-5 * (31 - n)), "l1", 0) == []
 
 
 def test_overfitting_comes_with_no_advice_to_go_on() -> None:

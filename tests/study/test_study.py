@@ -83,7 +83,9 @@ def test_variants_without_a_discriminator_leave_out_what_needs_one(facades: Path
     settings: dict[str, Any] = {"data": SMALL["data"], "loss": {"perceptual_weight": 0.0}}
     if preset == "modern":
         settings["training"] = {"reconstruction_first": 0.0}  # which learns from L1, but some variants have none
-    alone, *others = [job.config for job in plan_study("losses", facades, settings, run=tmp_path, preset=preset).jobs]
+    plan = plan_study("losses", facades, settings, run=tmp_path, preset=preset)
+    assert ("GAN and cGAN mean hinge and feature matching with weight 10 here" in plan.notes) == (preset == "modern")
+    alone, *others = [job.config for job in plan.jobs]
     assert alone.loss.adversarial_weight == alone.loss.feature_matching_weight == alone.training.first_phase.epochs == 0
     assert alone.discriminator.augment == "none"
     whole = choose_settings(facades, preset, None, settings)

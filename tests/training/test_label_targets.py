@@ -171,6 +171,11 @@ def test_data_that_have_no_classes_are_named(tmp_path: Path, facades: Path) -> N
 
 @pytest.mark.parametrize("classes", [("0", "1"), ("0", "1", "2", "7"), ("0", "255"), ("#000000", "#0000ff")])
 def test_classes_are_drawn_so_that_an_eye_can_tell_them_apart(classes: tuple[str, ...]) -> None:
-    table = LabelEncoding(classes).display_table.astype(int)
+    encoding = LabelEncoding(classes)
+    table = encoding.display_table.astype(int)
     for n, one in enumerate(table):
         assert all(np.abs(one - other).sum() >= 100 for other in table[:n])
+    nothing = encoding.to_viewable(torch.full((len(classes), 64, 64), -1.0)).reshape(64 * 64, -1)
+    hatch = {tuple(colour) for colour in np.unique(nothing, axis=0)}
+    assert len(hatch) == 2, "pixels without a class are hatched"
+    assert not hatch & {tuple(colour) for colour in table}

@@ -6,16 +6,17 @@ field. Fields that are in none of the tables below become flags of the same name
 
 from collections.abc import Callable
 from functools import cache
+from types import NoneType
 from typing import Annotated, Any, get_args
 
 from cyclopts import Group, Parameter
-from pydantic import Field, create_model
+from pydantic import BeforeValidator, Field, create_model
 from pydantic.fields import FieldInfo
 
 from pix2pix.config.config import Settings
 from pix2pix.config.data import Augment, Data, Make, SourceSettings
 from pix2pix.config.evaluation import EvaluateOptions
-from pix2pix.config.fields import Fill, LabelNames, LoadSize, MaskValue, Size, ValueRange, Words
+from pix2pix.config.fields import ChannelChoice, Fill, LabelNames, LoadSize, MaskValue, Size, Text, ValueRange, Words
 from pix2pix.config.io import merge_settings, nest_settings
 from pix2pix.config.section import Section
 
@@ -84,6 +85,8 @@ ALONE = {
     Settings: None,
 }
 """Section that a command may take by itself -> the heading of its flags."""
+TEXTS = (Text, Words, ChannelChoice)
+"""Types of which `none` may be a value."""
 
 
 def with_flags(command: Callable[..., None]) -> Callable[..., None]:
@@ -112,8 +115,9 @@ def flags_of(section: type[Section]) -> type[Section]:
 
 
 def _field(section: type[Section], name: str, field: FieldInfo) -> tuple[Any, Any]:
-    hint: Any = _annotated(field.annotation, field.metadata)
     inner = field.annotation
+    unsettable = _is_unsettable(section, inner)
+    hint: Any = _annotated(inner, [*field.metadata, BeforeValidator(_read_none)] if unsettable else field.metadata)
     if isinstance(inner, type) and issubclass(inner, Section):
         hint = Annotated[flags_of(inner), Parameter(name=None if name in PREFIXED else "*", group=GROUPS[name])]
         return hint, flags_of(inner)()
@@ -122,10 +126,20 @@ def _field(section: type[Section], name: str, field: FieldInfo) -> tuple[Any, An
     parameter = _parameter(section, name, field.annotation, hint)
     if parameter is not None:
         hint = Annotated[hint, parameter]
-    description = " ".join((field.description or "").split())
+    description = " ".join((field.description or "").split()) + (" `none` unsets it." if unsettable else "")
     if field.default_factory is not None:
         return hint, Field(default_factory=field.default_factory, description=description)
     return hint, Field(field.default, description=description)
+
+
+def _is_unsettable(section: type[Section], hint: Any) -> bool:
+    """Return whether a preset or a file may give a setting that `none` takes back."""
+    parts = get_args(hint)
+    return section not in (Make, EvaluateOptions) and NoneType in parts and not any(text in parts for text in TEXTS)
+
+
+def _read_none(word: Any) -> Any:
+    return None if word in ("none", ["none"], ("none",)) else word
 
 
 def _annotated(hint: Any, metadata: list[Any]) -> Any:

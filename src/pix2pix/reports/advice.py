@@ -32,7 +32,7 @@ def advise(rows: Sequence[Row], best_by: str, warmup: int) -> list[str]:
         *_find_skipped(rows),
         *_find_alarms(rows, warmup),
         *(overfitting := list(_find_overfitting(train, val))),
-        *_find_improvement(val, metric, overfits=bool(overfitting)),
+        *_find_improvement(val, metric, overfits=bool(overfitting), slowed=_has_slowed(rows)),
     ]
 
 
@@ -74,15 +74,23 @@ def _find_overfitting(train: Sequence[Row], val: Sequence[Row]) -> Iterator[str]
         )
 
 
-def _find_improvement(val: Sequence[Row], metric: str, *, overfits: bool) -> Iterator[str]:
-    measured = [row for row in val if metric in row.values]
+def _has_slowed(rows: Sequence[Row]) -> bool:
+    """Return whether the learning rate has begun to fall: errors fall with it, and more epochs need not help."""
+    rates = [row.learning_rate for row in rows if row.split == "train"]
+    return bool(rates) and rates[-1] < max(rates)
+
+
+def _find_improvement(val: Sequence[Row], metric: str, *, overfits: bool, slowed: bool) -> Iterator[str]:
+    """Say that more epochs may help: one of the newest is the best, and so are the newest medians, clearly."""
+    measured = [row for row in val if metric in row.values and np.isfinite(row.values[metric])]
     if len(measured) < 3 * FEWEST_EPOCHS:
         return
     sign = 1 if HIGHER_IS_BETTER[metric] else -1
-    smooth = sign * _smooth([row.values[metric] for row in measured])
+    raw = [sign * row.values[metric] for row in measured]
+    smooth = _smooth(raw)
     last, before = smooth[-1], smooth[-1 - FEWEST_EPOCHS]
-    is_best = np.isfinite(smooth).all() and smooth.argmax() == len(smooth) - 1
-    if is_best and last - before > IMPROVEMENT * abs(before):
+    is_best = smooth.argmax() == len(smooth) - 1 and np.argmax(raw) >= len(raw) - FEWEST_EPOCHS
+    if is_best and not slowed and last - before > IMPROVEMENT * abs(before):
         advice = ", although the L1 rises" if overfits else ": more epochs may help"
         yield f"Validation {metric} is still improving in the newest epochs{advice}."
 

@@ -52,8 +52,8 @@ ALARMS: dict[str, Alarm] = {
         "train",
         _is_saturated,
         "The discriminator is saturated: it separates outputs from targets almost without error, so the generator "
-        "learns little from it. A smaller --discriminator.patch-size, a smaller --discriminator-weight or more data "
-        "may help.",
+        "learns little from it. More pairs, --discriminator.augment adaptive, a lower --discriminator-learning-rate "
+        "or, where it decides by patches, a smaller --discriminator.patch-size may help.",
     ),
     "alarm_constant": Alarm(
         "val",

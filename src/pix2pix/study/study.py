@@ -1,13 +1,13 @@
 """Repeat an experiment of the paper on any pairs: train its variants, evaluate them, show them on one page."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from pix2pix.config import Config, Data
+from pix2pix.config import Config, Data, Loss
 from pix2pix.config.io import make_config, merge_settings
 from pix2pix.config.presets import choose_settings
 from pix2pix.data.checks.check import check
@@ -25,6 +25,7 @@ from pix2pix.system.hardware import choose_device
 from pix2pix.system.locks import lock_folder
 from pix2pix.system.progress import OnNamedProgress
 from pix2pix.system.written import claim
+from pix2pix.text import format_list
 from pix2pix.training.plan import make_plan
 from pix2pix.training.run_folder import is_run
 
@@ -130,6 +131,7 @@ def plan_study(  # noqa: PLR0913  # the flags of the command
     _refuse_unusable(report, shared, split)
     variants, notes = choose_variants(kind, shared.data.image_size, shared.discriminator.patch_size)
     palette, more = _choose_palette(shared, palette, segmenter)
+    more += _describe_losses(shared)
     measured = {} if palette is None else {"palette": palette, "segmenter_folder": str(Path(run) / "segmenter")}
     jobs = [
         Job(
@@ -150,6 +152,20 @@ def plan_study(  # noqa: PLR0913  # the flags of the command
     return StudyPlan(
         kind, jobs, [*notes, *more], report.counts["train"], palette, training.config.data, training.prepared
     )
+
+
+def _describe_losses(config: Config) -> Iterator[str]:
+    """Describe what the variants' losses have that their titles do not say, unlike the paper's."""
+    loss, usual = config.loss, Loss()
+    adversarial = [] if config.adversarial == usual.adversarial else [config.adversarial]
+    if loss.feature_matching_weight:
+        adversarial.append(f"feature matching with weight {loss.feature_matching_weight:g}")
+    if adversarial:
+        yield f"GAN and cGAN mean {format_list(adversarial)} here"
+    if loss.perceptual_weight:
+        yield f"all variants also learn from ST-LPIPS, with weight {loss.perceptual_weight:g}"
+    if loss.l1_weight != usual.l1_weight:
+        yield f"L1 and L2 have the paper's weight, {usual.l1_weight:g}, not {loss.l1_weight:g}"
 
 
 def _choose_palette(config: Config, palette: str | None, segmenter: bool) -> tuple[str | None, list[str]]:

@@ -165,6 +165,7 @@ def test_stacks_of_one_file_stay_in_one_split(mixed: Path) -> None:
 def test_stacks_are_asked_about_and_mixed_depths_are_named(mixed: Path) -> None:
     asked = check(data(mixed))
     assert sum("--planes pictures" in reason for _, reason in asked.problems) == 4
+    assert asked.to_text().count("--planes pictures") == 2, "once for each depth"
     report = check(data(mixed, planes="channels"))
     reasons = [reason for path, reason in report.problems if path.name == "y.tif"]
     assert len(reasons) == 2

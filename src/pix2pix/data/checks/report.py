@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -295,9 +295,12 @@ def describe_offset(offset: tuple[int, int]) -> str:
 
 
 def _list_problems(problems: Sequence[tuple[Path, str]], each: int = 3, kinds: int = 12) -> list[str]:
-    """Return one line for each problem; of many, the first few of each kind and the number of the others."""
+    """Return one line for each problem; of many, the first few of each kind and the number of the others.
+
+    A reason that several files share stands once.
+    """
     if len(problems) <= MAX_LINES:
-        return [f"  {escape_unprintable(path)}: {escape_unprintable(reason)}" for path, reason in problems]
+        return list(_list_by_reason(problems))
     groups: dict[str, list[tuple[Path, str]]] = {}
     for path, reason in problems:
         groups.setdefault(re.sub(r"/\S+|\S*\d\S*", "", reason)[:60], []).append((path, reason))
@@ -310,3 +313,13 @@ def _list_problems(problems: Sequence[tuple[Path, str]], each: int = 3, kinds: i
     if rest := sum(map(len, ordered[kinds:])):
         lines.append(f"  and {rest:,} more of other kinds")
     return [*lines, "  (--json lists all of them)"]
+
+
+def _list_by_reason(problems: Sequence[tuple[Path, str]]) -> Iterator[str]:
+    paths: dict[str, list[Path]] = {}
+    for path, reason in problems:
+        paths.setdefault(reason, []).append(path)
+    for reason, (first, *others) in paths.items():
+        yield f"  {escape_unprintable(first)}: {escape_unprintable(reason)}"
+        if others:
+            yield f"    and {len(others):,} more: {escape_unprintable(', '.join(map(str, others)))}"

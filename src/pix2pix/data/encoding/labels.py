@@ -20,6 +20,8 @@ from pix2pix.text import format_examples
 Array = NDArray[Any]
 UNKNOWN = 255
 """Index of pixels without a class."""
+HATCH = 90, 200
+"""Gray values of the stripes drawn over pixels without a class."""
 NARROW = 128
 """Gray values within fewer levels are drawn in other colours, since an eye cannot tell them apart."""
 
@@ -104,8 +106,16 @@ class LabelEncoding:
         return [self.to_array(image) for image in batch]
 
     def to_viewable(self, image: Tensor) -> Pixels:
-        """Draw (classes, H, W) as (H, W, 1 or 3) uint8 in the classes' colours; see `display_table`."""
-        return np.ascontiguousarray(self.display_table[image.argmax(dim=0).cpu().numpy()])
+        """Draw (classes, H, W) as (H, W, 1 or 3) uint8 in the classes' colours; see `display_table`.
+
+        Pixels without a class, which have -1 in all channels, are hatched.
+        """
+        highest, indices = image.cpu().max(dim=0)
+        drawn: Pixels = self.display_table[indices.numpy()]
+        unknown = (highest <= -1).numpy()
+        if unknown.any():
+            drawn[unknown] = _hatch(*unknown.shape)[unknown]
+        return np.ascontiguousarray(drawn)
 
     @property
     def display_table(self) -> Pixels:
@@ -144,6 +154,13 @@ class LabelEncoding:
     def _table(self) -> NDArray[np.float64]:
         """(classes, 1 or 3) levels."""
         return np.array([class_levels(name) for name in self.classes], np.float64)
+
+
+def _hatch(height: int, width: int) -> Pixels:
+    """Return diagonal stripes (H, W, 1) in two grays, about 32 across the image."""
+    rows, columns = np.ogrid[:height, :width]
+    stripes = (rows + columns) // max(2, max(height, width) // 64) % 2
+    return np.where(stripes, HATCH[0], HATCH[1]).astype(np.uint8)[..., None]
 
 
 def without_alpha(values: Array) -> Array:
