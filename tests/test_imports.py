@@ -31,12 +31,13 @@ ORDER = """
     losses
     model
     inference
+    export
     metrics
     reports
     distributed
     training
     evaluation
-    export serve study demo
+    serve study demo
     cli
     __init__
     __main__

@@ -24,6 +24,7 @@ COMMANDS = {
     "train": "Train a model on pairs. Run the same command again to resume.",
     "evaluate": "Measure a model on a split: losses, image metrics, confidence intervals, baselines, a report.",
     "translate": "Translate images, or folders of images. Each output has the size and the name of its input.",
+    "export": "Write a model as one ONNX file that translates pixels to pixels, of any size, without this package.",
     "info": "Describe a model: networks, channels, sizes, batch norm statistics, validation.",
     "compare": "Compare runs: settings, curves, best epochs, evaluations, images, findings.",
     "study": "Repeat one of the paper's experiments: train its variants and compare them. Run it again to resume.",

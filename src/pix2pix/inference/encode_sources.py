@@ -57,7 +57,7 @@ def read_sources(
     """
     views = [view_source(path, model, number)[0] for number, path in enumerate(paths)]
     parts = [replace(view, half=half, plane=plane) for view in views]
-    return encode_sources([_read(*one) for one in zip(paths, parts, strict=True)], model, rule)
+    return encode_sources([read_image(*one) for one in zip(paths, parts, strict=True)], model, rule)
 
 
 def source_holes(arrays: Sequence[Array], model: Model, size: Size) -> NDArray[np.bool_] | None:
@@ -73,7 +73,8 @@ def source_holes(arrays: Sequence[Array], model: Model, size: Size) -> NDArray[n
     return together if together.any() else None
 
 
-def _read(path: Path, view: View) -> SourceImage:
+def read_image(path: Path, view: View) -> SourceImage:
+    """Read a file, with its opacity if it has one. Raises DataError."""
     values = images.read(path, view, alpha=True)
     return SourceImage(values, values.shape[2] > images.probe(path, view).channels, path)
 

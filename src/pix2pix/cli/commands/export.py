@@ -1,0 +1,60 @@
+"""`pix2pix export`: write a model as an ONNX file."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+from pix2pix.cli.console import print_path, say
+
+if TYPE_CHECKING:
+    from pix2pix.export.onnx import Exported
+
+
+def export(
+    model: str,
+    /,
+    *,
+    output: Path,
+    precision: Literal["32", "16", "int8"] = "32",
+    calibration: Annotated[list[Path], Parameter(negative=())] = [],  # noqa: B006  # never changed
+    overwrite: bool = False,
+) -> None:
+    """Write a model as one ONNX file that translates pixels to pixels, of any size, without this package.
+
+    The file is compared with the model at three sizes before it gets its name.
+
+    Parameters
+    ----------
+    model
+        Run folder, model folder or hub id.
+    output
+        The file, such as model.onnx.
+    precision
+        Weights and maps in float32, in float16 (half the size, for GPUs), or in int8 (a quarter, fast on CPUs).
+    calibration
+        Folder of source images, on which the ranges of int8 are measured; once for each of several sources. By default
+        the training pairs of the run, if they are still there.
+    overwrite
+        Replace a file of this name.
+    """
+    from pix2pix.export.onnx import export_onnx
+
+    exported = export_onnx(model, output=output, precision=precision, calibration=calibration, overwrite=overwrite)
+    for note in exported.notes:
+        say(f"note: {note}")
+    _print_table(exported)
+    print_path(exported.path)
+
+
+def _print_table(exported: "Exported") -> None:
+    """Print size, time and errors of the file."""
+    from pix2pix.text import format_bytes, format_share
+
+    times = ", ".join(f"{engine} {number:.1f} ms" for engine, number in exported.milliseconds.items())
+    print(f"precision {exported.precision}, {format_bytes(exported.bytes)}, one image: {times}")
+    print(f"{'compared at':>14}{'error, max':>14}{'mean':>12}{'max / range':>14}{'mean / range':>14}")
+    for one in exported.differences:
+        size = f"{one.height}x{one.width}"
+        shares = f"{format_share(one.share_most):>14}{100 * one.share_mean:>12.4f} %"
+        print(f"{size:>14}{one.most:>14.4g}{one.mean:>12.4g}{shares}  {one.unit}")

@@ -1,0 +1,1 @@
+"""A model in formats of others, which need neither this package nor torch."""

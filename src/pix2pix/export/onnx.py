@@ -1,0 +1,145 @@
+"""Export a model as one ONNX file that is the whole translator: pixels in, pixels out, of any size.
+
+The file is compared with the model before it gets its name.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from pix2pix.errors import ConfigError, ModelError
+from pix2pix.system.files import write_atomically
+from pix2pix.text import format_share
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+    from pix2pix.export.calibration import Array, Files
+    from pix2pix.export.compare import Difference, Run
+    from pix2pix.inference.translator import Translator
+
+ExportPrecision = Literal["32", "16", "int8"]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file that was written, and how it compares with the model."""
+
+    path: Path
+    precision: ExportPrecision
+    bytes: int
+    milliseconds: Mapping[str, float]
+    """Engine -> median time of one image of the training's size."""
+    differences: "tuple[Difference, ...]"
+    """For each size at which it was compared."""
+    notes: tuple[str, ...] = ()
+
+
+def export_onnx(
+    model: str | Path,
+    *,
+    output: str | Path,
+    precision: ExportPrecision = "32",
+    calibration: Sequence[str | Path] = (),
+    overwrite: bool = False,
+) -> Exported:
+    """Export a run folder, a model folder or a model of the hub as an ONNX file.
+
+    `precision` is that of weights and maps: 32 or 16 bits of floating numbers, or int8. The ranges of int8 are measured
+    on the source images of `calibration`, a folder for each source, or on the training pairs of the run. Raises
+    ConfigError, or ModelError for a model that cannot be exported and for a file that does not translate as the model
+    does; then nothing is written.
+    """
+    path = Path(output)
+    _refuse(path, precision, overwrite=overwrite)
+    # Only now: these import torch, and packages that only an export needs.
+    from pix2pix.export.compare import measure_milliseconds, open_session
+    from pix2pix.export.metadata import describe, seal
+    from pix2pix.inference.translator import Translator
+
+    translator = Translator.from_pretrained(model, device="cpu")
+    found = _find_images(model, translator, precision, [Path(folder) for folder in calibration])
+    graph, notes = _build(translator, precision, found)
+    run = open_session(graph.SerializeToString())
+    examples = _examples(translator, found)
+    differences = _differences(run, translator, examples)
+    _refuse_different(path, precision, differences)
+    milliseconds = {"onnxruntime": measure_milliseconds(run, examples[0])}
+    facts: dict[str, Any] = {
+        "precision": precision,
+        "differences": [one.to_json() for one in differences],
+        "milliseconds": milliseconds,
+    }
+    content = seal(graph, describe(translator.model, facts))
+    write_atomically(path, lambda file: file.write(content))
+    return Exported(path, precision, len(content), milliseconds, differences, notes)
+
+
+def _find_images(
+    name: str | Path, translator: "Translator", precision: ExportPrecision, folders: Sequence[Path]
+) -> "Sequence[Files]":
+    """List images to measure ranges on and to compare with; none if none are given or needed."""
+    from pix2pix.export.calibration import find_calibration
+
+    return find_calibration(name, folders, translator) if folders or precision == "int8" else ()
+
+
+def _build(
+    translator: "Translator", precision: ExportPrecision, found: "Sequence[Files]"
+) -> "tuple[ModelProto, tuple[str, ...]]":
+    """Return the graph in a precision, and notes on how it was made."""
+    from pix2pix.export.calibration import read_calibration
+    from pix2pix.export.quantize import quantize_within
+    from pix2pix.export.translator_graph import build_graph
+
+    graph = build_graph(translator.model, dtype="float16" if precision == "16" else "float32")
+    if precision != "int8":
+        return graph, ()
+    images = [read_calibration(files, translator) for files in found]
+    return quantize_within(graph, images, translator)
+
+
+def _examples(translator: "Translator", found: "Sequence[Files]") -> "list[list[Array]]":
+    """Return sources of three sizes: parts of the images that were found, or drawn ones."""
+    from pix2pix.export.calibration import fit_size, read_calibration
+    from pix2pix.export.compare import check_sizes
+    from pix2pix.export.example_images import draw_sources
+
+    sizes = check_sizes(translator.model)
+    if not found:
+        return [draw_sources(translator.model.sources, size) for size in sizes]
+    chosen = [found[number % len(found)] for number in range(len(sizes))]
+    return [fit_size(read_calibration(one, translator), size) for one, size in zip(chosen, sizes, strict=True)]
+
+
+def _differences(run: "Run", translator: "Translator", examples: "list[list[Array]]") -> "tuple[Difference, ...]":
+    from pix2pix.export.compare import find_difference
+
+    return tuple(find_difference(run, translator, example) for example in examples)
+
+
+def _refuse(path: Path, precision: str, *, overwrite: bool) -> None:
+    """Raise ConfigError for words that cannot be meant, and for missing packages."""
+    if precision not in get_args(ExportPrecision):
+        raise ConfigError(f"--precision {precision}: expected {', '.join(get_args(ExportPrecision))}")
+    if path.suffix.lower() != ".onnx":
+        raise ConfigError(f"--output {path}: expected the name of a file that ends in .onnx")
+    if path.is_dir() or (path.exists() and not overwrite):
+        raise ConfigError(f"--output {path}: is there already; give another name, or --overwrite to replace the file")
+    missing = [name for name in ("onnx", "onnxruntime") if find_spec(name) is None]
+    if missing:
+        raise ConfigError(f"an export needs {' and '.join(missing)}: pip install 'pix2pix[export]'")
+
+
+def _refuse_different(path: Path, precision: ExportPrecision, differences: "tuple[Difference, ...]") -> None:
+    """Raise ModelError for errors that only a fault of the file explains."""
+    from pix2pix.export.compare import LIMITS
+
+    for one in differences:
+        if not one.is_within(LIMITS[precision]):
+            raise ModelError(
+                f"{path}: is not written, since it would not translate as the model does: at {one.height}x{one.width} "
+                f"the mean error is {one.mean:.4g} {one.unit}, {format_share(one.share_mean)} of the range"
+            )

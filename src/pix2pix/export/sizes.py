@@ -1,0 +1,91 @@
+"""Add to a graph what `inference/any_size.py` does: sizes that follow from the input's, resizing, padding, cropping.
+
+A size is the name of (height, width), int64. Maps are (N, C, H, W) float32.
+"""
+
+from collections.abc import Sequence
+
+from pix2pix.export.graph import Graph
+from pix2pix.model.model_config import ModelConfig
+
+
+def size_of(graph: Graph, x: str) -> str:
+    """Return the size of a map."""
+    return graph.add("Shape", x, start=2, end=4)
+
+
+def add_output_size(graph: Graph, config: ModelConfig, size: str) -> str:
+    """Add `ModelConfig.output_size`."""
+    if config.enlarged == (1.0, 1.0):
+        return size
+    sides = graph.add("Round", _times(graph, size, config.enlarged))
+    return graph.add("Max", graph.cast(sides, "int64"), graph.constant([1, 1], "int64"))
+
+
+def add_presented_size(graph: Graph, config: ModelConfig, size: str) -> str:
+    """Add `ModelConfig.presented_size`; the same name comes back where images keep their sizes."""
+    if config.settings.native:
+        return size
+    image_size = graph.constant(config.settings.data.image_size, "int64")
+    if config.scale is None:
+        return image_size
+    sides = _times(graph, size, config.scale)
+    factors = graph.add("Div", graph.constant(config.settings.data.image_size, "float64"), sides)
+    factor = graph.add("Max", graph.add("ReduceMax", factors, keepdims=1), graph.constant([1.0], "float64"))
+    scaled = graph.cast(graph.add("Round", graph.add("Mul", sides, factor)), "int64")
+    same = graph.add("ReduceMin", graph.cast(graph.add("Equal", size, image_size), "int64"), keepdims=1)
+    return graph.add("Where", graph.cast(same, "bool"), image_size, graph.add("Max", image_size, scaled))
+
+
+def _times(graph: Graph, size: str, factors: Sequence[float]) -> str:
+    return graph.add("Mul", graph.cast(size, "float64"), graph.constant(factors, "float64"))
+
+
+def add_resize(graph: Graph, x: str, size: str) -> str:
+    """Resize a map, bilinear with antialias."""
+    sizes = graph.add("Concat", graph.add("Shape", x, start=0, end=2), size, axis=0)
+    kind = {"mode": "linear", "antialias": 1, "exclude_outside": 1}  # the weights at the edges, as torch has them
+    return graph.add("Resize", x, "", "", sizes, coordinate_transformation_mode="half_pixel", **kind)
+
+
+def add_resize_nearest(graph: Graph, x: str, size: str, dtype: str = "float32") -> str:
+    """Resize a map by nearest neighbour; `dtype` is the type in which positions are computed."""
+    old = size_of(graph, x)
+    steps = graph.add("Div", graph.cast(old, dtype), graph.cast(size, dtype))
+    for axis, (was, step, new) in enumerate(zip(*(_sides(graph, of) for of in (old, steps, size)), strict=True), 2):
+        centres = graph.add("Add", graph.cast(_count(graph, new), dtype), graph.constant(0.5, dtype))
+        positions = graph.cast(graph.add("Floor", graph.add("Mul", centres, step)), "int64")
+        last = graph.add("Sub", was, graph.constant(1, "int64"))
+        x = graph.add("Gather", x, graph.add("Min", positions, last), axis=axis)
+    return x
+
+
+def add_padding(graph: Graph, x: str, multiple: int) -> str:
+    """Pad a map by reflection to sides that are multiples of a number, as `data/transforms/padding.py` does."""
+    one, number = graph.constant(1, "int64"), graph.constant(multiple, "int64")
+    for axis, side in enumerate(_sides(graph, size_of(graph, x)), 2):
+        over = graph.add("Sub", graph.add("Add", side, number), one)
+        padded = graph.add("Mul", graph.add("Div", over, number), number)
+        turn = graph.add("Mul", graph.add("Sub", side, one), graph.constant(2, "int64"))  # where 0 comes again
+        at = graph.add("Mod", _count(graph, padded), graph.add("Max", turn, one))
+        back = graph.add("Sub", turn, at)
+        indices = graph.add("Where", graph.add("Less", at, side), at, back)
+        x = graph.add("Gather", x, indices, axis=axis)
+    return x
+
+
+def add_crop(graph: Graph, x: str, size: str) -> str:
+    """Keep the upper left part of a map that has a size."""
+    start, axes = graph.constant([0, 0], "int64"), graph.constant([2, 3], "int64")
+    return graph.add("Slice", x, start, size, axes)
+
+
+def _sides(graph: Graph, size: str) -> tuple[str, str]:
+    """Return height and width, as numbers without axes."""
+    height, width = (graph.add("Gather", size, graph.constant(at, "int64"), axis=0) for at in (0, 1))
+    return height, width
+
+
+def _count(graph: Graph, stop: str) -> str:
+    """Return 0, 1, ... stop - 1."""
+    return graph.add("Range", graph.constant(0, "int64"), stop, graph.constant(1, "int64"))
