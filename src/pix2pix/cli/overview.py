@@ -25,6 +25,7 @@ COMMANDS = {
     "evaluate": "Measure a model on a split: losses, image metrics, confidence intervals, baselines, a report.",
     "translate": "Translate images, or folders of images. Each output has the size and the name of its input.",
     "export": "Write a model as one ONNX file that translates pixels to pixels, of any size, without this package.",
+    "serve": "Serve models over HTTP, with a page to draw on.",
     "info": "Describe a model: networks, channels, sizes, batch norm statistics, validation.",
     "compare": "Compare runs: settings, curves, best epochs, evaluations, images, findings.",
     "study": "Repeat one of the paper's experiments: train its variants and compare them. Run it again to resume.",

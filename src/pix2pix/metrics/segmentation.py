@@ -20,8 +20,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pix2pix.config import Generator
+from pix2pix.data.checks.main_colours import Colour
 from pix2pix.data.loading.dataset import PairDataset
-from pix2pix.metrics.palette import Colour, label_pixels
+from pix2pix.metrics.palette import label_pixels
 from pix2pix.networks import make_generator
 from pix2pix.system.files import write_atomically, write_text
 from pix2pix.system.locks import lock_folder

@@ -4,6 +4,7 @@ The content of a file selects its format for reading, its suffix for writing. No
 silently. The package `encoding` converts arrays to numbers in [-1, 1].
 """
 
+import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
@@ -153,22 +154,37 @@ def begin_to_write(
     It calls `before_rename` with the finished file under its temporary name. With `surroundings` that have planes the
     values are (planes, H, W, C).
     """
-    suffix, dtype, channels = path.suffix.lower(), values.dtype.name, values.shape[-1]
+    encode = _encoder(path, path.suffix.lower(), values, surroundings, palette)
+    return begin_to_encode(path, encode, before_rename)
+
+
+def encode(suffix: str, values: Array, *, palette: Pixels | None = None) -> bytes:
+    """Return the content of the file that `write` would write, without surroundings. Raises DataError."""
+    file = io.BytesIO()
+    _encoder("the output", suffix, values, NOTHING, palette)(file)
+    return file.getvalue()
+
+
+def _encoder(
+    name: Path | str, suffix: str, values: Array, surroundings: Surroundings, palette: Pixels | None
+) -> Callable[[BinaryIO], None]:
+    """Return a function that writes (H, W, C) into a file in the format of a suffix. Raises DataError."""
+    dtype, channels = values.dtype.name, values.shape[-1]
     if surroundings.planes and suffix not in (*TIFF_SUFFIXES, ".npy"):
-        raise DataError(f"{path}: a stack cannot be written as {suffix!r}; use .npy, .tif, .tiff")
+        raise DataError(f"{name}: a stack cannot be written as {suffix!r}; use .npy, .tif, .tiff")
     if not can_hold(suffix, dtype, channels):
         able = [known for known in sorted({*eight_bit.WRITE_OPTIONS, ".npy"}) if can_hold(known, dtype, channels)]
         what = "" if _is_eight_bit(dtype, channels) else f" with {format_count(channels, 'channel')} of {dtype}"
-        raise DataError(f"{path}: cannot be written as {path.suffix!r}{what}; use {', '.join(able)}")
+        raise DataError(f"{name}: cannot be written as {suffix!r}{what}; use {', '.join(able)}")
 
-    def encode(file: BinaryIO) -> None:
+    def write_into(file: BinaryIO) -> None:
         plain = suffix not in TIFF_SUFFIXES or surroundings == NOTHING
         if _is_eight_bit(dtype, channels) and suffix in eight_bit.WRITE_OPTIONS and plain:
             eight_bit.write(file, suffix, values, surroundings, palette)
         else:
             file.write(_ENCODERS[suffix](values, surroundings))
 
-    return begin_to_encode(path, encode, before_rename)
+    return write_into
 
 
 def begin_to_encode(

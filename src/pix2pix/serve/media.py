@@ -1,0 +1,82 @@
+"""Media types of pictures: what a body holds by its first bytes, and which type an answer has by Accept."""
+
+from pix2pix.data.io import images
+from pix2pix.serve.problems import ProblemError
+
+SUFFIXES = {
+    "image/png": ".png",
+    "image/jpeg": ".jpg",
+    "image/tiff": ".tif",
+    "image/webp": ".webp",
+    "application/x-npy": ".npy",
+}
+"""Media type -> the suffix by which `data.io` knows it."""
+LOSSY = ("image/jpeg",)
+"""Types that change values."""
+_STARTS = (
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"II*\0", "image/tiff"),
+    (b"MM\0*", "image/tiff"),
+    (b"II+\0", "image/tiff"),
+    (b"MM\0+", "image/tiff"),
+    (b"\x93NUMPY", "application/x-npy"),
+)
+EXPECTED = "expected image/png, image/jpeg, image/tiff, image/webp or application/x-npy"
+
+
+def media_type(header: str) -> str:
+    """Return the media type of a Content-Type header, without parameters."""
+    return header.partition(";")[0].strip().lower()
+
+
+def recognise(start: bytes) -> str | None:
+    """Return the media type of a file by its first 12 bytes; None for a format that is not accepted."""
+    if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
+        return "image/webp"
+    return next((kind for begin, kind in _STARTS if start.startswith(begin)), None)
+
+
+def choose_type(accept: str, dtype: str, channels: int, *, exact: bool) -> str:
+    """Return the media type of an answer, the one preferred by an Accept header that can hold the values.
+
+    `exact` rules out the lossy types, as for label maps. Raises ProblemError (406).
+    """
+    able = [kind for kind in SUFFIXES if _can_hold(kind, dtype, channels, exact=exact)]
+    wanted = _parse_accept(accept) or [("*/*", 1.0)]
+    ranked = [(max(_quality(kind, wanted), 0.0), -place, kind) for place, kind in enumerate(able)]
+    quality, _, best = max(ranked, default=(0.0, 0, ""))
+    if quality <= 0:
+        raise ProblemError(
+            406,
+            "not-acceptable",
+            f"the output, {channels} channels of {dtype}, is sent as {', '.join(able)}; Accept allows none",
+        )
+    return best
+
+
+def _can_hold(kind: str, dtype: str, channels: int, *, exact: bool) -> bool:
+    return images.can_hold(SUFFIXES[kind], dtype, channels) and not (exact and kind in LOSSY)
+
+
+def _parse_accept(header: str) -> list[tuple[str, float]]:
+    """Return the media ranges of an Accept header and their weights."""
+    ranges = []
+    for part in header.split(",") if header.strip() else ():
+        name, *parameters = (word.strip().lower() for word in part.split(";"))
+        quality = next((word[2:] for word in parameters if word.startswith("q=")), "1")
+        try:
+            ranges.append((name, min(1.0, max(0.0, float(quality)))))
+        except ValueError:
+            ranges.append((name, 0.0))
+    return ranges
+
+
+def _quality(kind: str, ranges: list[tuple[str, float]]) -> float:
+    """Return the weight of the most specific range that a type is in; 0 if it is in none."""
+    family = f"{kind.partition('/')[0]}/*"
+    for pattern in (kind, family, "*/*"):
+        found = [quality for name, quality in ranges if name == pattern]
+        if found:
+            return max(found)
+    return 0.0

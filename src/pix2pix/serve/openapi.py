@@ -1,0 +1,78 @@
+"""What FastAPI cannot tell by itself for the description of the interface: bodies, answers, problems."""
+
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import Query, Response
+
+from pix2pix.serve.media import SUFFIXES
+from pix2pix.serve.problems import PROBLEM_JSON
+
+Seed = Annotated[int | None, Query(ge=0, lt=2**63, description="Turns the model's noise on: another sample for each.")]
+
+_PICTURE = {"type": "string", "format": "binary"}
+_PICTURES: dict[str, Any] = {kind: {"schema": _PICTURE} for kind in SUFFIXES}
+_PROBLEM = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail", "request_id"],
+    "properties": {
+        "type": {"type": "string", "description": "Stable, for programs: urn:pix2pix:problem:KIND."},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "One sentence for people."},
+        "request_id": {"type": "string"},
+    },
+}
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the descriptions of problem answers."""
+    content = {PROBLEM_JSON: {"schema": _PROBLEM}}
+    return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
+
+
+MODELS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The models",
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["models"],
+                    "properties": {"models": {"type": "array", "items": {"type": "object"}}},
+                }
+            }
+        },
+    },
+    **problems(400, 403),
+}
+EXAMPLES: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The picture", "content": {"image/png": {"schema": _PICTURE}}},
+    **problems(400, 403, 404, 422),
+}
+TRANSLATE: dict[str, Any] = {
+    "tags": ["translate"],
+    "summary": "Translate one picture; Accept chooses the type of the answer",
+    "response_class": Response,
+    "responses": {
+        200: {"description": "The output", "content": _PICTURES},
+        **problems(400, 403, 404, 406, 408, 413, 415, 422, 429, 500, 503, 504),
+    },
+    "openapi_extra": {
+        "requestBody": {
+            "required": True,
+            "content": {
+                **_PICTURES,
+                "multipart/form-data": {
+                    "schema": {
+                        "type": "object",
+                        "properties": {
+                            "source": _PICTURE,
+                            "source_1": {**_PICTURE, "description": "Of a model of several sources, the first."},
+                        },
+                    }
+                },
+            },
+        }
+    },
+}

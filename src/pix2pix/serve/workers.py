@@ -1,0 +1,121 @@
+"""Several processes on one port: each loads the models; one that dies is replaced."""
+
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+
+from pix2pix.errors import ConfigError, DataError, ModelError, RunError
+from pix2pix.serve.logs import log, start_logging
+from pix2pix.serve.metrics import FOLDER
+from pix2pix.serve.options import Options
+from pix2pix.system.signals import follow_parent, interruptible, note_stop_signals
+
+START_SECONDS = 600.0
+MOST_DEATHS, WITHIN_SECONDS = 5, 60.0
+"""So many deaths within so many seconds end the service."""
+
+
+@dataclass
+class _Worker:
+    process: BaseProcess
+    said: Connection
+
+
+@dataclass
+class Workers:
+    """The processes of a service."""
+
+    models: Sequence[str]
+    options: Options
+    listener: socket.socket
+    running: list[_Worker] = field(default_factory=list)
+    deaths: list[float] = field(default_factory=list)
+
+    def run(self, announce: Callable[[str], object]) -> None:
+        """Serve until a signal to stop. `announce` gets what is served. Raises what a process could not load."""
+        with tempfile.TemporaryDirectory(prefix="pix2pix-metrics-") as folder, note_stop_signals() as stop:
+            os.environ[FOLDER] = folder
+            try:
+                self.running = [self._start() for _ in range(self.options.workers)]
+                with interruptible():
+                    said = [self._first_word(worker) for worker in self.running]
+                announce(said[0])
+                while stop() is None:
+                    time.sleep(0.1)
+                    self._replace_dead()
+                self._end(stop() or signal.SIGTERM)
+            finally:
+                self._end(signal.SIGTERM)
+                os.environ.pop(FOLDER, None)
+
+    def _start(self) -> _Worker:
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe(duplex=False)
+        words = (tuple(self.models), self.options, self.listener, theirs, os.getpid())
+        process = context.Process(target=_work, args=words, name="pix2pix-serve")
+        process.start()
+        theirs.close()
+        return _Worker(process, ours)
+
+    def _first_word(self, worker: _Worker) -> str:
+        """Wait until a process listens, and return what it serves. Raises its error."""
+        if not worker.said.poll(START_SECONDS):
+            raise RunError("a process of the service did not start in time")
+        try:
+            word = worker.said.recv()
+        except EOFError:
+            raise RunError("a process of the service ended while it started; the lines above say why") from None
+        if isinstance(word, Exception):
+            raise word
+        return str(word)
+
+    def _replace_dead(self) -> None:
+        for at, worker in enumerate(self.running):
+            if worker.process.exitcode is None:
+                continue
+            log("worker died", exit_code=worker.process.exitcode)
+            now = time.monotonic()
+            self.deaths = [moment for moment in self.deaths if now - moment < WITHIN_SECONDS] + [now]
+            if len(self.deaths) >= MOST_DEATHS:
+                raise RunError(f"{MOST_DEATHS} processes of the service died within {WITHIN_SECONDS:.0f} seconds")
+            self.running[at] = self._start()
+
+    def _end(self, number: int) -> None:
+        """Ask all processes to stop, and wait until they have answered what they accepted."""
+        for worker in self.running:
+            if worker.process.exitcode is None and worker.process.pid:
+                os.kill(worker.process.pid, number)
+        until = time.monotonic() + self.options.deadline + 15
+        for worker in self.running:
+            worker.process.join(max(0.1, until - time.monotonic()))
+            if worker.process.exitcode is None:
+                worker.process.kill()
+                worker.process.join()
+        self.running = []
+
+
+def _work(models: Sequence[str], options: Options, listener: socket.socket, said: Connection, parent: int) -> None:
+    """Serve in a process of its own."""
+    from pix2pix.serve.app import Service
+    from pix2pix.serve.served import load_models
+    from pix2pix.serve.server import address_of, describe_start, quiet_uvicorn, run_service
+
+    with note_stop_signals() as stop:
+        follow_parent(parent, signal.SIGTERM)
+        start_logging(options.log_format)
+        quiet_uvicorn()
+        try:
+            service = Service(load_models(models, options, options.workers), options)
+            words = describe_start(service, address_of(listener, options))
+            run_service(service, listener, stop, lambda: said.send(words))
+        except (ConfigError, DataError, ModelError, RunError, OSError) as error:
+            said.send(error)
+            sys.exit(1)
