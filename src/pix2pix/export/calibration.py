@@ -25,7 +25,7 @@ from pix2pix.model.model_config import Size
 Array = NDArray[Any]
 Files = Sequence[tuple[Path, View]]
 """The file of each source of an image, and how it is seen."""
-MOST = 48
+MOST = 24
 """Images of which the ranges are measured, spread over all that are given."""
 
 

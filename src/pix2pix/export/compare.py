@@ -11,9 +11,10 @@ import numpy as np
 import onnxruntime
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from pix2pix.data.encoding.labels import LabelEncoding
-from pix2pix.inference.encode_sources import SourceImage, encode_sources
+from pix2pix.inference.encode_sources import Encoded, SourceImage, encode_sources
 from pix2pix.inference.translator import Translator
 from pix2pix.model import Model
 from pix2pix.model.model_config import Size
@@ -73,11 +74,19 @@ def open_session(content: bytes) -> Run:
     return run
 
 
+def encode(translator: Translator, sources: Sequence[Array]) -> Tensor:
+    """Encode the sources (H, W, C) of one image as (in, H, W) in [-1, 1]. Raises DataError."""
+    return _encode(translator, sources).tensor
+
+
+def _encode(translator: Translator, sources: Sequence[Array]) -> Encoded:
+    images = [SourceImage(values, False, Path(f"source {number}")) for number, values in enumerate(sources, start=1)]
+    return encode_sources(images, translator.model, translator.rule)
+
+
 def translate_natively(translator: Translator, sources: Sequence[Array]) -> Array:
     """Translate the sources (H, W, C) of one image by the model itself. Raises DataError."""
-    model = translator.model
-    images = [SourceImage(values, False, Path(f"source {number}")) for number, values in enumerate(sources, start=1)]
-    encoded = encode_sources(images, model, translator.rule)
+    model, encoded = translator.model, _encode(translator, sources)
     output = model.target_values.to_array(translator.translate(encoded.tensor[None])[0])
     model.prepared.target.put_unknown(output, encoded.holes)
     return output

@@ -91,14 +91,12 @@ def _build(
 ) -> "tuple[ModelProto, tuple[str, ...]]":
     """Return the graph in a precision, and notes on how it was made."""
     from pix2pix.export.calibration import read_calibration
-    from pix2pix.export.quantize import quantize_within
+    from pix2pix.export.quantize import quantize
     from pix2pix.export.translator_graph import build_graph
 
-    graph = build_graph(translator.model, dtype="float16" if precision == "16" else "float32")
-    if precision != "int8":
-        return graph, ()
-    images = [read_calibration(files, translator) for files in found]
-    return quantize_within(graph, images, translator)
+    if precision == "int8":
+        return quantize(translator, [read_calibration(files, translator) for files in found])
+    return build_graph(translator.model, dtype="float16" if precision == "16" else "float32"), ()
 
 
 def _examples(translator: "Translator", found: "Sequence[Files]") -> "list[list[Array]]":

@@ -1,6 +1,10 @@
-"""Quantize the convolutions of an ONNX model to int8, by ranges that are measured on images (QDQ, static)."""
+"""Quantize the convolutions of a translator's graph to int8, by ranges that are measured on images (static, QDQ)."""
 
-from collections.abc import Iterable, Sequence
+import copy
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
@@ -8,9 +12,13 @@ from typing import Any
 
 import onnx
 from numpy.typing import NDArray
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType, create_calibrator
+from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
 
-from pix2pix.export.compare import find_difference, open_session
+from pix2pix.export.compare import encode, find_difference, open_session
+from pix2pix.export.equalise import equalise
+from pix2pix.export.translator_graph import build_graph
 from pix2pix.inference.translator import Translator
 from pix2pix.text import format_count
 
@@ -19,8 +27,71 @@ ENOUGH = 0.002
 """Mean error as a share of the range, 0.004 in [-1, 1], at which no more layers are kept in float32."""
 MEASURED = 6
 """Images on which it is measured."""
-QUANTIZED = ("Conv",)
-"""Operators whose inputs, weights and outputs become 8-bit numbers."""
+PERCENTILE = 99.99
+"""Rare values beyond this share are clipped, which makes the steps between 8-bit numbers smaller."""
+
+
+def quantize(translator: Translator, images: Sequence[Sequence[Array]]) -> tuple[onnx.ModelProto, tuple[str, ...]]:
+    """Return the graph with as many 8-bit convolutions as the error allows, and notes.
+
+    `images` are the sources (H, W, C) of some images. The outermost convolutions, whose errors reach the output, become
+    float32 again until the mean error is within ENOUGH. If it never is, the best graph is returned.
+    """
+    equalised = equalise(translator, (encode(translator, sources) for sources in images))
+    graph = build_graph(replace(translator.model, generator=equalised))
+    names = [node.name for node in graph.graph.node if node.op_type == "Conv"]
+    kept = list(_kept_layers(names))
+    few = images[:: -(-len(images) // MEASURED)]
+    best: tuple[float, onnx.ModelProto, list[str]] | None = None
+    for keep, quantized in zip(kept, _quantize(graph, images, kept), strict=False):
+        run = open_session(quantized.SerializeToString())
+        error = fmean(find_difference(run, translator, sources).share_mean for sources in few)
+        if best is None or error < best[0]:
+            best = error, quantized, keep
+        if error <= ENOUGH:
+            break
+    assert best is not None, "at least one way is tried"
+    error, quantized, keep = best
+    return quantized, (
+        f"{len(names) - len(keep)} of {format_count(len(names), 'convolution')} are int8, the others float32; on "
+        f"{format_count(len(few), 'image')} of {len(images)} the mean error is {100 * error:.2f} % of the range",
+    )
+
+
+def _kept_layers(names: Sequence[str]) -> Iterator[list[str]]:
+    """Yield the convolutions that stay float32: none, then more and more of the outermost ones."""
+    for first, last in ((0, 0), (0, 1), (0, 2), (2, 2), (2, 3), (3, 4)):
+        yield list(dict.fromkeys([*names[:first], *names[len(names) - last :]]))
+
+
+def _quantize(
+    graph: onnx.ModelProto, images: Iterable[Sequence[Array]], kept: Iterable[Sequence[str]]
+) -> Iterator[onnx.ModelProto]:
+    """Yield the graph with all convolutions quantized but those to be kept; ranges are measured once."""
+    with TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):  # onnxruntime prints what it does
+        path, augmented = Path(folder) / "float.onnx", str(Path(folder) / "augmented.onnx")
+        onnx.save(graph, path)
+        choices = {"calibrate_method": CalibrationMethod.Percentile, "extra_options": {"percentile": PERCENTILE}}
+        calibrator = create_calibrator(path, ["Conv"], augmented_model_path=augmented, **choices)
+        calibrator.collect_data(_Reader([port.name for port in graph.graph.input], images))
+        ranges = calibrator.compute_data()
+        loaded = load_model_with_shape_infer(path)
+    for keep in kept:
+        types = {"weight_qType": QuantType.QInt8, "activation_qType": QuantType.QUInt8}
+        with redirect_stdout(io.StringIO()):
+            quantizer = QDQQuantizer(
+                copy.deepcopy(loaded),
+                per_channel=True,
+                reduce_range=False,
+                tensors_range=ranges,
+                nodes_to_quantize=[],
+                nodes_to_exclude=list(keep),
+                op_types_to_quantize=["Conv"],
+                extra_options={},
+                **types,
+            )
+            quantizer.quantize_model()
+        yield quantizer.model.model
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
@@ -32,48 +103,3 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has n
     def get_next(self) -> dict[str, Array] | None:
         sources = next(self._images, None)
         return None if sources is None else {name: one[None] for name, one in zip(self._names, sources, strict=True)}
-
-
-def quantize(model: onnx.ModelProto, images: Iterable[Sequence[Array]], keep: Sequence[str] = ()) -> onnx.ModelProto:
-    """Return the model with 8-bit convolutions, except the nodes `keep`. The other nodes stay float32."""
-    names = [port.name for port in model.graph.input]
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "int8.onnx"
-        quantize_static(
-            model,
-            path,
-            _Reader(names, images),
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=list(QUANTIZED),
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            nodes_to_exclude=list(keep),
-        )
-        return onnx.load(path)
-
-
-def quantize_within(
-    model: onnx.ModelProto, images: Sequence[Sequence[Array]], translator: Translator
-) -> tuple[onnx.ModelProto, tuple[str, ...]]:
-    """Quantize all convolutions; keep the last in float32, or the last and the first, if the error is too large else.
-
-    Return the first whose mean error is within ENOUGH, or the best one, and notes. The error is measured on a few of
-    the images.
-    """
-    layers = [node.name for node in model.graph.node if node.op_type == "Conv"]
-    tried: list[tuple[float, onnx.ModelProto, str]] = []
-    for keep, words in (
-        ([], "all convolutions are int8"),
-        (layers[-1:], "the last convolution stays float32"),
-        ([layers[0], layers[-1]], "the first and the last convolution stay float32"),
-    ):
-        quantized = quantize(model, images, keep)
-        run = open_session(quantized.SerializeToString())
-        few = images[:: -(-len(images) // MEASURED)]
-        error = fmean(find_difference(run, translator, one).share_mean for one in few)
-        tried.append((error, quantized, words))
-        if error <= ENOUGH:
-            break
-    error, quantized, words = min(tried, key=lambda one: one[0])
-    return quantized, (f"{words}; ranges of {format_count(len(images), 'image')}, mean error {100 * error:.2f} %",)
