@@ -25,7 +25,7 @@ from pix2pix.serve.guard import Guard
 from pix2pix.serve.media import SUFFIXES, choose_type
 from pix2pix.serve.metrics import Metrics
 from pix2pix.serve.options import Options
-from pix2pix.serve.problems import PROBLEM_JSON, ProblemError, retry_after, stopping
+from pix2pix.serve.problems import PROBLEM_JSON, ProblemError, fault, retry_after, stopping
 from pix2pix.serve.queue import TranslationQueue
 from pix2pix.serve.served import ServedModel
 from pix2pix.serve.uploads import (
@@ -105,6 +105,7 @@ def create_app(service: Service) -> Guard:
     app.add_exception_handler(HTTPException, _explain_http)
     app.add_exception_handler(RequestValidationError, _explain_validation)
     app.add_exception_handler(ProblemError, _explain)
+    app.add_exception_handler(Exception, _explain_fault)
     options = service.options
     return Guard(app, service.metrics, {"localhost", options.host, *options.allow_host}, options.allow_origin)
 
@@ -251,7 +252,7 @@ async def _answer(
     async with queue.budget.hold(pixels):
         source = await _reading(queue.with_files(model.engine.read, files), files)
         try:
-            output, in_model = await queue.translate(model.engine, source, tuple(source.tensor.shape), seed)
+            output, in_model = await queue.translate(model.engine, source, seed)
         except ValueError as error:
             raise ProblemError(422, "no-output", f"the model gives no picture for it ({error})") from None
         content = await queue.with_files(_encode, SUFFIXES[kind], output, model)
@@ -286,6 +287,10 @@ async def _reading(work: Any, files: Sequence[Path]) -> Any:
 async def _explain(request: Request, error: Exception) -> Response:
     assert isinstance(error, ProblemError)
     return Response(error.body(request.state.request_id), error.status, error.headers, PROBLEM_JSON)
+
+
+async def _explain_fault(request: Request, _: Exception) -> Response:
+    return await _explain(request, fault())
 
 
 async def _explain_http(request: Request, error: Exception) -> Response:

@@ -52,15 +52,25 @@ class Facts:
     """Device and threads, in words."""
 
 
+@dataclass(frozen=True)
+class ReadImage:
+    """The sources of one picture, ready to be translated."""
+
+    values: Any
+    """What the engine makes of them."""
+    shape: tuple[int, ...]
+    """Pictures of one shape can be translated together."""
+
+
 class Engine(Protocol):
     """A model that reads files and translates what it read. `read` runs in several threads, `translate` in one."""
 
     facts: Facts
 
-    def read(self, files: Sequence[Path]) -> Any:
+    def read(self, files: Sequence[Path]) -> ReadImage:
         """Read and check the file of each source. Raises DataError or ModelError."""
 
-    def translate(self, inputs: Sequence[Any], seed: int | None = None) -> list[Array]:
+    def translate(self, inputs: Sequence[ReadImage], seed: int | None = None) -> list[Array]:
         """Translate what `read` returned, all of one size, to values (H, W, C) of the target's type.
 
         A seed turns the noise on. Raises ValueError for a result that is not finite.

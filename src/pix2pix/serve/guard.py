@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pix2pix.serve.logs import log
 from pix2pix.serve.metrics import Metrics
-from pix2pix.serve.problems import PROBLEM_JSON, ProblemError
+from pix2pix.serve.problems import PROBLEM_JSON, ProblemError, fault
 from pix2pix.serve.uploads import ClientGoneError
 
 CONTENT_SECURITY_POLICY = "; ".join(
@@ -161,7 +161,7 @@ class _Exchange:
         """Answer with a problem: what was raised, or 500 for a fault of ours."""
         if not isinstance(error, ProblemError):
             log("fault", logging.ERROR, exc_info=True, request_id=self.request_id)
-            error = ProblemError(500, "fault", "the service has a fault; its log tells more under this request id")
+            error = fault()
         if self.status:  # an answer has begun
             return
         body = error.body(self.request_id)

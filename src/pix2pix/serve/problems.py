@@ -44,6 +44,11 @@ def stopping() -> ProblemError:
     )
 
 
+def fault() -> ProblemError:
+    """Return the answer where the service itself has a fault."""
+    return ProblemError(500, "fault", "the service has a fault; its log tells more under this request id")
+
+
 def retry_after(seconds: float) -> str:
     """Return whole seconds, 1 to 60, for the header Retry-After."""
     return str(max(1, min(60, round(seconds + 0.5))))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from pix2pix.data.io.arrays import Array
-from pix2pix.serve.engine import Engine
+from pix2pix.serve.engine import Engine, ReadImage
 from pix2pix.serve.metrics import Metrics
 from pix2pix.serve.problems import queue_full
 
@@ -25,8 +25,7 @@ class _Waiting:
     """A picture that was read and waits to be translated."""
 
     engine: Engine
-    source: Any
-    shape: tuple[int, ...]
+    source: ReadImage
     seed: int | None
     output: "asyncio.Future[tuple[Array, float]]"
     """The output, and the seconds that its batch took."""
@@ -105,11 +104,9 @@ class TranslationQueue:
         """Run work on files in one of the threads for these."""
         return await self._in(self._files, work, *arguments)
 
-    async def translate(
-        self, engine: Engine, source: Any, shape: tuple[int, ...], seed: int | None
-    ) -> tuple[Array, float]:
-        """Translate what the engine read; return the output and the seconds of the model. `shape` decides the batch."""
-        one = _Waiting(engine, source, shape, seed, asyncio.get_running_loop().create_future())
+    async def translate(self, engine: Engine, source: ReadImage, seed: int | None) -> tuple[Array, float]:
+        """Translate what the engine read; return the output and the seconds of the model."""
+        one = _Waiting(engine, source, seed, asyncio.get_running_loop().create_future())
         self._waiting.append(one)
         self._wake.set()
         return await one.output
@@ -133,7 +130,7 @@ class TranslationQueue:
         alike = [
             one
             for one in self._waiting
-            if one.engine is first.engine and one.shape == first.shape and one.seed == first.seed
+            if one.engine is first.engine and one.source.shape == first.source.shape and one.seed == first.seed
         ]
         batch = alike[:most]
         self._waiting = [one for one in self._waiting if one not in batch]

@@ -13,11 +13,11 @@ from pix2pix.data.io import images
 from pix2pix.data.io.arrays import Array
 from pix2pix.data.io.view import count_planes
 from pix2pix.errors import DataError
-from pix2pix.inference.encode_sources import Encoded, read_sources
+from pix2pix.inference.encode_sources import read_sources
 from pix2pix.inference.halves import choose_half
 from pix2pix.inference.translator import Translator
 from pix2pix.inference.views import view_source
-from pix2pix.serve.engine import Facts, SourceFacts
+from pix2pix.serve.engine import Facts, ReadImage, SourceFacts
 from pix2pix.system.threads import choose_threads, describe_threads
 from pix2pix.text import format_count
 
@@ -60,7 +60,7 @@ class TorchEngine:
             machine=f"{device}, {describe_threads(threads, processes)}",
         )
 
-    def read(self, files: Sequence[Path]) -> Encoded:
+    def read(self, files: Sequence[Path]) -> ReadImage:
         """Read and encode the file of each source; of side-by-side files as in training, the source's half."""
         model, half = self.translator.model, None
         for number, file in enumerate(files):
@@ -69,16 +69,17 @@ class TorchEngine:
                 raise DataError(f"{file}: is a stack of {count}, expected one picture: send its planes one by one")
         if len(files) == 1 and model.config.half is not None:
             half = choose_half(model.config, images.probe(files[0]).size, "auto")
-        return read_sources(files, model, self.translator.rule, half=half)
+        encoded = read_sources(files, model, self.translator.rule, half=half)
+        return ReadImage(encoded, tuple(encoded.tensor.shape))
 
-    def translate(self, inputs: Sequence[Encoded], seed: int | None = None) -> list[Array]:
+    def translate(self, inputs: Sequence[ReadImage], seed: int | None = None) -> list[Array]:
         """Translate what was read, all of one size; a seed turns dropout on."""
         model = self.translator.model
-        batch = torch.stack([one.tensor for one in inputs])
+        batch = torch.stack([one.values.tensor for one in inputs])
         with self._noise(seed):
             outputs = model.target_values.to_arrays(self.translator.translate(batch))
         for one, output in zip(inputs, outputs, strict=True):
-            model.prepared.target.put_unknown(output, one.holes)
+            model.prepared.target.put_unknown(output, one.values.holes)
         return outputs
 
     @contextmanager

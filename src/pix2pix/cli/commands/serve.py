@@ -1,6 +1,5 @@
 """`pix2pix serve`: serve models over HTTP, with a page to draw on."""
 
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -99,7 +98,11 @@ def serve(
 
     def announce(words: str, address: str) -> None:
         print(address, flush=True)
-        say(words)
-        sys.stdout.flush()
+        if log_format == "json":
+            from pix2pix.serve.logs import log
+
+            log("serving", address=address, what=words)
+        else:
+            say(words)
 
     start(models, options, announce)
