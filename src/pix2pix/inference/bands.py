@@ -67,13 +67,16 @@ class PresentedImage:
         return band
 
 
-def resize_bands(bands: Iterable[Tensor], size: Size, new: Size) -> Iterator[Tensor]:
-    """Resize an image that comes in bands (C, rows, W) from the top; yield bands of the new image."""
+def resize_bands(bands: Iterable[Tensor], size: Size, new: Size, begin: tuple[int, int] = (0, 0)) -> Iterator[Tensor]:
+    """Resize an image that comes in bands (C, rows, W) from the top; yield bands of the new image.
+
+    `begin` is the row of the image at which the bands begin, and the row of the new image at which to begin.
+    """
+    held_top, done = begin
     if size == new:
-        yield from bands
+        yield from _after(bands, done - held_top)
         return
     held: Tensor | None = None  # rows that are still needed, from `held_top` on
-    held_top = done = 0
     for band in bands:
         wide = resize_columns(band, new[1])
         held = wide if held is None else torch.cat([held, wide], dim=1)
@@ -91,6 +94,14 @@ def resize_bands(bands: Iterable[Tensor], size: Size, new: Size) -> Iterator[Ten
         if done < new[0]:
             keep = resize_weights(size[0], new[0], done, done + 1).first
             held, held_top = held[:, max(0, keep - held_top) :].clone(), max(held_top, keep)
+
+
+def _after(bands: Iterable[Tensor], rows: int) -> Iterator[Tensor]:
+    """Yield bands (C, rows, W) without the first rows."""
+    for band in bands:
+        if band.shape[1] > rows:
+            yield band[:, rows:]
+        rows = max(0, rows - band.shape[1])
 
 
 class _Weights:

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -19,9 +20,10 @@ from pix2pix.data.io.row_writer import SUFFIXES, begin_to_write_rows
 from pix2pix.data.io.surroundings import NOTHING, Surroundings
 from pix2pix.data.io.view import Half
 from pix2pix.errors import ConfigError, DataError
-from pix2pix.inference.bands import CHUNK_BYTES, PresentedImage, nearest_rows, resize_bands
+from pix2pix.inference.bands import CHUNK_BYTES, PresentedImage, nearest_rows, resize_bands, resize_weights
 from pix2pix.inference.encode_sources import SourceImage, encode_sources, source_holes
 from pix2pix.inference.jobs import Job
+from pix2pix.inference.kept_rows import keep_rows
 from pix2pix.inference.memory import Budget, needed_memory, working_memory
 from pix2pix.inference.settle import settle_statistics, uses_image_statistics
 from pix2pix.inference.tiles import TileGrid, sample_tiles, translate_tiles
@@ -138,8 +140,13 @@ class HugeImage:
         """Size, channels and type of the output."""
         return ImageFacts(*self.size, self.model.file_type.channels, self.model.file_type.dtype)
 
-    def choose_grid(self, tiling: Tiling, budget: Budget) -> TileGrid:
-        """Choose the largest tiles that fit into the budget, or take those of the user. Raises DataError."""
+    def choose_grid(self, tiling: Tiling, budget: Budget, before: tuple[int, int] | None = None) -> TileGrid:
+        """Choose the largest tiles that fit into the budget, or take those of the user. Raises DataError.
+
+        `before` are side and overlap of a translation that was begun, which goes on with them if they fit.
+        """
+        if before is not None and self._fits(before[0], budget):
+            return TileGrid.plan(self.image.padded, *before)
         multiple = self.model.size_multiple
         smallest = max(2, -(-max(self.model.config.settings.data.image_size) // multiple)) * multiple
         sides = [tiling.tile] if tiling.tile else range(max(MOST_TILE, smallest), smallest - 1, -multiple)
@@ -171,13 +178,18 @@ class HugeImage:
 
     # ---- translation ---------------------------------------------------------------------------------------------
 
-    def rows(self, grid: TileGrid, budget: Budget, on_tile: Callable[[], object]) -> Iterator[Array]:
-        """Yield the output in arrays (rows, W, out) of the target's type, from the top."""
+    def rows(self, grid: TileGrid, budget: Budget, on_tile: Callable[[], object], done: int = 0) -> Iterator[Array]:
+        """Yield the output in arrays (rows, W, out) of the target's type, from the row `done` on."""
+        if done >= self.size[0]:
+            return
         network = self._network(grid, budget)
-        height, width = self.image.presented
-        done = 0
-        bands = (band[:, :, :width] for band in translate_tiles(grid, self.image.read_band, network, on_tile))
-        for band in resize_bands(_first_rows(bands, height), self.image.presented, self.size):
+        (height, width), size = self.image.presented, self.size
+        needed = done if self.image.presented == size else resize_weights(height, size[0], done, done + 1).first
+        first = bisect_right(grid.rows.starts, needed) - 1
+        top = grid.rows.starts[first]
+        tiles = translate_tiles(grid, self.image.read_band, network, on_tile, first=first)
+        bands = _first_rows((band[:, :, :width] for band in tiles), height - top)
+        for band in resize_bands(bands, self.image.presented, size, (top, done)):
             step = max(1, CHUNK_BYTES // (4 * band.shape[0] * band.shape[2]))
             for part in torch.split(band, step, dim=1):
                 try:
@@ -227,17 +239,22 @@ def translate_huge(
     budget: Budget,
     *,
     before_rename: Callable[[Path], object] | None = None,
+    identity: str | None = None,
     surroundings: Surroundings = NOTHING,
     progress: OnNamedProgress | None = None,
 ) -> HugeImage:
-    """Translate one image in tiles into a file. Calls progress(tiles done, all, the name). Raises DataError."""
+    """Translate one image in tiles into a file. Calls progress(tiles done, all, the name). Raises DataError.
+
+    What a killed call of the same `identity` has done is not done again; None to begin anew.
+    """
     with ExitStack() as stack:
         readers = [
             stack.enter_context(open_rows(path, view_source(path, translator.model, number)[0], alpha=True))
             for number, path in enumerate(job.sources)
         ]
         image = HugeImage(translator, readers, output, job.half)
-        grid = image.choose_grid(tiling, budget)
+        kept = stack.enter_context(keep_rows(output, identity, image.output_facts))
+        grid = image.choose_grid(tiling, budget, None if kept is None else kept.grid)
         if tiling.tile is None:
             _log.warning("%s", _describe(image, grid))
         done = 0
@@ -248,7 +265,15 @@ def translate_huge(
             if progress is not None:
                 progress(done, grid.count, job.sources[0].name)
 
-        rows, palette = image.rows(grid, budget, count), image.model.palette
+        def translate(first: int) -> Iterator[Array]:
+            nonlocal done
+            if first:
+                _log.warning("%s: goes on from row %d of %d", output, first, image.size[0])
+                done = grid.count * first // image.size[0]
+            return image.rows(grid, budget, count, first)
+
+        rows = translate(0) if kept is None else kept.rows(grid.planned, translate)
+        palette = image.model.palette
         begin_to_write_rows(
             output, image.output_facts, rows, before_rename, surroundings=surroundings, palette=palette
         )()

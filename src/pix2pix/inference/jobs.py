@@ -31,6 +31,8 @@ class Job:
     """Why the image cannot be translated; empty if it can."""
     half: Half | None = None
     """Half of a side-by-side file that is translated; None for all of it."""
+    sample: int = 0
+    """Number of the sample, from 1; 0 for the only output of the image."""
 
 
 def find_jobs(inputs: Sequence[Path], output: Path, file_type: FileType, ignored: list[Ignored]) -> list[Job]:

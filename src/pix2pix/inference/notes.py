@@ -33,16 +33,18 @@ class Notes:
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        self._of: dict[Path, _Note] = {}  # by the names of the outputs
+        self._of: dict[Path, _Note] = {}  # by the names of the outputs; samples of one image share a note
+        self._of_image: dict[tuple[Path, ...], _Note] = {}
 
     def add_size(self, job: Job, file_size: Size, size: Size, choice: HalfChoice) -> None:
         """Note a file of `file_size`, of which an image of `size` is translated."""
         new = self.model.output_size(size)
         presented = self.model.presented_size(new)
         whole = job.half is None and choice == "auto" and looks_like_two(self.model.config, file_size)
-        self._of[job.name] = _Note(
+        note = _Note(
             job.half or "", whole, (size, new) if new != size else None, (new, presented) if presented != new else None
         )
+        self._of[job.name] = self._of_image.setdefault(job.sources, note) if job.sample else note
 
     def add_conversions(self, job: Job, conversions: Iterable[str]) -> None:
         """Note what was done to the channels of a file, in words."""
@@ -50,7 +52,7 @@ class Notes:
 
     def lines(self, outputs: Iterable[Path]) -> Iterator[str]:
         """Yield a line for each kind of change, for the files of which these outputs were written."""
-        notes = [self._of[name] for name in outputs]
+        notes = list({id(note): note for note in (self._of[name] for name in outputs)}.values())
         for half, number in sorted(Counter(note.half for note in notes if note.half).items()):
             yield f"took the {half} half of {format_count(number, 'side-by-side file')}: --half whole takes all"
         if whole := sum(note.whole for note in notes):

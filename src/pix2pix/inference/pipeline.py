@@ -1,10 +1,10 @@
 """Translate files and folders into files of the same names, each written completely or not at all."""
 
-import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -19,13 +19,16 @@ from pix2pix.inference.halves import HalfChoice, take_half_of
 from pix2pix.inference.huge import Tiling, translate_huge
 from pix2pix.inference.jobs import Job, Shard, find_jobs, find_stacked_jobs
 from pix2pix.inference.memory import Budget
+from pix2pix.inference.noise import image_seed, require_dropout, sample_seed
 from pix2pix.inference.notes import Notes
 from pix2pix.inference.optimize import Precision
 from pix2pix.inference.outputs import plan_outputs, refuse_collisions, remove_leftovers
-from pix2pix.inference.record import Record, Stamp, hash_method
+from pix2pix.inference.record import Record, hash_method
+from pix2pix.inference.samples import Sampling, write_spreads
 from pix2pix.inference.stacks import translate_stack
 from pix2pix.inference.translator import Translator
-from pix2pix.inference.writing import FileThreads, OutputWriter
+from pix2pix.inference.video import check_model, find_videos, translate_video, video_jobs
+from pix2pix.inference.writing import FileThreads, OutputWriter, stamp_sources
 from pix2pix.model.model_config import Present, Size
 from pix2pix.system.hardware import GIGABYTE
 from pix2pix.system.progress import OnNamedProgress, OnProgress
@@ -73,6 +76,8 @@ class Options:
     """Tiles of images that are larger, or that do not fit into the memory."""
     half: HalfChoice = "auto"
     """Half of side-by-side files that is translated."""
+    sampling: Sampling = field(default_factory=Sampling)
+    """Samples of each image, for which the translator has dropout on and there is a seed."""
 
 
 def translate_files(
@@ -86,7 +91,7 @@ def translate_files(
     progress: OnProgress | None = None,
     tile_progress: OnNamedProgress | None = None,
 ) -> Translated:
-    """Translate images and folders into `output`; each output has the name of its input.
+    """Translate images and folders, or videos, into `output`; each output has the name of its input.
 
     A model of several sources takes one file, or one folder, for each; images are matched by name or by `patterns`.
     Consecutive images of one size form batches. What an earlier translation has written, of the same sources by the
@@ -95,22 +100,24 @@ def translate_files(
     DataError if there is nothing to translate, if an input or a file that no translation wrote would be replaced, and
     for a full disk.
     """
+    if videos := find_videos(inputs, output):
+        return _translate_videos(translator, videos, output, options, shard, tile_progress)
     options.tiling.check(translator.model.size_multiple)
     ignored: list[Ignored] = []
-    jobs = _list_jobs(translator, inputs, output, patterns, ignored)
-    refuse_collisions(jobs, output)
+    found = _list_jobs(translator, inputs, output, patterns, ignored, exact=options.sampling.spread)
+    sampling, model = options.sampling, translator.model
+    refuse_collisions([*sampling.jobs(found), *sampling.spread_jobs(found, model)], output)
     record = Record(output)
-    drawn = {"dropout": translator.dropout, "seed": options.seed if translator.dropout else None}
-    tiling = {"tile": options.tiling.tile, "overlap": options.tiling.overlap}
-    shown = {"present": translator.model.present, "half": options.half, "background": translator.rule.background}
-    method = hash_method(translator.model, precision=translator.precision, **drawn, **tiling, **shown)
-    notes = Notes(translator.model)
-    mine = shard.select(jobs)
-    planned = plan_outputs(mine, output, record, method, overwrite=options.overwrite)
-    remove_leftovers(planned.to_do, output)
+    method = _method_of(translator, options)
+    notes = Notes(model)
+    chosen = shard.select(found)
+    mine, about = sampling.jobs(chosen), sampling.spread_jobs(chosen, model)
+    planned = plan_outputs(mine, output, record, method(), overwrite=options.overwrite)
+    spreads = plan_outputs(about, output, record, method(samples=sampling.count), overwrite=options.overwrite)
+    remove_leftovers([*planned.to_do, *spreads.to_do], output)
     limits = _limits(translator, options)
     with FileThreads(2) as threads, ThreadPoolExecutor(2) as disk:
-        writer = OutputWriter(output, record, method, translator.model, planned, threads, disk)
+        writer = OutputWriter(output, record, method(), model, planned, threads, disk)
 
         def place(job: Job, file_size: Size) -> tuple[Job, Size]:
             placed, size = take_half_of(job, translator.model.config, file_size, options.half)
@@ -133,9 +140,54 @@ def translate_files(
             else:
                 _translate_batch(translator, batch, writer, notes, options.seed, finish_writing)
         finish_writing()
-    lines = tuple(notes.lines(path.relative_to(output) for path in writer.written))
+        lines = tuple(notes.lines(path.relative_to(output) for path in writer.written))
+        if sampling.spread:
+            writer.method, writer.planned = method(samples=sampling.count), spreads
+            write_spreads(chosen, sampling, writer, planned, limits.budget.host)
+    already, edited = (*planned.already, *spreads.already), (*planned.edited, *spreads.edited)
+    failed = tuple(dict.fromkeys(writer.failed))  # samples of one image fail alike
+    return Translated(tuple(writer.written), failed, already, edited, writer.lost, tuple(ignored), lines)
+
+
+def _method_of(translator: Translator, options: Options) -> Callable[..., str]:
+    """Return the hash of all that decides an output beside its sources, as a function of further settings."""
+    drawn = {"dropout": translator.dropout, "seed": options.seed if translator.dropout else None}
+    tiling = {"tile": options.tiling.tile, "overlap": options.tiling.overlap}
+    shown = {"present": translator.model.present, "half": options.half, "background": translator.rule.background}
+    return partial(hash_method, translator.model, precision=translator.precision, **drawn, **tiling, **shown)
+
+
+def _translate_videos(
+    translator: Translator,
+    videos: Sequence[Path],
+    output: Path,
+    options: Options,
+    shard: Shard,
+    progress: OnNamedProgress | None,
+) -> Translated:
+    """Translate videos as `translate_files` does images, one after the other."""
+    check_model(translator)
+    if options.sampling.count or options.tiling.tile is not None:
+        flag = "--samples" if options.sampling.count else "--tile"
+        raise ConfigError(f"{flag}: is for images, and {videos[0]} is a video; leave it out")
+    found, folder = video_jobs(videos, output)
+    refuse_collisions(found, folder)
+    record, method = Record(folder), _method_of(translator, options)()
+    planned = plan_outputs(shard.select(found), folder, record, method, overwrite=options.overwrite)
+    remove_leftovers(planned.to_do, folder)
+    budget = Budget.of(translator.model, translator.device, options.memory)
+    notes: list[str] = []
+
+    def write(job: Job) -> None:
+        done = translate_video(translator, job, writer, budget, half=options.half, seed=options.seed, progress=progress)
+        notes.extend(f"{job.sources[0]}: {note}" for note in done)
+
+    with FileThreads(1) as threads:
+        writer = OutputWriter(folder, record, method, translator.model, planned, threads, threads)
+        for job in planned.to_do:
+            writer.finish_one(job, lambda job=job: write(job))  # type: ignore[misc]
     done = tuple(writer.written), tuple(writer.failed), tuple(planned.already), tuple(planned.edited)
-    return Translated(*done, writer.lost, tuple(ignored), lines)
+    return Translated(*done, notes=tuple(notes))
 
 
 def _limits(translator: Translator, options: Options) -> BatchLimits:
@@ -145,10 +197,17 @@ def _limits(translator: Translator, options: Options) -> BatchLimits:
 
 
 def _list_jobs(
-    translator: Translator, inputs: Sequence[Path], output: Path, patterns: Sequence[str], ignored: list[Ignored]
+    translator: Translator,
+    inputs: Sequence[Path],
+    output: Path,
+    patterns: Sequence[str],
+    ignored: list[Ignored],
+    *,
+    exact: bool,
 ) -> list[Job]:
+    """List the images; with `exact` no output is a JPEG, which mixes values of pixels."""
     model = translator.model
-    file_type = model.file_type
+    file_type = model.file_type._replace(exact=exact or model.file_type.exact)
     if len(model.sources) == 1:
         if patterns:
             raise ConfigError("--source-pattern matches the folders of several sources, and the model has one")
@@ -165,14 +224,6 @@ def _reader(translator: Translator) -> Callable[[Job], Reading]:
         return Reading(stamps, *read_sources(job.sources, translator.model, translator.rule, half=job.half))
 
     return read
-
-
-def stamp_sources(job: Job) -> tuple[Stamp, ...]:
-    """Take the stamp of each source, before it is read. Raises DataError."""
-    try:
-        return tuple(Stamp.of(path) for path in job.sources)
-    except OSError as error:
-        raise DataError(f"{error.filename}: cannot be read ({error.strerror or error})") from None
 
 
 def _translate_batch(
@@ -229,14 +280,17 @@ def _translate_tiled(
     def write() -> None:
         if translator.dropout and options.seed is not None:
             torch.manual_seed(derive_seed(options.seed, job))
-        seal = writer.before_rename(job, stamp_sources(job))
+        stamps = stamp_sources(job)
+        # With dropout the rows that are left would be drawn differently.
+        identity = None if translator.dropout else " ".join([writer.method, *(stamp.sha256 for stamp in stamps)])
         image = translate_huge(
             translator,
             job,
             path,
             options.tiling,
             budget,
-            before_rename=seal,
+            before_rename=writer.before_rename(job, stamps),
+            identity=identity,
             surroundings=writer.surroundings(job, translator.model.out_channels),
             progress=progress,
         )
@@ -270,8 +324,8 @@ def _translate_stack(
 
 
 def derive_seed(seed: int, job: Job) -> int:
-    """Return the seed of one image, so that its output depends neither on the others nor on their order."""
-    return int.from_bytes(hashlib.sha256(f"{seed} {job.name.as_posix()!r}".encode()).digest()[:7], "big")
+    """Return the seed of one output."""
+    return sample_seed(seed, job.sample) if job.sample else image_seed(seed, job.name)
 
 
 def translate(  # noqa: PLR0913  # the flags of the command
@@ -289,6 +343,8 @@ def translate(  # noqa: PLR0913  # the flags of the command
     strict: bool = False,
     dropout: bool = False,
     seed: int | None = None,
+    samples: int | None = None,
+    uncertainty: bool = False,
     memory: float | None = None,
     tile: int | None = None,
     overlap: int | None = None,
@@ -298,7 +354,9 @@ def translate(  # noqa: PLR0913  # the flags of the command
     progress: OnProgress | None = None,
     tile_progress: OnNamedProgress | None = None,
 ) -> Translated:
-    """Load a model and translate images and folders into `output`: `pix2pix translate` in Python.
+    """Load a model and translate images and folders, or videos, into `output`: `pix2pix translate` in Python.
+
+    `output` is a folder, or the name of the output of one video.
 
     What an earlier call has written, of the same sources by the same model and settings, is not done again; a file that
     no translation wrote is never replaced. `overwrite` does everything again and replaces what is there. `shard`, such
@@ -311,7 +369,9 @@ def translate(  # noqa: PLR0913  # the flags of the command
     files; `auto` takes the source's half of files of the training's size. Gray, colour and transparency (over
     `background`) are brought to the model's channels, unless `strict`. What was done is in `Translated.notes`.
 
-    `seed` repeats an output made with `dropout`. `memory` is the most that
+    `seed` repeats an output made with `dropout`. `samples` makes as many outputs of each image, a-1.png and so on, with
+    dropout on and by default the seed 0; `uncertainty` writes their mean and standard deviation, or the votes and their
+    entropy for label maps, beside them. `memory` is the most that
     all images in flight may take, in GB, beyond the model; by default all that is free. An image that does not fit is
     translated in tiles; `tile` and `overlap` are their side and overlap in pixels, for all images with a larger side.
     `threads` compute on the CPU; by default as many as OMP_NUM_THREADS says, or as the cores that this program may use.
@@ -337,9 +397,13 @@ def translate(  # noqa: PLR0913  # the flags of the command
         raise ConfigError(f"--threads {threads}: expected 1 or more")
     shown: dict[str, Any] = {"present": present, "strict": strict, "background": background}
     most = None if memory is None else memory * GIGABYTE
-    options = Options(batch_size, overwrite, seed, most, tiling=Tiling(tile, overlap), half=half)
+    sampling = Sampling.of(samples, uncertainty)
+    seed, dropout = (seed or 0, True) if sampling.count else (seed, dropout)
+    options = Options(batch_size, overwrite, seed, most, tiling=Tiling(tile, overlap), half=half, sampling=sampling)
     calls: dict[str, Any] = {"progress": progress, "tile_progress": tile_progress}
     with computing_threads(threads) as count:
         translator = Translator.from_pretrained(model, device=device, dropout=dropout, precision=precision, **shown)
+        if samples is not None:
+            require_dropout(translator.generator, f"--samples {samples}")
         done = translate_files(translator, entries, Path(output), options, shard=part, patterns=patterns, **calls)
     return replace(done, machine=f"{translator.device}, {describe_threads(count)}")

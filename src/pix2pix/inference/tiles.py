@@ -66,11 +66,13 @@ class TileGrid:
 
     rows: Axis
     columns: Axis
+    planned: tuple[int, int]
+    """Side and overlap for which they were planned; tiles are no larger than the image."""
 
     @classmethod
     def plan(cls, padded: Size, tile: int, overlap: int) -> "TileGrid":
         """Plan square tiles for an image of a size; all numbers are multiples of the generator's size multiple."""
-        return cls(Axis.plan(padded[0], tile, overlap), Axis.plan(padded[1], tile, overlap))
+        return cls(Axis.plan(padded[0], tile, overlap), Axis.plan(padded[1], tile, overlap), (tile, overlap))
 
     @property
     def count(self) -> int:
@@ -79,13 +81,23 @@ class TileGrid:
 
 
 def translate_tiles(
-    grid: TileGrid, read_band: ReadBand, network: Network, on_tile: Callable[[], object] = lambda: None
+    grid: TileGrid,
+    read_band: ReadBand,
+    network: Network,
+    on_tile: Callable[[], object] = lambda: None,
+    *,
+    first: int = 0,
 ) -> Iterator[Tensor]:
-    """Yield the blended output (out, rows, W) from the top to the bottom. Calls `on_tile` after each tile."""
+    """Yield the blended output (out, rows, W) from the top to the bottom. Calls `on_tile` after each tile.
+
+    It begins at the row of tiles `first`, with the same numbers as without.
+    """
     rows, columns = grid.rows, grid.columns
     left_over: Tensor | None = None  # of the tiles above, where the next ones overlap them
     ends = [*rows.starts[1:], rows.length]
     for (top, end), row_weights in zip(zip(rows.starts, ends, strict=True), rows.weights(), strict=True):
+        if top + rows.tile <= rows.starts[first]:  # overlaps nothing that is yielded
+            continue
         band = read_band(top, top + rows.tile)
         blended: Tensor | None = None
         for left, column_weights in zip(columns.starts, columns.weights(), strict=True):
@@ -101,7 +113,8 @@ def translate_tiles(
         left_over = blended[:, end - top :].clone()
         done = blended[:, : end - top]
         del band, blended  # they are large, and the next band is read before they would be replaced
-        yield done
+        if top >= rows.starts[first]:
+            yield done
         del done
 
 

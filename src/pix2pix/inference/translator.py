@@ -4,8 +4,10 @@ The command line and Python use the same class, `Translator`.
 """
 
 import logging
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar, get_args, overload
 
@@ -23,7 +25,8 @@ from pix2pix.inference.any_size import AnySize, resize_sources
 from pix2pix.inference.channels import ChannelRule
 from pix2pix.inference.encode_sources import SourceImage, encode_sources, source_holes
 from pix2pix.inference.kinds import fits_pil, in_native_order, pil_values, to_pil_image, to_values
-from pix2pix.inference.optimize import Precision, optimize_generator
+from pix2pix.inference.noise import require_dropout, sample_seed, turn_dropout_on
+from pix2pix.inference.optimize import Precision, copy_modules, optimize_generator
 from pix2pix.model import Model, load_model
 from pix2pix.model.model_config import Present
 from pix2pix.system.hardware import choose_device
@@ -32,6 +35,7 @@ from pix2pix.text import format_count
 AnyImage = TypeVar("AnyImage", Image.Image, NDArray[Any], Tensor)
 
 _log = logging.getLogger(__name__)
+_sampling = threading.Lock()  # torch's random numbers belong to all threads
 
 
 class Translator:
@@ -41,7 +45,7 @@ class Translator:
     translated, cropped and resized back. Gray, colour and transparency (over `background`) are brought to the model's
     channels, and a warning is logged once for each such conversion; `strict` refuses them. `dropout=True` turns on the
     method's noise z, as the paper does when testing (3.4): each call gives another output, and `torch.manual_seed`
-    repeats one. Threads may share a translator.
+    repeats one; `sample` gives several outputs of one image. Threads may share a translator.
     """
 
     def __init__(
@@ -66,7 +70,7 @@ class Translator:
         self.optimized = self.for_any_size(self.optimize(self.generator))
         self._logged: set[str] = set()
         if dropout:
-            _turn_dropout_on(self.generator)
+            turn_dropout_on(self.generator)
 
     @classmethod
     def from_pretrained(cls, name: str | Path, *, device: str = "auto", **choices: Any) -> "Translator":
@@ -124,6 +128,32 @@ class Translator:
             f"expected a PIL image, an array or a tensor, got {type(image).__name__}"
             f"{opened if isinstance(image, str | Path) else ''}"
         )
+
+    def sample(self, image: Any, count: int, *, seed: int = 0, floats: Limits | None = None) -> list[Any]:
+        """Translate one image `count` times with dropout on, each time with other noise; return the outputs.
+
+        Sample n depends on the seed and on n: a larger `count` adds samples, and `pix2pix translate --samples` gives
+        the same ones. Raises as a call does, and ModelError for a model without dropout.
+        """
+        if count < 1:
+            raise ValueError(f"count={count}: expected 1 or more")
+        require_dropout(self.generator, "sample")
+        noisy = self if self.dropout else self._noisy
+        outputs = []
+        devices = [self.device] if self.device.type == "cuda" else []
+        with _sampling, torch.random.fork_rng(devices):
+            for number in range(1, count + 1):
+                torch.manual_seed(sample_seed(seed, number))
+                outputs.append(noisy(image, floats=floats))
+        return outputs
+
+    @cached_property
+    def _noisy(self) -> "Translator":
+        """A copy of this translator with dropout on; weights are shared where possible."""
+        model = replace(self.model, generator=copy_modules(self.generator))
+        choices: dict[str, Any] = {"strict": self.rule.strict, "background": self.rule.background}
+        choices |= {"precision": self.precision, "present": self.model.present}
+        return Translator(model, device=str(self.device), dropout=True, **choices)
 
     def describe_sources(self) -> str:
         """Describe the sources that the model takes, in order."""
@@ -285,7 +315,7 @@ class Translator:
         size = self.model.config.settings.data.image_size
         optimized = optimize_generator(generator, self.device, size, precision=self.precision)
         if self.dropout:
-            _turn_dropout_on(optimized)
+            turn_dropout_on(optimized)
         return optimized
 
     @torch.no_grad()  # not inference_mode: its tensors cannot be used in a later backward pass
@@ -310,12 +340,6 @@ class Translator:
         """Wrap the model's generator, or its optimised copy, for images of any size."""
         sources = [(source.channels, isinstance(source.values, LabelEncoding)) for source in self.model.sources]
         return AnySize(network, self.model.size_multiple, self.model.presented_size, sources)
-
-
-def _turn_dropout_on(network: nn.Module) -> None:
-    for module in network.modules():
-        if isinstance(module, nn.Dropout):
-            module.train()
 
 
 def _float_limits(batch: Tensor, floats: Limits | None) -> Limits:

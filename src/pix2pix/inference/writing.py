@@ -85,7 +85,9 @@ class OutputWriter:
         if job.half == "right" and kept.geo:
             kept, lost = replace(kept, geo=()), (*lost, "georeference (it is that of the whole file)")
         for what in lost:
-            self.lost.setdefault(what, []).append(source)
+            of = self.lost.setdefault(what, [])
+            if source not in of[-1:]:  # several outputs of one image
+                of.append(source)
         names = self.model.config.settings.data.target_from or ()  # those of the source are not the output's
         return replace(kept, channel_names=() if all(map(str.isdecimal, names)) else names)
 
@@ -126,3 +128,11 @@ class OutputWriter:
             self.fail(job, str(error))
         else:
             self.written.append(path)
+
+
+def stamp_sources(job: Job) -> tuple[Stamp, ...]:
+    """Take the stamp of each source, before it is read. Raises DataError."""
+    try:
+        return tuple(Stamp.of(path) for path in job.sources)
+    except OSError as error:
+        raise DataError(f"{error.filename}: cannot be read ({error.strerror or error})") from None

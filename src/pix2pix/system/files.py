@@ -83,15 +83,15 @@ def write_partial(path: Path, write: Callable[[BinaryIO], object]) -> tuple[Path
 
     The folder must exist. Both raise OSError naming `path`, and then remove the file.
     """
-    partial = path.with_name(f".{_partial_stem(path.name)}.{os.getpid()}.partial")
+    partial = path.with_name(f".{hidden_name(path.name)}.{os.getpid()}.partial")
     with removing_on_error(path, partial):
         raw = _ErrorKeepingFile(partial, "wb")
-        _try_lock(raw.fileno())  # tells `remove_partial_files` that a process is writing
+        try_lock(raw.fileno())  # tells `remove_partial_files` that a process is writing
         file = io.BufferedWriter(raw)
         try:
             write(file)
             file.flush()
-        except Exception as error:
+        except BaseException as error:
             with suppress(OSError):
                 file.close()
             if raw.error is not None:  # the serialiser raised its own error in place of the disk's
@@ -107,7 +107,7 @@ def write_partial(path: Path, write: Callable[[BinaryIO], object]) -> tuple[Path
 
 def remove_partial_files(folder: Path, names: Collection[str]) -> None:
     """Remove what killed processes left in a folder of files with these names; files being written stay."""
-    stems = {_partial_stem(name) for name in names}
+    stems = {hidden_name(name) for name in names}
     with suppress(OSError):
         for name in os.listdir(folder):
             match = PARTIAL.fullmatch(name)
@@ -119,13 +119,13 @@ def remove_partial_files(folder: Path, names: Collection[str]) -> None:
 def _remove_unless_locked(partial: Path) -> None:
     descriptor = os.open(partial, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     try:
-        if stat.S_ISREG(os.fstat(descriptor).st_mode) and _try_lock(descriptor):
+        if stat.S_ISREG(os.fstat(descriptor).st_mode) and try_lock(descriptor):
             partial.unlink()
     finally:
         os.close(descriptor)
 
 
-def _try_lock(descriptor: int) -> bool:
+def try_lock(descriptor: int) -> bool:
     """Lock an open file until it is closed; return False if another process has the lock, or there are no locks."""
     if sys.platform == "win32":
         return False
@@ -136,7 +136,7 @@ def _try_lock(descriptor: int) -> bool:
     return True
 
 
-def _partial_stem(name: str) -> str:
+def hidden_name(name: str) -> str:
     """Return a name for unfinished files that is short enough wherever `name` itself is: 64 bytes at most."""
     encoded = os.fsencode(name)
     return name if len(encoded) <= 64 else hashlib.sha256(encoded).hexdigest()[:32]

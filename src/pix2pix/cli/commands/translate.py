@@ -35,6 +35,8 @@ def translate(
     strict: bool = False,
     dropout: bool = False,
     seed: int | None = None,
+    samples: int | None = None,
+    uncertainty: bool = False,
     memory: float | None = None,
     tile: int | None = None,
     overlap: int | None = None,
@@ -42,7 +44,7 @@ def translate(
     threads: Literal["auto"] | int = "auto",
     precision: Literal["32", "bf16"] = "32",
 ) -> None:
-    """Translate images, or folders of images. Each output has the size and the name of its input.
+    """Translate images, folders of images, or videos. Each output has the size and the name of its input.
 
     The same command again does only what is missing: outputs of the same sources, model and settings stay. A file that
     no translation wrote is never replaced.
@@ -53,8 +55,10 @@ def translate(
         Run folder, model folder or hub id.
     inputs
         Images, or folders of images; for a model of several sources one for each source, in the order of its training.
+        Or videos (.mp4, .mov, .mkv, .webm, .avi), which need pix2pix[video].
     output
-        Folder for the outputs. A hidden file in it records what was written.
+        Folder for the outputs, or the name of the output of one video. A hidden file beside them records what was
+        written.
     overwrite
         Translate all images again, and replace files in the output folder that no translation wrote.
     batch_size
@@ -76,6 +80,11 @@ def translate(
         Keep dropout on, the method's noise: outputs differ from run to run.
     seed
         Seed of dropout, to repeat an output.
+    samples
+        Outputs of each image, of other draws of dropout: a-1.png, a-2.png and so on of a.png; by default of seed 0.
+    uncertainty
+        Also write the mean and the standard deviation of the samples, in the target's units (a-mean.tif, a-std.tif),
+        and a picture of both (a-uncertainty.png); of label maps the shares of the votes and their entropy.
     memory
         Most memory for all images in flight in GB, beyond the model; by default all that is free.
     tile
@@ -90,6 +99,7 @@ def translate(
         Arithmetic: float32, or bfloat16, which is faster if the hardware has it; its errors are about a thousandth of
         the range.
     """
+    from pix2pix.data.io.video import is_video_name
     from pix2pix.inference.pipeline import translate as carry_out
     from pix2pix.text import escape_unprintable
 
@@ -104,12 +114,15 @@ def translate(
         "memory": memory,
         "tile": tile,
         "overlap": overlap,
+        "samples": samples,
+        "uncertainty": uncertainty,
         "threads": threads,
     }
     with ProgressBar("translating") as bar:
 
         def show_tiles(done: int, total: int | None, name: str) -> None:
-            bar.update(done, total, escape_unprintable(name), unit="tiles")
+            unit = "frames" if is_video_name(Path(name)) else "tiles"
+            bar.update(done, total, escape_unprintable(name), unit=unit)
 
         choices |= {"progress": bar.update, "tile_progress": show_tiles}
         result = carry_out(model, inputs, output=output, device=device, precision=precision, **choices)

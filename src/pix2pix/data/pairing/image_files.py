@@ -19,15 +19,19 @@ PROGRAM_FOLDERS = {
 """Folders of other programs, in lower case: their images are thumbnails, removed files or copies."""
 OTHER_FORMATS = {
     ".arw", ".cr2", ".cr3", ".czi", ".dng", ".ecw", ".eps", ".exr", ".h5", ".hdr", ".ics", ".img", ".jls",
-    ".jxl", ".lif", ".lsm", ".mat", ".mha", ".mhd", ".mp4", ".mrc", ".nd2", ".nef", ".npz", ".nrrd", ".oib",
+    ".jxl", ".lif", ".lsm", ".mat", ".mha", ".mhd", ".mrc", ".nd2", ".nef", ".npz", ".nrrd", ".oib",
     ".oif", ".pbm", ".pcx", ".pdf", ".pgm", ".ppm", ".psd", ".raw", ".svg", ".svs", ".tga", ".vsi", ".xcf", ".zarr",
 }  # fmt: skip
 """Suffixes of pictures and stacks that are not read."""
+
+VIDEOS = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm"}
+"""Suffixes of videos, in lower case."""
 
 NOT_IMAGES = "not image files by their names"
 MEDICAL = (".dcm", ".nii", ".nii.gz")
 _MEDICAL = "medical images, which are not read: save their slices as .npy, as docs/data.md shows"
 _OTHER_FORMATS = "of formats that are not read: convert them to PNG or TIFF"
+_VIDEOS = "videos: `pix2pix translate` takes them by name; to train, save their frames as images"
 _NO_SUFFIX = "names without a suffix: add that of their format, such as .png"
 _BROKEN = "broken links"
 _HIDDEN = "hidden"
@@ -39,6 +43,7 @@ _OF_ONE = {
     NOT_IMAGES: "not an image file by its name",
     _MEDICAL: "medical image, which is not read: save its slices as .npy, as docs/data.md shows",
     _OTHER_FORMATS: "of a format that is not read: convert it to PNG or TIFF",
+    _VIDEOS: "video: `pix2pix translate` takes it by name; to train, save its frames as images",
     _NO_SUFFIX: "name without a suffix: add that of its format, such as .png",
     _BROKEN: "broken link",
     _PROGRAM: "folder of another program",
@@ -159,6 +164,8 @@ def _why_ignored(folder: Path | str, name: str) -> str:
         return _BROKEN
     if name.lower().endswith(MEDICAL) or (not suffix and _is_dicom(os.path.join(folder, name))):
         return _MEDICAL
+    if suffix in VIDEOS:
+        return _VIDEOS
     if suffix in OTHER_FORMATS:
         return _OTHER_FORMATS
     return NOT_IMAGES if suffix else _NO_SUFFIX
