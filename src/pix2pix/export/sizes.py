@@ -42,10 +42,50 @@ def _times(graph: Graph, size: str, factors: Sequence[float]) -> str:
 
 
 def add_resize(graph: Graph, x: str, size: str) -> str:
-    """Resize a map, bilinear with antialias."""
-    sizes = graph.add("Concat", graph.add("Shape", x, start=0, end=2), size, axis=0)
-    kind = {"mode": "linear", "antialias": 1, "exclude_outside": 1}  # the weights at the edges, as torch has them
-    return graph.add("Resize", x, "", "", sizes, coordinate_transformation_mode="half_pixel", **kind)
+    """Resize a map, bilinear with antialias, as torch does.
+
+    Pixels are gathered and weighted one axis after the other: of the operator Resize, runtimes differ in the antialias.
+    """
+    for axis, (old, new) in enumerate(zip(*(_sides(graph, of) for of in (size_of(graph, x), size)), strict=True), 2):
+        indices, weights = _add_taps(graph, old, new)
+        taps = graph.add("Gather", x, indices, axis=axis)  # (N, C, H, new, taps), or (N, C, new, taps, W)
+        if axis == 2:
+            weights = graph.add("Unsqueeze", weights, graph.constant([2], "int64"))
+        x = graph.add("ReduceSum", graph.add("Mul", taps, weights), graph.constant([axis + 1], "int64"), keepdims=0)
+    return x
+
+
+def _add_taps(graph: Graph, old: str, new: str) -> tuple[str, str]:
+    """Return which pixels of a side make each of `new` pixels, and with which weights, (new, taps) both.
+
+    Pixel i lies at (2i + 1)·old / 2new, and pixels within max(old, new) / new around it count. Everything is a whole
+    number over 2new until the weights, since runtimes that compute in half precision know no positions beyond 256.
+    """
+    one, two = (graph.constant(value, "int64") for value in (1, 2))
+    whole, reach = graph.add("Mul", new, two), graph.add("Mul", graph.add("Max", old, new), two)
+
+    def odd(value: str) -> str:
+        return graph.add("Add", graph.add("Mul", value, two), one)
+
+    centres = graph.add("Mul", odd(_count(graph, new)), old)
+    # The division rounds towards 0, so it is made with a number that is not negative: (first + old)·2new.
+    start = graph.add("Add", graph.add("Sub", centres, reach), graph.add("Add", new, graph.add("Mul", whole, old)))
+    firsts = graph.add("Sub", graph.add("Div", start, whole), old)
+    number = graph.add("Add", graph.add("Div", graph.add("Mul", reach, two), whole), two)
+    centres, firsts = (graph.add("Unsqueeze", of, one_axis(graph)) for of in (centres, firsts))
+    at = graph.add("Add", firsts, _count(graph, number))
+    distance = graph.add("Abs", graph.add("Sub", graph.add("Mul", odd(at), new), centres))
+    near = graph.add("Max", graph.add("Sub", reach, distance), graph.constant(0, "int64"))
+    inside = graph.add("Min", graph.add("Max", at, graph.constant(0, "int64")), graph.add("Sub", old, one))
+    weights = graph.add("Mul", near, graph.cast(graph.add("Equal", at, inside), "int64"))
+    weights = graph.add("Div", graph.cast(weights, "float32"), graph.cast(reach, "float32"))
+    total = graph.add("ReduceSum", weights, one_axis(graph))
+    return inside, graph.add("Div", weights, total)
+
+
+def one_axis(graph: Graph) -> str:
+    """Return the number of the second axis."""
+    return graph.constant([1], "int64")
 
 
 def add_resize_nearest(graph: Graph, x: str, size: str, dtype: str = "float32") -> str:
