@@ -3,16 +3,18 @@
 import gc
 import os
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from blank_figures import SAVE_FIGURE, save_blank
+from blank_figures import MAKE_FIGURE, BlankFigure
 from hypothesis import settings
-from matplotlib.figure import Figure
 
 from pix2pix.config.presets import choose_settings
+from pix2pix.metrics import perceptual
+from pix2pix.reports import curves
 from pix2pix.synthetic.facades import make_facades
 from pix2pix.training.train import train_with
 
@@ -64,17 +66,19 @@ def _repeatable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _blank_figures() -> Iterator[None]:
-    """No figure is drawn, but for the tests with `drawn`."""
+def _quick() -> Iterator[None]:
+    """No figure is drawn, but with `drawn`; no disk is waited for; the network of ST-LPIPS is read once."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figure, "savefig", save_blank)
+        patch.setattr(curves, "_make_figure", BlankFigure)
+        patch.setattr(os, "fsync", lambda file: os.fstat(file if isinstance(file, int) else file.fileno()))
+        patch.setattr(perceptual, "load_st_lpips", cache(perceptual.load_st_lpips))
         yield
 
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures as users get them."""
-    monkeypatch.setattr(Figure, "savefig", SAVE_FIGURE)
+    monkeypatch.setattr(curves, "_make_figure", MAKE_FIGURE)
 
 
 def _two_threads() -> None:
@@ -91,10 +95,10 @@ def facades(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def run(facades: Path, _blank_figures: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(facades: Path, _quick: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run on the facades; tests only read it."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figure, "savefig", SAVE_FIGURE)
+        patch.setattr(curves, "_make_figure", MAKE_FIGURE)
         train_with(choose_settings(facades, None, None, TINY), folder)
     return folder

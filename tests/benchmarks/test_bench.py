@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from blank_figures import SAVE_FIGURE
-from matplotlib.figure import Figure
 from PIL import Image
 
 from benchmarks import bench, limits, record, scaling, training
@@ -58,7 +56,6 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, Path]:
     plot, out, err = tmp_path_factory.mktemp("bench") / "growth.png", io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         _shorten(patch)
-        patch.setattr(Figure, "savefig", SAVE_FIGURE)
         main([*TINY, "--only", ",".join(SECTIONS), "--bf16", "--json", "--plot", str(plot)])
     return out.getvalue(), err.getvalue(), plot
 

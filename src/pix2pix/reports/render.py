@@ -4,6 +4,7 @@ import base64
 import io
 import math
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -26,6 +27,12 @@ BASELINES = {
 
 def render(page: str, **content: Any) -> str:
     """Render one of the templates `evaluation`, `run`, `compare` and `study`."""
+    return _environment().get_template(f"{page}.html.j2").render(page=page, **content).strip() + "\n"
+
+
+@cache
+def _environment() -> Environment:
+    """Make the environment of all templates, which keeps those that were compiled."""
     environment = Environment(
         loader=PackageLoader("pix2pix.reports", "templates"),
         autoescape=True,
@@ -36,13 +43,13 @@ def render(page: str, **content: Any) -> str:
     environment.filters.update(
         number=format_number, interval=format_interval, duration=format_duration, data_uri=data_uri
     )
-    constants = {
-        "measures": (*MEASURES, *OWN_UNITS),
-        "baseline_names": BASELINES,
-        "measured": _find_measured,
-        "describe_missing": describe_missing,
-    }
-    return environment.get_template(f"{page}.html.j2").render(page=page, **constants, **content).strip() + "\n"
+    environment.globals.update(
+        measures=(*MEASURES, *OWN_UNITS),
+        baseline_names=BASELINES,
+        measured=_find_measured,
+        describe_missing=describe_missing,
+    )
+    return environment
 
 
 def format_number(value: float | None, unit: str = "") -> str:
