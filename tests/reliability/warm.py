@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 MODULES = ("pytest", "pix2pix.cli.app", "pix2pix.cli.commands.train", "pix2pix.reports.curves",
-           "pix2pix.training.train", "tests.reliability.runs", "tests.blank_figures")  # fmt: skip
+           "pix2pix.training.train", "tests.reliability.runs", "tests.reliability.served",
+           "tests.blank_figures")  # fmt: skip
 
 
 class Fork:

@@ -194,8 +194,10 @@ async def _translate(service: Service, request: Request, name: str | None, seed:
             service.refuse_if_stopping()
             with service.queue.place():
                 return await _with_deadline(service, request, _answer(service, model, files, seed, kind, facts))
-    except ProblemError:
+    except ProblemError as error:
         await body.drain()
+        if not body.complete:  # what the client still sends must not be taken for its next request
+            error.headers["Connection"] = "close"
         raise
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from pix2pix.data.checks.label_maps import has_flat_areas
-from pix2pix.data.checks.main_colours import Colour, find_main_colours
+from pix2pix.data.checks.main_colours import Colour, colour_distances, find_main_colours
 from pix2pix.data.io.arrays import Pixels
 from pix2pix.errors import ConfigError
 from pix2pix.serve.engine import SourceFacts
@@ -58,12 +58,23 @@ def choose_drawing(source: SourceFacts, samples: Sequence[Pixels], draw: Draw, p
     if draw == "lines" or (draw == "auto" and not colours and _are_lines(samples)):
         return _lines(samples)
     if not colours and samples and all(sample.dtype == np.uint8 for sample in samples):
-        colours = find_main_colours(samples)
+        colours = _find_classes(samples)
     if not 2 <= len(colours) <= MOST_CLASSES or any(not 0 <= level < 256 for one in colours for level in one):
         if draw == "labels":
             raise ConfigError("--draw labels: the colours of the classes are not known here; give --palette FILE")
         return Drawing("image")
     return Drawing("labels", name_colours(colours, complete=bool(source.classes)))
+
+
+def _find_classes(samples: Sequence[Pixels]) -> list[Colour]:
+    """Return the colours of pictures that consist of areas of few colours; none of others."""
+    colours = sorted(find_main_colours(samples))
+    if len(colours) < 2:
+        return []
+    grays = all(len(set(colour)) == 1 for colour in colours)
+    classes = (colour_distances(sample, colours).argmin(axis=-1)[..., None].astype(np.uint8) for sample in samples)
+    flat = sum(has_flat_areas(one, grays=grays) for one in classes)
+    return colours if 2 * flat >= len(samples) else []
 
 
 def _levels(name: str) -> Colour:

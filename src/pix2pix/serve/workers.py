@@ -1,5 +1,6 @@
 """Several processes on one port: each loads the models; one that dies is replaced."""
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -81,7 +82,7 @@ class Workers:
         for at, worker in enumerate(self.running):
             if worker.process.exitcode is None:
                 continue
-            log("worker died", exit_code=worker.process.exitcode)
+            log("worker died", logging.WARNING, exit_code=worker.process.exitcode)
             now = time.monotonic()
             self.deaths = [moment for moment in self.deaths if now - moment < WITHIN_SECONDS] + [now]
             if len(self.deaths) >= MOST_DEATHS:
