@@ -19,7 +19,8 @@ from pix2pix.config.io import make_config
 from pix2pix.data.encoding.labels import LabelEncoding
 from pix2pix.errors import ConfigError, ModelError
 from pix2pix.export import onnx as export_module
-from pix2pix.export.compare import open_session, translate_natively
+from pix2pix.export.compare import translate_natively
+from pix2pix.export.engines import open_onnxruntime
 from pix2pix.export.example_images import draw_sources
 from pix2pix.export.metadata import checksum_fits
 from pix2pix.export.network import phase_kernels
@@ -134,7 +135,7 @@ def test_graph_gives_the_models_pixels(name: str) -> None:
     """One graph, images of several sizes one after the other; a batch gives what its images give alone."""
     case = CASES[name]
     model = make_model(case)
-    translator, run = Translator(model), open_session(build_graph(model).SerializeToString())
+    translator, run = Translator(model), open_onnxruntime(build_graph(model).SerializeToString())
     for size in case.sizes:
         sources = draw(model, size)
         expected = translate_natively(translator, sources)

@@ -1,27 +1,24 @@
-"""Compare an ONNX model, run by onnxruntime, with the model that it was made from."""
+"""Compare an ONNX model with the model that it was made from: errors and time."""
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import onnxruntime
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from pix2pix.data.encoding.labels import LabelEncoding
+from pix2pix.export.engines import Run
 from pix2pix.inference.encode_sources import Encoded, SourceImage, encode_sources
 from pix2pix.inference.translator import Translator
 from pix2pix.model import Model
 from pix2pix.model.model_config import Size
 
 Array = NDArray[Any]
-Run = Callable[[Sequence[Array]], Array]
-"""Translate the sources (N, H, W, C) of some images."""
 ROUNDS, SECONDS = 9, 3.0
 """Timing ends after so many rounds, or so many seconds."""
 
@@ -53,25 +50,6 @@ class Difference:
     def is_within(self, limit: Limit) -> bool:
         """Return whether the errors are no fault. NaN is one."""
         return self.share_most <= limit.most and self.share_mean <= limit.mean
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the numbers by name."""
-        return asdict(self)
-
-
-def open_session(content: bytes) -> Run:
-    """Load an ONNX model; return how to run it."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 3  # errors
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    names = [one.name for one in session.get_inputs()]
-
-    def run(sources: Sequence[Array]) -> Array:
-        output: Array = session.run(None, dict(zip(names, sources, strict=True)))[0]
-        return output
-
-    return run
 
 
 def encode(translator: Translator, sources: Sequence[Array]) -> Tensor:
@@ -108,6 +86,29 @@ def find_difference(run: Run, translator: Translator, sources: Sequence[Array]) 
     share = error / (high - low)
     unit = f"{expected.dtype.name} values"
     return Difference(*size, unit, *map(float, (error.max(), error.mean(), share.max(), share.mean())))
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How an engine does on one image of the training's size."""
+
+    engine: str
+    milliseconds: float
+    share_mean: float | None
+    """Mean error as a share of the range; None for the model itself."""
+
+
+def measure_engines(runs: Mapping[str, Run], translator: Translator, sources: Sequence[Array]) -> tuple[Speed, ...]:
+    """Time the engines, and the model itself, on one image (H, W, C) in turn."""
+    speeds = [
+        Speed(name, measure_milliseconds(run, sources), find_difference(run, translator, sources).share_mean)
+        for name, run in runs.items()
+    ]
+
+    def run_model(batch: Sequence[Array]) -> Array:
+        return translate_natively(translator, [one[0] for one in batch])
+
+    return (*speeds, Speed("pix2pix", measure_milliseconds(run_model, sources), None))
 
 
 def check_sizes(model: Model) -> tuple[Size, ...]:

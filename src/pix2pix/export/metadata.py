@@ -6,6 +6,7 @@ Every value is a text; those that are not sentences are JSON. A program needs no
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import onnx
@@ -13,6 +14,7 @@ from onnx import helper
 
 from pix2pix.data.encoding.labels import LabelEncoding
 from pix2pix.data.encoding.prepared import ImageEncoding
+from pix2pix.export.compare import Difference, Speed
 from pix2pix.export.translator_graph import source_ports
 from pix2pix.model import Model
 from pix2pix.model.card import write_card
@@ -27,8 +29,10 @@ PLACE = "checksum" * 8
 LAYOUT = "N, H, W, C; any N, H and W; pixels as they lie in files"
 
 
-def describe(model: Model, facts: Mapping[str, Any]) -> dict[str, str]:
-    """Return the fields of a model: name -> text. `facts` are those of the export: precision, errors and so on."""
+def describe(
+    model: Model, precision: str, speeds: Sequence[Speed], differences: Sequence[Difference]
+) -> dict[str, str]:
+    """Return the fields of a model that was exported in a precision: name -> text."""
     config, data = model.config, model.config.settings.data
     sources = [
         _describe_image(port[0], source, data.source_from)
@@ -40,7 +44,7 @@ def describe(model: Model, facts: Mapping[str, Any]) -> dict[str, str]:
         "task": _describe_task(model),
         "layout": LAYOUT,
         "config.json": config.model_dump_json(by_alias=True, exclude={"checksum", "sha256"}),
-        "README.md": write_card(config),
+        "README.md": write_card(config) + _describe_file(precision, speeds, differences),
         "sources": sources,
         "target": target,
         "norm": f"{config.settings.generator.norm}, statistics of {_statistics(model)}",
@@ -48,7 +52,9 @@ def describe(model: Model, facts: Mapping[str, Any]) -> dict[str, str]:
         "presented_size": config.describe_presented_size(),
         "output_size": config.describe_output_size() or "An output has the size of its source.",
         "not_refused": _describe_unrefused(model),
-        **facts,
+        "precision": precision,
+        "differences": [asdict(one) for one in differences],
+        "speeds": [asdict(one) for one in speeds],
     }
     return {
         f"pix2pix.{name}": value if isinstance(value, str) else json.dumps(value, allow_nan=False)
@@ -70,6 +76,16 @@ def _describe_image(name: str, image: ImageEncoding, chosen: Sequence[str] | Non
     if image.mask_value is not None:
         facts["mask_value"] = image.mask_value
     return facts
+
+
+def _describe_file(precision: str, speeds: Sequence[Speed], differences: Sequence[Difference]) -> str:
+    """Return a section of the model card on the file itself."""
+    times = ", ".join(f"{one.engine} {one.milliseconds:.1f} ms" for one in speeds)
+    errors = ", ".join(f"{100 * one.share_mean:.4f} % at {one.height}x{one.width}" for one in differences)
+    return (
+        f"\n## As an ONNX file\n\nPrecision {precision}. One image of the training's size, where it was exported: "
+        f"{times}.\nMean error against the model, as a share of the range: {errors}.\n"
+    )
 
 
 def _describe_task(model: Model) -> str:

@@ -3,11 +3,11 @@
 The file is compared with the model before it gets its name.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from pix2pix.errors import ConfigError, ModelError
 from pix2pix.system.files import write_atomically
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
     from pix2pix.export.calibration import Array, Files
-    from pix2pix.export.compare import Difference, Run
+    from pix2pix.export.compare import Difference, Speed
     from pix2pix.inference.translator import Translator
 
 ExportPrecision = Literal["32", "16", "int8"]
@@ -30,10 +30,10 @@ class Exported:
     path: Path
     precision: ExportPrecision
     bytes: int
-    milliseconds: Mapping[str, float]
-    """Engine -> median time of one image of the training's size."""
+    speeds: "tuple[Speed, ...]"
+    """Time and error of one image of the training's size, of each engine that is installed, and the model's time."""
     differences: "tuple[Difference, ...]"
-    """For each size at which it was compared."""
+    """For each size at which it was compared, by onnxruntime."""
     notes: tuple[str, ...] = ()
 
 
@@ -55,26 +55,23 @@ def export_onnx(
     path = Path(output)
     _refuse(path, precision, overwrite=overwrite)
     # Only now: these import torch, and packages that only an export needs.
-    from pix2pix.export.compare import measure_milliseconds, open_session
+    from pix2pix.export.compare import find_difference, measure_engines
+    from pix2pix.export.engines import open_onnxruntime, open_others
     from pix2pix.export.metadata import describe, seal
     from pix2pix.inference.translator import Translator
 
     translator = Translator.from_pretrained(model, device="cpu")
     found = _find_images(model, translator, precision, [Path(folder) for folder in calibration])
     graph, notes = _build(translator, precision, found)
-    run = open_session(graph.SerializeToString())
+    content = graph.SerializeToString()
+    run = open_onnxruntime(content)
     examples = _examples(translator, found)
-    differences = _differences(run, translator, examples)
+    differences = tuple(find_difference(run, translator, example) for example in examples)
     _refuse_different(path, precision, differences)
-    milliseconds = {"onnxruntime": measure_milliseconds(run, examples[0])}
-    facts: dict[str, Any] = {
-        "precision": precision,
-        "differences": [one.to_json() for one in differences],
-        "milliseconds": milliseconds,
-    }
-    content = seal(graph, describe(translator.model, facts))
+    speeds = measure_engines({"onnxruntime": run, **open_others(content)}, translator, examples[0])
+    content = seal(graph, describe(translator.model, precision, speeds, differences))
     write_atomically(path, lambda file: file.write(content))
-    return Exported(path, precision, len(content), milliseconds, differences, notes)
+    return Exported(path, precision, len(content), speeds, differences, notes)
 
 
 def _find_images(
@@ -110,12 +107,6 @@ def _examples(translator: "Translator", found: "Sequence[Files]") -> "list[list[
         return [draw_sources(translator.model.sources, size) for size in sizes]
     chosen = [found[number % len(found)] for number in range(len(sizes))]
     return [fit_size(read_calibration(one, translator), size) for one, size in zip(chosen, sizes, strict=True)]
-
-
-def _differences(run: "Run", translator: "Translator", examples: "list[list[Array]]") -> "tuple[Difference, ...]":
-    from pix2pix.export.compare import find_difference
-
-    return tuple(find_difference(run, translator, example) for example in examples)
 
 
 def _refuse(path: Path, precision: str, *, overwrite: bool) -> None:

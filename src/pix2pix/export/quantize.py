@@ -16,7 +16,8 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
 
-from pix2pix.export.compare import encode, find_difference, open_session
+from pix2pix.export.compare import encode, find_difference
+from pix2pix.export.engines import open_onnxruntime
 from pix2pix.export.equalise import equalise
 from pix2pix.export.translator_graph import build_graph
 from pix2pix.inference.translator import Translator
@@ -44,7 +45,7 @@ def quantize(translator: Translator, images: Sequence[Sequence[Array]]) -> tuple
     few = images[:: -(-len(images) // MEASURED)]
     best: tuple[float, onnx.ModelProto, list[str]] | None = None
     for keep, quantized in zip(kept, _quantize(graph, images, kept), strict=False):
-        run = open_session(quantized.SerializeToString())
+        run = open_onnxruntime(quantized.SerializeToString())
         error = fmean(find_difference(run, translator, sources).share_mean for sources in few)
         if best is None or error < best[0]:
             best = error, quantized, keep

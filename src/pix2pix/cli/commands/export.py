@@ -51,8 +51,11 @@ def _print_table(exported: "Exported") -> None:
     """Print size, time and errors of the file."""
     from pix2pix.text import format_bytes, format_share
 
-    times = ", ".join(f"{engine} {number:.1f} ms" for engine, number in exported.milliseconds.items())
-    print(f"precision {exported.precision}, {format_bytes(exported.bytes)}, one image: {times}")
+    print(f"precision {exported.precision}, {format_bytes(exported.bytes)}")
+    print(f"{'one image by':>14}{'ms':>14}{'mean / range':>26}")
+    for speed in exported.speeds:
+        error = "" if speed.share_mean is None else f"{100 * speed.share_mean:.4f} %"
+        print(f"{speed.engine:>14}{speed.milliseconds:>14.1f}{error:>26}")
     print(f"{'compared at':>14}{'error, max':>14}{'mean':>12}{'max / range':>14}{'mean / range':>14}")
     for one in exported.differences:
         size = f"{one.height}x{one.width}"
