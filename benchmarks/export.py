@@ -2,8 +2,8 @@
 
     python -m benchmarks.export MODEL --calibration DIR [--rounds 11]
 
-MODEL is a run or model folder, DIR a folder of source images; both as for `pix2pix export`. OpenVINO is measured where it
-is installed. Threads are those of torch (OMP_NUM_THREADS).
+MODEL is a run or model folder, DIR a folder of source images; both as for `pix2pix export`. OpenVINO is measured where
+it is installed. Threads are those of torch (OMP_NUM_THREADS).
 """
 
 import argparse
