@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pix2pix.data.checks.label_maps import has_flat_areas
 from pix2pix.data.checks.main_colours import Colour, colour_distances, find_main_colours
@@ -22,6 +23,8 @@ DARK, BRIGHT = 64, 191
 LEAST_TWO_VALUED = 0.85
 """Share of the pixels of a drawing that are dark or bright."""
 LEAST_BACKGROUND = 0.6
+LEAST_SAME = 0.6
+"""Share of the pixels of a label map that have the class of two neighbours; photos of few colours have fewer."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +75,16 @@ def _find_classes(samples: Sequence[Pixels]) -> list[Colour]:
     if len(colours) < 2:
         return []
     grays = all(len(set(colour)) == 1 for colour in colours)
-    classes = (colour_distances(sample, colours).argmin(axis=-1)[..., None].astype(np.uint8) for sample in samples)
-    flat = sum(has_flat_areas(one, grays=grays) for one in classes)
-    return colours if 2 * flat >= len(samples) else []
+    classes = [colour_distances(sample, colours).argmin(axis=-1).astype(np.uint8) for sample in samples]
+    with_areas = sum(_has_areas(one) and (not grays or has_flat_areas(one[..., None], grays=True)) for one in classes)
+    return colours if 2 * with_areas >= len(samples) else []
+
+
+def _has_areas(classes: NDArray[np.uint8]) -> bool:
+    """Return whether most pixels (H, W) have the class of the pixels to their right and below them."""
+    here = classes[:-1, :-1]
+    same = (here == classes[1:, :-1]) & (here == classes[:-1, 1:])
+    return bool(same.mean() >= LEAST_SAME)
 
 
 def _levels(name: str) -> Colour:
