@@ -99,7 +99,7 @@ def same(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("same")
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm", ".avi"])
 def test_times_audio_and_colours_stay(tmp_path: Path, translator: Translator, suffix: str) -> None:
-    times = tuple(range(8)) if suffix == ".avi" else TIMES
+    times = {".avi": tuple(range(8)), ".mkv": tuple(50 + time for time in TIMES)}.get(suffix, TIMES)
     clip = make_clip(tmp_path / f"a{suffix}", times)
     done = translate_files(translator, [clip], tmp_path / f"out{suffix}")
     assert (done.failed, done.written) == ((), (tmp_path / f"out{suffix}",))
@@ -170,13 +170,16 @@ def test_what_is_broken_is_named_and_leaves_nothing(tmp_path: Path, translator: 
     damaged = bytearray(whole)
     damaged[len(whole) // 2 : len(whole) // 2 + 300] = bytes(300)
     (tmp_path / "hole.mkv").write_bytes(damaged)
-    clips = [tmp_path / name for name in ("cut.mkv", "none.mp4", "hole.mkv")]
+    short = make_clip(tmp_path / "short.avi", tuple(range(40)), audio=False).read_bytes()
+    (tmp_path / "short.avi").write_bytes(short[: (short.index(b"movi") + short.index(b"idx1")) // 2])
+    clips = [tmp_path / name for name in ("cut.mkv", "none.mp4", "hole.mkv", "short.avi")]
     done = translate_files(translator, clips, tmp_path / "out")
     reasons = {path.name: reason for path, reason in done.failed}
     assert "cut.mkv: is broken or truncated after frame " in reasons["cut.mkv"]
     assert "none.mp4: cannot be read as a video" in reasons["none.mp4"]
+    assert "short.avi: is broken or truncated after frame " in reasons["short.avi"]
     assert "hole.mkv: is broken or truncated after frame " in reasons["hole.mkv"]
-    assert not any(path.suffix in (".mkv", ".mp4", ".partial") for path in (tmp_path / "out").glob("*"))
+    assert not any(path.suffix in (".mkv", ".mp4", ".avi", ".partial") for path in (tmp_path / "out").glob("*"))
 
 
 def test_an_interrupted_clip_leaves_nothing(

@@ -140,9 +140,15 @@ class VideoReader:
                     yield packet
         except av.FFmpegError as error:
             raise self._broken(error.strerror or str(error)) from None
-        container = self.container
-        if container.duration and self._end - (container.start_time or 0) / 10**6 < container.duration / 10**6 - SLACK:
-            raise self._broken(f"it ends at {self._end:.1f} s of {container.duration / 10**6:.1f} s")
+        if self._end < (stated := self._stated_end()) - SLACK:
+            raise self._broken(f"it ends at {self._end:.1f} s of {stated:.1f} s")
+
+    def _stated_end(self) -> float:
+        """Return the second at which the file says that it ends, or an earlier one."""
+        duration = (self.container.duration or 0) / 10**6  # from the first frame, or from 0, as the container counts
+        if self.container.format.name == "avi":  # FFmpeg derives it from what is there
+            duration = max(duration, float(self.stream.frames / self.rate))
+        return duration
 
     def _broken(self, reason: str) -> DataError:
         return DataError(
@@ -183,7 +189,7 @@ class VideoReader:
             self.notes.append(f"frames of {depth} bits were rounded to 8")
         if getattr(context, "color_trc", 0) in HDR_TRANSFERS:
             self.notes.append("high dynamic range was not tone mapped: colours may look pale")
-        if context.format.name.startswith("yuva"):
+        if context.format.name.startswith("yuva") or self.stream.metadata.get("alpha_mode") == "1":
             self.notes.append("transparency was dropped")
         used = {self.stream.index, *(stream.index for stream in self.copied)}
         left_out = [stream.type for stream in streams if stream.index not in used]
