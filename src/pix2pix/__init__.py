@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pix2pix.evaluation.evaluate import Evaluation, evaluate
     from pix2pix.inference.pipeline import translate
     from pix2pix.inference.translator import Translator
+    from pix2pix.model.push import push
     from pix2pix.training.train import Run, train
 
 _HOMES = {
@@ -27,6 +28,7 @@ _HOMES = {
     "compare": "pix2pix.evaluation.compare",
     "demo": "pix2pix.demo",
     "evaluate": "pix2pix.evaluation.evaluate",
+    "push": "pix2pix.model.push",
     "train": "pix2pix.training.train",
     "translate": "pix2pix.inference.pipeline",
 }
@@ -47,6 +49,7 @@ __all__ = [
     "compare",
     "demo",
     "evaluate",
+    "push",
     "train",
     "translate",
 ]

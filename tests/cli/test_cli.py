@@ -497,7 +497,7 @@ FLAGS = """
     --epochs --batch-size --discriminator-epochs --ema --norm-statistics --best-by --validate-every --patience --samples
     --crops-per-image --crop-foreground --crop-background --validation-images --validation-perceptual
     --seed --device --precision --threads --devices --nodes --sync-norm --rank-timeout --update-order --convolutions
-    --keep-every --ema-images --reconstruction-first --discriminator-learning-rate --warmup-images
+    --keep-every --ema-images --reconstruction-first --discriminator-learning-rate --warmup-images --license
 """
 
 

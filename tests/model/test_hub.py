@@ -4,19 +4,15 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
+from hub_server import HubServer, Repository, serve_hub
 
 from pix2pix.config.io import make_config
 from pix2pix.model import Model, build_networks, make_model_config
 
-COMMIT = "1" * 40
 ASK = """
 import json, sys
 from pix2pix.errors import ModelError
@@ -29,98 +25,46 @@ for name in json.loads(sys.argv[1]):
 """
 
 
-@dataclass
-class Hub:
-    """A hub with the models `good/model` and `huge/model`."""
-
-    address: str
-    asked: list[str] = field(default_factory=list)
-    files: dict[str, bytes] = field(default_factory=dict)
-
-    def locate(self, folder: Path, *names: str, **environment: str) -> tuple[list[str], str]:
-        """Look names up in another process; return a line for each, and stderr."""
-        own = {"HF_ENDPOINT": self.address, "HF_HOME": str(folder / ".cache"), "HF_HUB_OFFLINE": "0"}
-        done = subprocess.run(
-            [sys.executable, "-c", ASK, json.dumps(names)],
-            cwd=folder,
-            env={**os.environ, **own, "no_proxy": "*", "HF_HUB_DISABLE_XET": "1", **environment},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=True,
-        )
-        return done.stdout.splitlines(), done.stderr
-
-
 @pytest.fixture
-def hub() -> Iterator[Hub]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.answer(body=True)
+def hub() -> Iterator[HubServer]:
+    with serve_hub() as hub:
+        yield hub
 
-        def do_HEAD(self) -> None:
-            self.answer(body=False)
 
-        def answer(self, *, body: bool) -> None:
-            found.asked.append(self.path)
-            content = self.content()
-            self.send_response(404 if content is None else 200)
-            for name, value in {"X-Repo-Commit": COMMIT, "ETag": '"abc"', "Accept-Ranges": "none"}.items():
-                self.send_header(name, value)
-            if content is None:
-                self.send_header("X-Error-Code", "RepoNotFound")
-            self.send_header("Content-Length", str(len(content or b"")))
-            self.end_headers()
-            if body:
-                self.wfile.write(content or b"")
-
-        def content(self) -> bytes | None:
-            path = self.path.partition("?")[0]
-            if "/resolve/" in path and path.startswith("/good/model/"):
-                return found.files[path.rpartition("/")[2]]
-            if path.startswith("/api/models/good/model"):
-                sizes: dict[str, int] = {name: len(content) for name, content in found.files.items()}
-            elif path.startswith("/api/models/huge/model"):
-                sizes = {"generator.safetensors": 10**12}
-            else:
-                return None
-            if "/tree/" in path:
-                entries: Any = [{"type": "file", "path": n, "size": s, "oid": "a" * 40} for n, s in sizes.items()]
-                return json.dumps(entries).encode()
-            siblings = [{"rfilename": name, "size": size} for name, size in sizes.items()]
-            return json.dumps({"id": "good/model", "_id": "1", "sha": COMMIT, "siblings": siblings}).encode()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    found = Hub(f"http://127.0.0.1:{server.server_port}")
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    yield found
-    server.shutdown()
-    server.server_close()
-    thread.join()
+def locate(hub: HubServer, folder: Path, *names: str, **environment: str) -> tuple[list[str], str]:
+    """Look names up in another process; return a line for each, and stderr."""
+    own = {"HF_ENDPOINT": hub.address, "HF_HOME": str(folder / ".cache"), "HF_HUB_OFFLINE": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", ASK, json.dumps(names)],
+        cwd=folder,
+        env={**os.environ, **own, "no_proxy": "*", "HF_HUB_DISABLE_XET": "1", **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    return done.stdout.splitlines(), done.stderr
 
 
 LOCAL = [
     "runs/facades", "./a/b", "/a/b", "../a/b", "~/b", "a", "a/b/c", "a/b/", "Runs/x", "models/facades",
     "run/facades", "rnus/facades", "other/model", "experiment/one", "experiments2/one", "x/tiny",
     "a/model.safetensors", "a/model.pth", "a/config.json", "a/..", "a\\b/c", "a/b c", "", "a/b\n", "hf://a", "hf://a/../b",
+    "runs/facades@v1", "rnus/facades@main", "a/b@", "a/b@../c", "hf://a@v1", "a@b/c",
 ]  # fmt: skip
 
 
-def test_what_looks_like_a_path_is_never_asked_of_the_hub(hub: Hub, tmp_path: Path) -> None:
+def test_what_looks_like_a_path_is_never_asked_of_the_hub(hub: HubServer, tmp_path: Path) -> None:
     for name in ("experiments", "other", "runs/tiny", "Documents"):
         (tmp_path / name).mkdir(parents=True)
-    lines, talk = hub.locate(tmp_path, *LOCAL)
+    lines, talk = locate(hub, tmp_path, *LOCAL)
     assert len([line for line in lines if line]) >= len(LOCAL)
     assert talk == ""
     assert hub.asked == []
     assert any("did you mean runs/facades?" in line for line in lines if line.startswith("rnus/facades"))
 
 
-def test_a_hub_id_is_asked_after_a_line_that_says_so(hub: Hub, tmp_path: Path) -> None:
+def test_a_hub_id_is_asked_after_a_line_that_says_so(hub: HubServer, tmp_path: Path) -> None:
     """Only the files of a model arrive; a pickle beside them is left."""
     settings = make_config(
         {
@@ -131,24 +75,26 @@ def test_a_hub_id_is_asked_after_a_line_that_says_so(hub: Hub, tmp_path: Path) -
     )
     config = make_model_config(settings, "image", None, converts=False, epoch=1, validation={})
     Model(*build_networks(settings), config).save(tmp_path / "model")
-    hub.files = {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()}
-    hub.files["evil.pkl"] = b"cposix\nsystem\n(S'touch owned'\ntR."
+    files = {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()}
+    files["evil.pkl"] = b"cposix\nsystem\n(S'touch owned'\ntR."
+    hub.repositories["good/model"] = Repository([{}, files], {"empty": 0, "v1": 1})
+    hub.repositories["huge/model"] = Repository(sizes={"generator.safetensors": 10**12})
     (tmp_path / "here" / "good").mkdir(parents=True)
-    lines, talk = hub.locate(tmp_path / "here", "hf://good/model", "nobody/nothing", "huge/model", "hf://good/model")
-    files = "['config.json', 'discriminator.safetensors', 'generator.safetensors']"
-    assert lines[0] == lines[3] == files
-    assert lines[1].startswith("nobody/nothing: there is no such folder, and the hub did not give this model (")
+    names = ("hf://good/model", "nobody/nothing", "huge/model", "hf://good/model@v1", "hf://good/model@empty")
+    lines, talk = locate(hub, tmp_path / "here", *names, "hf://good/model@v9")
+    arrived = "['config.json', 'discriminator.safetensors', 'generator.safetensors']"
+    assert lines[0] == lines[3] == arrived
+    assert lines[1].startswith("nobody/nothing: there is no such folder, and the hub did not give this model (there is")
     assert lines[2].startswith("huge/model: generator.safetensors has 1,000,000,000,000 bytes on the hub, more than")
-    assert [line.partition(":")[0] for line in talk.splitlines() if "asking" in line] == [
-        "good/model",
-        "nobody/nothing",
-        "huge/model",
-    ]
+    assert lines[4] == "good/model@empty: the hub repository has no config.json, so it is not a pix2pix model"
+    assert lines[5].startswith("good/model@v9: the hub did not give this model (there is no such revision; give a ")
+    asked = [line.partition(":")[0] for line in talk.splitlines() if "asking" in line]
+    assert asked == [name.removeprefix("hf://") for name in (*names, "good/model@v9")]
     assert f"asking {hub.address} for this model" in talk
     assert not [path for path in hub.asked if "evil" in path or "/model" not in path.replace("/nothing", "/model")]
     hub.asked.clear()
-    lines, talk = hub.locate(tmp_path / "here", "hf://good/model", "nobody/nothing", HF_HUB_OFFLINE="1")
-    assert lines[0] == files
-    assert lines[1].startswith("nobody/nothing: there is no such folder")
+    lines, talk = locate(hub, tmp_path / "here", "hf://good/model", "nobody/nothing", HF_HUB_OFFLINE="1")
+    assert lines[0] == arrived
+    assert "there is no such folder, and the hub did not give this model (HF_HUB_OFFLINE is set" in lines[1]
     assert hub.asked == []
     assert "asking" not in talk

@@ -95,7 +95,7 @@ SMOKE = ("generator.dropout", "loss.l1_weight", "training.seed", "data.direction
 FREE = (
     "--sync-norm", "--workers 1", "--cache none",
     "--epochs 3", "--validate-every 2", "--patience 2", "--samples 1", "--devices 1", "--keep-every 2",
-    "--validation-perceptual never",
+    "--validation-perceptual never", "--license mit",
 )  # fmt: skip
 """Changes that must not prevent resuming."""
 ELSEWHERE = {

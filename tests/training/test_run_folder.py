@@ -38,6 +38,7 @@ OURS = (
     "samples/epoch_0001.png", "samples/epoch_12345.png", "tensorboard/events.out.tfevents.1.host.2.0",
     "checkpoints/state.pt", "checkpoints/state.json", "checkpoints/.state.pt.7.partial", ".config.yaml.7.partial",
     "model/generator.safetensors", "model/discriminator.safetensors", "model/config.json", "model/README.md",
+    "model/samples.jpg", "model/evaluation.json",
     ".model.partial/generator.safetensors", "models/epoch-0010/generator.safetensors", "models/epoch-0010/README.md",
     "models/.epoch-0020.partial/config.json", "models/epoch-0010/evaluation/test/metrics.json",
     "segmenter/segmenter.json", "evaluation/test/metrics.json",

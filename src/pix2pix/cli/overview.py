@@ -27,6 +27,7 @@ COMMANDS = {
     "export": "Write a model as one ONNX file that translates pixels to pixels, of any size, without this package.",
     "serve": "Serve models over HTTP, with a page to draw on.",
     "info": "Describe a model: networks, channels, sizes, batch norm statistics, validation.",
+    "push": "Publish a model on the Hugging Face hub: weights, configuration, model card.",
     "compare": "Compare runs: settings, curves, best epochs, evaluations, images, findings.",
     "study": "Repeat one of the paper's experiments: train its variants and compare them. Run it again to resume.",
 }

@@ -41,6 +41,16 @@ Levels = Annotated[float, Field(ge=0, le=65_535)]
 """A distance of colours, in gray levels."""
 Text = Annotated[str, Field(max_length=4096)]
 """A path, a pattern or a version."""
+
+
+def _check_license(value: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.+-]*", value.lower()):
+        raise ValueError(f"{value!r}: expected one word such as mit, apache-2.0, cc-by-4.0 or other")
+    return value.lower()
+
+
+License = Annotated[str, Field(max_length=64), AfterValidator(_check_license)]
+"""Identifier of a licence, as the Hugging Face hub writes it."""
 BestBy = Literal[
     "auto", "l1", "l2", "psnr", "ssim", "ms_ssim", "lpips", "st_lpips", "fid", "kid", "kid_vgg",
     "label_accuracy", "mean_iou", "pixel_accuracy", "last",

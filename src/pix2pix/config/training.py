@@ -10,6 +10,7 @@ from pix2pix.config.fields import (
     Count,
     Device,
     Fraction,
+    License,
     Machines,
     Seed,
     ThreadCount,
@@ -136,6 +137,9 @@ class Training(Section):
     validation_perceptual: Literal["auto", "always", "never"] = "auto"
     """Measure ST-LPIPS and KID by VGG in validations, where their weights are installed: `auto` does so often that this
     takes at most about 3 % of the training. A metric of --best-by is measured in every validation."""
+    license: License | None = None
+    """Licence of the model, which its card states: an identifier of the hub such as mit, apache-2.0 or cc-by-4.0; by
+    default the card says that none is stated."""
 
     @property
     def averages(self) -> bool:

@@ -34,6 +34,7 @@ from pix2pix.evaluation.pairs import (
     present_pairs,
     sees_file_pixels,
 )
+from pix2pix.evaluation.record import record_evaluation
 from pix2pix.evaluation.write import (
     choose_output,
     claim_output,
@@ -142,11 +143,13 @@ def _evaluate(
         "classes": _describe_classes(loaded, known),
         "diagnostics": {**diagnostics.numbers, "sentences": diagnostics.sentences},
     }
+    gallery = read_gallery(folder, known, measurement.dataset, loaded, labels)
+    metrics["notes"] += record_evaluation(model, loaded, found, metrics, gallery)
     write_numbers(folder, metrics, scores, found.chosen)
     write_evaluation_report(
         folder / "report.html",
         metrics,
-        read_gallery(folder, known, measurement.dataset, loaded, labels),
+        gallery,
         scores=[one.values for one in known],
         adversarial=loaded.config.settings.adversarial,
         diagnostics=diagnostics,

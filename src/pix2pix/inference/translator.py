@@ -4,6 +4,7 @@ The command line and Python use the same class, `Translator`.
 """
 
 import logging
+import tempfile
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
@@ -28,7 +29,8 @@ from pix2pix.inference.kinds import fits_pil, in_native_order, pil_values, to_pi
 from pix2pix.inference.noise import require_dropout, sample_seed, turn_dropout_on
 from pix2pix.inference.optimize import Precision, copy_modules, optimize_generator
 from pix2pix.model import Model, load_model
-from pix2pix.model.model_config import Present
+from pix2pix.model.model_config import CONFIG, Present
+from pix2pix.model.push import Published, push, weights_digest
 from pix2pix.system.hardware import choose_device
 from pix2pix.text import format_count
 
@@ -79,6 +81,19 @@ class Translator:
         `precision` bf16 is faster on processors and GPUs that have it; errors are about a thousandth of the range.
         """
         return cls(load_model(name), device=choose_device(device), **choices)
+
+    def push_to_hub(self, hub_id: str, **choices: Any) -> Published:
+        """Publish the model on the hub; `choices` are those of `pix2pix.push`. Raises ConfigError or ModelError.
+
+        If the weights are those of the folder from which the model was loaded, its card, picture, evaluations and
+        discriminator are published too.
+        """
+        with tempfile.TemporaryDirectory(prefix="pix2pix-push-") as place:
+            saved, loaded = Path(place) / "model", self.model.folder
+            self.model.save(saved)
+            is_there = loaded is not None and (loaded / CONFIG).exists()
+            same = is_there and weights_digest(loaded) == weights_digest(saved)
+            return push(loaded if same else saved, hub_id, **choices)
 
     @overload
     def __call__(self, image: AnyImage, *, floats: Limits | None = None) -> AnyImage: ...

@@ -6,9 +6,10 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pix2pix.errors import ModelError
+from pix2pix.model.facts import EVALUATION
 from pix2pix.model.model_config import CONFIG
 from pix2pix.model.weights import DISCRIMINATOR, GENERATOR
 from pix2pix.system.reading import SMALL
@@ -16,17 +17,34 @@ from pix2pix.text import escape_unprintable
 
 PREFIX = "hf://"
 """Before the name of a model of the hub, it says that no path is meant."""
-MAX_BYTES = {CONFIG: SMALL, GENERATOR: 8 * 2**30, DISCRIMINATOR: 8 * 2**30}
+MAX_BYTES = {CONFIG: SMALL, EVALUATION: SMALL, GENERATOR: 8 * 2**30, DISCRIMINATOR: 8 * 2**30}
 """File of a model -> the largest size that is downloaded."""
-_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
+_NAME = r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}"
+_REPOSITORY = re.compile(rf"(hf://)?(?P<name>{_NAME})(@(?P<revision>\w[\w./-]{{0,200}}))?", re.ASCII)
 _FILE = re.compile(r"\.(safetensors|json|ya?ml|pth?|ckpt|onnx|zip|gz|csv|png|jpe?g|tiff?)$", re.IGNORECASE)
+
+
+class Repository(NamedTuple):
+    """A repository of the hub, and the branch, tag or commit that was asked for."""
+
+    name: str
+    revision: str | None
+
+    def __str__(self) -> str:
+        return self.name if self.revision is None else f"{self.name}@{self.revision}"
+
+
+def parse_repository(name: str | Path) -> Repository | None:
+    """Read `owner/name`, `owner/name@revision`, both with or without `hf://`; None for anything else."""
+    found = _REPOSITORY.fullmatch(str(name))
+    return None if found is None or ".." in str(name) else Repository(found["name"], found["revision"])
 
 
 def locate(name: str | Path) -> Path:
     """Return the folder with `config.json`: `name` itself, its `model/`, or a download from the hub.
 
     The hub is asked only for `hf://owner/name`, and for an `owner/name` that resembles nothing in this folder; a line
-    on stderr says so first. Raises ModelError.
+    on stderr says so first. `@revision` may follow either. Raises ModelError.
     """
     path = Path(name)
     # The last two are there if the machine stopped while a model was replaced, until a training puts them back.
@@ -42,11 +60,10 @@ def locate(name: str | Path) -> Path:
         if inside := sorted(path.glob(f"*/{CONFIG}")):
             advice = f"; give one of the models in it, such as {escape_unprintable(inside[-1].parent)}"
         raise ModelError(f"{shown}: {what}; expected {CONFIG} and {GENERATOR} in it or in its `model/`{advice}")
-    repository = str(name).removeprefix(PREFIX)
-    if _REPOSITORY.fullmatch(repository) and ".." not in repository:
+    if (repository := parse_repository(name)) is not None:
         if str(name).startswith(PREFIX):
             return _download(repository, maybe_path=False)
-        near = _find_similar(path)
+        near = _find_similar(Path(repository.name))
         if near is None:
             return _download(repository, maybe_path=True)
         raise ModelError(f"{shown}: no such model here{near}; only {PREFIX}{repository} asks the hub for it")
@@ -76,7 +93,7 @@ def _find_similar(path: Path) -> str | None:
 
 
 @functools.cache  # one question for each model and process
-def _download(repository: str, maybe_path: bool) -> Path:
+def _download(repository: Repository, maybe_path: bool) -> Path:
     """Download the files of a model into the hub's cache; HF_HOME, HF_ENDPOINT and HF_HUB_OFFLINE are honoured."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # otherwise the client tells the hub what runs here
     from huggingface_hub import constants, snapshot_download  # slow to import, and needed for hub ids only
@@ -85,21 +102,20 @@ def _download(repository: str, maybe_path: bool) -> Path:
         if not constants.HF_HUB_OFFLINE:
             print(f"{repository}: asking {constants.ENDPOINT} for this model", file=sys.stderr)
             _check_sizes(repository)
-        folder = Path(snapshot_download(repository, allow_patterns=list(MAX_BYTES)))
+        patterns = list(MAX_BYTES)
+        folder = Path(snapshot_download(repository.name, revision=repository.revision, allow_patterns=patterns))
     except ModelError:
         raise
     except Exception as error:  # the client of the hub raises many kinds
-        reason = escape_unprintable((str(error).strip() or type(error).__name__).splitlines()[0][:300])
         no_folder = "there is no such folder, and " if maybe_path else ""
-        raise ModelError(
-            f"{repository}: {no_folder}the hub did not give this model ({reason}); check the name and the network"
-        ) from None
+        reason = explain_hub_error(error)
+        raise ModelError(f"{repository}: {no_folder}the hub did not give this model ({reason})") from None
     if not (folder / CONFIG).exists():
         raise ModelError(f"{repository}: the hub repository has no {CONFIG}, so it is not a pix2pix model")
     return folder
 
 
-def _check_sizes(repository: str) -> None:
+def _check_sizes(repository: Repository) -> None:
     """Raise ModelError for files that are too large, and what the client raises for a repository that is not there.
 
     If the hub cannot be reached, nothing is checked, and the cache is used.
@@ -108,7 +124,7 @@ def _check_sizes(repository: str) -> None:
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
-        info: Any = HfApi().model_info(repository, files_metadata=True, timeout=20)
+        info: Any = HfApi().model_info(repository.name, revision=repository.revision, files_metadata=True, timeout=20)
     except HfHubHTTPError:
         raise
     except Exception:  # no network, or a server that does not speak the language of the hub
@@ -120,3 +136,44 @@ def _check_sizes(repository: str) -> None:
                 f"{repository}: {file.rfilename} has {file.size:,} bytes on the hub, more than the {limit:,} that are "
                 "downloaded; download it yourself and give its folder"
             )
+
+
+_BY_STATUS = {
+    401: "the token is not valid; run `hf auth login` again, or set HF_TOKEN",
+    403: "the token has no permission there; use one with write access to the owner's models",
+    404: "there is no such repository, or the token cannot see it; check the name, and the token of a private model",
+    409: "a repository of this name is there already, and the token cannot see it; choose another name",
+    429: "too many requests; try again later",
+}
+"""Status of the hub's answer -> what it means and what to do."""
+
+
+def explain_hub_error(error: BaseException) -> str:
+    """Say in a few words what the client of the hub has raised, and what to do."""
+    import httpx2
+    from huggingface_hub import constants, errors
+
+    causes = [error]
+    while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None and cause not in causes:
+        causes.append(cause)
+    if constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE is set, and the cache does not hold it; unset it to ask the hub"
+    for one in causes:
+        if isinstance(one, errors.GatedRepoError):
+            return "its owner must allow access first; ask on its page on the hub"
+        if isinstance(one, errors.RevisionNotFoundError):
+            return "there is no such revision; give a branch, a tag or a commit, or leave @ and what follows out"
+        if isinstance(one, errors.RepositoryNotFoundError):
+            return _BY_STATUS[404]
+        if isinstance(one, errors.HfHubHTTPError):
+            status, said = one.response.status_code, _first_line(one.server_message or "")
+            if status >= 500:
+                return f"the hub failed with status {status}; try again later"
+            return _BY_STATUS.get(status) or f"status {status}{f': {said}' if said else ''}"
+    if any(isinstance(one, httpx2.TransportError | errors.LocalEntryNotFoundError | ConnectionError) for one in causes):
+        return f"{constants.ENDPOINT} could not be reached, or the connection was lost; check the network and try again"
+    return _first_line(str(error)) or type(error).__name__
+
+
+def _first_line(text: str) -> str:
+    return escape_unprintable((text.strip().splitlines() or [""])[0][:300])

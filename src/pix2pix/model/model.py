@@ -15,14 +15,20 @@ from pix2pix.data.encoding.prepared import ImageEncoding, PreparedData
 from pix2pix.data.encoding.ranges import RangeEncoding
 from pix2pix.data.io.arrays import Pixels
 from pix2pix.errors import ModelError
-from pix2pix.model.card import write_card
+from pix2pix.model.card import README, SAMPLES, find_parent, write_card
+from pix2pix.model.facts import EVALUATION, describe_pairs, read_evaluations
 from pix2pix.model.hub import locate
 from pix2pix.model.model_config import CONFIG, ModelConfig, Present, Size, read_model_config, write_model_config
+from pix2pix.model.recipe import find_recipe
 from pix2pix.model.weights import DISCRIMINATOR, GENERATOR, load_weights, save_weights
 from pix2pix.networks import make_discriminator, make_generator, set_norm_statistics
 from pix2pix.networks.blocks import Statistics
 from pix2pix.system.files import write_text
 from pix2pix.system.folders import write_folder_atomically
+from pix2pix.text import format_count
+
+MODEL_FILES = (GENERATOR, DISCRIMINATOR, CONFIG, README, SAMPLES, EVALUATION)
+"""Files of a model folder. Saving replaces all of them: those of other weights must not stay beside new ones."""
 
 
 class FileType(NamedTuple):
@@ -43,6 +49,8 @@ class Model:
     config: ModelConfig
     present: Present = "auto"
     """How the generator is shown images of other sizes."""
+    folder: Path | None = None
+    """Folder from which it was loaded."""
 
     @cached_property
     def prepared(self) -> PreparedData:
@@ -105,21 +113,26 @@ class Model:
         """Return the size of the output for a source of `size`, to which the source is resized first."""
         return self.config.output_size(size)
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path, *, samples: bytes | None = None) -> None:
         """Write the model folder, completely or not at all. Files that others put into it stay.
 
-        Raises ModelError for a number that is not finite.
+        `samples` is the picture of the model card (`draw_samples`). Raises ModelError for a number that is not finite.
         """
         for network in (self.generator, self.discriminator):
             for name, tensor in () if network is None else network.state_dict().items():
                 if not torch.isfinite(tensor).all():
                     raise ModelError(f"{folder}: {name} holds numbers that are not finite; the model is not saved")
-        with write_folder_atomically(folder, (GENERATOR, DISCRIMINATOR, CONFIG, "README.md")) as new:
+        with write_folder_atomically(folder, MODEL_FILES) as new:
             digests = {GENERATOR: save_weights(self.generator, new / GENERATOR)}
             if self.discriminator is not None:
                 digests[DISCRIMINATOR] = save_weights(self.discriminator, new / DISCRIMINATOR)
-            write_model_config(new / CONFIG, self.config, digests)
-            write_text(new / "README.md", write_card(self.config))
+            config = self.config
+            if config.sha256.get(GENERATOR, digests[GENERATOR]) != digests[GENERATOR]:  # changed since it was loaded
+                config = config.model_copy(update={"validation": {}, "trained": None})
+            write_model_config(new / CONFIG, config, digests)
+            write_text(new / README, write_card(config, samples=samples is not None))
+            if samples is not None:
+                (new / SAMPLES).write_bytes(samples)
 
 
 def build_networks(config: Config) -> tuple[nn.Module, nn.Module]:
@@ -170,9 +183,9 @@ def load_model(name: str | Path, *, discriminator: bool = False) -> Model:
     choose_statistics(generator, opponent, model_config.norm_statistics)
     load_weights(generator, folder / GENERATOR, model_config.sha256.get(GENERATOR))
     if opponent is None:
-        return Model(generator.eval(), None, model_config)
+        return Model(generator.eval(), None, model_config, folder=folder)
     load_weights(opponent, folder / DISCRIMINATOR, model_config.sha256.get(DISCRIMINATOR))
-    return Model(generator.eval(), opponent.eval(), model_config)
+    return Model(generator.eval(), opponent.eval(), model_config, folder=folder)
 
 
 def describe_model(name: str | Path) -> dict[str, Any]:
@@ -201,7 +214,21 @@ def describe_model(name: str | Path) -> dict[str, Any]:
         "discriminator": config.discriminator.describe() if model.discriminator else "absent",
         "epoch": model_config.epoch,
         "validation": model_config.validation,
+        **_describe_training(model_config),
+        "license": config.training.license,
+        "evaluations": [one.model_dump() for one in read_evaluations(folder, model_config.sha256.get(GENERATOR))],
     }
+
+
+def _describe_training(model_config: ModelConfig) -> dict[str, Any]:
+    """Describe what the model was made of; older models do not know it."""
+    recipe, trained, parent = find_recipe(model_config.settings), model_config.trained, find_parent(model_config)
+    differing = f", {format_count(len(recipe.differences), 'setting')} differ" if recipe.differences else ""
+    facts: dict[str, Any] = {"recipe": f"{recipe.preset}{differing}"}
+    if trained is not None:
+        facts["data"] = f"{trained.data} ({describe_pairs(trained.pairs)})"
+        facts["alarms"] = list(trained.alarms)
+    return facts if parent is None else {**facts, "parent": parent}
 
 
 def _describe_sources(sources: Sequence[ImageEncoding]) -> dict[str, str]:

@@ -15,6 +15,7 @@ from pix2pix.config.legacy import upgrade_settings
 from pix2pix.data.encoding.prepared import PreparedData
 from pix2pix.data.io.view import Half
 from pix2pix.errors import ConfigError, ModelError
+from pix2pix.model.facts import Digest, Metric, TrainingFacts
 from pix2pix.networks.blocks import Statistics
 from pix2pix.system.checked_json import dump_checked, read_checked
 from pix2pix.system.files import write_text
@@ -24,8 +25,6 @@ CONFIG = "config.json"
 
 Factor = Annotated[float, Field(ge=1e-6, le=MAX_SIDE)]
 """Size in training over the size of a file, in which a side has one pixel or more."""
-Digest = Annotated[str, Field(max_length=64, pattern="^[0-9a-f]{64}$")]
-Metric = Annotated[str, Field(max_length=100)]
 Size = tuple[int, int]
 """(height, width) in pixels."""
 Present = Literal["auto", "image_size", "scale", "native"]
@@ -64,6 +63,8 @@ class ModelConfig(Section):
     """Validation metrics of that epoch; empty without a validation split."""
     sha256: Annotated[dict[str, Digest], Field(max_length=10)] = Field(default_factory=dict)
     """SHA-256 of each file of weights; empty in models of version 0.1."""
+    trained: TrainingFacts | None = None
+    """What the training knew at that epoch, for the model card; None in models that are older than this field."""
 
     @property
     def file_size(self) -> Size | None:
@@ -150,6 +151,7 @@ def make_model_config(
     *,
     half: Half | None = None,
     enlarged: tuple[float, float] = (1.0, 1.0),
+    trained: TrainingFacts | None = None,
 ) -> ModelConfig:
     """Describe a model that this version of the package trained."""
     data = config.data.model_copy(update={"path": None, "source": None, "target": None})
@@ -163,6 +165,7 @@ def make_model_config(
         enlarged=enlarged,
         epoch=epoch,
         validation=validation,
+        trained=trained,
     )
 
 

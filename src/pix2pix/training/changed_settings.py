@@ -19,7 +19,7 @@ FREE = {
     "data.cache", "data.cache_dir", "data.planes",  # other planes are other pairs, which the fingerprint covers
     "training.epochs", "training.validate_every", "training.patience", "training.samples", "training.device",
     "training.threads", "training.devices", "training.nodes", "training.rank_timeout", "training.keep_every",
-    "training.validation_perceptual",
+    "training.validation_perceptual", "training.license",
     "provenance.pix2pix", "provenance.python", "provenance.torch",
 }  # fmt: skip
 

@@ -33,7 +33,7 @@ WRITTEN = {
 
 _EVALUATION = r"(models/epoch-\d+/)?evaluation"
 """Folder of the evaluations of a run, or of one of the models that --keep-every keeps."""
-_MODEL = r"(generator|discriminator)\.safetensors|config\.json|README\.md"
+_MODEL = r"(generator|discriminator)\.safetensors|(config|evaluation)\.json|README\.md|samples\.jpg"
 _PATTERNS = re.compile(
     r"(config\.yaml|metrics\.csv(\.damaged(-\d+)?)?|curves\.png|report\.html|study\.json|left_out\.txt"
     r"|samples/epoch_\d+\.png"

@@ -15,7 +15,9 @@ from pix2pix.distributed.parallel import unwrap
 from pix2pix.distributed.process_group import ProcessGroup
 from pix2pix.errors import RunError
 from pix2pix.metrics.pixel import metric_names
-from pix2pix.model import Model, make_model_config
+from pix2pix.model import Model, ModelConfig, make_model_config
+from pix2pix.model.facts import TrainingFacts, name_data
+from pix2pix.model.samples import draw_samples
 from pix2pix.reports.alarms import ALARMS, describe_changes, find_alarms
 from pix2pix.reports.curves import Row, draw_curves, read_metrics
 from pix2pix.reports.pages import write_run_report
@@ -33,6 +35,15 @@ class Speed(NamedTuple):
     images_per_second: float
     loading_share: float
     """Share of the time in which steps waited for pairs."""
+
+
+class Shown(NamedTuple):
+    """What the model card shows of a validation."""
+
+    intervals: Callable[[], Mapping[str, tuple[float, float] | None]]
+    """95 % intervals of the metrics."""
+    rows: Callable[[], Sequence[Sequence[Pixels]]]
+    """Rows of images: sources, output, target."""
 
 
 class RunWriter:
@@ -101,28 +112,45 @@ class RunWriter:
     def _sample_path(self, epoch: int) -> Path:
         return self.folder / "samples" / f"epoch_{epoch:04}.png"
 
-    def write_model(self, state: TrainState, validation: Mapping[str, float], name: str = "model") -> None:
-        """Write a model folder: the generator, or its average if there is one, and the discriminator."""
-        plan = self.plan
+    def write_model(
+        self, state: TrainState, validation: Mapping[str, float], name: str = "model", shown: Shown | None = None
+    ) -> None:
+        """Write a model folder: the generator, or its average if there is one, and the discriminator.
+
+        `shown` is of the validation of these weights.
+        """
+        generator = unwrap(state.generator) if state.average is None else state.average
         measured: dict[str, float | None] = {name: validation[name] for name in metric_names() if name in validation}
-        config = make_model_config(
+
+        def write() -> None:
+            self.require_folder()
+            config = self._describe_model(measured, shown)
+            samples = None if shown is None else draw_samples(shown.rows())
+            Model(generator, unwrap(state.discriminator), config).save(self.folder / name, samples=samples)
+
+        self.group.broadcast(write)
+
+    def _describe_model(self, measured: dict[str, float | None], shown: Shown | None) -> ModelConfig:
+        plan, progress = self.plan, self.progress
+        intervals = {} if shown is None else shown.intervals()
+        facts = TrainingFacts(
+            data=name_data(plan.config.data),
+            pairs=plan.counts,
+            seconds=progress.seconds,
+            intervals={name: intervals[name] for name in measured if name in intervals},
+            alarms=tuple(ALARMS[name].meaning for name in find_alarms(self._rows, self._warmup)),
+        )
+        return make_model_config(
             plan.config,
             plan.norm_statistics,
             plan.scale,
             plan.prepared.converts,
-            self.progress.epoch,
+            progress.epoch,
             measured,
             half=plan.half,
             enlarged=plan.enlarged,
+            trained=facts,
         )
-        generator = unwrap(state.generator) if state.average is None else state.average
-        model = Model(generator, unwrap(state.discriminator), config)
-
-        def write() -> None:
-            self.require_folder()
-            model.save(self.folder / name)
-
-        self.group.broadcast(write)
 
     def write_report(self) -> Path:
         """Draw the curves, write the report, and return the path of the report."""

@@ -33,7 +33,7 @@ from pix2pix.training.ema import ema_decay, update_ema
 from pix2pix.training.finite import BadStepError
 from pix2pix.training.metrics_log import AUGMENTED, SKIPPED
 from pix2pix.training.run_files import name_kept_model
-from pix2pix.training.run_writer import RunWriter, Speed
+from pix2pix.training.run_writer import RunWriter, Shown, Speed
 from pix2pix.training.schedule import Rates, learning_rates, loss_of_epoch, seed_step, set_learning_rates, step_seed
 from pix2pix.training.step import TrainState, train_step
 from pix2pix.training.validation import Validation
@@ -135,11 +135,12 @@ class Trainer:
                 )  # infinite for an exact copy
                 alarms += self.writer.write_metrics("val", scores, speed)
             if self._is_best(scores):
-                self.writer.write_model(self.state, scores)
+                self.writer.write_model(self.state, scores, shown=self._shown(scores))
                 if scores and self.validation is not None:
                     self.validation.keep_samples(progress.epoch, before.best_epoch)
             if progress.epoch % (self.config.training.keep_every or math.inf) == 0:
-                self.writer.write_model(self.state, scores, name_kept_model(progress.epoch))
+                name = name_kept_model(progress.epoch)
+                self.writer.write_model(self.state, scores, name, shown=self._shown(scores))
 
             progress.finished = self._is_finished()
             (due,) = self.group.all_reduce_max(self.checkpoints.is_due)
@@ -154,6 +155,10 @@ class Trainer:
         (signal,) = self.group.all_reduce_max(stop() or 0)
         if signal and not progress.finished:
             raise Interrupted(signal)
+
+    def _shown(self, scores: Mapping[str, float]) -> Shown | None:
+        """Return what the card of this epoch's model shows; None for an epoch without validation."""
+        return self.validation.shown if scores and self.validation is not None else None
 
     def write_newest_model(self) -> None:
         """Write the model of the newest epoch, where that of the best one has been removed."""

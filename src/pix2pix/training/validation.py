@@ -17,12 +17,14 @@ from pix2pix.distributed.parallel import unwrap, with_precision
 from pix2pix.distributed.process_group import ProcessGroup
 from pix2pix.errors import Interrupted
 from pix2pix.inference.any_size import AnySize
+from pix2pix.metrics.bootstrap import Interval, mean_intervals
 from pix2pix.metrics.diagnostics import measure_source_dependence
 from pix2pix.metrics.label_score import LabelScore
 from pix2pix.metrics.perceptual import PERCEPTUAL, PerceptualMetrics
 from pix2pix.metrics.pixel import ImageScore, mean_scores, score
 from pix2pix.metrics.segmentation import Segmenter
-from pix2pix.training.run_writer import RunWriter
+from pix2pix.model.samples import MOST_ROWS
+from pix2pix.training.run_writer import RunWriter, Shown
 from pix2pix.training.schedule import loss_of_epoch
 from pix2pix.training.step import TrainState
 
@@ -53,6 +55,7 @@ class Validation:
         self.generator, self.similarity = _validated_generator(config, state), state.similarity
         self.discriminator = with_precision(unwrap(state.discriminator), config.training.precision)
         self._shown: dict[int, Pixels] = {}  # index of a pair -> its output in the newest validation
+        self._scores: list[ImageScore] = []  # of that validation
 
     def is_due(self, epoch: int) -> bool:
         """Return whether to validate after an epoch, counted from 1: the first, the last, and every N-th."""
@@ -72,7 +75,8 @@ class Validation:
             raise Interrupted(signal)
         parts = self.group.all_gather((scores, outputs, self.perceptual.take_features()))
         # In the order of the pairs, so that the sums do not depend on the number of processes.
-        means = mean_scores(sorted((one for part, *_ in parts for one in part), key=lambda one: one.index))
+        self._scores = sorted((one for part, *_ in parts for one in part), key=lambda one: one.index)
+        means = mean_scores(self._scores)
         set_metrics = self.perceptual.compare_sets([pair for *_, features in parts for pair in features])
         best_by = self.config.training.best_by
         means |= {  # of fewer than two images it is NaN
@@ -83,6 +87,16 @@ class Validation:
         if self._samples_are_due(epoch):
             self._write_samples(epoch)
         return means
+
+    @property
+    def shown(self) -> Shown:
+        """What the model card shows of the newest validation."""
+        return Shown(self._intervals, lambda: [self._sample(*item) for item in list(self._shown.items())[:MOST_ROWS]])
+
+    def _intervals(self) -> dict[str, Interval | None]:
+        """Return the intervals of the means over images; scores of label maps are of all pixels together, without."""
+        rows = [one.values for one in self._scores if one.confusion is None]
+        return mean_intervals([row for row in rows if not math.isnan(row["l1"])])
 
     def keep_samples(self, epoch: int, previous: int) -> None:
         """Write the sheet of the epoch just validated, whose model is kept now, in place of that of `previous`."""

@@ -1,13 +1,14 @@
 """`pix2pix info`: describe a model."""
 
 import json
+from typing import Any
 
 from pix2pix.cli.console import align
 from pix2pix.cli.flags import Json
 
 
 def info(model: str, /, *, json_: Json = False) -> None:
-    """Describe a model: networks, channels, sizes, batch norm statistics, validation.
+    """Describe a model: networks, channels, sizes, batch norm statistics, training, validation, evaluations.
 
     Parameters
     ----------
@@ -18,14 +19,30 @@ def info(model: str, /, *, json_: Json = False) -> None:
     """
     from pix2pix.inference.optimize import describe_optimization
     from pix2pix.model import describe_model
-    from pix2pix.text import format_digits
+    from pix2pix.text import format_count
 
     facts = describe_model(model)
     facts["engine"] = describe_optimization(facts["norm"], facts["norm_statistics"])
     if not json_:
         facts["image_size"] = "x".join(map(str, facts["image_size"]))
-        metrics = {
-            name: "not finite" if value is None else format_digits(value) for name, value in facts["validation"].items()
-        }
-        facts["validation"] = ", ".join(f"{name} {value}" for name, value in metrics.items()) or "none"
+        facts["validation"] = _describe_metrics(facts["validation"], {})
+        facts["license"] = facts["license"] or "not stated"
+        if alarms := facts.pop("alarms", ()):
+            facts["alarms"] = " ".join(alarms)
+        for number, one in enumerate(facts.pop("evaluations"), start=1):
+            data = "" if one["of_training"] else f" of {one['data']}"
+            measured = _describe_metrics(one["metrics"], one["intervals"])
+            facts[f"evaluation_{number}"] = f"{one['split']}{data}, {format_count(one['images'], 'image')}: {measured}"
     print(json.dumps(facts, indent=2) if json_ else "\n".join(align(facts)))
+
+
+def _describe_metrics(metrics: dict[str, Any], intervals: dict[str, Any]) -> str:
+    """Return `l1 0.1250 (0.1000 to 0.1500), psnr 14.00`, or `none`."""
+    from pix2pix.text import format_digits
+
+    words = []
+    for name, value in metrics.items():
+        ends = intervals.get(name)
+        between = "" if ends is None else f" ({format_digits(ends[0])} to {format_digits(ends[1])})"
+        words.append(f"{name} {'not finite' if value is None else format_digits(value)}{between}")
+    return ", ".join(words) or "none"
