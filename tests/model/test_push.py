@@ -19,7 +19,7 @@ from pix2pix.model.facts import EvaluationFacts, add_evaluation
 from pix2pix.model.model_config import CONFIG, read_model_config
 from pix2pix.model.push import weights_digest
 
-pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload:DeprecationWarning")  # of the hub's client
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload:DeprecationWarning")  # by its client
 
 FILES = ["README.md", "config.json", "discriminator.safetensors", "generator.safetensors", "samples.jpg"]
 MEASURED = EvaluationFacts(

@@ -91,9 +91,9 @@ class Translator:
         with tempfile.TemporaryDirectory(prefix="pix2pix-push-") as place:
             saved, loaded = Path(place) / "model", self.model.folder
             self.model.save(saved)
-            is_there = loaded is not None and (loaded / CONFIG).exists()
-            same = is_there and weights_digest(loaded) == weights_digest(saved)
-            return push(loaded if same else saved, hub_id, **choices)
+            if loaded is not None and (loaded / CONFIG).exists() and weights_digest(loaded) == weights_digest(saved):
+                return push(loaded, hub_id, **choices)
+            return push(saved, hub_id, **choices)
 
     @overload
     def __call__(self, image: AnyImage, *, floats: Limits | None = None) -> AnyImage: ...

@@ -182,13 +182,13 @@ def _results(model_config: ModelConfig, evaluations: Sequence[EvaluationFacts]) 
         data = "" if one.of_training else f" of {_code(one.data)}, which are not the data of the training"
         how = [*(["at full size"] if one.full_size else []), *(["with dropout on"] if one.dropout else [])]
         more = f", {' and '.join(how)}" if how else ""
-        images = format_count(one.images, "image")
-        lines.append(f"**Evaluation on the split {_code(one.split)}{data}, {images}{more}**:")
+        measured = format_count(one.images, "image")
+        lines.append(f"**Evaluation on the split {_code(one.split)}{data}, {measured}{more}**:")
         lines.append(_table(one.metrics, one.intervals))
     if not lines:
-        return "## Results\n\nNothing was measured: there was no validation split, and no evaluation is recorded."
+        return "## Validation and evaluation\n\nNothing was measured: there was no validation split, and no evaluation is recorded."
     lines.append("Intervals are of the mean, by resampling the images. ↑ higher is better, ↓ lower is better.")
-    return "## Results\n\n" + "\n\n".join(lines)
+    return "## Validation and evaluation\n\n" + "\n\n".join(lines)
 
 
 def _table(metrics: Mapping[str, float | None], intervals: Mapping[str, tuple[float, float] | None]) -> str:

@@ -139,9 +139,7 @@ def _publish(
     staged: Path, repository: str, token: str, private: bool, message: str, notes: tuple[str, ...]
 ) -> Published:
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
-    from huggingface_hub.utils import disable_progress_bars
 
-    disable_progress_bars()
     api = HfApi(token=token, library_name="pix2pix")
     files = tuple(name for name in PUBLISHED if (staged / name).exists())
     try:
