@@ -185,9 +185,10 @@ def _results(model_config: ModelConfig, evaluations: Sequence[EvaluationFacts]) 
         measured = format_count(one.images, "image")
         lines.append(f"**Evaluation on the split {_code(one.split)}{data}, {measured}{more}**:")
         lines.append(_table(one.metrics, one.intervals))
-    if not lines:
-        return "## Validation and evaluation\n\nNothing was measured: there was no validation split, and no evaluation is recorded."
-    lines.append("Intervals are of the mean, by resampling the images. ↑ higher is better, ↓ lower is better.")
+    if lines:
+        lines.append("Intervals are of the mean, by resampling the images. ↑ higher is better, ↓ lower is better.")
+    else:
+        lines.append("Nothing was measured: there was no validation split, and no evaluation is recorded.")
     return "## Validation and evaluation\n\n" + "\n\n".join(lines)
 
 

@@ -5,9 +5,8 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
-from pix2pix.config import Config
+from pix2pix.config import Config, Settings
 from pix2pix.config.config import resolved_depth
-from pix2pix.config.io import make_config
 from pix2pix.config.presets import PRESETS, preset_values
 
 SECTIONS = ("augment", "generator", "discriminator", "loss", "optimizer", "training")
@@ -43,7 +42,7 @@ def find_recipe(config: Config) -> Recipe:
 
 
 def _differences(config: Config, preset: str) -> Iterator[Difference]:
-    usual = make_config({**preset_values(preset), "data": {"image_size": config.data.image_size}})
+    usual = Settings.model_validate(preset_values(preset))  # without the rules on sizes, which a preset need not fit
     for section in SECTIONS:
         ours, theirs = getattr(config, section), getattr(usual, section)
         assert isinstance(ours, BaseModel)
@@ -52,7 +51,7 @@ def _differences(config: Config, preset: str) -> Iterator[Difference]:
             if name == "generator.depth":
                 other = resolved_depth(usual.generator, config.data.image_size)
             if name == "augment.load_size":
-                value, other = config.load_size, usual.load_size
+                value, other = config.load_size, config.model_copy(update={"augment": usual.augment}).load_size
             is_open = other in (None, "auto") and name not in ("training.patience", "training.ema_images")
             if value != other and not is_open and name not in NOT_THE_RECIPE:
                 yield Difference(name, value, other)
