@@ -1,4 +1,4 @@
-"""`pix2pix export`: write a model as an ONNX file."""
+"""`pix2pix export`: write a model as an ONNX file, or as a package around one."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from pix2pix.cli.console import print_path, say
+from pix2pix.errors import ConfigError
 
 if TYPE_CHECKING:
     from pix2pix.export.onnx import Exported
@@ -16,6 +17,7 @@ def export(
     /,
     *,
     output: Path,
+    format: Literal["onnx", "bioimageio"] = "onnx",
     precision: Literal["32", "16", "int8"] = "32",
     calibration: Annotated[list[Path], Parameter(negative=())] = [],  # noqa: B006  # never changed
     overwrite: bool = False,
@@ -29,7 +31,9 @@ def export(
     model
         Run folder, model folder or hub id.
     output
-        The file, such as model.onnx.
+        The file, such as model.onnx, or model.zip with --format bioimageio.
+    format
+        An ONNX file, or a package of bioimage.io around one, which Fiji, ilastik and napari take.
     precision
         Weights and maps in float32, in float16 (half the size, for GPUs), or in int8 (a quarter, fast on CPUs).
     calibration
@@ -38,6 +42,9 @@ def export(
     overwrite
         Replace a file of this name.
     """
+    if format == "bioimageio":
+        _export_bioimageio(model, output, precision, calibration, overwrite)
+        return
     from pix2pix.export.onnx import export_onnx
 
     exported = export_onnx(model, output=output, precision=precision, calibration=calibration, overwrite=overwrite)
@@ -45,6 +52,20 @@ def export(
         say(f"note: {note}")
     _print_table(exported)
     print_path(exported.path)
+
+
+def _export_bioimageio(model: str, output: Path, precision: str, calibration: list[Path], overwrite: bool) -> None:
+    from pix2pix.export.bioimageio import export_bioimageio
+    from pix2pix.text import format_bytes
+
+    if precision != "32" or calibration:
+        raise ConfigError("--format bioimageio: packages hold float32; leave --precision and --calibration out")
+    packaged = export_bioimageio(model, output=output, overwrite=overwrite)
+    for note in packaged.notes:
+        say(f"note: {note}")
+    one = packaged.difference
+    say(f"{format_bytes(packaged.bytes)}; largest error at {one.height}x{one.width}: {one.most:.4g} {one.unit}")
+    print_path(packaged.path)
 
 
 def _print_table(exported: "Exported") -> None:
