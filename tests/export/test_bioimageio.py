@@ -21,14 +21,23 @@ from pix2pix.export.example_images import draw_sources
 from pix2pix.inference.translator import Translator
 from pix2pix.model import Model, build_networks, make_model_config
 
-pytestmark = pytest.mark.skipif(not find_spec("bioimageio"), reason="needs pix2pix[bioimageio]")
+pytestmark = [
+    pytest.mark.skipif(not find_spec("bioimageio"), reason="needs pix2pix[bioimageio]"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # of files that bioimageio.spec leaves open
+]
 
 BYTES = {"source_channels": 3, "target_channels": 3}
 DEPTH = {
     "sources": {1: {"channels": 1, "type": "uint16", "range": [(0, 4095)]}, 2: {"channels": 2, "type": "uint8"}},
     "target_channels": 1, "target_type": "float32", "target_range": [(-50.0, 300.0)],
 }  # fmt: skip
-CLASSES = {"source_channels": 1, "target_kind": "labels", "target_labels": ["0", "1", "7"], "resize_source": True}
+CLASSES = {
+    "source_channels": 1,
+    "target_channels": 1,
+    "target_kind": "labels",
+    "target_labels": ["0", "1", "7"],
+    "resize_source": True,
+}
 CHECK = """
 import sys
 from pathlib import Path

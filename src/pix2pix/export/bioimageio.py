@@ -4,6 +4,7 @@ Such programs hand on float32 pixels in the order (batch, channel, y, x), so the
 """
 
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -167,7 +168,7 @@ def _names(model: "Model") -> list[str]:
 
 def _pack(model: "Model", folder: Path) -> Path:
     """Write the package of the files in a folder; return its path."""
-    from bioimageio.spec import ValidationContext, save_bioimageio_package
+    from bioimageio.spec import ValidationContext, save_bioimageio_package_as_folder
     from bioimageio.spec.model import v0_5 as spec
     from loguru import logger
 
@@ -210,7 +211,8 @@ def _pack(model: "Model", folder: Path) -> Path:
             ),
             config={"bioimageio": {"reproducibility_tolerance": [_tolerance(model, folder)]}},
         )
-        return Path(save_bioimageio_package(described, output_path=folder / "package.zip"))
+        package = save_bioimageio_package_as_folder(described, output_path=folder / "package")
+    return Path(shutil.make_archive(str(folder / "packed"), "zip", package))
 
 
 def _opset(folder: Path) -> int:
