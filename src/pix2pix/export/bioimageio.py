@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
     from pix2pix.data.encoding.prepared import ImageEncoding
-    from pix2pix.export.compare import Difference, Run
+    from pix2pix.export.compare import Difference
+    from pix2pix.export.engines import Run
     from pix2pix.model import Model
 
 SMALLEST = 16  # pixels of a side that the description allows
@@ -47,7 +48,8 @@ def export_bioimageio(model: str | Path, *, output: str | Path, overwrite: bool 
     path = Path(output)
     _refuse(path, overwrite=overwrite)
     # Only now: these import torch, and packages that only this export needs.
-    from pix2pix.export.compare import LIMITS, check_sizes, find_difference, open_session
+    from pix2pix.export.compare import LIMITS, check_sizes, find_difference
+    from pix2pix.export.engines import open_onnxruntime
     from pix2pix.export.example_images import draw_sources
     from pix2pix.export.translator_graph import build_graph
     from pix2pix.inference.translator import Translator
@@ -55,7 +57,7 @@ def export_bioimageio(model: str | Path, *, output: str | Path, overwrite: bool 
     translator = Translator.from_pretrained(model, device="cpu")
     _refuse_fractions(translator.model)
     graph = put_channels_first(build_graph(translator.model), translator.model)
-    run = open_session(graph.SerializeToString())
+    run = open_onnxruntime(graph.SerializeToString())
     sources = draw_sources(translator.model.sources, check_sizes(translator.model)[0])
     difference = find_difference(_with_channels_last(run, translator.model), translator, sources)
     if not difference.is_within(LIMITS["32"]):
