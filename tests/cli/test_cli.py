@@ -350,6 +350,9 @@ USE: dict[str, Case] = {
     ),
     "no batch": lambda root, run: translate(root, run, root, code=2, named=["--batch-size 0"], flags="--batch-size 0"),
     "no shard": lambda root, run: translate(root, run, root, code=2, named=["--shard 3/2", "i/n"], flags="--shard 3/2"),
+    "one sample": lambda root, run: translate(
+        root, run, root, code=2, named=["--uncertainty", "--samples 16"], flags="--samples 1 --uncertainty"
+    ),
     "too large a seed": lambda root, run: translate(
         root, run, root, code=2, named=["--seed 1000"], flags=f"--seed 1{'0' * 30}"
     ),

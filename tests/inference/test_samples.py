@@ -139,3 +139,8 @@ def test_what_has_no_samples_is_refused(tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_bytes(b"no")
     failed = translate_files(noisy, [tmp_path / "bad.png"], tmp_path / "out", settings(BOTH)).failed
     assert len(failed) == 1, "said once, not for each sample"
+    tifffile.imwrite(tmp_path / "z.tif", noise(2, 32, 32, 3), photometric="rgb", ome=True, metadata={"axes": "ZYXS"})
+    done = translate_files(noisy, [tmp_path / "z.tif"], tmp_path / "out", settings(BOTH))
+    assert len(done.written) == 3
+    ((_, reason),) = done.failed
+    assert "z-1.tif: is a stack, for which no spread is computed; leave --uncertainty out" in reason

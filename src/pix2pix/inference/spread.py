@@ -119,7 +119,7 @@ class Spread:
 @contextmanager
 def open_spread(paths: Sequence[Path], model: Model, most: float) -> Iterator[Spread]:
     """Open the files of the samples of one image. Raises DataError, also for stacks and for more than `most` bytes."""
-    if images.find_planes(paths[0]) and images.probe(paths[0]).channels != model.file_type.channels:
+    if images.find_planes(paths[0]):
         raise DataError(f"{paths[0]}: is a stack, for which no spread is computed; leave --uncertainty out")
     with ExitStack() as stack:
         readers = [stack.enter_context(open_rows(path, alpha=True)) for path in paths]
