@@ -2,6 +2,7 @@
 
 import gc
 import os
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -28,6 +29,8 @@ TINY = {
     "training": {"epochs": 2, "batch_size": 2, "precision": "32", "device": "cpu", "samples": 2},
 }
 """Settings of a training that takes a second or two."""
+LONG = ("tests/reliability/", "tests/distributed/", "tests/benchmarks/", "tests/study/", "tests/test_")
+"""Tests of whole commands and real processes."""
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -39,7 +42,20 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
         def _split_scope(self, nodeid: str) -> str:
             return nodeid if "reliability/test_smoke" in nodeid else super()._split_scope(nodeid)
 
-    return ByFile(config, log) if config.getoption("dist") == "loadfile" else None
+    if config.getoption("dist") != "loadfile":
+        return None
+    config.option.loadscopereorder = False  # the order is that of the items
+    return ByFile(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes long, then with large files, so that no process is left alone at the end."""
+    counts = Counter(item.path for item in items)
+
+    def is_short(item: pytest.Item) -> bool:
+        return not any(name in item.path.as_posix() for name in LONG)
+
+    items.sort(key=lambda item: (is_short(item), -counts[item.path]))
 
 
 def pytest_collection_finish() -> None:
