@@ -92,6 +92,14 @@ def test_what_comes_back_is_what_was_published(hub: HubServer, folder: Path) -> 
     assert "| L1, share of the range ↓ | 0.1250 | 0.1000 to 0.1500 |" in files["README.md"].decode()
     assert hub.repositories["me/facades"].messages[-1] == "With its numbers"
 
+    # An exported file goes along if it is of these weights.
+    (folder / "model.onnx").write_bytes(f"onnx {weights_digest(folder)}".encode())
+    assert "model.onnx" in pix2pix.push(folder, "me/facades").files
+    (folder / "model.onnx").write_bytes(b"of others")
+    with pytest.raises(ModelError, match=r"model\.onnx: was not exported from these weights"):
+        pix2pix.push(folder, "me/facades")
+    (folder / "model.onnx").unlink()
+
     # Changed in memory, the weights have no numbers.
     with torch.no_grad():
         next(here.model.generator.parameters()).add_(1)

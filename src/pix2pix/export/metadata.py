@@ -18,6 +18,7 @@ from pix2pix.export.compare import Difference, Speed
 from pix2pix.export.translator_graph import source_ports
 from pix2pix.model import Model
 from pix2pix.model.card import write_card
+from pix2pix.model.weights import GENERATOR
 from pix2pix.text import format_list
 
 FORMAT = "1"
@@ -44,6 +45,7 @@ def describe(
         "task": _describe_task(model),
         "layout": LAYOUT,
         "config.json": config.model_dump_json(by_alias=True, exclude={"checksum", "sha256"}),
+        "generator_sha256": config.sha256.get(GENERATOR, ""),
         "README.md": write_card(config) + _describe_file(precision, speeds, differences),
         "sources": sources,
         "target": target,

@@ -98,6 +98,7 @@ def _download(repository: Repository, maybe_path: bool) -> Path:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # otherwise the client tells the hub what runs here
     from huggingface_hub import constants, snapshot_download  # slow to import, and needed for hub ids only
 
+    hide_progress_bars()
     try:
         if not constants.HF_HUB_OFFLINE:
             print(f"{repository}: asking {constants.ENDPOINT} for this model", file=sys.stderr)
@@ -113,6 +114,14 @@ def _download(repository: Repository, maybe_path: bool) -> Path:
     if not (folder / CONFIG).exists():
         raise ModelError(f"{repository}: the hub repository has no {CONFIG}, so it is not a pix2pix model")
     return folder
+
+
+def hide_progress_bars() -> None:
+    """Tell the client of the hub to draw no bars where nobody watches them."""
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+
+    if not sys.stderr.isatty():
+        disable_progress_bars()
 
 
 def _check_sizes(repository: Repository) -> None:

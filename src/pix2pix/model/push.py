@@ -13,7 +13,7 @@ from pix2pix.errors import ConfigError, ModelError
 from pix2pix.model.card import README, SAMPLES
 from pix2pix.model.card_file import is_edited, make_card
 from pix2pix.model.facts import EVALUATION, read_evaluations
-from pix2pix.model.hub import explain_hub_error, locate, parse_repository
+from pix2pix.model.hub import explain_hub_error, hide_progress_bars, locate, parse_repository
 from pix2pix.model.model import load_model
 from pix2pix.model.model_config import CONFIG, ModelConfig, read_model_config, write_model_config
 from pix2pix.model.weights import DISCRIMINATOR, GENERATOR
@@ -104,6 +104,7 @@ def _stage(folder: Path, staged: Path, left_out: set[str], repository: str, lice
     model_config, notes = read_model_config(staged / CONFIG), []
     if not read_evaluations(staged, model_config.sha256.get(GENERATOR)):  # of other weights
         (staged / EVALUATION).unlink(missing_ok=True)
+    _refuse_stale(folder / ONNX, staged / ONNX, model_config)
     if (edited := is_edited(staged)) and license_ is not None:
         raise ConfigError(
             f"{folder / README}: edited, so --license is not written into it; write `license: {license_}` between its "
@@ -118,6 +119,13 @@ def _stage(folder: Path, staged: Path, left_out: set[str], repository: str, lice
     if (staged / SAMPLES).exists():
         notes.append(f"{SAMPLES} shows images of your data; --no-samples leaves it out")
     return tuple(notes)
+
+
+def _refuse_stale(path: Path, staged: Path, model_config: ModelConfig) -> None:
+    """Raise ModelError for an exported file that does not name these weights, as every exported file does."""
+    digest = model_config.sha256.get(GENERATOR)
+    if staged.exists() and (digest is None or digest.encode() not in staged.read_bytes()):
+        raise ModelError(f"{path}: was not exported from these weights; export it again, or move it away")
 
 
 def _rewrite(staged: Path, model_config: ModelConfig, license_: str | None) -> ModelConfig:
@@ -140,6 +148,7 @@ def _publish(
 ) -> Published:
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
+    hide_progress_bars()
     api = HfApi(token=token, library_name="pix2pix")
     files = tuple(name for name in PUBLISHED if (staged / name).exists())
     try:
