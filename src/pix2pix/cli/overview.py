@@ -23,7 +23,7 @@ COMMANDS = {
     "data": "Check, preview, align, make or download pairs.",
     "train": "Train a model on pairs. Run the same command again to resume.",
     "evaluate": "Measure a model on a split: losses, image metrics, confidence intervals, baselines, a report.",
-    "translate": "Translate images, or folders of images. Each output has the size and the name of its input.",
+    "translate": "Translate images, folders of images, or videos. Each output has the size and the name of its input.",
     "export": "Write a model as one ONNX file that translates pixels to pixels, of any size, without this package.",
     "serve": "Serve models over HTTP, with a page to draw on.",
     "info": "Describe a model: networks, channels, sizes, batch norm statistics, validation.",

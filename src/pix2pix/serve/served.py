@@ -70,6 +70,10 @@ def _load(name: str, place: str, options: Options, processes: int) -> ServedMode
 
 def load_engine(place: str, options: Options, processes: int) -> tuple[Engine, Path]:
     """Load what computes a model; also return its folder. Raises ModelError."""
+    if place.lower().endswith(".onnx"):
+        from pix2pix.serve.onnx_engine import OnnxEngine
+
+        return OnnxEngine(Path(place), processes), Path(place).parent
     from pix2pix.model.hub import locate
     from pix2pix.serve.torch_engine import TorchEngine
 

@@ -31,14 +31,16 @@ def serve(
     allow_origin: Annotated[list[str], Parameter(negative=())] = [],  # noqa: B006  # never changed
     log_format: Literal["plain", "json"] = "plain",
 ) -> None:
-    """Serve models over HTTP, with a page to draw on: POST /v1/translate, and a browser at the address that is printed.
+    """Serve models over HTTP, with a page to draw on.
 
-    Ctrl-C or SIGTERM stops it after what was accepted is answered. docs/serving.md has the details.
+    POST a picture to /v1/translate, or open the address that is printed in a browser. Ctrl-C or SIGTERM stops it after
+    what was accepted is answered. docs/serving.md has the details.
 
     Parameters
     ----------
     models
-        Run folders, model folders or hub ids. NAME=MODEL names one in addresses, /v1/models/NAME/translate.
+        Run folders, model folders, hub ids, or files that `pix2pix export` wrote. NAME=MODEL names one in addresses,
+        /v1/models/NAME/translate.
     host
         Address to listen to; 0.0.0.0 is all networks of this machine.
     port
