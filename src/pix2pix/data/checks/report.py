@@ -316,10 +316,12 @@ def _list_problems(problems: Sequence[tuple[Path, str]], each: int = 3, kinds: i
 
 
 def _list_by_reason(problems: Sequence[tuple[Path, str]]) -> Iterator[str]:
-    paths: dict[str, list[Path]] = {}
+    """Yield each reason with its first file, then the other files with it, or with it but for a file that it names."""
+    groups: dict[str, list[tuple[Path, str]]] = {}
     for path, reason in problems:
-        paths.setdefault(reason, []).append(path)
-    for reason, (first, *others) in paths.items():
-        yield f"  {escape_unprintable(first)}: {escape_unprintable(reason)}"
+        groups.setdefault(re.sub(r"\S*/\S+", "", reason), []).append((path, reason))
+    for (path, reason), *others in groups.values():
+        yield f"  {escape_unprintable(path)}: {escape_unprintable(reason)}"
         if others:
-            yield f"    and {len(others):,} more: {escape_unprintable(', '.join(map(str, others)))}"
+            names = ", ".join(escape_unprintable(path) for path, _ in others)
+            yield f"    and {len(others):,} more: {names}"
