@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pix2pix.demo import demo
     from pix2pix.evaluation.compare import Comparison, compare
     from pix2pix.evaluation.evaluate import Evaluation, evaluate
+    from pix2pix.export.convert import Converted, convert
     from pix2pix.inference.pipeline import translate
     from pix2pix.inference.translator import Translator
     from pix2pix.model.push import push
@@ -22,10 +23,12 @@ _HOMES = {
         "pix2pix.config",
     ),
     "Comparison": "pix2pix.evaluation.compare",
+    "Converted": "pix2pix.export.convert",
     "Evaluation": "pix2pix.evaluation.evaluate",
     "Run": "pix2pix.training.train",
     "Translator": "pix2pix.inference.translator",
     "compare": "pix2pix.evaluation.compare",
+    "convert": "pix2pix.export.convert",
     "demo": "pix2pix.demo",
     "evaluate": "pix2pix.evaluation.evaluate",
     "push": "pix2pix.model.push",
@@ -37,6 +40,7 @@ __all__ = [
     "Augment",
     "Comparison",
     "Config",
+    "Converted",
     "Data",
     "Discriminator",
     "Evaluation",
@@ -47,6 +51,7 @@ __all__ = [
     "Training",
     "Translator",
     "compare",
+    "convert",
     "demo",
     "evaluate",
     "push",

@@ -492,6 +492,7 @@ FLAGS = """
     --photometric --photometric-strength
     --generator.kind --generator.depth --generator.base-channels --generator.norm --generator.bottleneck-norm
     --generator.dropout --generator.dropout-layers --generator.upsampling --generator.bottleneck-size
+    --generator.blocks --generator.bias --discriminator.bias --from
     --discriminator.patch-size --discriminator.base-channels --discriminator.norm --discriminator.conditional
     --discriminator.spectral-norm --discriminator.scales --feature-matching-weight
     --discriminator.kind --discriminator.augment --discriminator.augment-probability --perceptual-weight

@@ -43,7 +43,7 @@ def plain(default: Any) -> Any:
     return None if default in ((), []) else default
 
 
-@pytest.mark.parametrize("name", ["demo", "train", "evaluate", "translate", "push", "compare"])
+@pytest.mark.parametrize("name", ["demo", "train", "evaluate", "translate", "push", "compare", "convert"])
 def test_names_and_defaults_are_those_of_the_command(name: str) -> None:
     command, fields, _ = arguments_of(getattr(import_module(f"pix2pix.cli.commands.{name}"), name))
     function, _, open_ended = arguments_of(getattr(pix2pix, name))

@@ -57,6 +57,9 @@ CHANGES = {
     "generator.dropout_layers": "--generator.dropout-layers 1",
     "generator.upsampling": "--generator.upsampling resize",
     "generator.bottleneck_size": "--generator.depth 5 --generator.bottleneck-size 2",
+    "generator.blocks": "--generator.blocks 6",
+    "generator.bias": "--generator.bias all",
+    "discriminator.bias": "--discriminator.bias all",
     "discriminator.patch_size": "--discriminator.patch-size 1",
     "discriminator.base_channels": "--discriminator.base-channels 6",
     "discriminator.norm": "--discriminator.norm instance",
@@ -102,7 +105,7 @@ ELSEWHERE = {
     "discriminator.kind", "discriminator.augment_probability",
     "data.source_pattern", "data.target_pattern", "data.sources", "data.source_labels", "data.label_tolerance",
     "data.target_kind", "data.target_labels", "data.target_label_tolerance",
-    "data.source_type", "data.target_type", "provenance", "data.skip_bad", "training.sync_norm",
+    "training.from_model", "data.source_type", "data.target_type", "provenance", "data.skip_bad", "training.sync_norm",
     "data.source_from", "data.target_from", "data.npy_axes", "augment.crop_foreground", "augment.crop_background",
 }  # fmt: skip
 """Settings that do not apply to these data."""

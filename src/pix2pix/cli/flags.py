@@ -59,6 +59,7 @@ BY_FIELD = {
     "Generator.dropout_layers": Parameter(consume_multiple=True, negative=()),
     "Optimizer.betas": Parameter(negative=()),
     "Settings.provenance": _HIDDEN,
+    "Training.from_model": Parameter(name="--from", negative=()),
     "EvaluateOptions.full_size": Parameter(negative=()),
     "EvaluateOptions.segmenter": Parameter(negative=()),
     "EvaluateOptions.weights": Parameter(negative=(), show_default=False),

@@ -28,6 +28,7 @@ COMMANDS = {
     "serve": "Serve models over HTTP, with a page to draw on.",
     "info": "Describe a model: networks, channels, sizes, batch norm statistics, validation.",
     "push": "Publish a model on the Hugging Face hub: weights, configuration, model card.",
+    "convert": "Convert a file of pytorch-CycleGAN-and-pix2pix into a model folder, or a model into such a file.",
     "compare": "Compare runs: settings, curves, best epochs, evaluations, images, findings.",
     "study": "Repeat one of the paper's experiments: train its variants and compare them. Run it again to resume.",
 }

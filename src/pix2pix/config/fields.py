@@ -64,6 +64,8 @@ Native = Literal["native"]
 Exif = Literal["auto", "apply", "ignore"]
 Layout = Literal["auto", "side-by-side"]
 Norm = Literal["batch", "instance", "group", "none"]
+Biases = Literal["auto", "all", "none"]
+"""Which convolutions beside a norm have a bias; `auto` follows from the norm."""
 PatchSize = Annotated[Literal[1, 16, 34, 70, 142, 286], BeforeValidator(_parse_number)]
 Scales = Annotated[Literal[1, 2], BeforeValidator(_parse_number)]
 Upsampling = Literal["transposed", "resize", "shuffle"]

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pix2pix.config.fields import Fraction, Layer, Norm, PatchSize, Probability, Scales, Upsampling, Width
+from pix2pix.config.fields import Biases, Fraction, Layer, Norm, PatchSize, Probability, Scales, Upsampling, Width
 from pix2pix.config.section import Section
 
 
@@ -12,7 +12,7 @@ class Generator(Section):
     """The generator G: source -> output."""
 
     kind: Literal["unet", "encoder_decoder", "resnet"] = "unet"
-    """`unet`, `encoder_decoder` (a U-Net without skip connections) or `resnet` (nine residual blocks)."""
+    """`unet`, `encoder_decoder` (a U-Net without skip connections) or `resnet` (residual blocks)."""
     depth: Annotated[int, Field(ge=1, le=10)] | None = None
     """Layers of the encoder, each of which halves the image: 8 is U-Net 256, 7 is U-Net 128. By default as many as
     image_size allows, at most 8."""
@@ -31,6 +31,11 @@ class Generator(Section):
     (each pixel becomes four, then a convolution) or `shuffle` (a convolution gives four pixels for each)."""
     bottleneck_size: Annotated[int, Field(ge=1, le=1024)] = 1
     """Pixels that the shorter side of the innermost map keeps at least, where depth follows from image_size."""
+    blocks: Annotated[int, Field(ge=1, le=64)] = 9
+    """Residual blocks of a ResNet."""
+    bias: Biases = "auto"
+    """Which convolutions before the last have a bias: `all` or `none`; `auto` is `none` with batch and instance norm,
+    which subtract it again, else `all`."""
 
 
 class Discriminator(Section):
@@ -56,6 +61,8 @@ class Discriminator(Section):
     `adaptive` raises it from 0 while D recognises more than 80 % of the targets' patches, a sign of overfitting."""
     augment_probability: Probability = 1.0
     """Probability of each change with `fixed`."""
+    bias: Biases = "auto"
+    """Which convolutions between the first and the last have a bias, as for --generator.bias."""
 
     def describe(self) -> str:
         """Return `patch 70`, or `patch 34 at 2 scales, spectral norm`, or `classes`."""

@@ -13,6 +13,7 @@ from pix2pix.config.fields import (
     License,
     Machines,
     Seed,
+    Text,
     ThreadCount,
     UpdateOrder,
     Weight,
@@ -140,6 +141,9 @@ class Training(Section):
     license: License | None = None
     """Licence of the model, which its card states: an identifier of the hub such as mit, apache-2.0 or cc-by-4.0; by
     default the card says that none is stated."""
+    from_model: Text | None = None
+    """Model to begin with: run folder, model folder or hub id. Networks and image_size are its own unless given; layers
+    that do not fit are adapted or begin anew, and the plan says which. The optimisers begin anew."""
 
     @property
     def averages(self) -> bool:

@@ -11,7 +11,7 @@ import yaml
 from pix2pix.config import Data
 from pix2pix.data.encoding.prepared import PreparedData
 from pix2pix.model.facts import EvaluationFacts, describe_pairs
-from pix2pix.model.model_config import CONFIG, ModelConfig
+from pix2pix.model.model_config import CONFIG, CONVERTED, ModelConfig
 from pix2pix.model.recipe import find_recipe
 from pix2pix.text import escape_unprintable, format_count, format_digits, format_duration, format_list
 
@@ -59,7 +59,7 @@ def write_card(
         _PICTURE if samples else "",
         _use(model_config, name),
         _results(model_config, evaluations),
-        _recipe(model_config),
+        "" if CONVERTED in model_config.settings.provenance else _recipe(model_config),
         _limits(model_config, evaluations),
         _license(model_config),
     ]
@@ -116,11 +116,11 @@ def _task(model_config: ModelConfig) -> str:
         train, others = trained.pairs.get("train", 0), {n: c for n, c in trained.pairs.items() if n != "train"}
         held_out = f"; {describe_pairs(others)} pairs were held out" if others else ""
         learned = f" It learned from {format_count(train, 'pair')} of {_code(trained.data)}{held_out}."
-    parent = find_parent(model_config)
-    began = "" if parent is None else f" It began with the weights of {_code(parent)}."
+    origin = model_config.describe_origin()
+    made = "was converted, trained" if CONVERTED in model_config.settings.provenance else "was trained"
     return (
-        f"This model translates {format_list(sources)} into {target}.{learned}{began} It was trained "
-        "by the method of [Isola et al. 2017](https://arxiv.org/abs/1611.07004), a conditional GAN, with "
+        f"This model translates {format_list(sources)} into {target}.{learned}{f' {_escape(origin)}' if origin else ''} "
+        f"It {made} by the method of [Isola et al. 2017](https://arxiv.org/abs/1611.07004), a conditional GAN, with "
         f"pix2pix {model_config.pix2pix}."
     )
 

@@ -213,6 +213,7 @@ def describe_model(name: str | Path) -> dict[str, Any]:
         **({"output_size": words} if (words := model_config.describe_output_size()) else {}),
         "discriminator": config.discriminator.describe() if model.discriminator else "absent",
         "epoch": model_config.epoch,
+        **({"origin": words} if (words := model_config.describe_origin()) else {}),
         "validation": model_config.validation,
         **_describe_training(model_config),
         "license": config.training.license,

@@ -22,6 +22,10 @@ from pix2pix.system.files import write_text
 from pix2pix.text import format_factors
 
 CONFIG = "config.json"
+PARENT, PARENT_SHA256, PARENT_EPOCH = "parent", "parent_sha256", "parent_epoch"
+"""Provenance of a training that began with another model's weights: its folder, file of G and epoch."""
+CONVERTED, CONVERTED_SHA256 = "converted_from", "converted_sha256"
+"""Provenance of a model that was converted from a file of other software."""
 
 Factor = Annotated[float, Field(ge=1e-6, le=MAX_SIDE)]
 """Size in training over the size of a file, in which a side has one pixel or more."""
@@ -43,7 +47,7 @@ class ModelConfig(Section):
     pix2pix: Annotated[str, Field(max_length=100)]
     """Version of the package that wrote the file."""
     settings: Config = Field(validation_alias="config", serialization_alias="config")
-    """The resolved settings of the training, without the paths of its data."""
+    """The resolved settings of the training, without the paths of its data and of its parent."""
     norm_statistics: Statistics
     """What batch norm uses when translating: each image's own statistics, or the running averages of training."""
     scale: tuple[Factor, Factor] | None
@@ -98,6 +102,17 @@ class ModelConfig(Section):
     def output_size(self, size: Size) -> Size:
         """Return the size of the output for a source of `size`, to which the source is resized first."""
         return max(1, round(size[0] * self.enlarged[0])), max(1, round(size[1] * self.enlarged[1]))
+
+    def describe_origin(self) -> str:
+        """Say where the weights come from, in one sentence; empty if they were drawn at random and trained."""
+        origin = self.settings.provenance
+        if CONVERTED in origin:
+            digest = origin.get(CONVERTED_SHA256, "unknown")
+            return f"Converted from {origin[CONVERTED]} of pytorch-CycleGAN-and-pix2pix (SHA-256 {digest})."
+        if PARENT in origin:
+            epoch, digest = origin.get(PARENT_EPOCH, "unknown"), origin.get(PARENT_SHA256, "unknown")
+            return f"The training began with the weights of {origin[PARENT]}, epoch {epoch} (SHA-256 {digest})."
+        return ""
 
     def describe_output_size(self) -> str:
         """State the size of outputs, in one sentence; empty if it is plainly that of the source."""
@@ -157,7 +172,9 @@ def make_model_config(
     data = config.data.model_copy(update={"path": None, "source": None, "target": None})
     return ModelConfig(
         pix2pix=version("pix2pix"),
-        settings=config.model_copy(update={"data": data}),
+        settings=config.model_copy(
+            update={"data": data, "training": config.training.model_copy(update={"from_model": None})}
+        ),
         norm_statistics=norm_statistics,
         scale=scale,
         converts=converts,

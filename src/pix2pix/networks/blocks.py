@@ -8,7 +8,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pix2pix.config.fields import Norm, Upsampling
+from pix2pix.config.fields import Biases, Norm, Upsampling
 from pix2pix.networks.convolution import Conv
 from pix2pix.networks.upsampling import ResizeConv, ShuffleConv, make_upsampling
 
@@ -119,9 +119,9 @@ def make_norm(kind: Norm, channels: int) -> nn.Module:
             return nn.Identity()
 
 
-def has_bias(norm: Norm) -> bool:
-    """Return whether a convolution before this norm needs a bias: not if the norm subtracts the channel's mean."""
-    return norm not in ("batch", "instance")
+def has_bias(norm: Norm, bias: Biases) -> bool:
+    """Return whether the convolutions of a network with this norm have a bias; `auto`: not if it subtracts the mean."""
+    return bias == "all" or (bias == "auto" and norm not in ("batch", "instance"))
 
 
 def down_layer(in_channels: int, out_channels: int, norm: Norm, *, bias: bool) -> nn.Sequential:
@@ -139,6 +139,7 @@ def up_layer(
     norm: Norm,
     dropout: float = 0.0,
     *,
+    bias: bool,
     upsampling: Upsampling = "transposed",
     overwrite_input: bool = True,
 ) -> nn.Sequential:
@@ -151,7 +152,7 @@ def up_layer(
     """
     return nn.Sequential(
         nn.ReLU(inplace=overwrite_input),
-        make_upsampling(upsampling, in_channels, out_channels, bias=has_bias(norm)),
+        make_upsampling(upsampling, in_channels, out_channels, bias=bias),
         make_norm(norm, out_channels),
         nn.Dropout(dropout) if dropout else nn.Identity(),
     )

@@ -67,10 +67,11 @@ class PatchGAN(nn.Module):
         self.conditional, self.features = settings.conditional, features
         in_channels = image_channels + (source_channels if settings.conditional else 0)
         base, norm = settings.base_channels, settings.norm
+        bias = has_bias(norm, settings.bias)
         if settings.patch_size == 1:
-            self.layers = _pixel_layers(in_channels, base, norm)
+            self.layers = _pixel_layers(in_channels, base, norm, bias)
         else:
-            self.layers = _patch_layers(in_channels, base, norm, PATCH_LAYERS[settings.patch_size])
+            self.layers = _patch_layers(in_channels, base, norm, PATCH_LAYERS[settings.patch_size], bias)
         initialise(self)
 
     def forward(self, source: Tensor, image: Tensor) -> Logits:  # (N, in, H, W) and (N, out, H, W) in [-1, 1]
@@ -109,16 +110,16 @@ class ClassUNet(nn.Module):
 
     def __init__(self, classes: int, image_channels: int, settings: Discriminator) -> None:
         super().__init__()
-        norm = settings.norm
+        norm, bias = settings.norm, has_bias(settings.norm, settings.bias)
         widths = [settings.base_channels * 2**layer for layer in range(CLASS_HALVINGS)]  # 64 128 256 512
         self.encoder = nn.ModuleList([down_layer(image_channels, widths[0], "none", bias=True)])
-        self.encoder += [down_layer(a, b, norm, bias=has_bias(norm)) for a, b in pairwise(widths)]
+        self.encoder += [down_layer(a, b, norm, bias=bias) for a, b in pairwise(widths)]
         inner = [widths[-1], *(2 * width for width in widths[-2:0:-1])]  # 512, then with skips 512 256
         self.decoder = nn.ModuleList(
-            up_layer(a, b, norm, overwrite_input=n > 0)
+            up_layer(a, b, norm, bias=bias, overwrite_input=n > 0)
             for n, (a, b) in enumerate(zip(inner, widths[-2::-1], strict=True))
         )
-        self.to_classes = up_layer(2 * widths[0], classes + 1, "none")
+        self.to_classes = up_layer(2 * widths[0], classes + 1, "none", bias=True)
         initialise(self)
 
     def forward(self, source: Tensor, image: Tensor) -> Logits:  # (N, classes, H, W) and (N, out, H, W) in [-1, 1]
@@ -147,28 +148,26 @@ def normalise_spectrally(network: nn.Module) -> None:
             spectral_norm(module)
 
 
-def _patch_layers(in_channels: int, base: int, norm: Norm, halvings: int) -> nn.Sequential:
+def _patch_layers(in_channels: int, base: int, norm: Norm, halvings: int, bias: bool) -> nn.Sequential:
     """Make `halvings` layers of stride 2 (the first without norm), then two layers of stride 1."""
     widths = [base * min(2**layer, 8) for layer in range(halvings + 1)]  # 64 128 256 512 for three halvings
     return nn.Sequential(
         down_layer(in_channels, widths[0], "none", bias=True),  # (N, 64, H/2, W/2)
-        *(
-            down_layer(widths[i], widths[i + 1], norm, bias=has_bias(norm)) for i in range(halvings - 1)
-        ),  # (N, 256, H/8, W/8)
-        Conv(widths[-2], widths[-1], stride=1, bias=has_bias(norm)),  # (N, 512, H/8 - 1, W/8 - 1)
+        *(down_layer(widths[i], widths[i + 1], norm, bias=bias) for i in range(halvings - 1)),  # (N, 256, H/8, W/8)
+        Conv(widths[-2], widths[-1], stride=1, bias=bias),  # (N, 512, H/8 - 1, W/8 - 1)
         make_norm(norm, widths[-1]),
         nn.LeakyReLU(0.2, inplace=True),
         Conv(widths[-1], 1, stride=1, bias=True),  # (N, 1, H/8 - 2, W/8 - 2)
     )
 
 
-def _pixel_layers(in_channels: int, base: int, norm: Norm) -> nn.Sequential:
+def _pixel_layers(in_channels: int, base: int, norm: Norm, bias: bool) -> nn.Sequential:
     """Make three 1x1 convolutions: each logit sees one pixel."""
     return nn.Sequential(
         nn.Conv2d(in_channels, base, 1),  # (N, 64, H, W)
         nn.LeakyReLU(0.2, inplace=True),
-        nn.Conv2d(base, base * 2, 1, bias=has_bias(norm)),  # (N, 128, H, W)
+        nn.Conv2d(base, base * 2, 1, bias=bias),  # (N, 128, H, W)
         make_norm(norm, base * 2),
         nn.LeakyReLU(0.2, inplace=True),
-        nn.Conv2d(base * 2, 1, 1, bias=has_bias(norm)),  # (N, 1, H, W)
+        nn.Conv2d(base * 2, 1, 1, bias=bias),  # (N, 1, H, W)
     )

@@ -77,7 +77,7 @@ def _encoder(in_channels: int, settings: Generator, depth: int) -> nn.ModuleList
     norms: list[Norm] = ["none", *[settings.norm] * (depth - 1)]
     if not settings.bottleneck_norm:
         norms[-1] = "none"  # a 1x1 map of a single image has no variance (paper, errata)
-    bias = has_bias(settings.norm)  # layers without norm have a bias only if the others do
+    bias = has_bias(settings.norm, settings.bias)  # layers without norm have a bias only if the others do
     return nn.ModuleList(
         down_layer(in_width, width, norm, bias=bias)
         for in_width, width, norm in zip([in_channels, *widths[:-1]], widths, norms, strict=True)
@@ -88,16 +88,14 @@ def _decoder(settings: Generator, depth: int, *, skips: bool) -> nn.ModuleList:
     """Make `depth` - 1 layers that double the sides, the innermost first; each mirrors a layer of the encoder."""
     bottleneck, *widths = reversed(_widths(settings.base_channels, depth))
     in_widths = [bottleneck, *(2 * width if skips else width for width in widths)]
+    norm, bias = settings.norm, has_bias(settings.norm, settings.bias)
     layers = nn.ModuleList()
     for number, (in_width, width) in enumerate(zip(in_widths, widths, strict=False), start=1):
         has_dropout = number in settings.dropout_layers and width == 8 * settings.base_channels
         dropout = settings.dropout if has_dropout else 0.0
         # The first input is the bottleneck, which the gradient of the encoder still needs: do not overwrite it.
-        layers.append(
-            up_layer(
-                in_width, width, settings.norm, dropout, upsampling=settings.upsampling, overwrite_input=number > 1
-            )
-        )
+        shared = {"bias": bias, "overwrite_input": number > 1}
+        layers.append(up_layer(in_width, width, norm, dropout, upsampling=settings.upsampling, **shared))
     return layers
 
 
@@ -128,17 +126,15 @@ def class_image(logits: Tensor) -> Tensor:
 class ResNet(nn.Module):
     """ResNet generator (Johnson et al. 2016, as CycleGAN uses it), for sides that are multiples of 4, at least 8.
 
-    c7s1-64, d128, d256, R256 x 9, u128, u64, c7s1-out
+    c7s1-64, d128, d256, R256 x 9 (or another number), u128, u64, c7s1-out
     """
 
     size_multiple = 4
 
-    def __init__(
-        self, in_channels: int, out_channels: int, settings: Generator, blocks: int = 9, *, classes: bool = False
-    ) -> None:
+    def __init__(self, in_channels: int, out_channels: int, settings: Generator, *, classes: bool = False) -> None:
         super().__init__()
         base, norm = settings.base_channels, settings.norm
-        bias = has_bias(norm)
+        bias = has_bias(norm, settings.bias)
         self.head = nn.Sequential(
             nn.Conv2d(in_channels, base, 7, padding=3, padding_mode="reflect", bias=bias),
             *_norm_relu(norm, base),
@@ -147,7 +143,7 @@ class ResNet(nn.Module):
             nn.Conv2d(base * 2, base * 4, 3, stride=2, padding=1, bias=bias),
             *_norm_relu(norm, base * 4),
         )
-        self.blocks = nn.ModuleList(_residual(base * 4, norm, settings.dropout) for _ in range(blocks))
+        self.blocks = nn.ModuleList(_residual(base * 4, norm, settings.dropout, bias) for _ in range(settings.blocks))
         self.tail = nn.Sequential(
             _doubling(settings.upsampling, base * 4, base * 2, bias),
             *_norm_relu(norm, base * 2),
@@ -177,9 +173,8 @@ def _doubling(upsampling: Upsampling, in_channels: int, out_channels: int, bias:
     return make_upsampling(upsampling, in_channels, out_channels, bias=bias)
 
 
-def _residual(channels: int, norm: Norm, dropout: float) -> nn.Sequential:
+def _residual(channels: int, norm: Norm, dropout: float, bias: bool) -> nn.Sequential:
     """Return the layers of a residual block, R256: (N, C, H, W) -> (N, C, H, W)."""
-    bias = has_bias(norm)
     return nn.Sequential(
         nn.Conv2d(channels, channels, 3, padding=1, padding_mode="reflect", bias=bias),
         *_norm_relu(norm, channels),

@@ -52,8 +52,8 @@ def _outputs_of_layers(config: Config) -> float:
 
     A layer at 1/2^n of the sides has 1/4^n of the pixels.
     """
-    if config.generator.kind == "resnet":  # two layers at full size, two at half, and at a quarter 1 and 9 x 2
-        return 2 * 1 + 2 * 2 / 4 + (1 + 9 * 2) * 4 / 16
+    if config.generator.kind == "resnet":  # two layers at full size, two at half, the others at a quarter
+        return 2 * 1 + 2 * 2 / 4 + (1 + config.generator.blocks * 2) * 4 / 16
     depth = resolved_depth(config.generator, config.data.image_size)
     encoder = [min(2**layer, 8) / 4 ** (layer + 1) for layer in range(depth)]
     return sum(encoder) + sum(encoder[:-1])  # the decoder mirrors all layers but the innermost

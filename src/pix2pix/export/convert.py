@@ -1,0 +1,58 @@
+"""Convert a file of pytorch-CycleGAN-and-pix2pix into a model folder, and a model into such a file."""
+
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from pix2pix.config.fields import Direction
+from pix2pix.errors import ConfigError
+from pix2pix.export.read_public import Assumed, read_public
+from pix2pix.export.write_public import write_public
+from pix2pix.model import load_model
+from pix2pix.model.model_config import CONFIG
+
+SUFFIXES = (".pth", ".pt")
+
+
+class Converted(NamedTuple):
+    """What was written, and what is to say about it."""
+
+    path: Path
+    notes: list[str]
+
+
+def convert(
+    model: str | Path,
+    *,
+    output: str | Path,
+    discriminator: str | Path | None = None,
+    key: str | None = None,
+    image_size: int | str | None = None,
+    direction: Direction = "AtoB",
+    norm_statistics: Literal["image", "running"] = "image",
+    dropout: bool = True,
+    overwrite: bool = False,
+) -> Converted:
+    """Convert a file such as latest_net_G.pth into a model folder, or a model into such a file.
+
+    `discriminator` is the file of D, which is read or written too. The next five say what a file does not: see
+    `Assumed`. Raises ModelError or ConfigError.
+    """
+    source, target = Path(model), Path(output)
+    opponent = None if discriminator is None else Path(discriminator)
+    if source.is_file() or source.suffix in SUFFIXES:
+        if target.suffix in SUFFIXES:
+            raise ConfigError(f"{target}: a file converts into a model folder; give the name of a folder as --output")
+        _refuse_existing(target / CONFIG, target, overwrite)
+        assumed = Assumed(key, image_size, direction, norm_statistics, dropout)
+        return Converted(target, read_public(source, target, opponent, assumed))
+    loaded = load_model(model, discriminator=opponent is not None)
+    for path in filter(None, (target, opponent)):
+        if path.suffix not in SUFFIXES:
+            raise ConfigError(f"{path}: a model converts into a file; give a name such as latest_net_G.pth")
+        _refuse_existing(path, path, overwrite)
+    return Converted(target, write_public(loaded, target, opponent))
+
+
+def _refuse_existing(file: Path, path: Path, overwrite: bool) -> None:
+    if file.exists() and not overwrite:
+        raise ConfigError(f"{path}: exists; give another name, or --overwrite to replace it")
