@@ -1,11 +1,14 @@
 """Presets: recipes, the published ones one line each. A file of settings overrides a preset; flags override both."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pydantic import ValidationError
+
 from pix2pix.config.config import Config
+from pix2pix.config.data import Data
 from pix2pix.config.io import make_config, merge_settings, read_yaml
 from pix2pix.errors import ConfigError
 
@@ -84,13 +87,21 @@ def preset_values(name: str) -> dict[str, Any]:
     return {section: dict(values) for section, values in PRESETS[name].settings.items()}
 
 
+Inherit = Callable[[str, str | None], Mapping[str, Any]]
+"""Return the settings, by section, that a training takes from its parent; arguments: the parent, the data."""
+
+
 def choose_settings(
-    data: str | Path | None, preset: str | None, file: str | Path | None, overrides: Mapping[str, Any]
+    data: str | Path | None,
+    preset: str | None,
+    file: str | Path | None,
+    overrides: Mapping[str, Any],
+    inherit: Inherit | None = None,
 ) -> Config:
-    """Merge preset, YAML file and overrides, and check the result. Raises ConfigError.
+    """Merge preset, settings of the parent, YAML file and overrides, and check the result. Raises ConfigError.
 
     Without a preset, a file is used alone; without both, the preset `paper` is used. A preset's choice gives way to
-    the other way of choosing it.
+    the other way of choosing it. `inherit` is asked if there is a parent (`training.from_model`).
     """
     values = {} if file is None else read_yaml(file)
     name = preset or (DEFAULT_PRESET if file is None else None)
@@ -105,4 +116,26 @@ def choose_settings(
         for one, other in EITHER:
             if isinstance(given, Mapping) and given.keys() & {one, other}:
                 training.pop(one, None), training.pop(other, None)
-    return make_config(merge_settings(preset_given, values, pairs, overrides), str(file or "settings"))
+    given = merge_settings(values, pairs, overrides)
+    inherited = {} if inherit is None else _inherited(given, inherit)
+    merged = merge_settings(preset_given, inherited, given)
+    if "generator" in inherited and "depth" not in (given.get("generator") or {}) and not _takes_size(merged):
+        merged = merge_settings(merged, {"generator": {"depth": None}})
+    return make_config(merged, str(file or "settings"))
+
+
+def _inherited(given: Mapping[str, Any], inherit: Inherit) -> Mapping[str, Any]:
+    """Return what a training takes from its parent; nothing without one."""
+    training, data = (given[name] if isinstance(given.get(name), Mapping) else {} for name in ("training", "data"))
+    parent = training.get("from_model")
+    return inherit(parent, data.get("path") or data.get("target")) if isinstance(parent, str) else {}
+
+
+def _takes_size(merged: Mapping[str, Any]) -> bool:
+    """Return whether a U-Net of the inherited depth takes images of image_size."""
+    generator, depth = merged["generator"], merged["generator"].get("depth")
+    try:
+        size = Data.model_validate({"image_size": merged["data"]["image_size"]}).image_size
+    except ValidationError:
+        return True  # the check of all settings says what is wrong with it
+    return generator.get("kind") == "resnet" or not depth or all(side % 2**depth == 0 for side in size)

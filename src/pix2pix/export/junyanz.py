@@ -5,7 +5,7 @@ are those of patches and of pixels. `same_layers` pairs their layers with those 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -264,8 +264,8 @@ def give_weights(network: nn.Module, layers: Sequence[Layer], norm: Norm) -> dic
                 )
             continue
         if not layer.is_norm and norm == "instance" and "bias" not in parts:
-            module = network.get_submodule(layer.ours)  # there each convolution has one, which the norm subtracts again
-            parts["bias"] = torch.zeros(module.out_channels)  # type: ignore[arg-type]
+            module: Any = network.get_submodule(layer.ours)
+            parts["bias"] = torch.zeros(module.out_channels)  # there each has one, which the norm subtracts again
         if layer.swaps:
             parts["weight"] = _swapped(parts["weight"])
         theirs |= {f"{layer.theirs}.{kind}": tensor for kind, tensor in parts.items()}

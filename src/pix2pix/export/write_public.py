@@ -22,7 +22,7 @@ def write_public(model: Model, target: Path, opponent: Path | None) -> list[str]
     config = model.config.settings
     for reason in _not_public(config):
         raise ModelError(f"{target}: the public code has no such generator: {reason}")
-    files = [(target, model.generator, config.generator)]
+    files: list[tuple[Path, nn.Module, Generator | Discriminator]] = [(target, model.generator, config.generator)]
     if opponent is not None:
         if model.discriminator is None:
             raise ModelError(f"{opponent}: the model has no discriminator; leave out --discriminator")

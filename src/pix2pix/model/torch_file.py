@@ -44,7 +44,7 @@ class Storage(NamedTuple):
 
     dtype: torch.dtype
     key: str
-    count: int
+    numbers: int
 
 
 class Entry(NamedTuple):
@@ -136,8 +136,8 @@ def _check(entry: Entry) -> None:
             raise ValueError(f"has strides {strides}, with which its numbers overlap")
         reached = max(reached, stride * side)
         last += stride * max(0, side - 1)
-    if math.prod(shape) and last >= storage.count:
-        raise ValueError(f"has the shape {shape}, but the file holds {storage.count:,} numbers for it")
+    if math.prod(shape) and last >= storage.numbers:
+        raise ValueError(f"has the shape {shape}, but the file holds {storage.numbers:,} numbers for it")
 
 
 def _is_count(value: Any) -> bool:
@@ -161,7 +161,7 @@ def _read_archive(file: BinaryIO) -> tuple[Any, Fetch]:
         )
     if lists[0].file_size > MAX_LIST:
         raise ValueError(f"its list of tensors has {lists[0].file_size:,} bytes")
-    if f"{folder}/byteorder" in names and _stored(archive, f"{folder}/byteorder", 6) != b"little":
+    if f"{folder}/byteorder" in names and archive.getinfo(f"{folder}/byteorder").file_size != len("little"):
         raise ValueError("its numbers are big-endian")
     content, _ = _load(archive.read(lists[0]))
     left = [file.seek(0, io.SEEK_END)]  # bytes that storages can still take, since records may overlap
@@ -236,7 +236,7 @@ def _load_counted(pickled: bytes) -> tuple[Any, dict[str, Storage], int]:
     """Return what the pickle at the start of these bytes holds, its storages by key, and its length."""
     size = 0
     for operation, argument, place in pickletools.genops(pickled):
-        if "PUT" in operation.name and int(argument) > len(pickled):
+        if "PUT" in operation.name and int(argument or 0) > len(pickled):
             raise ValueError("its list of tensors is damaged")  # the unpickler would make room for so many objects
         size = (place or 0) + 1
     unpickler = _Unpickler(pickled[:size])

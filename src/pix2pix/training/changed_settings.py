@@ -59,6 +59,11 @@ def describe_change(config: Config, name: str, old: Any, new: Any) -> str:
     if name == _FINGERPRINT:
         return _describe_changed_data(config)
     what = f"{name} was {old}, now {new}"
+    if name == "training.epochs":
+        what += (
+            ", of which the schedule or the first phase is a share, so its epochs would have been others: to train "
+            "further, begin another --run with --from this one"
+        )
     if name == "training.norm_statistics" and config.training.processes > 1 and not config.training.sync_norm:
         what += ", as each process would normalise its own images: --sync-norm makes it one batch again"
     return what

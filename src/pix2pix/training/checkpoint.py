@@ -70,6 +70,7 @@ class Checkpoints:
 
     def __init__(self, folder: Path, group: ProcessGroup, *, save_share: float = SAVE_SHARE) -> None:
         self.folder, self.group, self.save_share = folder, group, save_share
+        self.found = False  # whether the training was restored
         self.warning = ""  # what was wrong with the newest checkpoint when the training was restored
         self.save_seconds = 0.0  # for which training waited for the newest checkpoint
         self._saved_at = time.monotonic()
@@ -89,6 +90,7 @@ class Checkpoints:
             return TrainingProgress()
         for name, part in stateful_parts(state).items():
             part.load_state_dict(saved.tensors[name])
+        self.found = True
         self.warning = saved.warning
         return saved.progress
 

@@ -257,6 +257,12 @@ def write_left_out(folder: Path, left_out: Sequence[tuple[Path | str, str]]) -> 
 # ---- what a folder is ------------------------------------------------------------------------------------------
 
 
+def name_run(data: str | None) -> str:
+    """Return the name of the run of data, a folder or a manifest."""
+    path = Path(data or "run").resolve()
+    return (path.stem if path.is_file() else path.name) or "run"
+
+
 def fingerprints_of_runs(asked: Path | None, name: str) -> list[str]:
     """Return the fingerprints of the data of runs that a training may resume: `asked`, or runs/NAME, runs/NAME-2."""
     found = []

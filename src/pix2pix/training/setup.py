@@ -16,6 +16,7 @@ from pix2pix.metrics.segmentation import Segmenter, load_or_train_segmenter
 from pix2pix.system.hardware import keep_memory, usable_cores
 from pix2pix.system.progress import ProgressBar
 from pix2pix.training.checkpoint import SAVE_SHARE, Checkpoints, TrainingProgress
+from pix2pix.training.parent import take_weights
 from pix2pix.training.perceptual_validation import make_perceptual_validation, perceptual_epochs
 from pix2pix.training.plan import Plan
 from pix2pix.training.run_writer import RunWriter
@@ -42,6 +43,8 @@ def make_trainer(
     state = build_state(plan, device, group)
     checkpoints = Checkpoints(folder / "checkpoints", group, save_share=save_share)
     progress = checkpoints.restore(state)
+    if plan.config.training.from_model is not None and not checkpoints.found:
+        take_weights(plan, state, group)
     if checkpoints.warning:
         bar.say(f"warning      {checkpoints.warning}")
     if progress.step:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pix2pix.config import Config, Data, Training
+from pix2pix.config import Config, Training
 from pix2pix.config.io import nest_settings
 from pix2pix.config.presets import choose_settings
 from pix2pix.config.recorded import apply_choices, record_choices
@@ -31,6 +31,7 @@ from pix2pix.text import is_unicode
 from pix2pix.training.inspection import inspect_and_plan
 from pix2pix.training.machine import describe_continued
 from pix2pix.training.old_run import remove_old_run
+from pix2pix.training.parent import inherit_settings, with_parent
 from pix2pix.training.plan import Plan
 from pix2pix.training.run_folder import (
     Run,
@@ -41,6 +42,7 @@ from pix2pix.training.run_folder import (
     describe_done,
     find_resumable,
     fingerprints_of_runs,
+    name_run,
     open_run,
     refuse_inside_run,
     restore_settings,
@@ -67,8 +69,11 @@ def train(
     `devices=N` starts N processes. Raises ConfigError, DataError, RunError or OSError with one sentence, and
     Interrupted, a KeyboardInterrupt, after a signal.
     """
-    chosen = choose_settings(data, preset, config, nest_settings(settings))
-    return train_with(chosen, None if run is None else Path(run), overwrite=overwrite)
+    folder = None if run is None else Path(run)
+    inherit = functools.partial(inherit_settings, folder, overwrite)
+    return train_with(
+        choose_settings(data, preset, config, nest_settings(settings), inherit), folder, overwrite=overwrite
+    )
 
 
 def train_with(config: Config, run: Path | None = None, *, overwrite: bool = False) -> Run:
@@ -175,19 +180,28 @@ def _inspect(
     """Inspect and plan; a run that is resumed keeps what it recorded about its data where `config` leaves it open."""
     name = _name_run(config)
     known, found = fingerprints_of_runs(run, name), None if overwrite else find_resumable(run, name)
-    if found is None:
-        return inspect_and_plan(config, bar, known)
-    folder, recorded = found[0], found[1].data
-    if run is None and not _resumes(folder, config, asked, known, recorded):
-        return inspect_and_plan(config, bar, known)
-    return inspect_and_plan(config, bar, known, recorded)
+    resumed = None if found is None else found[1]
+    if found is not None and run is None and not _resumes(*found, config, asked, known):
+        resumed = None
+    return _plan(config, run, bar, known, resumed)
 
 
-def _resumes(folder: Path, config: Config, asked: Training, known: Collection[str], recorded: Data) -> bool:
+def _plan(
+    config: Config, run: Path | None, bar: ProgressBar, known: Collection[str], resumed: Config | None
+) -> tuple[Plan, PairSet, tuple[Problem, ...]]:
+    """Inspect and plan, with the settings of the run that is resumed, if there is one."""
+    plan, pairs, left_out = inspect_and_plan(config, bar, known, None if resumed is None else resumed.data)
+    plan, lines = with_parent(plan, run, resumed)
+    for line in lines:
+        bar.say(line)
+    return plan, pairs, left_out
+
+
+def _resumes(folder: Path, saved: Config, config: Config, asked: Training, known: Collection[str]) -> bool:
     """Return whether a training without --run resumes a run if it keeps what that recorded about its data."""
     name = _name_run(config)
     with ProgressBar(silent=True) as silent, suppress(ConfigError, DataError):
-        plan, pairs, _ = inspect_and_plan(config, silent, known, recorded)
+        plan, pairs, _ = _plan(config, None, silent, known, saved)
         settings, check = record_choices(plan.config, asked), _folder_check(config, pairs)
         return choose_run(None, name, settings, check, overwrite=False).folder == folder
     return False
@@ -210,8 +224,7 @@ def _restore_settings(begun: _Begun, group: ProcessGroup, bar: ProgressBar) -> N
 
 def _name_run(config: Config) -> str:
     """Return the name of the run of these data."""
-    path = Path(config.data.path or config.data.target or "run").resolve()
-    return (path.stem if path.is_file() else path.name) or "run"
+    return name_run(config.data.path or config.data.target)
 
 
 def _folder_check(config: Config, pairs: PairSet) -> Callable[[Path], None]:

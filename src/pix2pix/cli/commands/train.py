@@ -1,6 +1,8 @@
 """`pix2pix train`: train a model on pairs, in a run folder."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pix2pix.cli.console import print_path
 from pix2pix.cli.flags import given, with_flags
@@ -44,7 +46,13 @@ def train(
     dry_run
         Check the data, print the plan and stop.
     """
-    chosen = choose_settings(data, preset, config, given(settings, base_channels))
+
+    def inherit(parent: str, name: str | None) -> Mapping[str, Any]:
+        from pix2pix.training.parent import inherit_settings  # imports torch, which --print-config does not need
+
+        return inherit_settings(run, overwrite, parent, name)
+
+    chosen = choose_settings(data, preset, config, given(settings, base_channels), inherit)
     if print_config:
         print(to_yaml(chosen), end="")
         return
