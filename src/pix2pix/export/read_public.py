@@ -91,7 +91,8 @@ def read_public(source: Path, target: Path, opponent: Path | None, assumed: Assu
 def _open(path: Path) -> AbstractContextManager[TensorFile]:
     if kind := FOREIGN.get(path.suffix.lower()):
         raise ModelError(
-            f"{path}: is a file of {kind}, which is not converted; only .pth files of pytorch-CycleGAN-and-pix2pix are"
+            f"{path}: is a file of {kind}, which is not converted; only .pth files of pytorch-CycleGAN-and-pix2pix are "
+            "(docs/migration.md says why)"
         )
     return open_tensors(path)
 
