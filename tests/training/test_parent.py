@@ -1,5 +1,6 @@
 """`train --from MODEL`: whose weights a training begins with, what it takes over, and what it needs later."""
 
+import functools
 import re
 import shutil
 from pathlib import Path
@@ -9,11 +10,14 @@ import pytest
 import torch
 
 import pix2pix
-from pix2pix.config.io import read_yaml
+from pix2pix.config.io import nest_settings, read_yaml
+from pix2pix.config.presets import choose_settings
 from pix2pix.errors import ConfigError, ModelError
 from pix2pix.model import load_model
 from pix2pix.system.files import sha256
+from pix2pix.training import parent as parents
 from pix2pix.training.checkpoint import load_checkpoint
+from pix2pix.training.train import plan_only
 
 FAST: dict[str, Any] = {"direction": "BtoA", "precision": "32", "device": "cpu", "samples": 0, "batch_size": 4}
 
@@ -84,16 +88,11 @@ def test_what_differs_is_said(
     words: str, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.chdir(parent if "run" in settings else tmp_path)
-    from pix2pix.config.io import nest_settings
-    from pix2pix.config.presets import choose_settings
-    from pix2pix.training.parent import inherit_settings
-    from pix2pix.training.train import plan_only
-
     chosen = {"from_model": str(parent), **FAST, **settings}
     run = chosen.pop("run", None)
     folder = None if run is None else Path(run)
     try:
-        inherit = lambda name, data: inherit_settings(folder, False, name, data)  # noqa: E731
+        inherit = functools.partial(parents.inherit_settings, folder, False)
         plan_only(choose_settings(facades, None, None, nest_settings(chosen), inherit), folder)
     except ConfigError as error:
         print(error)
@@ -105,10 +104,8 @@ def test_what_differs_is_said(
 def test_a_parent_that_changed_before_the_first_step_is_refused(
     facades: Path, parent: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pix2pix.training import parent as module
-
     monkeypatch.setattr(
-        module, "_describe_origin", lambda *_: {"parent": "old", "parent_epoch": "1", "parent_sha256": next(digests)}
+        parents, "_describe_origin", lambda *_: {"parent": "old", "parent_epoch": "1", "parent_sha256": next(digests)}
     )
     digests = iter("ab")
     with pytest.raises(ConfigError, match="its weights have changed since this run was planned"):

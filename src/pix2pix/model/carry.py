@@ -4,7 +4,7 @@ Layers of equal names and shapes keep their weights. The first and the last laye
 how; the others begin anew.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -201,8 +201,3 @@ def fill(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
     with torch.no_grad():
         for name, tensor in weights.items():
             own[name].copy_(tensor)
-
-
-def notes_about(title: str, carried: Carried) -> Iterator[str]:
-    """Yield what is to say about a network."""
-    yield from (f"{title}: {note}" for note in carried.notes)

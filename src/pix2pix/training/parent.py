@@ -13,7 +13,7 @@ from pix2pix.distributed.parallel import unwrap
 from pix2pix.distributed.process_group import ProcessGroup
 from pix2pix.errors import ConfigError, ModelError
 from pix2pix.model import Model, build_networks, load_model, locate
-from pix2pix.model.carry import Carried, carry_discriminator, carry_generator, fill, match_channels, notes_about
+from pix2pix.model.carry import Carried, carry_discriminator, carry_generator, fill, match_channels
 from pix2pix.model.hub import PREFIX
 from pix2pix.model.model_config import CONFIG, PARENT, PARENT_EPOCH, PARENT_SHA256, read_model_config
 from pix2pix.model.weights import DISCRIMINATOR, GENERATOR
@@ -136,20 +136,14 @@ def _inherit(plan: Plan, old: Model) -> Inheritance:
         same = type(old.discriminator) is type(discriminator)
         judge = Carried({}, ["begins anew, since that of the parent is of another kind"])
         judge = carry_discriminator(old.discriminator, discriminator, channels) if same else judge
-    return Inheritance(
-        mine.weights,
-        judge.weights,
-        [
-            *_notes(config, before, channels.sources.notes + channels.output.notes),
-            *notes_about("generator", mine),
-            *notes_about("discriminator", judge),
-            "both optimisers and the schedule of their rates begin anew",
-        ],
-    )
+    notes = [*_differences(config, before), *channels.sources.notes, *channels.output.notes]
+    notes += [f"generator: {note}" for note in mine.notes] + [f"discriminator: {note}" for note in judge.notes]
+    notes.append("both optimisers and the schedule of their rates begin anew")
+    return Inheritance(mine.weights, judge.weights, notes)
 
 
-def _notes(config: Config, before: Config, channels: tuple[str, ...]) -> Iterator[str]:
-    """Yield how data differ from those of the parent."""
+def _differences(config: Config, before: Config) -> Iterator[str]:
+    """Yield how settings of the data and the depth differ from those of the parent."""
     if config.data.direction != before.data.direction:
         yield f"direction: {before.data.direction} before, {config.data.direction} now"
     if config.data.image_size != before.data.image_size:
@@ -157,7 +151,6 @@ def _notes(config: Config, before: Config, channels: tuple[str, ...]) -> Iterato
         yield f"image_size: {was} before, {now} now"
     if config.generator.kind != "resnet" and config.generator.depth != before.generator.depth:
         yield f"depth: {before.generator.depth} before, {config.generator.depth} now; the outer layers are the same"
-    yield from channels
 
 
 # ---- weights ---------------------------------------------------------------------------------------------------
