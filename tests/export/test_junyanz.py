@@ -281,6 +281,7 @@ SHARED = torch.rand(4)
     ("content", "words"),
     [
         ({"a": 1}, "has no tensors by name"),
+        ({"model.0.weight": torch.ones(2, 6, 4, 4)}, "looks like a discriminator; give the file of the generator"),
         ({"fc.weight": torch.ones(2, 2)}, "no tensors of a U-Net (model.model.0.weight) or a ResNet"),
         (changed(**{NORM: None}), "model.model.1.model.2.weight is missing"),
         (changed(**{NORM: torch.ones(5)}), "model.model.1.model.2.weight has the shape (5,), expected (4,)"),
@@ -319,9 +320,9 @@ def test_hostile_files_execute_nothing_and_take_no_memory(tmp_path: Path) -> Non
         file.write_bytes(content)
         refuse(file, name)
     file.write_bytes(b"\x80\x02r\xff\xff\xff\x7f.")  # room for two thousand million objects
-    refuse(file, "not a file of tensors")
+    refuse(file, "cannot be read as tensors")
     file.write_bytes(good[: len(good) // 2])
-    refuse(file, "not a file of tensors")
+    refuse(file, "cannot be read as tensors")
     flipped = bytearray(good)
     flipped[good.index(b"/data/0") + 300] ^= 1
     file.write_bytes(flipped)
@@ -360,7 +361,7 @@ def test_misuse_is_one_sentence(tmp_path: Path) -> None:
         ("a.h5", "a file of Keras"),
         ("a.index", "TensorFlow"),
         ("a.onnx", "ONNX"),
-        ("a.pth", "not a file"),
+        ("a.pth", "cannot be read as tensors"),
     ):
         (tmp_path / name).write_bytes(b"\x89HDF\r\n\x1a\n")
         refuse(tmp_path / name, words)

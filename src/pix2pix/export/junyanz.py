@@ -41,6 +41,8 @@ def find_generator(shapes: Shapes) -> Found:
         return _find_unet(shapes)
     if "model.1.weight" in shapes and len(shapes["model.1.weight"]) == 4:
         return _find_resnet(shapes)
+    if "model.0.weight" in shapes or "net.0.weight" in shapes:
+        raise ValueError("looks like a discriminator; give the file of the generator, and this one as --discriminator")
     raise ValueError(_unlike("a U-Net (model.model.0.weight) or a ResNet (model.1.weight)", shapes))
 
 

@@ -72,16 +72,16 @@ def _match(new: ImageEncoding, old: ImageEncoding | None, *, reads: bool) -> Cha
         return ChannelMap(torch.zeros(new.channels, 0), (f"{new.name}: is new and has no effect at first",))
     if isinstance(new.values, LabelEncoding) and isinstance(old.values, LabelEncoding):
         return _match_classes(new.name, new.values.classes, old.values.classes)
+    notes = []
+    if (was := old.values.describe()) != (now := new.values.describe()):
+        notes.append(f"{new.name}: values were {was}, and are {now}")
     same_kind = isinstance(new.values, LabelEncoding) == isinstance(old.values, LabelEncoding)
     if same_kind and new.channels == old.channels:
-        notes: tuple[str, ...] = ()
-        if (was := old.values.describe()) != (now := new.values.describe()):
-            notes = (f"{new.name}: values were {was}, and are {now}",)
-        return ChannelMap(torch.eye(new.channels), notes)
+        return ChannelMap(torch.eye(new.channels), tuple(notes))
     share = 1 / (new.channels if reads else old.channels)
     scaled = f", times {old.channels}/{new.channels}" if reads and new.channels != old.channels else ""
     each = f"{format_count(new.channels, 'channel')}, each the mean of {old.channels} before{scaled}"
-    return ChannelMap(torch.full((new.channels, old.channels), share), (f"{new.name}: {each}",))
+    return ChannelMap(torch.full((new.channels, old.channels), share), (f"{new.name}: {each}", *notes))
 
 
 def _match_classes(name: str, new: Sequence[str], old: Sequence[str]) -> ChannelMap:

@@ -86,7 +86,7 @@ class TensorFile:
             raise
         except Exception as error:  # a damaged file may raise anything
             reason = escape_unprintable((str(error).strip() or type(error).__name__).splitlines()[0][:300])
-            raise ModelError(f"{path}: not a file of tensors that torch.save wrote ({reason})") from None
+            raise ModelError(f"{path}: cannot be read as tensors that torch.save wrote ({reason})") from None
 
     def check(self, entries: Mapping[str, Entry]) -> None:
         """Compare types, shapes and layouts of tensors with their storages. Raises ModelError naming the key."""
