@@ -116,11 +116,11 @@ def _task(model_config: ModelConfig) -> str:
         train, others = trained.pairs.get("train", 0), {n: c for n, c in trained.pairs.items() if n != "train"}
         held_out = f"; {describe_pairs(others)} pairs were held out" if others else ""
         learned = f" It learned from {format_count(train, 'pair')} of {_code(trained.data)}{held_out}."
-    origin = model_config.describe_origin()
+    origin = f" {_escape(words)}" if (words := model_config.describe_origin()) else ""
     made = "was converted, trained" if CONVERTED in model_config.settings.provenance else "was trained"
     return (
-        f"This model translates {format_list(sources)} into {target}.{learned}{f' {_escape(origin)}' if origin else ''} "
-        f"It {made} by the method of [Isola et al. 2017](https://arxiv.org/abs/1611.07004), a conditional GAN, with "
+        f"This model translates {format_list(sources)} into {target}.{learned}{origin} It {made} "
+        "by the method of [Isola et al. 2017](https://arxiv.org/abs/1611.07004), a conditional GAN, with "
         f"pix2pix {model_config.pix2pix}."
     )
 
