@@ -1,23 +1,21 @@
 """Time exported files against plain torch on one image of the training's size, and measure their errors.
 
-    python -m benchmarks.export MODEL --calibration DIR [--rounds 11]
+    python -m benchmarks.export MODEL --calibration DIR
 
 MODEL is a run or model folder, DIR a folder of source images; both as for `pix2pix export`. OpenVINO is measured where
 it is installed. Threads are those of torch (OMP_NUM_THREADS).
 """
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import fmean
 
-import numpy as np
 import torch
 
-from benchmarks.timing import interleaved
 from pix2pix.export.calibration import find_calibration, fit_size, read_calibration
-from pix2pix.export.compare import encode, find_difference
+from pix2pix.export.compare import encode, find_difference, measure_milliseconds
 from pix2pix.export.engines import Array, Run, open_onnxruntime, open_openvino
 from pix2pix.export.quantize import quantize
 from pix2pix.export.translator_graph import build_graph
@@ -31,26 +29,25 @@ def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
     parser.add_argument("--calibration", type=Path, action="append", required=True)
-    parser.add_argument("--rounds", type=int, default=11)
     given = parser.parse_args(words)
     translator = Translator.from_pretrained(given.model, device="cpu")
     size = translator.model.config.settings.data.image_size
     found = find_calibration(given.model, given.calibration, translator)
     images = [fit_size(read_calibration(files, translator), size) for files in found]
     files = make_files(translator, images)
-    runs = open_all(files)
-    batch = [one[None] for one in images[0]]
-    plain = make_plain(translator, images[0])
-    tasks: dict[str, Callable[[], object]] = {"torch, eager fp32": plain}
-    tasks |= {name: lambda run=run: run(batch) for name, run in runs.items()}
-    timings = interleaved(tasks, given.rounds, in_a_row=2)
     print(f"| {size[0]}x{size[1]}, {torch.get_num_threads()} threads | MB | ms | x | mean error in [-1, 1] |")
     print("|---|---|---|---|---|")
-    for name, timing in timings.items():
-        ratio = timings["torch, eager fp32"].median / timing.median
-        megabytes = "" if name not in runs else f"{len(files[name.rpartition(', ')[0]]) / 1e6:.0f}"
-        error = f"{2 * mean_error(runs[name], translator, images):.5f}" if name in runs else ""
-        print(f"| {name} | {megabytes} | {1000 * timing.median:.1f} | {ratio:.2f} | {error} |")
+    plain = measure_milliseconds(make_plain(translator, images[0]), images[0])
+    print(f"| torch, eager fp32 | | {plain:.1f} | 1 | |")
+    for kind, content in files.items():
+        for engine, open_file in engines(kind).items():
+            run = open_file(content)
+            time = measure_milliseconds(run, images[0])
+            error = 2 * mean_error(run, translator, images)
+            size_on_disk = len(content) / 1e6
+            print(
+                f"| {kind}, {engine} | {size_on_disk:.0f} | {time:.1f} | {plain / time:.2f} | {error:.5f} |", flush=True
+            )
 
 
 def make_files(translator: Translator, images: Sequence[Sequence[Array]]) -> dict[str, bytes]:
@@ -66,22 +63,22 @@ def make_files(translator: Translator, images: Sequence[Sequence[Array]]) -> dic
     }
 
 
-def open_all(files: Mapping[str, bytes]) -> dict[str, Run]:
-    """Load each file into each engine."""
-    runs = {f"{name}, onnxruntime": open_onnxruntime(content) for name, content in files.items()}
+def engines(kind: str) -> dict[str, Callable[[bytes], Run]]:
+    """Return what opens a file: each engine that is installed."""
+    found: dict[str, Callable[[bytes], Run]] = {"onnxruntime": open_onnxruntime}
     if find_spec("openvino"):
-        runs |= {f"{name}, openvino": open_openvino(content) for name, content in files.items()}
-        exact = {"INFERENCE_PRECISION_HINT": "f32"}
-        runs["fp32, openvino in f32"] = open_openvino(files["fp32"], **exact)
-    return runs
+        found["openvino"] = open_openvino
+        if kind == "fp32":
+            found["openvino in f32"] = lambda content: open_openvino(content, INFERENCE_PRECISION_HINT="f32")
+    return found
 
 
-def make_plain(translator: Translator, sources: Sequence[Array]) -> Callable[[], object]:
+def make_plain(translator: Translator, sources: Sequence[Array]) -> Run:
     """Return what runs the generator as torch has it, from channels to channels."""
     source = encode(translator, sources)[None]
 
     @torch.no_grad()
-    def run() -> np.ndarray:
+    def run(_: Sequence[Array]) -> Array:
         return translator.generator(source).numpy()
 
     return run
