@@ -56,7 +56,7 @@ def test_strange_names_are_checked_and_printed_as_text(pairs: Path) -> None:
     assert "\u202e".encode() not in printed
     assert "\u200b".encode() not in printed
     assert b"pix2pix: all is well" not in [line[:20] for line in printed.splitlines()]
-    assert printed.count(b"broken not\\udcffutf8\\udcfe.png: cannot be read") == 1  # not escaped twice
+    assert printed.count(b"broken not\\udcffutf8\\udcfe.png") == 1  # not escaped twice
     found = json.loads(run("data", "check", pairs, "--json").stdout)
     assert {Path(problem["path"]).name for problem in found["problems"]} == {f"broken {name}" for name in NAMES[:5]}
 
