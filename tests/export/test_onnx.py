@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from pix2pix.cli import main
 from pix2pix.config.io import make_config
 from pix2pix.data.encoding.labels import LabelEncoding
 from pix2pix.errors import ConfigError, ModelError
@@ -234,6 +235,17 @@ def test_lower_precision(precision: Any, share: float, folder: Path, tmp_path: P
     types = {one.data_type for one in onnx.load(done.path).graph.initializer}
     assert {"16": onnx.TensorProto.FLOAT16, "int8": onnx.TensorProto.INT8}[precision] in types
     assert any("convolutions are int8" in note for note in done.notes) == (precision == "int8")
+
+
+def test_command_exports_models_of_version_0_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One of two sources, gray values of 16 bits and label colours."""
+    run = ROOT / "tests/fixtures/version_0_1/runs/stacks"
+    main(["export", str(run), "--output", str(tmp_path / "stacks.onnx")])
+    printed = capsys.readouterr().out
+    assert printed.startswith("precision 32, ")
+    assert all(word in printed for word in ("onnxruntime", "32x32", "21x25", "40x48", "uint16 values"))
+    ports = onnx.load(tmp_path / "stacks.onnx").graph.input
+    assert [port.name for port in ports] == ["source_1", "source_2"]
 
 
 def test_bad_words(file: Path, folder: Path) -> None:
