@@ -1,0 +1,51 @@
+/* Picture files from a person: what kind they are, and their pixels where the browser can show them. */
+
+import { Problem, formatBytes } from "./problem.js";
+
+const KINDS = [
+  { type: "image/png", shown: true, starts: [[0x89, 0x50, 0x4e, 0x47]] },
+  { type: "image/jpeg", shown: true, starts: [[0xff, 0xd8, 0xff]] },
+  { type: "image/webp", shown: true, starts: [[0x52, 0x49, 0x46, 0x46]] },
+  { type: "image/tiff", shown: false, starts: [[0x49, 0x49, 0x2a, 0], [0x4d, 0x4d, 0, 0x2a], [0x49, 0x49, 0x2b, 0], [0x4d, 0x4d, 0, 0x2b]] },
+  { type: "application/x-npy", shown: false, starts: [[0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59]] },
+];
+
+/** Read a file: return {blob, name, raster or null}. Raises Problem for what is no picture, or exceeds the limits. */
+export async function readPicture(file, limits) {
+  const name = file.name || "The pasted picture";
+  if (limits && file.size > limits.bytes) {
+    throw new Problem("The file is too large", `${name} has ${formatBytes(file.size)}; at most ${formatBytes(limits.bytes)} are taken.`);
+  }
+  const head = new Uint8Array(await file.slice(0, 8).arrayBuffer());
+  const kind = KINDS.find(({ starts }) => starts.some((start) => start.every((byte, i) => head[i] === byte)));
+  if (!kind) {
+    throw new Problem("This is not a picture", `${name} is no PNG, JPEG, WebP, TIFF or .npy file. Choose another file.`);
+  }
+  const blob = new Blob([file], { type: kind.type });
+  return { blob, name, raster: kind.shown ? await decode(blob, name, limits) : null };
+}
+
+/** Decode a picture to {width, height, data} of 32-bit pixels. */
+export async function decode(blob, name, limits) {
+  let bitmap;
+  try {
+    bitmap = await createImageBitmap(blob, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
+  } catch {
+    throw new Problem("The picture cannot be read", `${name} is damaged or not whole. Choose another file.`);
+  }
+  const { width, height } = bitmap;
+  if (limits && width * height > limits.pixels) {
+    bitmap.close();
+    throw new Problem(
+      "The picture is too large",
+      `${name} has ${width} × ${height} pixels; at most ${(limits.pixels / 1e6).toFixed(1)} million are taken.`,
+    );
+  }
+  const canvas = new OffscreenCanvas(width, height);
+  const context = canvas.getContext("2d", { willReadFrequently: true, colorSpace: "srgb" });
+  context.fillStyle = "#ffffff"; // what the model's service puts behind transparent pixels
+  context.fillRect(0, 0, width, height);
+  context.drawImage(bitmap, 0, 0);
+  bitmap.close();
+  return { width, height, data: new Uint32Array(context.getImageData(0, 0, width, height).data.buffer) };
+}

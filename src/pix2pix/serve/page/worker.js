@@ -1,0 +1,78 @@
+/* Runs a model away from the page: loads it with onnxruntime-web, and translates pictures. */
+
+import { decode } from "./files.js";
+import { loadFiles } from "./model_files.js";
+import { encodePng } from "./png.js";
+import { Problem } from "./problem.js";
+
+let ort;
+let session;
+let loaded;
+
+const actions = { load, translate };
+
+self.addEventListener("message", async ({ data: { id, what, ...values } }) => {
+  try {
+    const result = await actions[what](values, (progress) => self.postMessage({ id, progress }));
+    self.postMessage({ id, result });
+  } catch (error) {
+    const { title, detail } = error instanceof Problem ? error : new Problem("The model failed", String(error.message ?? error));
+    self.postMessage({ id, problem: { title, detail } });
+  }
+});
+
+/** Load a model: on the graphics processor where the browser reaches it, else in WebAssembly. */
+async function load({ model, base }, progress) {
+  const start = performance.now();
+  await session?.release();
+  session = null;
+  const adapter = await navigator.gpu?.requestAdapter().catch(() => null);
+  const engines = adapter ? ["webgpu", "wasm"] : ["wasm"];
+  let failure;
+  for (const engine of engines) {
+    try {
+      await open(engine, model, base, progress);
+      loaded = model;
+      const name = engine === "webgpu" ? "WebGPU" : `WebAssembly, ${ort.env.wasm.numThreads > 1 ? `${ort.env.wasm.numThreads} threads` : "one thread"}`;
+      return { engine: name, milliseconds: performance.now() - start };
+    } catch (error) {
+      failure = error;
+    }
+  }
+  throw failure;
+}
+
+async function open(engine, model, base, progress) {
+  const runtime = model.runtime[engine];
+  const [weights, binary] = await loadFiles([model.file, runtime.wasm], base, progress);
+  ort = await import(new URL(runtime.module, base));
+  ort.env.wasm.wasmPaths = { mjs: new URL(runtime.glue, base).href };
+  ort.env.wasm.wasmBinary = binary;
+  ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(8, navigator.hardwareConcurrency) : 1;
+  session = await ort.InferenceSession.create(new Uint8Array(weights), { executionProviders: [engine] });
+}
+
+async function translate({ sources }) {
+  const feeds = {};
+  const specs = loaded.sources;
+  for (const [index, blob] of sources.entries()) feeds[specs[index].name] = await toTensor(blob, specs[index]);
+  const start = performance.now();
+  const { target } = await session.run(feeds);
+  const milliseconds = performance.now() - start;
+  const [, height, width, channels] = target.dims;
+  return { blob: await encodePng(target.data, width, height, channels), milliseconds };
+}
+
+/** Decode a picture to (1, H, W, C) uint8 as it lies in the file. */
+async function toTensor(blob, { channels }) {
+  if (!["image/png", "image/jpeg", "image/webp"].includes(blob.type)) {
+    throw new Problem("The file is of another kind", "This page reads PNG, JPEG and WebP. Convert the file, or use pix2pix serve.");
+  }
+  const { width, height, data } = await decode(blob, "The picture", loaded.limits);
+  const rgba = new Uint8Array(data.buffer);
+  const values = new Uint8Array(width * height * channels);
+  for (let from = 0, to = 0; to < values.length; from += 4) {
+    for (let channel = 0; channel < channels; channel += 1) values[to++] = rgba[from + channel];
+  }
+  return new ort.Tensor("uint8", values, [1, height, width, channels]);
+}
