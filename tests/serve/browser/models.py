@@ -12,7 +12,12 @@ from pix2pix.networks import set_norm_statistics
 
 def save_models(folder: Path, colours: tuple[str, ...], size: int) -> dict[str, Path]:
     """Save a model for each kind of source; return name -> folder."""
-    high = {"source_type": "uint16", "target_type": "uint16", "source_range": [[0, 65535]], "target_range": [[0, 65535]]}
+    high = {
+        "source_type": "uint16",
+        "target_type": "uint16",
+        "source_range": [[0, 65535]],
+        "target_range": [[0, 65535]],
+    }
     gray = {"source_channels": 1, "target_channels": 1}
     kinds: dict[str, dict[str, Any]] = {
         "labels": {"source_kind": "labels", "source_labels": list(colours)},

@@ -85,7 +85,7 @@ class Drawn:
     def place(self, x: int, y: int) -> tuple[float, float]:
         """Return where the middle of a pixel is on the screen."""
         box = self.page.locator("#canvas").bounding_box()
-        width, height = self.page.evaluate("[document.querySelector('#canvas').width, document.querySelector('#canvas').height]")
+        width, height = self.page.evaluate("() => [canvas.width, canvas.height]")  # the element of this id
         return box["x"] + (x + 0.5) * box["width"] / width, box["y"] + (y + 0.5) * box["height"] / height
 
     def choose(self, name: str) -> None:

@@ -1,4 +1,4 @@
-"""Draw on a label map and with a pen; what is sent holds the exact colours, and the output is that of the translator."""
+"""Draw on a label map and with a pen: what is sent has the exact colours, and the output is the translator's."""
 
 import io
 from collections.abc import Callable
@@ -26,13 +26,13 @@ def test_drawn_labels_are_exact_and_the_output_is_the_translators(
     expected = label_map(0)
 
     drawn.choose("Rectangle")
-    drawn.choose("class 4")
+    drawn.choose("molding")
     drawn.stroke((40, 50), (30, 20))
     expected[20:51, 30:41] = RGB[3]
     assert np.array_equal(drawn.source, expected)
 
     drawn.choose("Fill")
-    drawn.choose("class 3")
+    drawn.choose("window")
     drawn.stroke((1, 1))
     before = expected.copy()
     expected[(expected == RGB[0]).all(axis=2)] = RGB[2]
@@ -66,7 +66,7 @@ def test_another_size_that_is_not_square(open_page: Open, address: str) -> None:
     drawn.page.fill("#new-height", "70")
     drawn.wait_for_output(lambda: drawn.page.click("#new-form .main"))
     drawn.choose("Rectangle")
-    drawn.choose("class 4")
+    drawn.choose("molding")
     drawn.stroke((149, 69), (100, 0))
     assert drawn.source.shape == (70, 150, 3)
     assert (drawn.source[:, 100:] == RGB[3]).all()

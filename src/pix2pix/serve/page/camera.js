@@ -1,4 +1,4 @@
-/* Take one photo with the camera, cut to the shape that the model was trained on. */
+/* Take one photo with the camera, cut and scaled to the size that the model was trained on. */
 
 import { Problem } from "./problem.js";
 
@@ -36,9 +36,11 @@ function chosen(dialog, shoot) {
 }
 
 async function frame(video, [height, width]) {
-  const scale = Math.min(video.videoWidth / width, video.videoHeight / height);
-  const [w, h] = [Math.round(width * scale), Math.round(height * scale)];
-  const canvas = new OffscreenCanvas(w, h);
-  canvas.getContext("2d").drawImage(video, (w - video.videoWidth) / 2, (h - video.videoHeight) / 2);
+  const scale = Math.max(width / video.videoWidth, height / video.videoHeight);
+  const [w, h] = [video.videoWidth * scale, video.videoHeight * scale];
+  const canvas = new OffscreenCanvas(width, height);
+  const context = canvas.getContext("2d");
+  context.imageSmoothingQuality = "high";
+  context.drawImage(video, (width - w) / 2, (height - h) / 2, w, h);
   return new File([await canvas.convertToBlob({ type: "image/png" })], "photo.png", { type: "image/png" });
 }

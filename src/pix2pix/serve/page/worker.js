@@ -72,7 +72,9 @@ async function toTensor(blob, { channels }) {
   const rgba = new Uint8Array(data.buffer);
   const values = new Uint8Array(width * height * channels);
   for (let from = 0, to = 0; to < values.length; from += 4) {
-    for (let channel = 0; channel < channels; channel += 1) values[to++] = rgba[from + channel];
+    const [red, green, blue] = [rgba[from], rgba[from + 1], rgba[from + 2]];
+    if (channels === 1) values[to++] = (19595 * red + 38470 * green + 7471 * blue + 32768) >> 16; // brightness, as Pillow has it
+    else for (const level of [red, green, blue]) values[to++] = level;
   }
   return new ort.Tensor("uint8", values, [1, height, width, channels]);
 }
