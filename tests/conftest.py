@@ -35,11 +35,16 @@ LONG = ("tests/reliability/", "tests/distributed/", "tests/benchmarks/", "tests/
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Keep the tests of a file together, as `--dist loadfile` does, but share out the reliability checks singly."""
+    """Keep the tests of a file together, as `--dist loadfile` does, but share out the reliability checks singly.
+
+    The tests of the page stay together, since they share a browser and a service.
+    """
     from xdist.scheduler import LoadFileScheduling
 
     class ByFile(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
+            if "serve/browser" in nodeid:
+                return "serve/browser"
             return nodeid if "reliability/test_smoke" in nodeid else super()._split_scope(nodeid)
 
     if config.getoption("dist") != "loadfile":

@@ -54,7 +54,16 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="session")
-def address(models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two label maps with their photos, side by side."""
+    folder = tmp_path_factory.mktemp("examples")
+    for number in range(2):
+        Image.fromarray(np.concatenate([label_map(number), photo(number)], axis=1)).save(folder / f"{number}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def address(models: dict[str, Path], examples: Path) -> Iterator[str]:
     """The service, in a thread."""
     pytest.importorskip("fastapi")
     from pix2pix.serve.app import Service
@@ -62,9 +71,6 @@ def address(models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -
     from pix2pix.serve.served import load_models
     from pix2pix.serve.server import address_of, open_socket, run_service
 
-    examples = tmp_path_factory.mktemp("examples")
-    for number in range(2):
-        Image.fromarray(np.concatenate([label_map(number), photo(number)], axis=1)).save(examples / f"{number}.png")
     limits: dict[str, Any] = {"port": 0, "device": "cpu", "max_bytes": 300_000, "max_pixels": 200_000}
     options = Options(**limits, examples=examples)
     served = load_models([f"labels={models['labels']}"], options)
@@ -86,8 +92,8 @@ def open_page(browser: Any, request: pytest.FixtureRequest) -> Iterator[Callable
     """Open a page; when the test ends, its picture is kept, and every request must have gone to its server."""
     opened: list[Drawn] = []
 
-    def open_page(address: str, model: str = "", **context: Any) -> Drawn:
-        drawn = Drawn(browser.new_context(**(DESKTOP | context)), address)
+    def open_page(address: str, model: str = "", *, local: bool = False, **context: Any) -> Drawn:
+        drawn = Drawn(browser.new_context(**(DESKTOP | context)), address, local=local)
         opened.append(drawn)
         drawn.visit(model)
         return drawn

@@ -16,20 +16,23 @@ EXPECTED = re.compile("Failed to load resource")  # an answer that reports an er
 class Drawn:
     """One open page."""
 
-    def __init__(self, context: Any, address: str) -> None:
-        self.context, self.address = context, address
+    def __init__(self, context: Any, address: str, *, local: bool = False) -> None:
+        self.context, self.address, self.local = context, address, local
         self.page = context.new_page()
         self.page.set_default_timeout(8000)
         self.elsewhere: list[str] = []
         self.complaints: list[str] = []
+        self.asked: list[str] = []
         self.sent: list[Any] = []
         self.page.on("request", self._look_at)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("console", self._hear)
 
     def _look_at(self, request: Any) -> None:
-        if not request.url.startswith((self.address + "/", "blob:" + self.address, "data:")):
+        origin = "/".join(self.address.split("/")[:3])
+        if not request.url.startswith((f"{origin}/", f"blob:{origin}/", "data:")):
             self.elsewhere.append(request.url)
+        self.asked.append(request.url)
         if "/translate" in request.url:
             self.sent.append(request)
 
@@ -58,16 +61,22 @@ class Drawn:
 
     def output(self) -> bytes:
         """The file of the output, by the download button."""
+        return self.download("#download")
+
+    def download(self, button: str) -> bytes:
         with self.page.expect_download() as download:
-            self.page.click("#download")
+            self.page.click(button)
         return Path(download.value.path()).read_bytes()
 
     # ---- what a person does ----
 
     def wait_for_output(self, act: Callable[[], object]) -> None:
         """Do something, and wait for the output that follows it."""
-        with self.page.expect_response(lambda response: "/translate" in response.url and response.ok):
+        if self.local:  # no request to wait for
             act()
+        else:
+            with self.page.expect_response(lambda response: "/translate" in response.url and response.ok):
+                act()
         self.see("[data-state=still] #output-picture")
 
     def stroke(self, *places: tuple[int, int]) -> None:
