@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -120,7 +120,8 @@ def _make_onnx(served: "ServedModel", precision: Precision) -> "tuple[bytes, tup
     """Return the ONNX file, and how its outputs differ from the model's. Raises ModelError if they do by a fault."""
     from pix2pix.export.compact import store_weights
     from pix2pix.export.compare import LIMITS as FAULTS
-    from pix2pix.export.compare import check_sizes, find_difference, open_session
+    from pix2pix.export.compare import check_sizes, find_difference
+    from pix2pix.export.engines import open_onnxruntime
     from pix2pix.export.example_images import draw_sources
     from pix2pix.export.translator_graph import build_graph
     from pix2pix.serve.torch_engine import TorchEngine
@@ -128,7 +129,7 @@ def _make_onnx(served: "ServedModel", precision: Precision) -> "tuple[bytes, tup
     assert isinstance(served.engine, TorchEngine)
     translator = served.engine.translator
     content = store_weights(build_graph(translator.model), precision).SerializeToString()
-    run = open_session(content)
+    run = open_onnxruntime(content)
     sources = [draw_sources(translator.model.sources, size) for size in check_sizes(translator.model)]
     differences = tuple(find_difference(run, translator, one) for one in sources)
     for one in differences:
@@ -177,7 +178,7 @@ def _describe(
         "examples": examples,
         "limits": LIMITS,
         "precision": precision,
-        "differences": [one.to_json() for one in differences],
+        "differences": [asdict(one) for one in differences],
         "file": _file(f"models/{served.name}.onnx", files),
         "runtime": runtime,
     }
