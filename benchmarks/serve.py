@@ -1,9 +1,10 @@
 """Load test of `pix2pix serve` on this machine: latency and pictures a second, against the bare translator.
 
-    python -m benchmarks.serve MODEL PICTURE [--clients 8] [--seconds 8] [--workers 1] [--bare-only] [-- flags of serve]
+    python -m benchmarks.serve MODEL PICTURE [--clients 1 8] [--rounds 6] [--seconds 2] [-- flags of serve]
 
-Each client sends the picture again as soon as it has its answer. The bare translator gets the decoded picture in one
-process, with neither files nor HTTP. The first and the last row are the same, and tell how steady the machine was.
+Each client sends the picture again as soon as it has its answer. The bare translator runs in one process without HTTP,
+on decoded pixels and from PNG to PNG. They run in turns, so that a change of the machine's speed meets all alike, and
+the last lines compare the rounds in pairs.
 """
 
 import argparse
@@ -13,10 +14,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
+
+BARE = ("bare translator, pixels to pixels", "bare translator, PNG to PNG")
 
 
 class Load(NamedTuple):
@@ -33,11 +36,22 @@ class Load(NamedTuple):
         """Pictures a second."""
         return len(self.each) / self.seconds
 
+    @property
+    def median(self) -> float:
+        """Median of the seconds of an answer."""
+        return statistics.median(self.each)
+
+    @classmethod
+    def together(cls, turns: Sequence["Load"]) -> "Load":
+        """Return several turns as one."""
+        each = [seconds for turn in turns for seconds in turn.each]
+        return cls(turns[0].name, each, sum(turn.seconds for turn in turns), sum(turn.refused for turn in turns))
+
     def line(self) -> str:
         """Return one row of the table."""
         ordered = sorted(self.each)
-        median, slow = statistics.median(ordered), ordered[int(0.95 * (len(ordered) - 1))]
-        numbers = f"{len(ordered):6} {self.refused:8} {self.rate:10.1f} {1000 * median:10.1f} {1000 * slow:10.1f}"
+        slow = ordered[int(0.95 * (len(ordered) - 1))]
+        numbers = f"{len(ordered):6} {self.refused:8} {self.rate:10.1f} {1000 * self.median:10.1f} {1000 * slow:10.1f}"
         return f"{self.name:34} {numbers}"
 
 
@@ -62,20 +76,22 @@ def repeat(name: str, task: Callable[[], bool], clients: int, seconds: float) ->
     return Load(name, each, time.monotonic() - began, refused[0])
 
 
-def bare(model: str, picture: Path, seconds: float) -> Load:
-    """Measure the translator in this process."""
+def bare(model: str, picture: Path) -> tuple[Callable[[], bool], Callable[[], bool]]:
+    """Return two tasks that call the translator in this process: on decoded pixels, and from PNG to PNG."""
     from pix2pix import Translator
     from pix2pix.data.io import images
 
     translator, values = Translator.from_pretrained(model), images.read(picture)
-    for _ in range(3):
-        translator(values)
 
-    def task() -> bool:
+    def pixels() -> bool:
         translator(values)
         return True
 
-    return repeat("bare translator", task, 1, seconds)
+    def files() -> bool:
+        images.encode(".png", translator(images.read(picture)))
+        return True
+
+    return pixels, files
 
 
 @contextmanager
@@ -117,26 +133,32 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("picture", type=Path)
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8])
-    parser.add_argument("--seconds", type=float, default=8)
+    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--seconds", type=float, default=2, help="of each turn")
     parser.add_argument("flags", nargs="*", help="flags of `pix2pix serve`, after --")
     words = parser.parse_args()
-    print(f"{'':34} {'answers':>6} {'refused':>8} {'pictures/s':>10} {'median ms':>10} {'95 % ms':>10}")
-    first = bare(words.model, words.picture, words.seconds)
-    print(first.line(), flush=True)
-    loads = []
-    body = words.picture.read_bytes()
     with service([words.model, *words.flags]) as place:
-        repeat("warm", client(place, body), 1, 1)
-        for clients in words.clients:
-            name = f"service, {clients} client{'' if clients == 1 else 's'}"
-            loads.append(repeat(name, client(place, body), clients, words.seconds))
-            print(loads[-1].line(), flush=True)
-    last = bare(words.model, words.picture, words.seconds)
-    print(last.line())
-    rate, median = (first.rate + last.rate) / 2, statistics.median(first.each + last.each)
-    added = statistics.median(loads[0].each) - median
-    print(f"{words.clients[-1]} clients: {loads[-1].rate / rate:.0%} of the bare translator's pictures a second")
-    print(f"{words.clients[0]} client: {1000 * added:+.1f} ms")
+        pixels, files = bare(words.model, words.picture)
+        tasks = {BARE[0]: (pixels, 1), BARE[1]: (files, 1)}
+        send = client(place, words.picture.read_bytes())
+        tasks |= {f"service, {n} client{'' if n == 1 else 's'}": (send, n) for n in words.clients}
+        for name, (task, clients) in tasks.items():
+            repeat(name, task, clients, 1)
+        rounds = [
+            {name: repeat(name, task, clients, words.seconds) for name, (task, clients) in tasks.items()}
+            for _ in range(words.rounds)
+        ]
+    print(f"{'':34} {'answers':>6} {'refused':>8} {'pictures/s':>10} {'median ms':>10} {'95 % ms':>10}")
+    for name in tasks:
+        turns = [one[name] for one in rounds]
+        print(Load.together(turns).line())
+    first, last = list(tasks)[len(BARE)], list(tasks)[-1]
+    for name in BARE:
+        shares = [one[last].rate / one[name].rate for one in rounds]
+        added = [1000 * (one[first].median - one[name].median) for one in rounds]
+        print(f"against the {name} (medians of the rounds):")
+        print(f"  {last}: {statistics.median(shares):.0%} of its pictures a second")
+        print(f"  {first}: {statistics.median(added):+.1f} ms")
 
 
 if __name__ == "__main__":
