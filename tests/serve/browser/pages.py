@@ -19,7 +19,7 @@ class Drawn:
     def __init__(self, context: Any, address: str, *, local: bool = False) -> None:
         self.context, self.address, self.local = context, address, local
         self.page = context.new_page()
-        self.page.set_default_timeout(8000)
+        self.page.set_default_timeout(30_000)
         self.elsewhere: list[str] = []
         self.complaints: list[str] = []
         self.asked: list[str] = []

@@ -68,7 +68,7 @@ async function choose(wanted) {
   live.drop();
   byId("model").value = model.name;
   byId("model-name").textContent = model.name;
-  byId("task").textContent = model.task ?? "";
+  byId("task").textContent = (model.task ?? "").replace("->", "→");
   document.title = `${model.name} · pix2pix`;
   byId("dice").hidden = !model.noise;
   sources = model.sources.map((spec) => new Source(spec, model.image_size));
