@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch._dynamo  # noqa: F401  # loading a model imports it, which takes a second in every fork
 from PIL import Image
 
 import pix2pix.cli.commands.serve
