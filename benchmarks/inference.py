@@ -11,11 +11,11 @@ from benchmarks.conditions import NO_BF16, Conditions
 from benchmarks.ours import our_translator, save_model
 from benchmarks.rows import Row, compared
 from benchmarks.timing import interleaved
+from pix2pix.config.fields import Statistics
 from pix2pix.data.encoding import tensors
 from pix2pix.data.io import images
 from pix2pix.inference.optimize import Precision
 from pix2pix.inference.pipeline import Options, translate_files
-from pix2pix.networks.blocks import Statistics
 
 TARGETS = {"32": (1.55, 1.7), "bf16": (2.9, 3.3)}  # must reach, aim
 TOGETHER = 8  # images, for the throughput

@@ -8,10 +8,10 @@ from torch import Tensor
 from benchmarks.conditions import Conditions
 from benchmarks.reference import ReferenceUNet, copy_weights
 from pix2pix.config import Config, resolved_depth
+from pix2pix.config.fields import Statistics
 from pix2pix.inference.optimize import Precision
 from pix2pix.inference.translator import Translator
 from pix2pix.model import Model, build_networks, choose_statistics, make_model_config
-from pix2pix.networks.blocks import Statistics
 from pix2pix.system.progress import ProgressBar
 from pix2pix.training.inspection import inspect_and_plan
 from pix2pix.training.run_folder import begin_run

@@ -23,12 +23,12 @@ from pix2pix.export import onnx as export_module
 from pix2pix.export.compare import translate_natively
 from pix2pix.export.engines import open_onnxruntime
 from pix2pix.export.example_images import draw_sources
-from pix2pix.export.metadata import checksum_fits
 from pix2pix.export.network import phase_kernels
 from pix2pix.export.onnx import export_onnx
 from pix2pix.export.translator_graph import build_graph
 from pix2pix.inference.translator import Translator
 from pix2pix.model import Model, build_networks, make_model_config
+from pix2pix.model.onnx_model import checksum_fits
 from pix2pix.networks import set_norm_statistics
 
 ROOT = Path(__file__).parents[2]

@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from pix2pix.config import Generator
+from pix2pix.config.fields import Statistics
 from pix2pix.inference.optimize import choose_optimization, describe_optimization, optimize_generator
 from pix2pix.networks import make_generator, set_norm_statistics
-from pix2pix.networks.blocks import BatchNorm, Statistics
+from pix2pix.networks.blocks import BatchNorm
 from pix2pix.networks.cpu.packed import PackedConv
 
 CPU = torch.device("cpu")

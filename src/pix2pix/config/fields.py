@@ -68,6 +68,8 @@ Biases = Literal["auto", "all", "none"]
 """Which convolutions beside a norm have a bias; `auto` follows from the norm."""
 PatchSize = Annotated[Literal[1, 16, 34, 70, 142, 286], BeforeValidator(_parse_number)]
 Scales = Annotated[Literal[1, 2], BeforeValidator(_parse_number)]
+Statistics = Literal["image", "running"]
+"""What batch norm uses when translating: those of each image, or the running averages of the training."""
 Upsampling = Literal["transposed", "resize", "shuffle"]
 UpdateOrder = Literal["one-pass", "two-pass"]
 ValueType = Literal["uint8", "int8", "uint16", "int16", "float32"]

@@ -53,8 +53,9 @@ def export_bioimageio(model: str | Path, *, output: str | Path, overwrite: bool 
     from pix2pix.export.example_images import draw_sources
     from pix2pix.export.translator_graph import build_graph
     from pix2pix.inference.translator import Translator
+    from pix2pix.model import load_model
 
-    translator = Translator.from_pretrained(model, device="cpu")
+    translator = Translator(load_model(model))
     _refuse_fractions(translator.model)
     graph = put_channels_first(build_graph(translator.model), translator.model)
     run = open_onnxruntime(graph.SerializeToString())

@@ -14,7 +14,7 @@ from pix2pix.data.io.view import View
 from pix2pix.data.pairing.pairs import find_pairs
 from pix2pix.data.transforms.padding import reflected_indices
 from pix2pix.errors import ConfigError, DataError
-from pix2pix.inference.encode_sources import read_image
+from pix2pix.inference.fit_sources import read_image
 from pix2pix.inference.halves import choose_half
 from pix2pix.inference.jobs import find_jobs, find_stacked_jobs
 from pix2pix.inference.translator import Translator

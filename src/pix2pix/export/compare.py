@@ -13,7 +13,8 @@ from torch import Tensor
 
 from pix2pix.data.encoding.labels import LabelEncoding
 from pix2pix.export.engines import Run
-from pix2pix.inference.encode_sources import Encoded, SourceImage, encode_sources
+from pix2pix.inference.encode_sources import Encoded, encode_sources
+from pix2pix.inference.fit_sources import SourceImage
 from pix2pix.inference.translator import Translator
 from pix2pix.model import Model
 from pix2pix.model.model_config import Size

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from pix2pix.data.encoding.labels import LabelEncoding, class_levels
 from pix2pix.data.encoding.prepared import ImageEncoding
-from pix2pix.data.transforms.augment import resize_nearest
+from pix2pix.data.transforms.nearest import resize_nearest
 from pix2pix.model.model_config import Size
 
 Array = NDArray[Any]

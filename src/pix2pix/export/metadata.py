@@ -18,13 +18,10 @@ from pix2pix.export.compare import Difference, Speed
 from pix2pix.export.translator_graph import source_ports
 from pix2pix.model import Model
 from pix2pix.model.card import write_card
+from pix2pix.model.onnx_model import CHECKSUM, FORMAT
 from pix2pix.model.weights import GENERATOR
 from pix2pix.text import format_list
 
-FORMAT = "1"
-"""Version of the names and meanings of these fields."""
-CHECKSUM = "pix2pix.checksum"
-"""SHA-256 of the file without these digits."""
 PLACE = "checksum" * 8
 """Stands for the digits until they are known."""
 LAYOUT = "N, H, W, C; any N, H and W; pixels as they lie in files"
@@ -124,9 +121,3 @@ def seal(model: onnx.ModelProto, fields: Mapping[str, str]) -> bytes:
     head, place, tail = content.partition(PLACE.encode())
     assert place, "a model keeps its fields as text"
     return head + hashlib.sha256(head + tail).hexdigest().encode() + tail
-
-
-def checksum_fits(content: bytes, checksum: str) -> bool:
-    """Return whether the bytes of a file fit the checksum in its fields."""
-    head, digits, tail = content.partition(checksum.encode())
-    return digits != b"" and hashlib.sha256(head + tail).hexdigest() == checksum

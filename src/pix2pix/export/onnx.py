@@ -59,8 +59,9 @@ def export_onnx(
     from pix2pix.export.engines import open_onnxruntime, open_others
     from pix2pix.export.metadata import describe, seal
     from pix2pix.inference.translator import Translator
+    from pix2pix.model import load_model
 
-    translator = Translator.from_pretrained(model, device="cpu")
+    translator = Translator(load_model(model))
     found = _find_images(model, translator, precision, [Path(folder) for folder in calibration])
     graph, notes = _build(translator, precision, found)
     content = graph.SerializeToString()

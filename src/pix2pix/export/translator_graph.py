@@ -56,11 +56,10 @@ def build_graph(model: Model, *, dtype: str = "float32", phases: bool = True) ->
 
 def source_ports(model: Model) -> list[Port]:
     """Name the inputs: `source`, or `source_1`, `source_2` and so on."""
-    count = len(model.sources)
+    several = len(model.sources) > 1
     ports: list[Port] = []
-    for number, source in enumerate(model.sources, start=1):
-        own = number if count > 1 and model.prepared.resize_source else ""  # each source has a size of its own
-        name = "source" if count == 1 else f"source_{number}"
+    for number, (name, source) in enumerate(zip(model.source_names, model.sources, strict=True), start=1):
+        own = number if several and model.prepared.resize_source else ""  # each source has a size of its own
         ports.append((name, source.file_type, ["N", f"H{own}", f"W{own}", source.file_channels]))
     return ports
 

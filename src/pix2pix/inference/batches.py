@@ -7,13 +7,10 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-from torch import Tensor
-
 from pix2pix.data.io import images
 from pix2pix.data.io.view import Planes
 from pix2pix.errors import DataError
+from pix2pix.inference.calls import Encoded
 from pix2pix.inference.jobs import Job
 from pix2pix.inference.memory import Budget
 from pix2pix.inference.record import Stamp
@@ -28,12 +25,7 @@ class Reading(NamedTuple):
     """The decoded sources of a job."""
 
     stamps: tuple[Stamp, ...]
-    source: Tensor
-    """(in, H, W) in [-1, 1]."""
-    conversions: tuple[str, ...] = ()
-    """What was done to their channels, in words."""
-    holes: NDArray[np.bool_] | None = None
-    """Where the sources have no data, and so the output (H, W); None if nowhere."""
+    encoded: Encoded
 
 
 @dataclass

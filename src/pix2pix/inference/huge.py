@@ -5,7 +5,6 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +18,16 @@ from pix2pix.data.io.row_reader import RowReader, open_rows
 from pix2pix.data.io.row_writer import SUFFIXES, begin_to_write_rows
 from pix2pix.data.io.surroundings import NOTHING, Surroundings
 from pix2pix.data.io.view import Half
-from pix2pix.errors import ConfigError, DataError
+from pix2pix.errors import DataError
 from pix2pix.inference.bands import CHUNK_BYTES, PresentedImage, nearest_rows, resize_bands, resize_weights
-from pix2pix.inference.encode_sources import SourceImage, encode_sources, source_holes
+from pix2pix.inference.encode_sources import encode_sources
+from pix2pix.inference.fit_sources import SourceImage, source_holes
 from pix2pix.inference.jobs import Job
 from pix2pix.inference.kept_rows import keep_rows
 from pix2pix.inference.memory import Budget, needed_memory, working_memory
 from pix2pix.inference.settle import settle_statistics, uses_image_statistics
 from pix2pix.inference.tiles import TileGrid, sample_tiles, translate_tiles
+from pix2pix.inference.tiling import Tiling
 from pix2pix.inference.translator import Translator
 from pix2pix.inference.views import view_source
 from pix2pix.model.model_config import Size
@@ -39,32 +40,6 @@ SAMPLES = 32
 """Tiles from which the statistics of norms are taken."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Tiling:
-    """The user's choice of tiles, in pixels of the image at the size at which the generator sees it."""
-
-    tile: int | None = None
-    """Side; None to choose it by the memory budget, for images that do not fit into it."""
-    overlap: int | None = None
-    """None for an eighth of the side."""
-
-    def check(self, multiple: int) -> None:
-        """Raise ConfigError unless both are multiples of the generator's size multiple."""
-        tile, overlap = self.tile, self.overlap
-        if tile is not None and (tile < multiple or tile % multiple):
-            examples = f"{2 * multiple} or {4 * multiple}"
-            raise ConfigError(f"--tile {tile}: expected a multiple of {multiple} for this model, such as {examples}")
-        if overlap is not None and (overlap < 0 or overlap % multiple or (tile is not None and overlap >= tile)):
-            below = "" if tile is None else f" below --tile {tile}"
-            raise ConfigError(f"--overlap {overlap}: expected 0 or a multiple of {multiple} for this model{below}")
-
-    def overlap_of(self, tile: int, multiple: int) -> int:
-        """Return the overlap of tiles of this side."""
-        if self.overlap is not None:
-            return self.overlap
-        return min(max(multiple, tile // 8 // multiple * multiple), tile - multiple)
 
 
 class HugeImage:

@@ -12,7 +12,7 @@ from pix2pix.data.pairing.image_files import describe_ignored, walk_images
 from pix2pix.data.pairing.pair import IMAGE_SUFFIXES, Ignored
 from pix2pix.data.pairing.patterns import compile_pattern
 from pix2pix.errors import ConfigError, DataError
-from pix2pix.model import FileType
+from pix2pix.model.signature import FileType
 from pix2pix.text import format_count
 
 LOSSY = (".jpg", ".jpeg")

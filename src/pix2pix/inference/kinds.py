@@ -1,17 +1,27 @@
 """The kinds of images that Python programs hand over: PIL images, arrays and tensors, as values (H, W, C) and back."""
 
-from typing import Any
+import sys
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 from pix2pix.data.io.arrays import Array
 from pix2pix.data.io.eight_bit import from_pil
 
+if TYPE_CHECKING:
+    from torch import Tensor
+    from typing_extensions import TypeIs
+
 HIGH_DEPTH_MODES = {"I;16": "uint16", "I;16L": "uint16", "I;16B": "uint16", "F": "float32"}
 """Modes of PIL images that hold more than 8 bits, and the type of their values."""
+
+
+def is_tensor(image: Any) -> "TypeIs[Tensor]":
+    """Return whether an object is a tensor of torch. Where torch is not imported, there is none."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(image, torch.Tensor)
 
 
 def pil_values(image: Image.Image, *, stored: bool = False) -> tuple[Array, bool]:
@@ -47,11 +57,11 @@ def to_values(image: Any, *, stored: bool = False) -> tuple[Array, bool]:
     """
     if isinstance(image, Image.Image):
         return pil_values(image, stored=stored)
-    if isinstance(image, Tensor) and image.ndim == 3:
+    if is_tensor(image) and image.ndim == 3:
         return image.detach().permute(1, 2, 0).contiguous().cpu().numpy(), False
     if isinstance(image, np.ndarray) and image.ndim in (2, 3):
         return in_native_order(image[..., None] if image.ndim == 2 else image), False
-    shape = f" of shape {tuple(image.shape)}" if isinstance(image, np.ndarray | Tensor) else ""
+    shape = f" of shape {tuple(image.shape)}" if isinstance(image, np.ndarray) or is_tensor(image) else ""
     raise TypeError(
         f"expected a PIL image, an array (H, W) or (H, W, C), or a tensor (C, H, W) of each source, "
         f"got {type(image).__name__}{shape}"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pix2pix.inference.halves import HalfChoice, looks_like_two
 from pix2pix.inference.jobs import Job
-from pix2pix.model import Model
 from pix2pix.model.model_config import Size
+from pix2pix.model.signature import Signature
 from pix2pix.text import format_count
 
 
@@ -31,7 +31,7 @@ class _Note:
 class Notes:
     """What was done to the files of one command."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Signature) -> None:
         self.model = model
         self._of: dict[Path, _Note] = {}  # by the names of the outputs; samples of one image share a note
         self._of_image: dict[tuple[Path, ...], _Note] = {}

@@ -1,39 +1,43 @@
 """Translate files and folders into files of the same names, each written completely or not at all."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args
-
-import torch
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pix2pix.data.io import images
 from pix2pix.data.pairing.pair import Ignored
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.inference.batches import Batch, BatchLimits, Reading, form_batches, read_ahead
-from pix2pix.inference.encode_sources import read_sources
+from pix2pix.inference.calls import ImageTranslator
 from pix2pix.inference.halves import HalfChoice, take_half_of
-from pix2pix.inference.huge import Tiling, translate_huge
 from pix2pix.inference.jobs import Job, Shard, find_jobs, find_stacked_jobs
 from pix2pix.inference.memory import Budget
-from pix2pix.inference.noise import image_seed, require_dropout, sample_seed
+from pix2pix.inference.noise import image_seed, require_dropout, sample_seed, seed_noise
 from pix2pix.inference.notes import Notes
-from pix2pix.inference.optimize import Precision
+from pix2pix.inference.onnx_engines import Engine
+from pix2pix.inference.onnx_translator import OnnxTranslator
 from pix2pix.inference.outputs import plan_outputs, refuse_collisions, remove_leftovers
 from pix2pix.inference.record import Record, hash_method
 from pix2pix.inference.samples import Sampling, write_spreads
 from pix2pix.inference.stacks import translate_stack
+from pix2pix.inference.tiling import Tiling
 from pix2pix.inference.translator import Translator
 from pix2pix.inference.video import check_model, find_videos, translate_video, video_jobs
 from pix2pix.inference.writing import FileThreads, OutputWriter, stamp_sources
 from pix2pix.model.model_config import Present, Size
+from pix2pix.model.onnx_model import is_onnx_name, require_torch
 from pix2pix.system.hardware import GIGABYTE
 from pix2pix.system.progress import OnNamedProgress, OnProgress
-from pix2pix.system.threads import computing_threads, describe_threads
+from pix2pix.system.threads import choose_threads, computing_threads, describe_threads
 from pix2pix.text import format_count
+
+if TYPE_CHECKING:
+    from pix2pix.inference.optimize import Precision
 
 BATCH_PIXELS = 2**24
 """Largest number of pixels in a batch, unless one image has more."""
@@ -81,7 +85,7 @@ class Options:
 
 
 def translate_files(
-    translator: Translator,
+    translator: ImageTranslator,
     inputs: Sequence[Path],
     output: Path,
     options: Options = Options(),
@@ -102,7 +106,7 @@ def translate_files(
     """
     if videos := find_videos(inputs, output):
         return _translate_videos(translator, videos, output, options, shard, tile_progress)
-    options.tiling.check(translator.model.size_multiple)
+    _check_tiling(translator, options.tiling)
     ignored: list[Ignored] = []
     found = _list_jobs(translator, inputs, output, patterns, ignored, exact=options.sampling.spread)
     sampling, model = options.sampling, translator.model
@@ -149,7 +153,7 @@ def translate_files(
     return Translated(tuple(writer.written), failed, already, edited, writer.lost, tuple(ignored), lines)
 
 
-def _method_of(translator: Translator, options: Options) -> Callable[..., str]:
+def _method_of(translator: ImageTranslator, options: Options) -> Callable[..., str]:
     """Return the hash of all that decides an output beside its sources, as a function of further settings."""
     drawn = {"dropout": translator.dropout, "seed": options.seed if translator.dropout else None}
     tiling = {"tile": options.tiling.tile, "overlap": options.tiling.overlap}
@@ -158,7 +162,7 @@ def _method_of(translator: Translator, options: Options) -> Callable[..., str]:
 
 
 def _translate_videos(
-    translator: Translator,
+    translator: ImageTranslator,
     videos: Sequence[Path],
     output: Path,
     options: Options,
@@ -190,14 +194,21 @@ def _translate_videos(
     return Translated(*done, notes=tuple(notes))
 
 
-def _limits(translator: Translator, options: Options) -> BatchLimits:
+def _check_tiling(translator: ImageTranslator, tiling: Tiling) -> None:
+    """Raise ConfigError for tiles that the generator cannot take, and for an exported file, which takes none."""
+    if isinstance(translator, OnnxTranslator) and (tiling.tile is not None or tiling.overlap is not None):
+        raise ConfigError("--tile, --overlap: an exported file translates whole images; give the model folder instead")
+    tiling.check(translator.model.size_multiple)
+
+
+def _limits(translator: ImageTranslator, options: Options) -> BatchLimits:
     draws = translator.dropout and options.seed is not None  # each image has a seed of its own
     budget = Budget.of(translator.model, translator.device, options.memory)
     return BatchLimits(1 if draws else options.batch_size, options.batch_pixels, budget, options.tiling.tile)
 
 
 def _list_jobs(
-    translator: Translator,
+    translator: ImageTranslator,
     inputs: Sequence[Path],
     output: Path,
     patterns: Sequence[str],
@@ -218,16 +229,16 @@ def _list_jobs(
     return find_stacked_jobs(inputs, output, file_type, ignored, patterns)
 
 
-def _reader(translator: Translator) -> Callable[[Job], Reading]:
+def _reader(translator: ImageTranslator) -> Callable[[Job], Reading]:
     def read(job: Job) -> Reading:
         stamps = stamp_sources(job)
-        return Reading(stamps, *read_sources(job.sources, translator.model, translator.rule, half=job.half))
+        return Reading(stamps, translator.read(job.sources, half=job.half))
 
     return read
 
 
 def _translate_batch(
-    translator: Translator,
+    translator: ImageTranslator,
     batch: Batch,
     writer: OutputWriter,
     notes: Notes,
@@ -239,34 +250,30 @@ def _translate_batch(
     for job, reading in zip(batch.jobs, batch.readings, strict=True):
         try:
             done.append((job, reading.result()))
-            notes.add_conversions(job, done[-1][1].conversions)
+            notes.add_conversions(job, done[-1][1].encoded.conversions)
         except DataError as error:
             writer.fail(job, str(error))
     batch.readings.clear()
     if translator.device.type == "cpu":
         writer.threads.wait_until_idle()
     while done:  # of one size, unless the header of a file is wrong
-        alike = [one for one in done if one[1].source.shape == done[0][1].source.shape]
-        done = [one for one in done if one[1].source.shape != alike[0][1].source.shape]
+        alike = [one for one in done if one[1].encoded.shape == done[0][1].encoded.shape]
+        done = [one for one in done if one[1].encoded.shape != alike[0][1].encoded.shape]
         if seed is not None and translator.dropout:
-            torch.manual_seed(derive_seed(seed, alike[0][0]))
-        sources = [reading.source for _, reading in alike]
-        outputs = translator.translate(torch.stack(sources) if len(sources) > 1 else sources[0][None])
-        del sources
+            seed_noise(derive_seed(seed, alike[0][0]))
+        outputs = translator.translate_encoded([reading.encoded for _, reading in alike])
         finish_writing()
-        to_write = [(job, reading.stamps, reading.holes) for job, reading in alike]
+        to_write = [(job, reading.stamps, reading.encoded.holes) for job, reading in alike]
         alike.clear()  # the sources are not needed any more
         for (job, stamps, holes), image in zip(to_write, outputs, strict=True):
             try:
-                array = translator.model.target_values.to_array(image)
-                translator.model.prepared.target.put_unknown(array, holes)
-                writer.begin(job, stamps, array)
+                writer.begin(job, stamps, translator.to_array(image, holes))
             except ValueError as error:  # weights that are not finite
                 writer.fail(job, f"{job.sources[0]}: the model gives no image for it ({error})")
 
 
 def _translate_tiled(
-    translator: Translator,
+    translator: ImageTranslator,
     job: Job,
     writer: OutputWriter,
     notes: Notes,
@@ -278,8 +285,15 @@ def _translate_tiled(
     path = writer.output / job.name
 
     def write() -> None:
+        if not isinstance(translator, Translator):
+            raise DataError(
+                f"{job.sources[0]}: does not fit into the memory that is free or allowed, and an exported file "
+                "translates whole images; the model folder translates it in tiles"
+            )
+        from pix2pix.inference.huge import translate_huge
+
         if translator.dropout and options.seed is not None:
-            torch.manual_seed(derive_seed(options.seed, job))
+            seed_noise(derive_seed(options.seed, job))
         stamps = stamp_sources(job)
         # With dropout the rows that are left would be drawn differently.
         identity = None if translator.dropout else " ".join([writer.method, *(stamp.sha256 for stamp in stamps)])
@@ -300,7 +314,7 @@ def _translate_tiled(
 
 
 def _translate_stack(
-    translator: Translator,
+    translator: ImageTranslator,
     batch: Batch,
     writer: OutputWriter,
     notes: Notes,
@@ -313,7 +327,7 @@ def _translate_stack(
 
     def write() -> None:
         if translator.dropout and seed is not None:
-            torch.manual_seed(derive_seed(seed, job))
+            seed_noise(derive_seed(seed, job))
         seal = writer.before_rename(job, stamp_sources(job))
         output, conversions = translate_stack(translator, job, batch.planes, most, progress)
         notes.add_conversions(job, conversions)
@@ -350,7 +364,8 @@ def translate(  # noqa: PLR0913  # the flags of the command
     overlap: int | None = None,
     device: str = "auto",
     threads: Literal["auto"] | int = "auto",
-    precision: Precision = "32",
+    precision: "Precision" = "32",
+    engine: Engine = "auto",
     progress: OnProgress | None = None,
     tile_progress: OnNamedProgress | None = None,
 ) -> Translated:
@@ -375,6 +390,10 @@ def translate(  # noqa: PLR0913  # the flags of the command
     all images in flight may take, in GB, beyond the model; by default all that is free. An image that does not fit is
     translated in tiles; `tile` and `overlap` are their side and overlap in pixels, for all images with a larger side.
     `threads` compute on the CPU; by default as many as OMP_NUM_THREADS says, or as the cores that this program may use.
+
+    `model` may be an exported file, such as model.onnx. It is run without torch by `engine`: onnxruntime or openvino,
+    by default the faster one that is installed. It takes neither tiles nor `present`, `dropout` and `precision`.
+
     Raises ConfigError, ModelError or DataError.
     """
     if batch_size < 1:
@@ -393,17 +412,36 @@ def translate(  # noqa: PLR0913  # the flags of the command
     for pattern in patterns:
         if pattern.count("{id}") != 1:
             raise ConfigError(f"--source-pattern {pattern}: write {{id}} once where the image's name stands")
-    if threads != "auto" and threads < 1:
-        raise ConfigError(f"--threads {threads}: expected 1 or more")
     shown: dict[str, Any] = {"present": present, "strict": strict, "background": background}
     most = None if memory is None else memory * GIGABYTE
     sampling = Sampling.of(samples, uncertainty)
     seed, dropout = (seed or 0, True) if sampling.count else (seed, dropout)
     options = Options(batch_size, overwrite, seed, most, tiling=Tiling(tile, overlap), half=half, sampling=sampling)
     calls: dict[str, Any] = {"progress": progress, "tile_progress": tile_progress}
-    with computing_threads(threads) as count:
-        translator = Translator.from_pretrained(model, device=device, dropout=dropout, precision=precision, **shown)
-        if samples is not None:
-            require_dropout(translator.generator, f"--samples {samples}")
+    shown |= {"device": device, "dropout": dropout, "precision": precision}
+    with _load(model, threads, engine, samples, **shown) as (translator, count):
         done = translate_files(translator, entries, Path(output), options, shard=part, patterns=patterns, **calls)
     return replace(done, machine=f"{translator.device}, {describe_threads(count)}")
+
+
+@contextmanager
+def _load(
+    model: str | Path, threads: Literal["auto"] | int, engine: Engine, samples: int | None, **choices: Any
+) -> Iterator[tuple[ImageTranslator, int]]:
+    """Load a model that computes with so many threads within the block; also yield their number."""
+    if threads != "auto" and threads < 1:
+        raise ConfigError(f"--threads {threads}: expected 1 or more")
+    if is_onnx_name(model):
+        if samples is not None:
+            raise ConfigError(f"--samples {samples}: an exported file has no dropout; give the model folder instead")
+        translator = Translator.from_pretrained(model, engine=engine, threads=threads, **choices)
+        yield translator, choose_threads(threads)
+        return
+    if engine != "auto":
+        raise ConfigError(f"--engine {engine}: runs exported files, such as model.onnx; {model} is computed by torch")
+    require_torch(model)
+    with computing_threads(threads) as count:
+        loaded = Translator.from_pretrained(model, **choices)
+        if samples is not None and isinstance(loaded, Translator):
+            require_dropout(loaded.generator, f"--samples {samples}")
+        yield loaded, count

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pix2pix.errors import DataError
-from pix2pix.model import Model
+from pix2pix.model.signature import Signature
 from pix2pix.system.files import sha256
 
 if sys.platform != "win32":
@@ -121,15 +121,14 @@ def _parse(values: Any) -> tuple[str, Entry]:
     return str(name), Entry(str(method), tuple(Stamp(*stamp) for stamp in sources), Stamp(*output))
 
 
-def hash_method(model: Model, **settings: object) -> str:
+def hash_method(model: Signature, **settings: object) -> str:
     """Return a hash of the generator's weights, the model's configuration and the settings of a translation.
 
     Without a seed, dropout makes another output each time, so the hash is another one too.
     """
     digest = hashlib.sha256()
-    for name, tensor in sorted(model.generator.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).numpy().tobytes())
+    for content in model.weight_bytes():
+        digest.update(content)
     config = model.config.model_dump_json(by_alias=True, exclude={"pix2pix", "epoch", "validation"})
     drawn = uuid.uuid4().hex if settings.get("dropout") and settings.get("seed") is None else ""
     digest.update(json.dumps([config, sorted(settings.items()), drawn], default=str).encode())

@@ -9,9 +9,8 @@ from pix2pix.errors import ConfigError, DataError
 from pix2pix.inference.jobs import Job
 from pix2pix.inference.outputs import PlannedOutputs
 from pix2pix.inference.record import Stamp
-from pix2pix.inference.spread import open_spread
 from pix2pix.inference.writing import OutputWriter
-from pix2pix.model import Model
+from pix2pix.model.signature import Signature
 
 PICTURE = "uncertainty"
 """Kind of the picture for the eye, a PNG; the other kinds are TIFF files of float32."""
@@ -41,7 +40,7 @@ class Sampling:
         numbers = range(1, self.count + 1)
         return [replace(job, name=_with_end(job.name, number), sample=number) for job in jobs for number in numbers]
 
-    def spread_jobs(self, jobs: Sequence[Job], model: Model) -> list[Job]:
+    def spread_jobs(self, jobs: Sequence[Job], model: Signature) -> list[Job]:
         """Return a job for each file about the samples of an image; none if they are not asked for."""
         kinds = spread_kinds(model) if self.spread else ()
         return [
@@ -49,7 +48,7 @@ class Sampling:
         ]
 
 
-def spread_kinds(model: Model) -> tuple[str, str, str]:
+def spread_kinds(model: Signature) -> tuple[str, str, str]:
     """Return what is written about the samples of a model's outputs: the ends of the names."""
     return ("votes", "entropy", PICTURE) if isinstance(model.target_values, LabelEncoding) else ("mean", "std", PICTURE)
 
@@ -91,6 +90,8 @@ def _write_spread(
     samples: PlannedOutputs,
     most: float,
 ) -> None:
+    from pix2pix.inference.spread import open_spread
+
     changed = next((path for path in draws if path in samples.edited), None)
 
     def write(kind: str, job: Job) -> None:

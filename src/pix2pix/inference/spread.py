@@ -26,7 +26,7 @@ from pix2pix.data.io.row_writer import begin_to_write_rows
 from pix2pix.data.io.surroundings import Surroundings
 from pix2pix.errors import DataError
 from pix2pix.inference.bands import CHUNK_BYTES, resize_bands
-from pix2pix.model import Model
+from pix2pix.model.signature import Signature
 from pix2pix.system.hardware import GIGABYTE
 from pix2pix.text import format_count
 
@@ -43,7 +43,7 @@ class Spread:
     """The samples of one image, open for reading."""
 
     readers: Sequence[RowReader]
-    model: Model
+    model: Signature
 
     @property
     def measures(self) -> dict[str, Measure]:
@@ -117,7 +117,7 @@ class Spread:
 
 
 @contextmanager
-def open_spread(paths: Sequence[Path], model: Model, most: float) -> Iterator[Spread]:
+def open_spread(paths: Sequence[Path], model: Signature, most: float) -> Iterator[Spread]:
     """Open the files of the samples of one image. Raises DataError, also for stacks and for more than `most` bytes."""
     if images.find_planes(paths[0]):
         raise DataError(f"{paths[0]}: is a stack, for which no spread is computed; leave --uncertainty out")

@@ -5,9 +5,8 @@ import numpy as np
 from pix2pix.data.io.arrays import Array
 from pix2pix.data.io.view import Planes, count_planes
 from pix2pix.errors import DataError
-from pix2pix.inference.encode_sources import read_sources
+from pix2pix.inference.calls import ImageTranslator
 from pix2pix.inference.jobs import Job
-from pix2pix.inference.translator import Translator
 from pix2pix.inference.views import view_source
 from pix2pix.system.hardware import GIGABYTE
 from pix2pix.system.progress import OnNamedProgress
@@ -17,7 +16,7 @@ COPIES = 3
 
 
 def translate_stack(
-    translator: Translator, job: Job, planes: Planes, most: float, progress: OnNamedProgress | None
+    translator: ImageTranslator, job: Job, planes: Planes, most: float, progress: OnNamedProgress | None
 ) -> tuple[Array, set[str]]:
     """Return (planes, H, W, C) of the target's type, and what was done to the sources' channels, in words.
 
@@ -34,11 +33,10 @@ def translate_stack(
     outputs: list[Array] = []
     count = count_planes(planes)
     for plane in range(count):
-        encoded = read_sources(sources, translator.model, translator.rule, half=job.half, plane=plane)
+        encoded = translator.read(sources, half=job.half, plane=plane)
         conversions.update(encoded.conversions)
         try:
-            outputs.append(translator.model.target_values.to_array(translator.translate(encoded.tensor[None])[0]))
-            translator.model.prepared.target.put_unknown(outputs[-1], encoded.holes)
+            outputs.append(translator.to_array(translator.translate_encoded([encoded])[0], encoded.holes))
         except ValueError as error:  # weights that are not finite
             raise DataError(f"{sources[0]}: the model gives no image for it ({error})") from None
         needed = COPIES * count * outputs[0].nbytes

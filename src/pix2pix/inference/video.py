@@ -4,18 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-import torch
-
 from pix2pix.data.io import images
 from pix2pix.data.io.arrays import Pixels, take_half
 from pix2pix.data.io.video import Frame, VideoReader, VideoWriter, is_video_name, open_video
 from pix2pix.errors import ConfigError, DataError, ModelError
-from pix2pix.inference.encode_sources import SourceImage, encode_sources
+from pix2pix.inference.calls import ImageTranslator
+from pix2pix.inference.fit_sources import SourceImage
 from pix2pix.inference.halves import HalfChoice, take_half_of
 from pix2pix.inference.jobs import Job
 from pix2pix.inference.memory import Budget, needed_memory
-from pix2pix.inference.noise import image_seed
-from pix2pix.inference.translator import Translator
+from pix2pix.inference.noise import image_seed, seed_noise
 from pix2pix.inference.writing import OutputWriter, stamp_sources
 from pix2pix.system.hardware import GIGABYTE
 from pix2pix.system.progress import OnNamedProgress
@@ -42,7 +40,7 @@ def video_jobs(videos: Sequence[Path], output: Path) -> tuple[list[Job], Path]:
     return [Job((path,), Path(path.name)) for path in videos], output
 
 
-def check_model(translator: Translator) -> None:
+def check_model(translator: ImageTranslator) -> None:
     """Raise ModelError for a model whose sources or outputs cannot be frames of a video."""
     model = translator.model
     if len(model.sources) > 1:
@@ -56,7 +54,7 @@ def check_model(translator: Translator) -> None:
 
 
 def translate_video(
-    translator: Translator,
+    translator: ImageTranslator,
     job: Job,
     writer: OutputWriter,
     budget: Budget,
@@ -80,7 +78,7 @@ def translate_video(
                     output.copy(item)
                     continue
                 if translator.dropout and seed is not None:
-                    torch.manual_seed(image_seed(seed, job.name))  # the same noise for all frames, which would flicker
+                    seed_noise(image_seed(seed, job.name))  # the same noise for all frames, which would flicker
                 output.write(_translate_frame(translator, placed, item, notes), item)
                 if progress is not None:
                     progress(item.number, reader.length, path.name)
@@ -99,12 +97,12 @@ def _refuse_large(reader: VideoReader, budget: Budget, size: tuple[int, int]) ->
         )
 
 
-def _translate_frame(translator: Translator, job: Job, frame: Frame, notes: set[str]) -> Pixels:
+def _translate_frame(translator: ImageTranslator, job: Job, frame: Frame, notes: set[str]) -> Pixels:
     name = Path(f"{job.sources[0]} (frame {frame.number})")
     values = frame.values if job.half is None else take_half(frame.values, job.half, name)
-    encoded = encode_sources([SourceImage(values, False, name)], translator.model, translator.rule)
+    encoded = translator.encode([SourceImage(values, False, name)])
     notes.update(encoded.conversions)
     try:
-        return translator.model.target_values.to_array(translator.translate(encoded.tensor[None])[0])
+        return translator.to_array(translator.translate_encoded([encoded])[0])
     except ValueError as error:  # weights that are not finite
         raise DataError(f"{name}: the model gives no image for it ({error})") from None

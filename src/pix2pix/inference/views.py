@@ -5,10 +5,10 @@ from pathlib import Path
 
 from pix2pix.data.io import high_depth, images
 from pix2pix.data.io.view import Planes, View, count_planes
-from pix2pix.model import Model
+from pix2pix.model.signature import Signature
 
 
-def view_source(path: Path, model: Model, number: int = 0) -> tuple[View, Planes]:
+def view_source(path: Path, model: Signature, number: int = 0) -> tuple[View, Planes]:
     """Return the view of a file as the source `number`, and the planes of a stack of pictures; none otherwise.
 
     The channels that the model takes decide: a stack that has as many in all its planes is one picture, any other is a

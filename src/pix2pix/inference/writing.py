@@ -15,7 +15,7 @@ from pix2pix.inference.jobs import Job
 from pix2pix.inference.outputs import PlannedOutputs
 from pix2pix.inference.record import Entry, Record, Stamp
 from pix2pix.inference.views import view_source
-from pix2pix.model import Model
+from pix2pix.model.signature import Signature
 from pix2pix.text import format_count
 
 
@@ -46,7 +46,7 @@ class OutputWriter:
     output: Path
     record: Record
     method: str
-    model: Model
+    model: Signature
     planned: PlannedOutputs
     threads: FileThreads
     disk: Executor

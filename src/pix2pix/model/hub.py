@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from pix2pix.errors import ModelError
 from pix2pix.model.facts import EVALUATION
 from pix2pix.model.model_config import CONFIG
+from pix2pix.model.onnx_model import is_onnx_name
 from pix2pix.model.weights import DISCRIMINATOR, GENERATOR
 from pix2pix.system.reading import SMALL
 from pix2pix.text import escape_unprintable
@@ -47,6 +48,11 @@ def locate(name: str | Path) -> Path:
     on stderr says so first. `@revision` may follow either. Raises ModelError.
     """
     path = Path(name)
+    if is_onnx_name(name) and path.exists():
+        raise ModelError(
+            f"{escape_unprintable(name)}: is an exported file, which `translate`, `info` and `serve` take; give the "
+            "run or model folder that it was exported from"
+        )
     # The last two are there if the machine stopped while a model was replaced, until a training puts them back.
     before = (path / ".model.previous", path.with_name(f".{path.name}.previous")) if path.name else ()
     for folder in (path / "model", path, *before):

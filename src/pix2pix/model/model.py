@@ -1,28 +1,24 @@
 """A trained model: save it to a folder and load it; no flags, no pickle."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import nn
 
 from pix2pix.config import Config
-from pix2pix.data.encoding.labels import LabelEncoding
-from pix2pix.data.encoding.prepared import ImageEncoding, PreparedData
-from pix2pix.data.encoding.ranges import RangeEncoding
-from pix2pix.data.io.arrays import Pixels
+from pix2pix.config.fields import Statistics
 from pix2pix.errors import ModelError
 from pix2pix.model.card import README, SAMPLES, find_parent, write_card
 from pix2pix.model.facts import EVALUATION, describe_pairs, read_evaluations
 from pix2pix.model.hub import locate
-from pix2pix.model.model_config import CONFIG, ModelConfig, Present, Size, read_model_config, write_model_config
+from pix2pix.model.model_config import CONFIG, ModelConfig, Present, read_model_config, write_model_config
 from pix2pix.model.recipe import find_recipe
+from pix2pix.model.signature import Signature
 from pix2pix.model.weights import DISCRIMINATOR, GENERATOR, load_weights, save_weights
 from pix2pix.networks import make_discriminator, make_generator, set_norm_statistics
-from pix2pix.networks.blocks import Statistics
 from pix2pix.system.files import write_text
 from pix2pix.system.folders import write_folder_atomically
 from pix2pix.text import format_count
@@ -31,17 +27,8 @@ MODEL_FILES = (GENERATOR, DISCRIMINATOR, CONFIG, README, SAMPLES, EVALUATION)
 """Files of a model folder. Saving replaces all of them: those of other weights must not stay beside new ones."""
 
 
-class FileType(NamedTuple):
-    """What the files of outputs must hold."""
-
-    dtype: str
-    channels: int
-    exact: bool = False
-    """Whether every value must come back, which no lossy format does: for label maps."""
-
-
 @dataclass(frozen=True)
-class Model:
+class Model(Signature):
     """A generator in eval mode, its configuration and, if it was saved, the discriminator of its training."""
 
     generator: nn.Module
@@ -52,66 +39,16 @@ class Model:
     folder: Path | None = None
     """Folder from which it was loaded."""
 
-    @cached_property
-    def prepared(self) -> PreparedData:
-        """How files become channels of the networks, and how outputs become values of files."""
-        return PreparedData.from_settings(self.config.settings.data, converts=self.config.converts)
-
-    @property
-    def in_channels(self) -> int:
-        """Channels of the stacked sources."""
-        return self.prepared.in_channels
-
-    @property
-    def out_channels(self) -> int:
-        """Channels of the output."""
-        return self.prepared.out_channels
-
-    @property
-    def sources(self) -> tuple[ImageEncoding, ...]:
-        """Channels and encoding of each source, in the order in which they are stacked."""
-        return self.prepared.sources
-
-    @property
-    def source_values(self) -> RangeEncoding | LabelEncoding:
-        """Encoding of the only source into [-1, 1]."""
-        (source,) = self.sources
-        return source.values
-
-    @property
-    def target_values(self) -> RangeEncoding | LabelEncoding:
-        """Encoding of the output: type and range of its values."""
-        return self.prepared.target_values
-
-    @property
-    def predicts_classes(self) -> bool:
-        """Whether outputs are label maps; the channels of the generator then hold probabilities of classes."""
-        return self.prepared.predicts_classes
-
-    @property
-    def file_type(self) -> FileType:
-        """Type and channels of the files of outputs."""
-        target = self.prepared.target
-        return FileType(target.file_type, target.file_channels, self.predicts_classes)
-
-    @property
-    def palette(self) -> Pixels | None:
-        """The colours of the classes (classes, 3), where outputs are label maps in colour."""
-        values = self.target_values
-        return values.palette if isinstance(values, LabelEncoding) else None
-
     @property
     def size_multiple(self) -> int:
         """The generator takes sides that are multiples of this."""
         return int(self.generator.size_multiple)  # type: ignore[arg-type]
 
-    def presented_size(self, size: Size) -> Size:
-        """Return the size at which the generator sees an image of `size`, before padding."""
-        return self.config.presented_size(size, self.present)
-
-    def output_size(self, size: Size) -> Size:
-        """Return the size of the output for a source of `size`, to which the source is resized first."""
-        return self.config.output_size(size)
+    def weight_bytes(self) -> Iterator[bytes]:
+        """Yield what identifies the weights of the generator."""
+        for name, tensor in sorted(self.generator.state_dict().items()):
+            yield f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode()
+            yield tensor.detach().cpu().contiguous().reshape(-1).numpy().tobytes()
 
     def save(self, folder: Path, *, samples: bytes | None = None) -> None:
         """Write the model folder, completely or not at all. Files that others put into it stay.
@@ -200,17 +137,7 @@ def describe_model(name: str | Path) -> dict[str, Any]:
         "depth": config.generator.depth,
         "upsampling": config.generator.upsampling,
         "parameters": sum(weights.numel() for weights in model.generator.parameters()),
-        "channels": f"{model.in_channels} -> {model.out_channels}",
-        **_describe_sources(model.sources),
-        "target_values": model.target_values.describe(),
-        "direction": config.data.direction,
-        "image_size": list(config.data.image_size),
-        "size_multiple": model.size_multiple,
-        "norm": config.generator.norm,
-        "norm_statistics": model_config.norm_statistics,
-        "presented_at": model_config.describe_presented_size(),
-        **({"side_by_side": model_config.describe_half()} if model_config.half else {}),
-        **({"output_size": words} if (words := model_config.describe_output_size()) else {}),
+        **model.describe(),
         "discriminator": config.discriminator.describe() if model.discriminator else "absent",
         "epoch": model_config.epoch,
         **({"origin": words} if (words := model_config.describe_origin()) else {}),
@@ -230,12 +157,6 @@ def _describe_training(model_config: ModelConfig) -> dict[str, Any]:
         facts["data"] = f"{trained.data} ({describe_pairs(trained.pairs)})"
         facts["alarms"] = list(trained.alarms)
     return facts if parent is None else {**facts, "parent": parent}
-
-
-def _describe_sources(sources: Sequence[ImageEncoding]) -> dict[str, str]:
-    if len(sources) == 1:
-        return {"source_values": sources[0].values.describe()}
-    return {f"source_{number}": source.describe() for number, source in enumerate(sources, start=1)}
 
 
 def _channels(count: int | None) -> int:

@@ -4,19 +4,18 @@ import json
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
 from pix2pix.config import Config, Section
-from pix2pix.config.fields import MAX_SIDE
+from pix2pix.config.fields import MAX_SIDE, Statistics
 from pix2pix.config.io import explain
 from pix2pix.config.legacy import upgrade_settings
 from pix2pix.data.encoding.prepared import PreparedData
 from pix2pix.data.io.view import Half
 from pix2pix.errors import ConfigError, ModelError
 from pix2pix.model.facts import Digest, Metric, TrainingFacts
-from pix2pix.networks.blocks import Statistics
 from pix2pix.system.checked_json import dump_checked, read_checked
 from pix2pix.system.files import write_text
 from pix2pix.text import format_factors
@@ -190,6 +189,16 @@ def read_model_config(path: Path) -> ModelConfig:
     """Read and check `config.json`, of version 0.1 too. Raises ModelError."""
     try:
         values = read_checked(path)
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read as a model configuration ({error.strerror or error})") from None
+    except ValueError as error:
+        raise ModelError(f"{path}: cannot be read as a model configuration ({error})") from None
+    return check_model_config(values, path)
+
+
+def check_model_config(values: Any, path: Path) -> ModelConfig:
+    """Check the content of `config.json`; `path` is for messages. Raises ModelError."""
+    try:
         if isinstance(values, dict):
             values = {name: upgrade_settings(value) if name == "config" else value for name, value in values.items()}
         model_config = ModelConfig.model_validate(values)
@@ -197,8 +206,6 @@ def read_model_config(path: Path) -> ModelConfig:
         raise ModelError(
             f"{path}: not a model configuration that this version reads: {explain(error, ModelConfig)}"
         ) from None
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read as a model configuration ({error.strerror or error})") from None
     except ValueError as error:
         raise ModelError(f"{path}: cannot be read as a model configuration ({error})") from None
     try:

@@ -1,18 +1,16 @@
 """Blocks of the networks: the paper's layers Ck and CDk, their norms, and the initialisation (6.1, 6.2)."""
 
 import math
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pix2pix.config.fields import Biases, Norm, Upsampling
+from pix2pix.config.fields import Biases, Norm, Statistics, Upsampling
 from pix2pix.networks.convolution import Conv
 from pix2pix.networks.upsampling import ResizeConv, ShuffleConv, make_upsampling
-
-Statistics = Literal["image", "running"]
 
 
 class BatchNorm(nn.BatchNorm2d):

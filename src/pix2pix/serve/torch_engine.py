@@ -13,11 +13,12 @@ from pix2pix.data.io import images
 from pix2pix.data.io.arrays import Array
 from pix2pix.data.io.view import count_planes
 from pix2pix.errors import DataError
-from pix2pix.inference.encode_sources import read_sources
 from pix2pix.inference.halves import choose_half
 from pix2pix.inference.translator import Translator
 from pix2pix.inference.views import view_source
+from pix2pix.model import load_model
 from pix2pix.serve.engine import Facts, ReadImage, SourceFacts
+from pix2pix.system.hardware import choose_device
 from pix2pix.system.threads import choose_threads, describe_threads
 from pix2pix.text import format_count
 
@@ -30,19 +31,18 @@ class TorchEngine:
 
     def __init__(self, folder: Path, device: str, precision: Literal["32", "bf16"], processes: int = 1) -> None:
         torch.set_num_threads(threads := choose_threads("auto", processes))
-        self.translator = Translator.from_pretrained(folder, device=device, precision=precision)
+        self.translator = Translator(load_model(folder), device=choose_device(device), precision=precision)
         self._dropouts = [layer for layer in self.translator.optimized.modules() if isinstance(layer, nn.Dropout)]
         self.facts = self._describe(threads, processes)
 
     def _describe(self, threads: int, processes: int) -> Facts:
         model, device = self.translator.model, self.translator.device
         config = model.config
-        names = ["source"] if len(model.sources) == 1 else [f"source_{n + 1}" for n in range(len(model.sources))]
         sources = [
             SourceFacts(name, one.file_channels, one.file_type, one.values.classes)
             if isinstance(one.values, LabelEncoding)
             else SourceFacts(name, one.file_channels, one.file_type, whole_type=one.values.is_8bit)
-            for name, one in zip(names, model.sources, strict=True)
+            for name, one in zip(model.source_names, model.sources, strict=True)
         ]
         height, width = config.settings.data.image_size
         return Facts(
@@ -69,8 +69,8 @@ class TorchEngine:
                 raise DataError(f"{file}: is a stack of {count}, expected one picture: send its planes one by one")
         if len(files) == 1 and model.config.half is not None:
             half = choose_half(model.config, images.probe(files[0]).size, "auto")
-        encoded = read_sources(files, model, self.translator.rule, half=half)
-        return ReadImage(encoded, tuple(encoded.tensor.shape))
+        encoded = self.translator.read(files, half=half)
+        return ReadImage(encoded, encoded.shape)
 
     def translate(self, inputs: Sequence[ReadImage], seed: int | None = None) -> list[Array]:
         """Translate what was read, all of one size; a seed turns dropout on."""

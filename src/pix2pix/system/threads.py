@@ -1,6 +1,7 @@
 """Choose how many threads compute in a process, and how the libraries' threads wait for work."""
 
 import os
+import sys
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import Literal
@@ -30,12 +31,18 @@ def choose_threads(threads: Literal["auto"] | int, processes: int = 1) -> int:
 
     The share is that of the cores that this process may use, and no more than torch was told to use.
     """
-    import torch
-
     if threads != "auto":
         return threads
-    now = torch.get_num_threads()
+    now = _library_threads()
     return now if os.environ.get("OMP_NUM_THREADS") else max(1, min(now, usable_cores() // processes))
+
+
+def _library_threads() -> int:
+    """Return the threads that torch computes with; where it is not imported, by OMP_NUM_THREADS, or all cores."""
+    if (torch := sys.modules.get("torch")) is not None:
+        return int(torch.get_num_threads())
+    first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return max(1, int(first)) if first.isdecimal() else usable_cores()
 
 
 @contextmanager

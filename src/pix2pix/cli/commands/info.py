@@ -13,23 +13,30 @@ def info(model: str, /, *, json_: Json = False) -> None:
     Parameters
     ----------
     model
-        Run folder, model folder or hub id.
+        Run folder, model folder, hub id or exported file.
     json_
         Print as JSON.
     """
-    from pix2pix.inference.optimize import describe_optimization
-    from pix2pix.model import describe_model
+    from pix2pix.model.onnx_model import describe_onnx, is_onnx_name
     from pix2pix.text import format_count
 
-    facts = describe_model(model)
-    facts["engine"] = describe_optimization(facts["norm"], facts["norm_statistics"])
+    if is_onnx_name(model):
+        facts = describe_onnx(model)
+    else:
+        from pix2pix.inference.optimize import describe_optimization
+        from pix2pix.model import describe_model
+
+        facts = describe_model(model)
+        facts["engine"] = describe_optimization(facts["norm"], facts["norm_statistics"])
     if not json_:
         facts["image_size"] = "x".join(map(str, facts["image_size"]))
         facts["validation"] = _describe_metrics(facts["validation"], {})
         facts["license"] = facts["license"] or "not stated"
         if alarms := facts.pop("alarms", ()):
             facts["alarms"] = " ".join(alarms)
-        for number, one in enumerate(facts.pop("evaluations"), start=1):
+        for name in facts.keys() & {"differences", "speeds"}:
+            facts[name] = _describe_measured(facts[name])
+        for number, one in enumerate(facts.pop("evaluations", ()), start=1):
             data = "" if one["of_training"] else f" of {one['data']}"
             measured = _describe_metrics(one["metrics"], one["intervals"])
             facts[f"evaluation_{number}"] = f"{one['split']}{data}, {format_count(one['images'], 'image')}: {measured}"
@@ -46,3 +53,14 @@ def _describe_metrics(metrics: dict[str, Any], intervals: dict[str, Any]) -> str
         between = "" if ends is None else f" ({format_digits(ends[0])} to {format_digits(ends[1])})"
         words.append(f"{name} {'not finite' if value is None else format_digits(value)}{between}")
     return ", ".join(words) or "none"
+
+
+def _describe_measured(rows: list[dict[str, Any]]) -> str:
+    """Describe the speed or the error of an exported file: `onnxruntime 12.3 ms, 32x32 0.01 % of the range`."""
+    words = []
+    for one in rows:
+        if "engine" in one:
+            words.append(f"{one['engine']} {one.get('milliseconds', float('nan')):.3g} ms")
+        elif "share_mean" in one:
+            words.append(f"{one.get('height')}x{one.get('width')} {100 * one['share_mean']:.2g} %")
+    return ", ".join(words) or "not measured"

@@ -43,6 +43,7 @@ def translate(
     device: Device = "auto",
     threads: Literal["auto"] | int = "auto",
     precision: Literal["32", "bf16"] = "32",
+    engine: Literal["auto", "onnxruntime", "openvino"] = "auto",
 ) -> None:
     """Translate images, folders of images, or videos. Each output has the size and the name of its input.
 
@@ -52,7 +53,7 @@ def translate(
     Parameters
     ----------
     model
-        Run folder, model folder or hub id.
+        Run folder, model folder or hub id; or an exported file such as model.onnx, which needs no torch.
     inputs
         Images, or folders of images; for a model of several sources one for each source, in the order of its training.
         Or videos (.mp4, .mov, .mkv, .webm, .avi), which need pix2pix[video].
@@ -98,6 +99,8 @@ def translate(
     precision
         Arithmetic: float32, or bfloat16, which is faster if the hardware has it; its errors are about a thousandth of
         the range.
+    engine
+        What runs an exported file; auto is openvino where it is installed, else onnxruntime.
     """
     from pix2pix.data.io.video import is_video_name
     from pix2pix.inference.pipeline import translate as carry_out
@@ -117,6 +120,7 @@ def translate(
         "samples": samples,
         "uncertainty": uncertainty,
         "threads": threads,
+        "engine": engine,
     }
     with ProgressBar("translating") as bar:
 

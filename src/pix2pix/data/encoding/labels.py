@@ -5,17 +5,19 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from pix2pix.data.encoding import tensors
 from pix2pix.data.io.arrays import Pixels
 from pix2pix.data.io.lossy import lossy_format
 from pix2pix.errors import DataError
 from pix2pix.text import format_examples
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Array = NDArray[Any]
 UNKNOWN = 255
@@ -86,13 +88,13 @@ class LabelEncoding:
         channels = np.minimum(np.asarray(indices, np.int64), len(image) - 1)
         np.put_along_axis(image, channels, np.where(indices == UNKNOWN, -1, 1).astype(np.float32), axis=0)
 
-    def to_tensor(self, values: Array, path: Path | str = "the image") -> Tensor:
+    def to_tensor(self, values: Array, path: Path | str = "the image") -> "Tensor":
         """Encode (H, W, 1 or 3) of a file as (classes, H, W) of 1 and -1. Raises DataError."""
         image = np.empty((len(self.classes), *values.shape[:2]), np.float32)
         self.encode_into(image, self.to_indices(values, path).transpose(2, 0, 1))
-        return torch.from_numpy(image)
+        return tensors.from_numpy(image)
 
-    def to_array(self, image: Tensor) -> Array:
+    def to_array(self, image: "Tensor") -> Array:
         """Return the most probable class of each pixel, (classes, H, W) -> values of files (H, W, 1 or 3).
 
         Raises ValueError for NaN.
@@ -101,11 +103,11 @@ class LabelEncoding:
             raise ValueError("expected an image in [-1, 1], got values that are not finite")
         return np.ascontiguousarray(self._table.astype(self.file_type)[image.argmax(dim=0).cpu().numpy()])
 
-    def to_arrays(self, batch: Tensor) -> list[Array]:
+    def to_arrays(self, batch: "Tensor") -> list[Array]:
         """Decode each image of a batch (N, classes, H, W)."""
         return [self.to_array(image) for image in batch]
 
-    def to_viewable(self, image: Tensor) -> Pixels:
+    def to_viewable(self, image: "Tensor") -> Pixels:
         """Draw (classes, H, W) as (H, W, 1 or 3) uint8 in the classes' colours; see `display_table`.
 
         Pixels without a class, which have -1 in all channels, are hatched.

@@ -2,16 +2,17 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from pix2pix.config.fields import Bounds, MaskValue
 from pix2pix.data.encoding import tensors
 from pix2pix.errors import DataError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Array = NDArray[Any]
 
@@ -49,20 +50,20 @@ class RangeEncoding:
         np.multiply(image, factor, out=image)
         np.subtract(image, np.float32(1), out=image)
 
-    def to_tensor(self, values: Array) -> Tensor:
+    def to_tensor(self, values: Array) -> "Tensor":
         """Encode (H, W, C) values as (C, H, W) float32."""
         if self.is_8bit:
             return tensors.to_tensor(values)
         image = np.empty((values.shape[2], *values.shape[:2]), np.float32)
         self.encode_into(image, values.transpose(2, 0, 1))
-        return torch.from_numpy(image)
+        return tensors.from_numpy(image)
 
-    def to_array(self, image: Tensor) -> Array:
+    def to_array(self, image: "Tensor") -> Array:
         """Decode (C, H, W) in [-1, 1] to (H, W, C) values, integers rounded. Raises ValueError for NaN."""
         if self.is_8bit:
             return tensors.to_array(image)
         low, factor = self._offset_and_factor(np.float64)
-        values = (image.detach().to("cpu", torch.float64).numpy() + 1) / factor + low
+        values = (image.detach().cpu().double().numpy() + 1) / factor + low
         if not np.isfinite(values).all():
             raise ValueError("expected an image in [-1, 1], got values that are not finite")
         if self.dtype != "float32":
@@ -72,7 +73,7 @@ class RangeEncoding:
                 raise ValueError(f"expected an image within {self.dtype}, got values in [{image.min()}, {image.max()}]")
         return np.ascontiguousarray(values.transpose(1, 2, 0).astype(self.dtype))
 
-    def to_arrays(self, batch: Tensor) -> list[Array]:
+    def to_arrays(self, batch: "Tensor") -> list[Array]:
         """Decode each image of a batch (N, C, H, W)."""
         return tensors.to_arrays(batch) if self.is_8bit else [self.to_array(image) for image in batch]
 

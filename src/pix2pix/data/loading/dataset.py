@@ -33,10 +33,10 @@ from pix2pix.data.transforms.augment import (
     apply_augmentation,
     draw_augmentation,
     resize,
-    resize_nearest,
     resize_values,
 )
 from pix2pix.data.transforms.foreground import Places, choose_places, find_foreground, hold_foreground
+from pix2pix.data.transforms.nearest import resize_nearest
 from pix2pix.data.transforms.padding import pad_to_size
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.text import format_count, format_list

@@ -13,7 +13,8 @@ from pix2pix.data.io import images
 from pix2pix.data.io.arrays import Array
 from pix2pix.data.pairing.pair import ImageRef
 from pix2pix.data.pairing.pairs import describe_unmatched, find_pairs
-from pix2pix.data.transforms.augment import resize, resize_nearest
+from pix2pix.data.transforms.augment import resize
+from pix2pix.data.transforms.nearest import resize_nearest
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.system.folders import write_folder_atomically
 from pix2pix.system.progress import OnProgress

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pix2pix.config import Augment
 from pix2pix.data.encoding.tensors import channels_first
+from pix2pix.data.transforms.nearest import resize_nearest
 
 Array = NDArray[Any]
 Size = tuple[int, int]
@@ -127,14 +128,3 @@ def resize_values(values: Array, size: Size, *, nearest: bool) -> Array:
     pixels = channels_first(values).to(torch.float32) if floats else channels_first(values)
     array: Array = resize(pixels, size).permute(1, 2, 0).numpy()
     return array.astype(values.dtype)
-
-
-def resize_nearest(pixels: Array, size: Size) -> Array:
-    """Resize (C, H, W) to (C, *size) by nearest neighbour, so that no pixels are mixed."""
-    if pixels.shape[-2:] == size:
-        return pixels
-    rows, columns = (
-        ((np.arange(new) + 0.5) * (old / new)).astype(np.int64)
-        for old, new in zip(pixels.shape[-2:], size, strict=True)
-    )
-    return pixels[:, rows][:, :, columns]
