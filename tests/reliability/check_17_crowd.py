@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pix2pix.serve.torch_engine import TorchEngine
+from pix2pix.serve.translator_engine import TranslatorEngine
 from tests.reliability import served
 
 TITLE = "64 clients, 500 requests: every answer right and complete; only 200, 429 or 503"
@@ -23,12 +23,12 @@ def control(work: Path) -> str:
     """Batches whose outputs are handed to each other's requests."""
 
     def prepare() -> None:
-        translate = TorchEngine.translate
+        translate = TranslatorEngine.translate
 
-        def mixed(self: TorchEngine, inputs: Any, seed: int | None = None) -> Any:
+        def mixed(self: TranslatorEngine, inputs: Any, seed: int | None = None) -> Any:
             return translate(self, inputs, seed)[::-1]
 
-        TorchEngine.translate = mixed  # type: ignore[method-assign]
+        TranslatorEngine.translate = mixed  # type: ignore[method-assign]
 
     return measure(work, 24, 24, "--queue", "32", prepare=prepare)
 

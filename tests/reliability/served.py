@@ -22,7 +22,7 @@ import pix2pix.cli.commands.serve
 import pix2pix.serve.server
 import pix2pix.serve.workers  # noqa: F401  # so that forks begin at once
 from pix2pix.inference.translator import Translator
-from pix2pix.serve.torch_engine import TorchEngine
+from pix2pix.serve.translator_engine import TranslatorEngine
 from tests.inference.small_models import SIZE, make_model
 from tests.reliability import runs
 
@@ -114,13 +114,13 @@ def slow(seconds: float) -> Callable[[], None]:
     """Return what makes each call of the model take longer."""
 
     def prepare() -> None:
-        translate = TorchEngine.translate
+        translate = TranslatorEngine.translate
 
-        def later(self: TorchEngine, inputs: Sequence[Any], seed: int | None = None) -> Any:
+        def later(self: TranslatorEngine, inputs: Sequence[Any], seed: int | None = None) -> Any:
             time.sleep(seconds)
             return translate(self, inputs, seed)
 
-        TorchEngine.translate = later  # type: ignore[method-assign]
+        TranslatorEngine.translate = later  # type: ignore[method-assign]
 
     return prepare
 

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from pix2pix.errors import ConfigError
+from pix2pix.model.onnx_model import is_onnx_name, require_torch
 from pix2pix.serve.drawing import Drawing, choose_drawing
 from pix2pix.serve.engine import Engine, Facts
 from pix2pix.serve.examples import Example, find_examples
 from pix2pix.serve.options import Options
+from pix2pix.system.threads import choose_threads, describe_threads
 
 Pictures = Mapping[str, bytes]
 """Name of a file, such as source.png -> its content."""
@@ -69,16 +71,21 @@ def _load(name: str, place: str, options: Options, processes: int) -> ServedMode
 
 
 def load_engine(place: str, options: Options, processes: int) -> tuple[Engine, Path]:
-    """Load what computes a model; also return its folder. Raises ModelError."""
-    if place.lower().endswith(".onnx"):
-        from pix2pix.serve.onnx_engine import OnnxEngine
+    """Load what computes a model; also return its folder, or its file. Raises ModelError."""
+    if is_onnx_name(place):
+        from pix2pix.inference.onnx_translator import OnnxTranslator
+        from pix2pix.serve.translator_engine import TranslatorEngine
 
-        return OnnxEngine(Path(place), processes), Path(place).parent
+        threads = choose_threads("auto", processes)
+        choices: dict[str, Any] = {"device": options.device, "precision": options.precision, "threads": threads}
+        translator = OnnxTranslator.load(place, **choices)
+        return TranslatorEngine(translator, describe_threads(threads, processes)), Path(place)
+    require_torch(place)
     from pix2pix.model.hub import locate
-    from pix2pix.serve.torch_engine import TorchEngine
+    from pix2pix.serve.torch_engine import open_torch
 
     folder = locate(place)
-    return TorchEngine(folder, options.device, options.precision, processes), folder
+    return open_torch(folder, options.device, options.precision, processes), folder
 
 
 def describe(name: str, facts: Facts, drawings: Sequence[Drawing], examples: Sequence[Example]) -> dict[str, Any]:
