@@ -95,9 +95,7 @@ class OnnxTranslator(ImageTranslator):
             raise ModelError(f"{escape_unprintable(name)}: {escape_unprintable(str(error))}") from None
         expected = {port: one.file_type for port, one in zip(model.source_names, model.sources, strict=True)}
         if session.inputs != expected:
-            raise ModelError(
-                f"{escape_unprintable(name)}: its inputs are not those of its configuration; export it again"
-            )
+            raise ModelError(f"{escape_unprintable(name)}: its inputs do not fit its configuration; export it again")
         return cls(model, session, rule)
 
     # ---- prepared images -----------------------------------------------------------------------------------------
