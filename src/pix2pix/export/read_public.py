@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pix2pix.config import Config, Discriminator, Generator
-from pix2pix.config.fields import Direction
+from pix2pix.config.fields import Direction, Statistics
 from pix2pix.config.io import make_config
 from pix2pix.data.encoding.ranges import RangeEncoding
 from pix2pix.errors import ModelError
@@ -29,7 +29,6 @@ from pix2pix.model import Model, make_model_config
 from pix2pix.model.model import build_discriminator, build_generator
 from pix2pix.model.model_config import CONVERTED, CONVERTED_SHA256
 from pix2pix.model.torch_file import Entry, TensorFile, open_tensors
-from pix2pix.networks.blocks import Statistics
 from pix2pix.system.files import sha256
 from pix2pix.text import escape_unprintable, format_list
 

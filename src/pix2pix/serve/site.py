@@ -124,10 +124,13 @@ def _make_onnx(served: "ServedModel", precision: Precision) -> "tuple[bytes, tup
     from pix2pix.export.engines import open_onnxruntime
     from pix2pix.export.example_images import draw_sources
     from pix2pix.export.translator_graph import build_graph
-    from pix2pix.serve.torch_engine import TorchEngine
+    from pix2pix.inference.translator import Translator
+    from pix2pix.serve.translator_engine import TranslatorEngine
 
-    assert isinstance(served.engine, TorchEngine)
+    assert isinstance(served.engine, TranslatorEngine)
     translator = served.engine.translator
+    if not isinstance(translator, Translator):
+        raise ModelError(f"{served.name}: is an exported file; give the run or model folder that it was exported from")
     content = store_weights(build_graph(translator.model), precision).SerializeToString()
     run = open_onnxruntime(content)
     sources = [draw_sources(translator.model.sources, size) for size in check_sizes(translator.model)]
