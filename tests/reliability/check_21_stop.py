@@ -45,10 +45,11 @@ def measure(work: Path, clients: int, flags: tuple[str, ...], prepare: object = 
 
     def work_on(number: int, service: served.Running) -> None:
         while True:
+            after_signal = stopped.is_set()
             try:
                 answer = service.send(sources[number % len(sources)])
             except (OSError, http.client.HTTPException) as error:
-                (late if isinstance(error, ConnectionRefusedError) else answers).append(error)
+                (late if after_signal else answers).append(error)  # what came later was never accepted
                 return
             answers.append(served.Answer(answer.status, answer.body, answer.headers, answer.seconds, number % 6))
             if answer.status != 200 and stopped.is_set():
@@ -62,8 +63,8 @@ def measure(work: Path, clients: int, flags: tuple[str, ...], prepare: object = 
         before = len(answers)
         assert service.process.pid is not None
         began = time.monotonic()
-        os.kill(service.process.pid, signal.SIGTERM)
         stopped.set()
+        os.kill(service.process.pid, signal.SIGTERM)
         not_ready = wait_until_not_ready(service, began)
         code = runs.end_of(service.process)
         took = time.monotonic() - began
@@ -73,7 +74,7 @@ def measure(work: Path, clients: int, flags: tuple[str, ...], prepare: object = 
     after = answers[before:]
     done = sum(isinstance(answer, served.Answer) and answer.status == 200 for answer in after)
     figures = f"{done} answers and {len(after) - done} refusals after SIGTERM, not ready after {not_ready:.2f} s"
-    figures += f", exit {code} after {took:.1f} s"
+    figures += f", exit {code} after {took:.1f} s, {len(late)} connections of later requests closed"
     assert not wrong, f"{figures}; {len(wrong)} wrong, such as {wrong[0]}"
     assert code == 0, figures
     assert not_ready < READY_SECONDS * 3, figures
