@@ -41,6 +41,8 @@ def open_session(content: bytes, engine: Engine, device: str, threads: int) -> S
         raise ConfigError("--engine openvino: computes on the CPU; --engine onnxruntime runs on --device cuda")
     wants_cpu = device == "cpu" or (device == "auto" and not _has_cuda(there))
     chosen = engine if engine != "auto" else there[0] if wants_cpu else "onnxruntime"
+    if chosen not in there:
+        raise ConfigError(f"--device {device}: an exported file needs onnxruntime for it: pip install onnxruntime-gpu")
     opened = _open_openvino if chosen == "openvino" else _open_onnxruntime
     try:
         return opened(content, "cpu" if wants_cpu or chosen == "openvino" else "cuda", threads)

@@ -76,7 +76,7 @@ def load_onnx(name: str | Path) -> OnnxModel:
     try:
         fields = read_fields(content)
     except ValueError as error:
-        raise ModelError(f"{shown}: is not used: {error}; export the model again, or copy the file again") from None
+        raise ModelError(f"{shown}: cannot be used, since {error}; copy it again, or export the model again") from None
     metadata = {key.removeprefix("pix2pix."): text for key, text in fields.items() if key.startswith("pix2pix.")}
     _check_origin(shown, metadata, content)
     if len(metadata["config.json"]) > SMALL:

@@ -19,7 +19,7 @@ def push(
     discriminator: bool = True,
     samples: bool = True,
 ) -> None:
-    """Publish a model on the Hugging Face hub: weights, configuration, model card, and model.onnx if it is there.
+    """Publish a model on the Hugging Face hub: weights, configuration, model card, and a model.onnx.
 
     Nothing else in the folder is sent. All files arrive in one commit, or none does. The same command again updates the
     repository. The card is made anew with the evaluations of these weights, unless somebody edited it.
