@@ -138,13 +138,36 @@ def _pack_convolutions(network: nn.Module, dtype: torch.dtype, size: tuple[int, 
 
 
 def _input_shapes(network: nn.Module, size: tuple[int, int]) -> dict[str, torch.Size]:
-    """Return the shape of the input of each convolution, by its name, for one image of a size. Computes nothing."""
-    empty = copy_modules(network).to("meta")
+    """Return the shape of the input of each convolution, by its name, for one image of a size.
+
+    Computes with one channel in place of all. On the meta device the first operation would import for a second.
+    """
+    thin = copy_modules(network)
     shapes: dict[str, torch.Size] = {}
-    channels = 0
-    for name, layer in empty.named_modules():
-        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
-            channels = channels or layer.in_channels
-            layer.register_forward_pre_hook(lambda _, inputs, name=name: shapes.update({name: inputs[0].shape}))
-    empty(torch.empty(1, channels, *size, device="meta"))
+    for prefix, parent in list(thin.named_modules()):
+        for name, layer in list(parent.named_children()):
+            if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+                outputs = 4 if isinstance(parent, ShuffleConv) else 1
+                setattr(parent, name, _ThinConv(layer, outputs, f"{prefix}.{name}".lstrip("."), shapes))
+            elif isinstance(layer, BatchNorm | nn.InstanceNorm2d | nn.GroupNorm):
+                setattr(parent, name, nn.Identity())
+    with torch.no_grad():
+        thin(torch.zeros(1, 1, *size))
     return shapes
+
+
+class _ThinConv(nn.Module):
+    """A convolution from one channel to `outputs`, with the geometry of another, that notes the input of that one."""
+
+    def __init__(
+        self, layer: nn.Conv2d | nn.ConvTranspose2d, outputs: int, name: str, shapes: dict[str, torch.Size]
+    ) -> None:
+        super().__init__()
+        kind = nn.ConvTranspose2d if isinstance(layer, nn.ConvTranspose2d) else nn.Conv2d
+        self.conv = kind(1, outputs, layer.kernel_size, layer.stride, layer.padding, bias=False)  # type: ignore[arg-type]
+        self.channels, self.name, self.shapes = layer.in_channels, name, shapes
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.shapes[self.name] = torch.Size((1, self.channels, *x.shape[-2:]))
+        output: Tensor = self.conv(x[:, :1])
+        return output

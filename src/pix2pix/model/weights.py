@@ -63,8 +63,7 @@ def load_weights(network: nn.Module, path: Path, digest: str | None = None) -> N
     memory on the CPU once the header of the file fits.
     """
     check_header(network, path)
-    if any(weights.is_meta for weights in network.parameters()):
-        network.to_empty(device="cpu")
+    is_meta = any(weights.is_meta for weights in network.parameters())
     try:
         if digest is not None and sha256(path) != digest:
             raise ModelError(f"{path}: damaged, its SHA-256 is not the one in config.json; copy the model folder again")
@@ -74,7 +73,9 @@ def load_weights(network: nn.Module, path: Path, digest: str | None = None) -> N
     for name, tensor in weights.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise ModelError(f"{path}: {name} holds numbers that are not finite; the file is broken, copy it again")
-    network.load_state_dict(weights)
+    if is_meta:  # `to_empty` would import for half a second
+        weights = {name: tensor.clone() for name, tensor in weights.items()}  # the file may change
+    network.load_state_dict(weights, assign=is_meta)
 
 
 def _read_header(path: Path) -> dict[str, str]:

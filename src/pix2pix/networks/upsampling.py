@@ -43,7 +43,8 @@ class ResizeConv(ConvTranspose):
     def __init__(self, in_channels: int, out_channels: int, *, bias: bool) -> None:
         super().__init__(in_channels, out_channels, bias=bias)
         # `conv2d` would take weight.flip(2, 3).transpose(0, 1).
-        self.weight = nn.Parameter(self.weight.detach()[:, :, :3, :3].clone())
+        kernel = torch.empty(in_channels, out_channels, 3, 3)  # `clone` on the meta device imports for half a second
+        self.weight = nn.Parameter(kernel.copy_(self.weight.detach()[:, :, :3, :3]))
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         pixels = len(input) * input.shape[-2] * input.shape[-1]
