@@ -3,8 +3,11 @@
 Every name is imported when it is first used, so that `import pix2pix` imports neither torch nor numpy.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from pix2pix.system.telemetry import refuse_telemetry
 
 if TYPE_CHECKING:
     from pix2pix.config import Augment, Config, Data, Discriminator, Generator, Loss, Optimizer, Training
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
     from pix2pix.inference.translator import Translator
     from pix2pix.model.push import push
     from pix2pix.training.train import Run, train
+
+refuse_telemetry(os.environ)
 
 _HOMES = {
     **dict.fromkeys(

@@ -10,9 +10,11 @@ from statistics import fmean
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType, create_calibrator
+from onnxruntime.quantization.calibrate import HistogramCollector
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
 
@@ -27,7 +29,7 @@ Array = NDArray[Any]
 ENOUGH = 0.002
 """Mean error as a share of the range, 0.004 in [-1, 1], at which no more layers are kept in float32."""
 MEASURED = 6
-"""Images on which it is measured."""
+"""Images on which it is measured, at most."""
 PERCENTILE = 99.99
 """Rare values beyond this share are clipped, which makes the steps between 8-bit numbers smaller."""
 
@@ -42,7 +44,7 @@ def quantize(translator: Translator, images: Sequence[Sequence[Array]]) -> tuple
     graph = build_graph(replace(translator.model, generator=equalised))
     names = [node.name for node in graph.graph.node if node.op_type == "Conv"]
     kept = list(_kept_layers(names))
-    few = images[:: -(-len(images) // MEASURED)]
+    few = [images[at] for at in np.linspace(0, len(images) - 1, min(MEASURED, len(images))).round().astype(int)]
     best: tuple[float, onnx.ModelProto, list[str]] | None = None
     for keep, quantized in zip(kept, _quantize(graph, images, kept), strict=False):
         run = open_onnxruntime(quantized.SerializeToString())
@@ -66,7 +68,7 @@ def _kept_layers(names: Sequence[str]) -> Iterator[list[str]]:
 
 
 def _quantize(
-    graph: onnx.ModelProto, images: Iterable[Sequence[Array]], kept: Iterable[Sequence[str]]
+    graph: onnx.ModelProto, images: Sequence[Sequence[Array]], kept: Iterable[Sequence[str]]
 ) -> Iterator[onnx.ModelProto]:
     """Yield the graph with all convolutions quantized but those to be kept; ranges are measured once."""
     with TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):  # onnxruntime prints what it does
@@ -74,8 +76,7 @@ def _quantize(
         onnx.save(graph, path)
         choices = {"calibrate_method": CalibrationMethod.Percentile, "extra_options": {"percentile": PERCENTILE}}
         calibrator = create_calibrator(path, ["Conv"], augmented_model_path=augmented, **choices)
-        calibrator.collect_data(_Reader([port.name for port in graph.graph.input], images))
-        ranges = calibrator.compute_data()
+        ranges = _measure(calibrator, [port.name for port in graph.graph.input], images)
         loaded = load_model_with_shape_infer(path)
     for keep in kept:
         types = {"weight_qType": QuantType.QInt8, "activation_qType": QuantType.QUInt8}
@@ -95,12 +96,31 @@ def _quantize(
         yield quantizer.model.model
 
 
-class _Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
-    """Gives the sources (H, W, C) of one image after the other."""
+def _measure(calibrator: Any, names: Sequence[str], images: Sequence[Sequence[Array]]) -> Any:
+    """Measure the ranges of all maps on images of any sizes, one after the other."""
+    outputs, session = [one.name for one in calibrator.infer_session.get_outputs()], calibrator.infer_session
+    most: dict[str, float] = {}
+    for sources in images:
+        for name, values in zip(outputs, session.run(None, _feed(names, sources)), strict=True):
+            most[name] = max(most.get(name, 0.0), float(np.abs(values).max()))
+    # A histogram begins with the largest value of all: those of later images would add bins without an end to it.
+    calibrator.collector = HistogramCollector("percentile", True, calibrator.num_bins, 128, PERCENTILE, "same")
+    known = {name: np.array([0.0, most[name]], np.float32) for name in calibrator.tensors_to_calibrate}
+    calibrator.collector.collect(known)
+    for sources in images:
+        calibrator.collect_data(_Reader(_feed(names, sources)))
+    return calibrator.compute_data()
 
-    def __init__(self, names: Sequence[str], images: Iterable[Sequence[Array]]) -> None:
-        self._names, self._images = names, iter(images)
+
+def _feed(names: Sequence[str], sources: Sequence[Array]) -> dict[str, Array]:
+    return {name: one[None] for name, one in zip(names, sources, strict=True)}
+
+
+class _Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
+    """Gives the sources of one image."""
+
+    def __init__(self, sources: dict[str, Array]) -> None:
+        self._left = [sources]
 
     def get_next(self) -> dict[str, Array] | None:
-        sources = next(self._images, None)
-        return None if sources is None else {name: one[None] for name, one in zip(self._names, sources, strict=True)}
+        return self._left.pop() if self._left else None

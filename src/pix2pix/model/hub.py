@@ -101,7 +101,6 @@ def _find_similar(path: Path) -> str | None:
 @functools.cache  # one question for each model and process
 def _download(repository: Repository, maybe_path: bool) -> Path:
     """Download the files of a model into the hub's cache; HF_HOME, HF_ENDPOINT and HF_HUB_OFFLINE are honoured."""
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # otherwise the client tells the hub what runs here
     from huggingface_hub import constants, snapshot_download  # slow to import, and needed for hub ids only
 
     hide_progress_bars()

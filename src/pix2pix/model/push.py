@@ -1,6 +1,5 @@
 """Publish a model folder on the Hugging Face hub: only a model's own files, in one commit."""
 
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -83,7 +82,6 @@ def _parse_target(hub_id: str) -> str:
 
 def _find_token(repository: str, token: str | None) -> str:
     """Return the token to use. Raises ModelError without one, and where the hub must not be asked."""
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     from huggingface_hub import constants, get_token  # slow to import
 
     if constants.HF_HUB_OFFLINE:
