@@ -116,6 +116,18 @@ def test_nothing_heavy_is_imported_and_folders_are_refused_in_a_sentence(done: d
     assert "which is not installed: pip install torch" in err
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_openvino_translates_the_same_file(name: str, place: Path) -> None:
+    pytest.importorskip("openvino")
+    folder, model = place / name, make_model(CASES[name])
+    sources = [np.load(path) for path in sorted((folder / "sources").iterdir())]
+    both: list[Any] = [
+        OnnxTranslator.load(folder / "model.onnx", engine=engine)(sources[0] if len(sources) == 1 else sources)
+        for engine in ("openvino", "onnxruntime")
+    ]
+    compare(*(one if one.ndim == 3 else one[..., None] for one in both), model)
+
+
 # ---- in a process with torch -------------------------------------------------------------------------------------
 
 
@@ -189,7 +201,7 @@ def test_choices_that_a_file_does_not_have_are_refused(choices: dict[str, Any], 
         pytest.skip("this onnxruntime has a GPU")
     (name,) = choices
     with pytest.raises(ConfigError, match=f"--{name}"):
-        translate(file, file.parent / "files", output=tmp_path / "out", **choices)
+        translate(file, file.parent / "files", output=tmp_path / "out", **{"engine": "onnxruntime", **choices})
     assert not (tmp_path / "out").exists()
 
 

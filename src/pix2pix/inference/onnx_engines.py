@@ -91,10 +91,11 @@ def _open_openvino(content: bytes, device: str, threads: int) -> Session:
     compiled = core.compile_model(model, "CPU", settings)
 
     def run(sources: Mapping[str, Array]) -> Array:
-        output: Array = compiled(dict(sources))["target"]
+        output: Array = compiled([sources[name] for name in inputs])[0]
         return output.copy()  # the next run overwrites it
 
-    inputs = {port.any_name: port.element_type.to_dtype().name for port in compiled.inputs}
+    # Of the model as it was read: in the compiled one, inputs can have the names of nodes that became one with them.
+    inputs = {port.any_name: port.element_type.to_dtype().name for port in model.inputs}
     return Session(run, inputs, "openvino", device)
 
 
