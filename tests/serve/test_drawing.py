@@ -13,7 +13,7 @@ from pix2pix.errors import ConfigError
 from pix2pix.serve.drawing import choose_drawing
 from pix2pix.serve.engine import Facts, SourceFacts
 from pix2pix.serve.examples import cut_sheet, find_examples
-from pix2pix.serve.palettes import read_palette
+from pix2pix.serve.palettes import name_colours, read_palette
 from pix2pix.synthetic.facades import CLASSES, facade
 
 RGB, GRAY = SourceFacts("source", 3, "uint8"), SourceFacts("source", 1, "uint8")
@@ -34,6 +34,10 @@ def test_colours_of_samples_are_classes_with_the_names_of_the_set() -> None:
     drawing = choose_drawing(RGB, [facade(n, 64)[1] for n in range(3)], "auto", None)
     assert drawing.kind == "labels"
     assert [one.name for one in drawing.classes] == [name for name, _ in CLASSES]
+    lossy = [tuple(min(255, level + 1) for level in colour) for name, colour in CLASSES if name != "sill"]
+    named = name_colours([*lossy, (157, 6, 27)], complete=False)  # the last is a mixture of two
+    assert [one.name for one in named] == [name for name, _ in CLASSES]
+    assert {one.name for one in name_colours([*lossy, (157, 6, 27)], complete=True)} >= {"class 1", "class 12"}
     coarse = np.repeat(np.repeat(np.random.default_rng(0).integers(0, 4, (8, 8)), 8, 0), 8, 1)
     other = np.array([(250, 250, 250), (9, 9, 9), (90, 160, 90), (200, 40, 160)], np.uint8)[coarse]
     unnamed = choose_drawing(RGB, [other], "auto", None)

@@ -143,9 +143,11 @@ BAD: dict[str, tuple[dict[str, Any], int, str]] = {
     "a pickle": ({"content": npy(np.array([{}], dtype=object)), "headers": {"Content-Type": "application/x-npy"}},
                  422, "source"),
     "other part": ({"files": {"target": png()}}, 400, "got 'target'"),
-    "a field": ({"data": {"source": "/etc/passwd"}, "files": {"x": b""}}, 400, "form"),
+    "a field": ({"data": {"source": "/etc/passwd"}, "files": {"x": b""}}, 400, "expected the file part source"),
     "two parts": ({"files": [("source", png()), ("source", png())]}, 400, "form"),
     "no form": ({"content": b"x", "headers": {"Content-Type": "multipart/form-data"}}, 400, "form"),
+    "accepts nothing, twice": ({"content": png(), "headers": [*PNG.items(), ("Accept", "a/b"), ("Accept", "c/d")]},
+                               406, "3 channels"),
     "accepts nothing": ({"content": png(), "headers": PNG | {"Accept": "text/html"}}, 406, "Accept"),
     "bad seed": ({"content": png(), "headers": PNG, "params": {"seed": "x"}}, 422, "seed"),
     "negative seed": ({"content": png(), "headers": PNG, "params": {"seed": "-1"}}, 422, "seed"),
@@ -202,6 +204,16 @@ def test_metrics_and_description(client: TestClient) -> None:
     assert 'pix2pix_requests_total{route="/v1/translate",status="200"}' in metrics
     document = client.get("/openapi.json").json()
     assert set(document["paths"]["/v1/translate"]["post"]["requestBody"]["content"]) >= {"image/png", "image/tiff"}
+
+
+def test_head_is_get_without_a_body(client: TestClient) -> None:
+    for place in ("/", "/health/live", "/v1/models", "/metrics", "/openapi.json", "/page/app.js"):
+        assert client.head(place).status_code == 200, place
+    assert client.head("/v1/translate").status_code == 405
+    two = [*PNG.items(), ("Accept", "text/html"), ("Accept", "image/webp")]
+    assert client.post("/v1/translate", content=png(), headers=two).headers["content-type"] == "image/webp"
+    with pytest.raises(ConfigError, match="without port"):
+        Options(allow_host=("example.org:8000",))
 
 
 def test_a_page_of_another_host_can_be_allowed() -> None:

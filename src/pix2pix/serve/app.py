@@ -186,7 +186,8 @@ async def _translate(service: Service, request: Request, name: str | None, seed:
         if seed is not None and not model.engine.facts.noise:
             raise ProblemError(422, "no-noise", "the model has no dropout, so there is one output only; leave seed out")
         target = model.engine.facts
-        kind = choose_type(request.headers.get("accept", ""), target.dtype, target.channels, exact=target.is_labels)
+        accept = ",".join(request.headers.getlist("accept"))
+        kind = choose_type(accept, target.dtype, target.channels, exact=target.is_labels)
         service.queue.refuse_if_full()
         with tempfile.TemporaryDirectory(prefix="pix2pix-serve-") as folder:
             with _receiving(service):

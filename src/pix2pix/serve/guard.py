@@ -86,6 +86,8 @@ class Guard:
             preflight = {"Access-Control-Allow-Methods": "GET, POST", "Access-Control-Allow-Headers": "Content-Type"}
             await Response(status_code=204, headers=preflight)(scope, receive, exchange.send)
             return
+        if scope["method"] == "HEAD":  # the server sends the header alone
+            scope = exchange.scope = {**scope, "method": "GET"}
         await self.app(scope, receive, exchange.send)
 
     def _is_our_host(self, host: str) -> bool:
@@ -120,7 +122,7 @@ class Guard:
             logging.WARNING if exchange.status >= 500 else logging.INFO,
             request_id=exchange.request_id,
             client=(scope.get("client") or ("",))[0],
-            method=scope["method"],
+            method=exchange.method,
             path=scope["path"][:200],
             status=exchange.status,
             ms=round(1000 * seconds, 1),
@@ -132,7 +134,7 @@ class _Exchange:
     """One request and its answer."""
 
     def __init__(self, scope: Scope, send: Send) -> None:
-        self.scope, self._send = scope, send
+        self.scope, self._send, self.method = scope, send, scope["method"]
         self.headers = Headers(scope=scope)
         given = self.headers.get("x-request-id", "")
         self.request_id = given if _ID.fullmatch(given) else uuid.uuid4().hex

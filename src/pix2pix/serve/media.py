@@ -2,6 +2,7 @@
 
 from pix2pix.data.io import images
 from pix2pix.serve.problems import ProblemError
+from pix2pix.text import format_count
 
 SUFFIXES = {
     "image/png": ".png",
@@ -50,7 +51,8 @@ def choose_type(accept: str, dtype: str, channels: int, *, exact: bool) -> str:
         raise ProblemError(
             406,
             "not-acceptable",
-            f"the output, {channels} channels of {dtype}, is sent as {', '.join(able)}; Accept allows none",
+            f"the output, {format_count(channels, 'channel')} of {dtype}, is sent as "
+            f"{', '.join(able)}; Accept allows none",
         )
     return best
 

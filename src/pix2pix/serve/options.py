@@ -53,5 +53,5 @@ class Options:
             if origin != "*" and (scheme not in ("http", "https") or not rest or "/" in rest):
                 raise ConfigError(f"--allow-origin {origin}: expected scheme and host, such as https://example.org")
         for host in self.allow_host:
-            if "/" in host or not host:
-                raise ConfigError(f"--allow-host {host}: expected a host name, such as example.org, or *")
+            if not host or "/" in host or ":" in host:
+                raise ConfigError(f"--allow-host {host}: expected a host name without port, such as example.org, or *")

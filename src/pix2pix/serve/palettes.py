@@ -15,6 +15,8 @@ from pix2pix.system.reading import parse_json, read_text
 
 NEAR = 60.0
 """Levels (Euclidean) within which a colour is that of a published set; other copies of the set differ by so much."""
+SAME = 5.0
+"""Levels within which a colour is that of a set, but for the rounding of JPEG."""
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 
 
@@ -29,17 +31,26 @@ class NamedColour:
 def name_colours(colours: Sequence[Colour], *, complete: bool) -> tuple[NamedColour, ...]:
     """Name colours as the set does whose colours they are; by their number otherwise.
 
-    Unless they are `complete`, the other classes of that set are added.
+    Unless they are `complete`, the other classes of that set are added, and mixtures of its colours are left out.
     """
     full = [colour * 3 if len(colour) == 1 else colour for colour in colours]
+    if not complete:
+        full = _without_mixtures(full)
     nearest = [_nearest(colour) for colour in full]
     known = all(math.dist(one[1], colour) <= NEAR for one, colour in zip(nearest, full, strict=True))
     if len(full) < 4 or not known or len({name for name, _ in nearest}) < len(full):
+        full = [colour * 3 if len(colour) == 1 else colour for colour in colours]
         return tuple(NamedColour(f"class {n}", to_hex(colour)) for n, colour in enumerate(full, start=1))
     found = {name: colour for (name, _), colour in zip(nearest, full, strict=True)}
-    exact = all(found[name] == colour for name, colour in FACADES if name in found)
+    exact = all(math.dist(found[name], colour) <= SAME for name, colour in FACADES if name in found)
     listed = [(name, found.get(name, colour)) for name, colour in FACADES if name in found or (exact and not complete)]
     return tuple(NamedColour(name, to_hex(colour)) for name, colour in listed)
+
+
+def _without_mixtures(colours: Sequence[Colour]) -> list[Colour]:
+    """Leave out colours whose class has a colour of its own among the others: lossy files mix colours at edges."""
+    own = {name for name, place in map(_nearest, colours) if any(math.dist(place, one) <= SAME for one in colours)}
+    return [one for one in colours if _nearest(one)[0] not in own or math.dist(_nearest(one)[1], one) <= SAME]
 
 
 def _nearest(colour: Colour) -> tuple[str, Colour]:

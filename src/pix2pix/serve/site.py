@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pix2pix.errors import ConfigError, ModelError
 from pix2pix.serve.browser_runtime import ENGINES, FILES, find_runtime
 from pix2pix.system.folders import write_folder_atomically
-from pix2pix.text import format_share
+from pix2pix.text import format_count, format_share
 
 if TYPE_CHECKING:
     from pix2pix.export.compare import Difference
@@ -111,8 +111,8 @@ def _refuse_wide(served: "ServedModel") -> None:
     for name, dtype, channels in [*images, ("target", facts.dtype, facts.channels)]:
         if dtype != "uint8" or channels not in (1, 3):
             raise ModelError(
-                f"--format web: the {name} has {channels} channels of {dtype}, and a browser reads and shows "
-                f"8-bit gray and colour alone; use pix2pix serve, or export it as .onnx"
+                f"--format web: the {name} has {format_count(channels, 'channel')} of {dtype}, and a "
+                f"browser reads and shows 8-bit gray and colour alone; use pix2pix serve, or export it as .onnx"
             )
 
 

@@ -18,6 +18,8 @@ from pix2pix.serve.problems import ProblemError
 
 IDLE_SECONDS = 10.0
 """A body that stays away for so long is not waited for."""
+DRAIN_SECONDS = 2.0
+"""A client that sends nothing for so long is told at once what is wrong."""
 OVERHEAD = 16_384
 """Bytes that the parts of a form may take beside their contents."""
 MULTIPART = "multipart/form-data"
@@ -56,7 +58,7 @@ class LimitedBody:
         """Receive what is left, so that a client that still sends reads the answer too; give up early."""
         try:
             while not (self.complete or self._expects_continue or self.received > 2 * self.most):
-                await self._next()
+                await self._next(DRAIN_SECONDS)
         except ProblemError:
             return
 
@@ -65,8 +67,8 @@ class LimitedBody:
             413, "too-many-bytes", f"the body has more than {self.most:,} bytes, the limit of this service"
         )
 
-    async def _next(self) -> Mapping[str, Any]:
-        seconds = min(IDLE_SECONDS, self._until - time.monotonic())
+    async def _next(self, idle: float = IDLE_SECONDS) -> Mapping[str, Any]:
+        seconds = min(idle, self._until - time.monotonic())
         try:
             message = await asyncio.wait_for(self._receive(), max(seconds, 0.001))
         except asyncio.TimeoutError:  # another class before Python 3.11
@@ -112,13 +114,19 @@ async def _receive_form(request: Request, body: LimitedBody, folder: Path, names
             parts = {name: value for name, value in form.multi_items() if isinstance(value, UploadFile)}
             if set(parts) != set(names):
                 got = ", ".join(repr(name[:50]) for name in parts) or "none"
-                raise ProblemError(400, "wrong-parts", f"expected the file parts {', '.join(names)}, got {got}")
+                raise ProblemError(400, "wrong-parts", f"{_expected(names)}, got {got}")
             for name in names:
                 (folder / name).write_bytes(await parts[name].read())
     except (HTTPException, MultiPartException) as error:
         said = getattr(error, "detail", None) or getattr(error, "message", "")
-        raise ProblemError(400, "bad-form", f"the form cannot be read: {said}") from None
+        raise ProblemError(
+            400, "bad-form", f"the form cannot be read: {said} {_expected(names)} and nothing else"
+        ) from None
     return [folder / name for name in names]
+
+
+def _expected(names: Sequence[str]) -> str:
+    return f"expected the file part{'s' * (len(names) > 1)} {', '.join(names)}"
 
 
 def _with_suffix(path: Path, name: str) -> Path:

@@ -141,9 +141,14 @@ def draw_by_touch(drawn: Drawn) -> None:
     session = drawn.context.new_cdp_session(drawn.page)
 
     def swipe() -> None:
-        for kind, place in (("touchStart", (32, 32)), ("touchMove", (35, 36)), ("touchMove", (37, 42))):
-            x, y = drawn.place(*place)
-            session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y}]})
+        for kind, *places in (
+            ("touchStart", (32, 32)),
+            ("touchStart", (35, 36), (9, 9)),
+            ("touchMove", (37, 42), (5, 5)),
+        ):
+            points = [dict(zip("xy", drawn.place(*place), strict=True)) for place in places]
+            points = [{"id": number, **point} for number, point in enumerate(points)]  # the second is a palm
+            session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
         session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
 
     drawn.wait_for_output(swipe)

@@ -57,8 +57,16 @@ async function start() {
   select.replaceChildren(...backend.models.map(({ name }) => new Option(name, name)));
   select.hidden = backend.models.length < 2;
   byId("model-name").hidden = !select.hidden;
-  const wanted = decodeURIComponent(location.hash.slice(1));
-  await choose(backend.models.find(({ name }) => name === wanted) ?? backend.models[0]);
+  window.addEventListener("hashchange", () => {
+    const wanted = modelInAddress();
+    if (wanted && wanted !== model) choose(wanted).catch((problem) => report(problem));
+  });
+  await choose(modelInAddress() ?? backend.models[0]);
+}
+
+/** Find the model whose name stands in the address behind #. */
+function modelInAddress() {
+  return backend.models.find(({ name }) => `#${encodeURIComponent(name)}` === location.hash);
 }
 
 /** Show another model: its tools, its examples, its first example. */

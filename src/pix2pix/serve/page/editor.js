@@ -8,13 +8,13 @@ const STEPS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowD
 export class Editor {
   /** `tool()` returns {name, size, colour, smooth}; `say` speaks; `moved` is told where the cursor is. */
   constructor(canvas, overlay, { tool, say, moved }) {
-    Object.assign(this, { canvas, overlay, tool, say, moved, source: null, stroke: null, cursor: null });
+    Object.assign(this, { canvas, overlay, tool, say, moved, source: null, stroke: null, pointer: null, cursor: null });
     this.keys = { x: 0, y: 0, shown: false };
     this.context = canvas.getContext("2d");
     canvas.addEventListener("pointerdown", (event) => this.press(event));
     canvas.addEventListener("pointermove", (event) => this.drag(event));
     canvas.addEventListener("pointerup", (event) => this.release(event));
-    canvas.addEventListener("pointercancel", () => this.giveUp());
+    canvas.addEventListener("pointercancel", (event) => { if (this.draws(event)) this.giveUp(); });
     canvas.addEventListener("pointerleave", () => { if (!this.stroke) this.point(null); });
     canvas.addEventListener("keydown", (event) => this.key(event));
     canvas.addEventListener("focus", () => { this.keys.shown = canvas.matches(":focus-visible"); this.point(null); });
@@ -53,19 +53,25 @@ export class Editor {
     this.canvas.focus({ preventScroll: true });
     this.keys.shown = false;
     event.preventDefault();
+    this.pointer = event.pointerId;
     this.start(this.position(event));
     this.point(this.position(event));
   }
 
+  /** Whether a pointer is the one that draws: a second finger, or a mouse beside the keys, does not. */
+  draws(event) {
+    return Boolean(this.stroke) && !this.stroke.byKeys && event.pointerId === this.pointer;
+  }
+
   drag(event) {
-    if (!this.ready) return;
+    if (!this.ready || (this.stroke && !this.draws(event))) return;
     const moves = event.getCoalescedEvents?.() ?? [];
     if (this.stroke) for (const move of moves.length ? moves : [event]) this.continue(this.position(move));
     this.point(this.position(event));
   }
 
   release(event) {
-    if (!this.stroke) return;
+    if (!this.draws(event)) return;
     this.continue(this.position(event));
     this.finish();
   }
