@@ -63,7 +63,7 @@ def test_a_folder_is_whole_and_written_over_only_when_asked(
 
 
 def test_what_no_browser_can_do_is_refused(models: dict[str, Path], runtime: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="the source has 1 channels of uint16"):
+    with pytest.raises(ModelError, match="the source has 1 channel of uint16"):
         export_site(models["gray16"], output=tmp_path / "site", onnxruntime_web=runtime)
     with pytest.raises(ConfigError, match=r"holds no ort.*expected the package onnxruntime-web@"):
         export_site(models["photo"], output=tmp_path / "site", onnxruntime_web=tmp_path)
