@@ -44,8 +44,8 @@ def finished(self, how):
     step = json.loads((self.folder / "state.json").read_text())["step"]
     os.mkdir(marks / f"checkpoint {step}")
 
-def saved(self, *given):
-    save(self, *given)
+def saved(self, *given, **named):
+    save(self, *given, **named)
     os.mkdir(marks / f"model {self.progress.epoch}")
 
 checkpoint.Checkpoints._finish, RunWriter.write_model = finished, saved

@@ -2,6 +2,8 @@
 
 import itertools
 import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -59,4 +61,7 @@ def test_libraries_keep_to_the_cores_and_spin_shortly(cores: int, monkeypatch: p
             assert ("OPENBLAS_NUM_THREADS" in settled) == (
                 "OMP_NUM_THREADS" not in own or "OPENBLAS_NUM_THREADS" in own
             )
-    assert "TIFFFILE_NUM_THREADS" not in os.environ, "set for the command only"
+    code = "import os, pix2pix, pix2pix.cli; print(*(name for name in os.environ if name.endswith('_NUM_THREADS')))"
+    clean = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    done = subprocess.run([sys.executable, "-c", code], env=clean, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [], "set for the command only"

@@ -36,10 +36,12 @@ for found in pkgutil.walk_packages(pix2pix.__path__, "pix2pix."):
 """
 THIRD_PARTY = (
     "asyncio, concurrent.futures.process, multiprocessing.shared_memory, socketserver, ssl, subprocess, tempfile, "
-    "cyclopts, httpx2, huggingface_hub, imagecodecs, jinja2, matplotlib.pyplot, pydantic, rich.progress, "
+    "av, click, cyclopts, fastapi, httpx2, huggingface_hub, "
+    "imagecodecs, onnx, onnxruntime, prometheus_client, jinja2, "
+    "matplotlib.pyplot, pydantic, rich.progress, "
     "safetensors.torch, skimage.feature, skimage.registration, tifffile, torch.distributed, "
     "torch.distributed.elastic.multiprocessing.api, torch.distributed.launcher.api, torch.utils.data, "
-    "torch.utils.tensorboard, torchmetrics, torchvision.transforms.v2"
+    "torch.utils.tensorboard, torchmetrics, torchvision.transforms.v2, uvicorn, uvicorn.protocols.http.h11_impl"
 )
 
 

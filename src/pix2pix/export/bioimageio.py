@@ -286,7 +286,7 @@ def _describe_values(spec: Any, image: "ImageEncoding") -> Any:
 
 def _tolerance(model: "Model", folder: Path) -> dict[str, Any]:
     """Say how far another engine may be: a value may be rounded the other way, and a pixel get another class."""
-    values = np.load(folder / "test_target.npy")
+    values = np.load(folder / "test_target.npy", allow_pickle=False)
     span = float(values.max() - values.min())
     most = max(0.0, min(TOLERANCE * span + 1.0 * (values == np.rint(values)).all(), 0.01 * float(values.max())))
     return {"absolute_tolerance": most, "mismatched_elements_per_million": MISMATCHED}

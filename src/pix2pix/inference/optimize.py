@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import fuse_conv_bn_eval
 
@@ -163,11 +164,14 @@ class _ThinConv(nn.Module):
         self, layer: nn.Conv2d | nn.ConvTranspose2d, outputs: int, name: str, shapes: dict[str, torch.Size]
     ) -> None:
         super().__init__()
-        kind = nn.ConvTranspose2d if isinstance(layer, nn.ConvTranspose2d) else nn.Conv2d
-        self.conv = kind(1, outputs, layer.kernel_size, layer.stride, layer.padding, bias=False)  # type: ignore[arg-type]
+        self.transposed, self.stride, self.padding = isinstance(layer, nn.ConvTranspose2d), layer.stride, layer.padding
+        self.output_padding = layer.output_padding
+        axes = (1, outputs) if self.transposed else (outputs, 1)
+        self.weight = torch.ones(*axes, *layer.kernel_size)  # a new layer would draw random numbers
         self.channels, self.name, self.shapes = layer.in_channels, name, shapes
 
     def forward(self, x: Tensor) -> Tensor:
         self.shapes[self.name] = torch.Size((1, self.channels, *x.shape[-2:]))
-        output: Tensor = self.conv(x[:, :1])
-        return output
+        if self.transposed:
+            return F.conv_transpose2d(x[:, :1], self.weight, None, self.stride, self.padding, self.output_padding)  # type: ignore[arg-type]
+        return F.conv2d(x[:, :1], self.weight, None, self.stride, self.padding)

@@ -47,7 +47,11 @@ def _differences(config: Config, preset: str) -> Iterator[Difference]:
         ours, theirs = getattr(config, section), getattr(usual, section)
         assert isinstance(ours, BaseModel)
         for field in type(ours).model_fields:
-            name, value, other = f"{section}.{field}", getattr(ours, field), getattr(theirs, field)
+            name, value, other = (
+                f"{section}.{field}",
+                getattr(ours, field),
+                getattr(theirs, field, None),
+            )  # None: a term of the user's own
             if name == "generator.depth":
                 other = resolved_depth(usual.generator, config.data.image_size)
             if name == "augment.load_size":

@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import logging
-import resource
 import signal
 import socket
 import sys
@@ -113,7 +112,9 @@ def address_of(listener: socket.socket, options: Options) -> str:
 
 def allow_many_connections() -> None:
     """Raise the limit of open files as far as this process may."""
-    with suppress(ValueError, OSError):
+    with suppress(ImportError, ValueError, OSError):  # Windows has no such limit
+        import resource
+
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 

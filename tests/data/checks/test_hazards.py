@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="pipes, links an
 
 CHECK = """
 import resource, sys
-import pix2pix.data.checks.check
+import torch, pix2pix.data.checks.check  # whose libraries take addresses of their own
 from pix2pix.cli import main
 held = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (held + (3 << 30),) * 2)
