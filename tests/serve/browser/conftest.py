@@ -24,9 +24,12 @@ def _chromium() -> str | None:
     return os.environ.get("PIX2PIX_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Any]:
-    """Chromium without a window; without it these tests are skipped, or fail where it is required."""
+    """Chromium without a window; without it these tests are skipped, or fail where it is required.
+
+    Ended with this package: Playwright keeps an event loop running in the thread of the tests.
+    """
     sync_api = None
     try:
         from playwright import sync_api

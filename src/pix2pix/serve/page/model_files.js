@@ -22,14 +22,19 @@ export async function loadFiles(files, base, progress) {
 }
 
 async function download(url, file, count, store, key) {
-  const response = await fetch(url).catch(() => null);
-  if (!response?.ok) throw new Problem("The model cannot be loaded", `${file.path} is not to be had: ${response ? `status ${response.status}` : "no connection"}. Load the page again.`);
-  const content = await receive(response, file, count);
+  let content = await ask(url, file, count, "default");
+  if (!(await isWhole(content, file))) content = await ask(url, file, count, "reload"); // an older one, which the browser kept
   if (!(await isWhole(content, file))) {
     throw new Problem("The model cannot be loaded", `${file.path} is not the file that was exported. Copy the whole folder again.`);
   }
   await keep(store, key, content).catch(() => { /* storage is full or forbidden: loaded again next time */ });
   return content;
+}
+
+async function ask(url, file, count, cache) {
+  const response = await fetch(url, { cache }).catch(() => null);
+  if (!response?.ok) throw new Problem("The model cannot be loaded", `${file.path} is not to be had: ${response ? `status ${response.status}` : "no connection"}. Load the page again.`);
+  return receive(response, file, count);
 }
 
 /** Keep a file in the place of its older versions. */
