@@ -75,7 +75,11 @@ def test_a_run_folder_explains_itself(run: Path) -> None:
     assert all(float(row["psnr"]) > 0 for row in rows(run) if row["split"] == "val")
     assert sorted(path.name for path in (run / "samples").iterdir()) == ["epoch_0001.png", "epoch_0002.png"]
     assert {path.name for path in (run / "model").iterdir()} - {"evaluation.json"} == {
-        "README.md", "config.json", "discriminator.safetensors", "generator.safetensors", "samples.jpg",
+        "README.md",
+        "config.json",
+        "discriminator.safetensors",
+        "generator.safetensors",
+        "samples.jpg",
     }  # fmt: skip; other tests may have evaluated this run
     records = {".pix2pix-files"}  # of evaluations by other tests
     assert {path.name for path in run.rglob(".*")} - records == {".pix2pix-run"}, "nothing temporary stays"
