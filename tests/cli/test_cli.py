@@ -200,7 +200,8 @@ TRAIN: dict[str, Case] = {
     ),
     "not a size": lambda root, run: train(root, 2, "data.image_size", "256x512", flags="--image-size big"),
     "absent device": lambda root, run: train(sides(root), 2, "device mps", "--device auto", flags="--device mps"),
-    "too many words": lambda root, run: train(root, 2, "'more'", flags="more"),
+    "too many words": lambda root, run: train(root, 2, "`more` is a word too many", flags="more"),
+    "a size in two words": lambda root, run: train(root, 2, "a size is one word", flags="--image-size 32 32"),
     "missing file of settings": lambda root, run: train(
         root, 2, root / "no.yaml", "no such", flags=f"--config {root}/no.yaml"
     ),

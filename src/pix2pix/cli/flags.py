@@ -32,8 +32,8 @@ def _show_size(size: Any) -> str:
 
 
 _ONE_WORD = Parameter(n_tokens=1, accepts_keys=False, negative=())
-_NUMBERS = Parameter(n_tokens=1, accepts_keys=False, negative=(), allow_leading_hyphen=True)
-_SIZE = Parameter(n_tokens=1, accepts_keys=False, negative=(), show_default=_show_size)
+_NUMBERS = Parameter(n_tokens=1, accepts_keys=False, negative=(), allow_leading_hyphen=True, metavar="VALUES")
+_SIZE = Parameter(n_tokens=1, accepts_keys=False, negative=(), show_default=_show_size, metavar="N|HxW")
 _REPEATED = Parameter(negative=())
 _HIDDEN = Parameter(parse=False)
 
@@ -55,7 +55,7 @@ BY_FIELD = {
     "Data.source_type": _HIDDEN,
     "Data.target_type": _HIDDEN,
     "SourceSettings.type": _HIDDEN,
-    "Make.size": Parameter(n_tokens=1, accepts_keys=False, negative=(), show_default=False),
+    "Make.size": Parameter(n_tokens=1, accepts_keys=False, negative=(), show_default=False, metavar="N|HxW"),
     "Generator.dropout_layers": Parameter(consume_multiple=True, negative=()),
     "Optimizer.betas": Parameter(negative=()),
     "Settings.provenance": _HIDDEN,

@@ -1,6 +1,13 @@
 """Explain an error of the parser in one sentence, with a suggestion for words of version 0.1."""
 
-from cyclopts import CoercionError, CycloptsError, UnknownCommandError, UnknownOptionError, ValidationError
+from cyclopts import (
+    CoercionError,
+    CycloptsError,
+    UnknownCommandError,
+    UnknownOptionError,
+    UnusedCliTokensError,
+    ValidationError,
+)
 from pydantic import ValidationError as SettingsError
 
 from pix2pix.config.io import explain
@@ -19,6 +26,10 @@ def explain_misuse(error: CycloptsError) -> str:
 def _describe(error: CycloptsError) -> str:
     if isinstance(error, ValidationError) and isinstance(error.__cause__, SettingsError):
         return explain(error.__cause__)
+    if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
+        words = " ".join(f"`{word}`" for word in error.unused_tokens)
+        many = "is a word" if len(error.unused_tokens) == 1 else "are words"
+        return f"{words} {many} too many; a size is one word, as 128x128, and a name with spaces needs quotes"
     message = " ".join(str(error).split())
     if isinstance(error, CoercionError) and error.token is not None and error.token.keyword == "--seeds":
         example = "as in `pix2pix study losses DATA --seeds 0 1`"
