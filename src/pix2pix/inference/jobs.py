@@ -1,12 +1,13 @@
 """List the jobs of a translation: the source files of each image, and the name of its output."""
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from pix2pix.data.io import images
+from pix2pix.data.io import images, ngff
 from pix2pix.data.io.view import Half
 from pix2pix.data.pairing.image_files import describe_ignored, walk_images
 from pix2pix.data.pairing.pair import IMAGE_SUFFIXES, Ignored
@@ -48,14 +49,14 @@ def find_stacked_jobs(
     `patterns` are those of `--source-pattern`, one for all folders or one for each. What is ignored in the folders is
     appended to `ignored`. Raises DataError or ConfigError.
     """
-    if all(entry.is_file() for entry in inputs):
+    if all(_is_image(entry) for entry in inputs):
         files = [next(_find_images(entry, output, file_type, ignored)) for entry in inputs]
         jobs = [Job(tuple(inputs), files[0].name)]
     else:
         for entry in inputs:
-            if entry.is_file():
+            if _is_image(entry):
                 raise DataError(
-                    f"{entry}: is a file, but other sources are folders; give a folder, or a file, for each"
+                    f"{entry}: is an image, but other sources are folders; give a folder, or an image, for each"
                 )
         jobs = list(_match_folders(inputs, output, file_type, ignored, patterns))
         if all(job.problem for job in jobs):
@@ -100,7 +101,10 @@ def _match_name(name: str, matches: list[list[Job]], folders: Sequence[Path]) ->
 
 
 def _find_images(entry: Path, output: Path, file_type: FileType, ignored: list[Ignored]) -> Iterator[Job]:
-    """Yield a job for an image file, or for every image in a folder. Raises DataError."""
+    """Yield a job for an image, or for every image in a folder. Raises DataError."""
+    if ngff.is_store(entry):
+        yield Job((entry,), _output_name(ngff.output_name(entry), file_type))
+        return
     if entry.is_file():
         if entry.suffix.lower() not in IMAGE_SUFFIXES:
             raise DataError(
@@ -108,16 +112,22 @@ def _find_images(entry: Path, output: Path, file_type: FileType, ignored: list[I
             )
         yield Job((entry,), _output_name(Path(entry.name), file_type))
         return
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", entry.as_posix()):
+        raise DataError(f"{entry}: is an address, and only files of this machine are read: download it first")
     if not entry.is_dir():
         raise DataError(f"{entry}: no such file or folder; give images or folders of images to translate")
     here: list[Ignored] = []
-    found = sorted(map(Path, walk_images(entry, here, closed=output)))
+    found = sorted(map(Path, walk_images(entry, here, closed=output, stores=True)))
     if not found:
         seen = "".join(f"; {line}" for line in describe_ignored(here))
         raise DataError(f"{entry}: holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}){seen}")
     ignored += here
     for path in found:
         yield Job((entry / path,), _output_name(path, file_type))
+
+
+def _is_image(entry: Path) -> bool:
+    return entry.is_file() or ngff.is_store(entry)
 
 
 def _output_name(path: Path, file_type: FileType) -> Path:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pix2pix.data.io.ngff import is_store
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.inference.jobs import Job
 from pix2pix.inference.record import Record
@@ -65,7 +66,7 @@ def _classify(job: Job, path: Path, record: Record, method: str) -> str:
         found = path.lstat()
     except OSError:
         return "to do"
-    if stat.S_ISDIR(found.st_mode):
+    if stat.S_ISDIR(found.st_mode) and not is_store(path):
         return "to do"  # writing it fails, with a message of its own
     entries = [] if stat.S_ISLNK(found.st_mode) else record.entries(job.name)
     written = next((entry for entry in reversed(entries) if entry.output.fits(path)), None)
@@ -99,6 +100,9 @@ def remove_leftovers(jobs: Sequence[Job], output: Path) -> None:
 def refuse_collisions(jobs: Sequence[Job], output: Path) -> None:
     """Raise ConfigError if an output would replace the input of any job, DataError if two outputs would be one file."""
     inputs = {found: path for job in jobs for path in job.sources if (found := _content_id(path)) is not None}
+    for path in {path for job in jobs for path in job.sources if is_store(path)}:
+        if output.resolve().is_relative_to(path.resolve()):
+            raise ConfigError(f"--output {output}: lies in {path}, an image; choose another --output")
     seen: dict[str, Job] = {}
     for job in (job for job in jobs if not job.problem):
         target, source = output / job.name, job.sources[0]

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from pix2pix.errors import DataError
 from pix2pix.model.signature import Signature
 from pix2pix.system.files import sha256
+from pix2pix.system.folders import list_files
 
 if sys.platform != "win32":
     import fcntl
@@ -28,17 +29,23 @@ NAME = ".pix2pix-translations.jsonl"
 
 
 class Stamp(NamedTuple):
-    """What identifies the content of a file: its hash, and three facts that save computing it again."""
+    """What identifies the content of a file: its hash, and three facts that save computing it again.
+
+    Of an image that is a folder, all its files count.
+    """
 
     size: int
     modified: int
-    """In nanoseconds."""
+    """In nanoseconds; of a folder a number that changes with the time, the inode and the name of any of its files."""
     inode: int
     sha256: str
 
     @classmethod
     def of(cls, path: Path) -> "Stamp":
-        """Take the stamp of a file. Raises OSError."""
+        """Take the stamp of a file or of a folder without links. Raises OSError."""
+        if path.is_dir():
+            files = list_files(path)
+            return cls(*_facts_of(path, files), _hash_files(path, files))
         found = path.stat()
         return cls(found.st_size, found.st_mtime_ns, found.st_ino, sha256(path))
 
@@ -46,12 +53,39 @@ class Stamp(NamedTuple):
         """Return whether a file has this content; it is read only if its time or its inode has changed."""
         try:
             found = path.stat()
+            if stat.S_ISDIR(found.st_mode):
+                return self._fits_folder(path)
             if not stat.S_ISREG(found.st_mode) or found.st_size != self.size:
                 return False
             unchanged = (found.st_mtime_ns, found.st_ino) == (self.modified, self.inode)
             return unchanged or sha256(path) == self.sha256
         except OSError:
             return False
+
+    def _fits_folder(self, path: Path) -> bool:
+        files = list_files(path)
+        facts = _facts_of(path, files)
+        return facts == self[:3] or (facts[0] == self.size and _hash_files(path, files) == self.sha256)
+
+
+Listed = Sequence[tuple[str, os.stat_result]]
+"""The files of a folder, see `list_files`."""
+
+
+def _facts_of(folder: Path, files: Listed) -> tuple[int, int, int]:
+    """Return what `Stamp` holds of a folder beside its hash."""
+    digest = hashlib.sha256()
+    for name, facts in files:
+        digest.update(os.fsencode(f"{name}\0{facts.st_mtime_ns} {facts.st_ino}\n"))
+    changing = int.from_bytes(digest.digest()[:6], "big")
+    return sum(facts.st_size for _, facts in files), changing, folder.stat().st_ino
+
+
+def _hash_files(folder: Path, files: Listed) -> str:
+    digest = hashlib.sha256()
+    for name, _ in files:
+        digest.update(os.fsencode(f"{name}\0{sha256(folder / name)}\n"))
+    return digest.hexdigest()
 
 
 class Entry(NamedTuple):

@@ -106,7 +106,10 @@ def write_partial(path: Path, write: Callable[[BinaryIO], object]) -> tuple[Path
 
 
 def remove_partial_files(folder: Path, names: Collection[str]) -> None:
-    """Remove what killed processes left in a folder of files with these names; files being written stay."""
+    """Remove what killed processes left in a folder of files, or of folders, with these names.
+
+    What is being written stays.
+    """
     stems = {hidden_name(name) for name in names}
     with suppress(OSError):
         for name in os.listdir(folder):
@@ -117,10 +120,14 @@ def remove_partial_files(folder: Path, names: Collection[str]) -> None:
 
 
 def _remove_unless_locked(partial: Path) -> None:
-    descriptor = os.open(partial, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    access = os.O_RDONLY if stat.S_ISDIR(partial.lstat().st_mode) else os.O_RDWR
+    descriptor = os.open(partial, access | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     try:
-        if stat.S_ISREG(os.fstat(descriptor).st_mode) and try_lock(descriptor):
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISREG(mode) and try_lock(descriptor):
             partial.unlink()
+        elif stat.S_ISDIR(mode) and try_lock(descriptor):
+            shutil.rmtree(partial)
     finally:
         os.close(descriptor)
 

@@ -3,11 +3,12 @@
 import errno
 import os
 import shutil
-from collections.abc import Collection, Iterator
+import stat
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pix2pix.system.files import PARTIAL, make_folders, sync_folder
+from pix2pix.system.files import PARTIAL, hidden_name, make_folders, sync_folder, try_lock
 
 UNFINISHED = ".pix2pix-partial"
 """File in a folder that is being written: such a folder, left by a killed process, may be removed."""
@@ -130,3 +131,85 @@ def _remove_unfinished(folder: Path, names: Collection[str]) -> None:
     if folder.is_symlink():
         raise OSError(errno.EEXIST, "is a link in the way; move it away", str(folder))
     shutil.rmtree(folder)
+
+
+# ---- folders that are one image -----------------------------------------------------------------------------------
+
+
+def list_files(folder: Path) -> list[tuple[str, os.stat_result]]:
+    """Return the files below a folder, by names relative to it, in order. Raises OSError for a link or a device."""
+    found = []
+    for place, folders, files in os.walk(folder, onerror=_raise):
+        below = os.path.relpath(place, folder)
+        for name in (*folders, *files):
+            path = os.path.join(place, name)
+            facts = os.lstat(path)
+            if stat.S_ISREG(facts.st_mode):
+                found.append((os.path.normpath(os.path.join(below, name)), facts))
+            elif not stat.S_ISDIR(facts.st_mode):
+                raise OSError(errno.EINVAL, "is no regular file, expected no links and devices", path)
+    return sorted(found, key=lambda one: one[0])
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def begin_to_write_folder(
+    folder: Path,
+    write: Callable[[Path], object],
+    before_rename: Callable[[Path], object] | None = None,
+    *,
+    may_replace: Callable[[Path], bool],
+) -> Callable[[], None]:
+    """Do as `files.begin_to_write` with a folder, which replaces one of its name if `may_replace` says so.
+
+    `write` gets a new folder. Unlike `write_folder_atomically` nothing of an older folder is kept.
+    """
+    _refuse_in_the_way(folder, may_replace)
+    make_folders(folder.parent)
+    partial = folder.with_name(f".{hidden_name(folder.name)}.{os.getpid()}.partial")
+    partial.mkdir()
+    lock = None if os.name == "nt" else os.open(partial, os.O_RDONLY)
+    if lock is not None:
+        try_lock(lock)  # tells `remove_partial_files` that a process is writing
+
+    @contextmanager
+    def removing_on_error() -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            if lock is not None:
+                os.close(lock)
+            raise
+
+    def finish() -> None:
+        with removing_on_error():
+            _sync_files(partial)
+            if before_rename is not None:
+                before_rename(partial)
+            _refuse_in_the_way(folder, may_replace)
+            _swap(partial, folder)
+        if lock is not None:
+            os.close(lock)
+
+    with removing_on_error():
+        write(partial)
+    return finish
+
+
+def _refuse_in_the_way(folder: Path, may_replace: Callable[[Path], bool]) -> None:
+    if os.path.lexists(folder) and (folder.is_symlink() or not folder.is_dir() or not may_replace(folder)):
+        raise OSError(errno.EEXIST, "something else is in the way; move it away", str(folder))
+
+
+def _swap(new: Path, folder: Path) -> None:
+    """Give a folder the name of another, which is removed. A process killed between leaves the old one hidden."""
+    old = folder.with_name(f".{hidden_name(folder.name)}.previous")
+    if folder.is_dir():
+        shutil.rmtree(old, ignore_errors=True)
+        os.rename(folder, old)
+    os.rename(new, folder)
+    sync_folder(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)

@@ -303,7 +303,7 @@ def test_inputs_that_are_no_stack(
     said = failed(capsys, 2, "translate", run, *folders[:2], *out)
     assert "got 2 inputs, but the model makes one output of 3 sources, in this order: source 1 with 3 channels" in said
     said = failed(capsys, 1, "translate", run, *folders[:2], folders[2] / "0.png", *out)
-    assert "0.png: is a file, but other sources are folders" in said
+    assert "0.png: is an image, but other sources are folders" in said
     said = failed(capsys, 1, "translate", run, folders[1] / "0.tif", folders[0] / "0.png", folders[2] / "0.png", *out)
     assert "0.tif: holds float32 values, but the model translates uint8" in said
     said = failed(capsys, 1, "translate", run, *[folders[0] / "0.png"] * 3, *out)

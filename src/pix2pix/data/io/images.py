@@ -5,7 +5,7 @@ silently. The package `encoding` converts arrays to numbers in [-1, 1].
 """
 
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -13,15 +13,16 @@ from typing import BinaryIO
 
 import numpy as np
 
-from pix2pix.data.io import eight_bit, high_depth, jpeg2000, tiff, tiff_surroundings
+from pix2pix.data.io import eight_bit, high_depth, jpeg2000, ngff, tiff, tiff_surroundings, zarr_reader
 from pix2pix.data.io.arrays import Array, ImageFacts, Pixels, take_half, unreadable
 from pix2pix.data.io.limits import memory_for, refuse_too_large
 from pix2pix.data.io.newer_formats import JPEG2000_STARTS
 from pix2pix.data.io.surroundings import NOTHING, TIFF_SUFFIXES, Surroundings
 from pix2pix.data.io.tiff_writer import encode_tiff
 from pix2pix.data.io.view import Half, Planes, View, as_view, find_channels
+from pix2pix.data.io.zarr_writer import write_zarr
 from pix2pix.errors import DataError
-from pix2pix.system import files
+from pix2pix.system import files, folders
 from pix2pix.system.reading import open_regular
 from pix2pix.text import format_count
 
@@ -100,6 +101,8 @@ def _read_header(path: Path, view: View) -> high_depth.Header | None:
 
 def _read_raw_header(path: Path, axes: str) -> high_depth.Header | None:
     """Read the header of a file that Pillow would reduce to 8 bits; None for any other file. Raises DataError."""
+    if ngff.is_store(path):
+        return zarr_reader.read_zarr_header(path)
     try:
         with open_regular(path) as file:
             start = file.read(32)
@@ -124,6 +127,8 @@ def _read_raw_header(path: Path, axes: str) -> high_depth.Header | None:
 def read_surroundings(path: Path) -> Surroundings:
     """Read what a file states beside its pixels. Damaged metadata count as none."""
     with suppress(Exception):  # decoders of damaged files raise nearly anything
+        if ngff.is_store(path):
+            return zarr_reader.read_surroundings(path)
         with open_regular(path) as file:
             start = file.read(8)
         if start.startswith(tiff.TIFF_STARTS):
@@ -154,6 +159,10 @@ def begin_to_write(
     It calls `before_rename` with the finished file under its temporary name. With `surroundings` that have planes the
     values are (planes, H, W, C).
     """
+    if path.suffix.lower() == ngff.SUFFIX and not surroundings.planes:
+        height, width, channels = values.shape
+        facts = ImageFacts(height, width, channels, values.dtype.name)
+        return begin_to_fill(path, facts, [values], before_rename, surroundings=surroundings, palette=palette)
     encode = _encoder(path, path.suffix.lower(), values, surroundings, palette)
     return begin_to_encode(path, encode, before_rename)
 
@@ -191,8 +200,30 @@ def begin_to_encode(
     path: Path, encode: Callable[[BinaryIO], object], before_rename: Callable[[Path], object] | None = None
 ) -> Callable[[], None]:
     """Do as `begin_to_write`, with a function that writes the content. Raises DataError."""
+    return _begin(path, lambda: files.begin_to_write(path, encode, before_rename))
+
+
+def begin_to_fill(
+    path: Path,
+    facts: ImageFacts,
+    rows: Iterable[Array],
+    before_rename: Callable[[Path], object] | None = None,
+    *,
+    surroundings: Surroundings = NOTHING,
+    palette: Pixels | None = None,
+) -> Callable[[], None]:
+    """Do as `begin_to_write` with an OME-Zarr, which is a folder, from arrays (rows, W, C). Raises DataError."""
+
+    def write(folder: Path) -> None:
+        write_zarr(folder, facts, rows, surroundings, labels=palette is not None)
+
+    return _begin(path, lambda: folders.begin_to_write_folder(path, write, before_rename, may_replace=ngff.is_store))
+
+
+def _begin(path: Path, write: Callable[[], Callable[[], None]]) -> Callable[[], None]:
+    """Call a function that writes and returns one that waits for the disk; let both raise DataError."""
     with _naming(path):
-        wait_for_the_disk = files.begin_to_write(path, encode, before_rename)
+        wait_for_the_disk = write()
 
     def finish() -> None:
         with _naming(path):
@@ -207,7 +238,7 @@ def can_hold(suffix: str, dtype: str, channels: int) -> bool:
         return True
     if suffix == ".png":
         return dtype in ("uint8", "uint16") and channels <= 4
-    return suffix in _ENCODERS
+    return suffix in _ENCODERS or suffix == ngff.SUFFIX
 
 
 def suffix_for(dtype: str, channels: int) -> str:

@@ -1,7 +1,7 @@
 """Read an image by rows, for images that do not fit into memory: a file to arrays (rows, W, C) of its own type.
 
-Arrays (.npy) and TIFF files of plain strips or tiles are read from the disk row by row. Other files are decoded whole,
-when the first rows are read, and kept.
+Arrays (.npy), TIFF files of plain strips or tiles, and OME-Zarr are read from the disk row by row. Other files are
+decoded whole, when the first rows are read, and kept.
 """
 
 import math
@@ -14,15 +14,15 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from pix2pix.data.io import images, tiff
+from pix2pix.data.io import images, ngff, tiff, zarr_reader
 from pix2pix.data.io.arrays import Array, ImageFacts, unreadable, without_alpha
 from pix2pix.data.io.high_depth import NPY_START, to_native
-from pix2pix.data.io.view import WHOLE, View
+from pix2pix.data.io.view import WHOLE, View, find_channels
 from pix2pix.errors import DataError
 from pix2pix.system.reading import open_regular
 
 MAX_SEGMENT = 2**28
-"""Most bytes of one row of strips or tiles that are decoded at once; a file of larger ones is decoded whole."""
+"""Most bytes of one row of strips, tiles or chunks that are decoded at once; a file of larger ones is decoded whole."""
 LOSSLESS = (1, 5, 8, 32773, 32946, 34925, 50000)
 """Compressions of TIFF: none, LZW, Deflate, PackBits, Deflate (old), LZMA, Zstandard."""
 
@@ -62,10 +62,13 @@ def open_rows(path: Path, view: View = WHOLE, *, alpha: bool = False) -> Iterato
     """Open an image for reading by rows, upright; `view` and `alpha` as for `images.read`. Raises DataError."""
     facts = images.probe(path, view)  # refuses what `images.read` would refuse
     with ExitStack() as stack:
+        rows: ReadRows | None = None
         try:
+            if ngff.is_store(path):
+                yield RowReader(path, facts, *_open_zarr(path, view, alpha))
+                return
             file = stack.enter_context(open_regular(path))
             start = file.read(len(NPY_START))
-            rows: ReadRows | None = None
             if view != replace(WHOLE, stacked=view.stacked, stored=view.stored):
                 pass  # a part of the file
             elif start == NPY_START:
@@ -86,6 +89,21 @@ def _decode_whole(path: Path, view: View, alpha: bool) -> ReadRows:
         return decoded[0][top:bottom]
 
     return read
+
+
+def _open_zarr(path: Path, view: View, alpha: bool) -> tuple[bool, ReadRows]:
+    """Return whether an OME-Zarr is decoded whole, and how its rows are read. Raises DataError."""
+    image = ngff.read_image(path)
+    chosen = find_channels(view.channels, image.sizes[2], image.names, path) if view.channels else None
+    rows = None
+    if view == replace(WHOLE, stacked=view.stacked, stored=view.stored, channels=view.channels):
+        try:
+            rows = zarr_reader.open_bands(image, chosen, MAX_SEGMENT)
+        except DataError:
+            raise
+        except Exception as error:  # metadata that only zarr finds to be damaged
+            raise unreadable(path, error) from None
+    return rows is None, rows or _decode_whole(path, view, alpha)
 
 
 def _open_npy(path: Path, file: BinaryIO) -> ReadRows | None:

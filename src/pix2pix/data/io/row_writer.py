@@ -1,4 +1,4 @@
-"""Write an image by rows, for images that do not fit into memory: arrays (rows, W, C) to a TIFF or .npy file."""
+"""Write an image by rows, for images that do not fit into memory: arrays (rows, W, C) to TIFF, .npy or OME-Zarr."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -10,12 +10,13 @@ import numpy as np
 
 from pix2pix.data.io import images
 from pix2pix.data.io.arrays import Array, ImageFacts, Pixels
+from pix2pix.data.io.ngff import SUFFIX
 from pix2pix.data.io.surroundings import NOTHING, Surroundings
 from pix2pix.data.io.tiff_writer import container_options, write_options, written_kind
 
 TILE = 256
 """Side of the tiles of a TIFF."""
-SUFFIXES = (".tif", ".tiff", ".npy")
+SUFFIXES = (".tif", ".tiff", ".npy", SUFFIX)
 """Suffixes, in lower case, of the formats that are written row by row; others are collected first."""
 
 
@@ -32,6 +33,8 @@ def begin_to_write_rows(
 
     Raises DataError, and whatever `rows` raises; the file then does not appear.
     """
+    if path.suffix.lower() == SUFFIX:
+        return images.begin_to_fill(path, facts, rows, before_rename, surroundings=surroundings, palette=palette)
     encode = {".tif": _encode_tiff, ".tiff": _encode_tiff, ".npy": _encode_npy}.get(path.suffix.lower())
     if encode is None:
         return images.begin_to_write(

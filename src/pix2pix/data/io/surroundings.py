@@ -27,6 +27,25 @@ Scale = tuple[float, float]
 
 
 @dataclass(frozen=True)
+class StoreAxis:
+    """An axis of an OME-Zarr image."""
+
+    name: str
+    """t, c, z, y or x."""
+    kind: str
+    """As OME-NGFF calls it: time, channel or space."""
+    unit: str = ""
+    scale: float = 1.0
+    """Size of a pixel in `unit`."""
+    translation: float = 0.0
+    """Place of the middle of the first pixel in `unit`."""
+
+    def resized(self, factor: float) -> "StoreAxis":
+        """Return the axis with pixels that are larger by a factor; the border of the picture stays."""
+        return replace(self, scale=self.scale * factor, translation=self.translation + self.scale * (factor - 1) / 2)
+
+
+@dataclass(frozen=True)
 class Surroundings:
     """What a file states beside its pixels; empty fields where it states nothing."""
 
@@ -50,6 +69,10 @@ class Surroundings:
     """Pixels per inch, (x, y)."""
     profile: bytes | None = None
     """ICC colour profile."""
+    ngff: str = ""
+    """Version of the metadata of an OME-Zarr image."""
+    axes: tuple[StoreAxis, ...] = ()
+    """Those of an OME-Zarr image, y and x last."""
 
     def of_channels(self, chosen: Sequence[str]) -> "Surroundings":
         """Return what is true of some channels, by number or by name; of all where none are chosen."""
@@ -68,6 +91,7 @@ class Surroundings:
             geo=tuple(_resize_geo(tag, scale) for tag in self.geo),
             voxel=self.voxel and (self.voxel[0], self.voxel[1] * down, self.voxel[2] * across),
             dpi=self.dpi and (self.dpi[0] / across, self.dpi[1] / down),
+            axes=tuple(axis.resized({"y": down, "x": across}.get(axis.name, 1.0)) for axis in self.axes),
         )
 
     def fit(self, suffix: str, dtype: str, channels: int, bounds: tuple[float, float]) -> "tuple[Surroundings, Lost]":
@@ -86,11 +110,12 @@ class Surroundings:
             holds_none = f"{suffix} holds none"
             if self.geo:
                 leave_out("georeference", holds_none, geo=())
-            if self.voxel is not None:
+            if self.voxel is not None and suffix != ".zarr":  # which has it in its axes
                 leave_out("pixel size", holds_none, voxel=None)
             if self.nodata:
                 leave_out("nodata value", holds_none, nodata="")
-            drop |= {"metadata": "", "kind": "", "channel_names": (), "interval": None}
+            drop |= {"metadata": "", "kind": "", "interval": None}
+            drop |= {} if suffix == ".zarr" else {"channel_names": ()}
         elif self.nodata and (reason := _why_no_nodata(self.nodata, dtype, bounds)):
             leave_out(f"nodata value {self.nodata}", reason, nodata="")
         if self.profile is not None and (suffix == ".npy" or suffix == ".bmp"):

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
+from pix2pix.data.io.ngff import SUFFIX as ZARR
 from pix2pix.data.pairing.pair import IMAGE_SUFFIXES, Ignored
 from pix2pix.errors import DataError
 from pix2pix.text import escape_unprintable, format_examples
@@ -35,6 +36,7 @@ _VIDEOS = "videos: `pix2pix translate` takes them by name; to train, save their 
 _NO_SUFFIX = "names without a suffix: add that of their format, such as .png"
 _BROKEN = "broken links"
 _HIDDEN = "hidden"
+_STORES = "OME-Zarr images, which only `pix2pix translate` reads: to train, save them as TIFF"
 _SYSTEM = "written by the operating system"
 _PROGRAM = "folders of other programs"
 _SEARCHED = "links to folders that are searched anyway"
@@ -45,6 +47,7 @@ _OF_ONE = {
     _OTHER_FORMATS: "of a format that is not read: convert it to PNG or TIFF",
     _VIDEOS: "video: `pix2pix translate` takes it by name; to train, save its frames as images",
     _NO_SUFFIX: "name without a suffix: add that of its format, such as .png",
+    _STORES: "OME-Zarr image, which only `pix2pix translate` reads: to train, save it as TIFF",
     _BROKEN: "broken link",
     _PROGRAM: "folder of another program",
     _SEARCHED: "link to a folder that is searched anyway",
@@ -73,8 +76,17 @@ def is_image_name(name: str) -> bool:
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
-def walk_images(folder: Path, ignored: list[Ignored], closed: Path | None = None) -> Iterator[str]:
+def is_store_name(name: str) -> bool:
+    """Return whether a name is that of a visible OME-Zarr image, which is a folder."""
+    return not name.startswith(".") and name.lower().endswith(ZARR)
+
+
+def walk_images(
+    folder: Path, ignored: list[Ignored], closed: Path | None = None, *, stores: bool = False
+) -> Iterator[str]:
     """Yield the images at any depth, relative to the folder; append to `ignored`. The folder `closed` is left out.
+
+    OME-Zarr images are among them if `stores` says so.
 
     Linked folders are searched after all others, unless they hold the link or are searched already. Raises OSError.
     """
@@ -91,6 +103,9 @@ def walk_images(folder: Path, ignored: list[Ignored], closed: Path | None = None
             below = os.path.relpath(place, folder)
             prefix = "" if below == os.curdir else below + os.sep
             images = sorted(name for name in (*files, *folders) if is_image_name(name))  # folders: named when read
+            if stores:
+                images = sorted([*images, *(name for name in folders if is_store_name(name))])
+                folders[:] = [name for name in folders if not is_store_name(name)]
             folders[:], linked = _folders_to_search(place, folders, ignored, closed)
             tops += (prefix + name for name in linked)
             ignored += (Ignored(Path(place, name), _why_ignored(place, name)) for name in _others(files))
@@ -150,6 +165,8 @@ def _why_closed(name: str) -> str:
     """Return why a folder is not searched; empty if it is."""
     if name.lower() in PROGRAM_FOLDERS or name == ".ipynb_checkpoints":
         return _PROGRAM
+    if is_store_name(name):
+        return _STORES
     return _HIDDEN if name.startswith(".") else ""
 
 

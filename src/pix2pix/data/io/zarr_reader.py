@@ -1,0 +1,130 @@
+"""Read the pixels of an OME-Zarr image: all of them, or by rows; its chunks are regular files below its folder."""
+
+import asyncio
+import os
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from pix2pix.data.io.arrays import Array, unreadable
+from pix2pix.data.io.checked_blosc import checking_blosc
+from pix2pix.data.io.high_depth import Header, checked_type, to_native
+from pix2pix.data.io.ngff import METADATA, StoredImage, read_image
+from pix2pix.data.io.surroundings import Surroundings
+from pix2pix.errors import DataError
+from pix2pix.system.folders import list_files
+
+T = TypeVar("T")
+
+TOGETHER = 2**25
+"""Bytes of chunks that are decoded or encoded at the same time; one chunk at least."""
+MICROMETRES = {"micrometer": "µm", "nanometer": "nm", "millimeter": "mm", "centimeter": "cm", "meter": "m"}
+"""Unit of an axis -> as TIFF writes it."""
+
+
+def read_zarr_header(path: Path) -> Header:
+    """Read the header of an OME-Zarr image. Raises DataError."""
+    image = read_image(path)
+    height, _, _ = image.sizes
+    return Header(
+        path,
+        image.sizes,
+        checked_type(path, image.dtype),
+        lambda _: open_rows(image)(0, height),
+        names=image.names,
+        segment=2 * image.chunk_bytes,  # as in the file, and decoded
+    )
+
+
+def read_surroundings(path: Path) -> Surroundings:
+    """Read the axes of an image, and its size of pixels as a TIFF states it. Raises DataError."""
+    image = read_image(path)
+    known = {axis.name: axis for axis in image.axes}
+    unit = MICROMETRES.get(known["x"].unit)
+    found = Surroundings(axes=image.axes, ngff=image.version, channel_names=image.names)
+    if unit is None or known["y"].unit != known["x"].unit:
+        return found
+    z = known["z"].scale if "z" in known and known["z"].unit == known["x"].unit else None
+    return Surroundings(
+        **{**vars(found), "kind": "ome", "voxel": (z, known["y"].scale, known["x"].scale), "unit": unit}
+    )
+
+
+def open_rows(image: StoredImage) -> Callable[[int, int], Array]:
+    """Return a function that reads rows from one number to another, (rows, W, C). Raises DataError, or anything."""
+    from zarr.api.asynchronous import open_array
+    from zarr.storage import LocalStore
+
+    _check_files(image)
+    with checking_blosc(image.chunk_bytes):
+        array = run_quietly(open_array(store=LocalStore(image.array, read_only=True), mode="r"), image.chunk_bytes)
+    if array.shape != image.shape:
+        raise unreadable(image.path, "its metadata changed while it was read")
+
+    def read(top: int, bottom: int) -> Array:
+        at = {"y": slice(top, bottom), "x": slice(None), "c": slice(None)}
+        index = tuple(at.get(letter, 0) for letter in image.letters)
+        values = np.asarray(run_quietly(array.getitem(index), image.chunk_bytes))
+        return to_native(image.path, np.moveaxis(values, 0, 2) if "c" in image.letters else values[..., None])
+
+    return read
+
+
+def open_bands(image: StoredImage, channels: Sequence[int] | None, most: int) -> Callable[[int, int], Array] | None:
+    """Return a function as `open_rows` that decodes each row of chunks once; None if one takes more than `most` bytes.
+
+    `channels` are those to take by number; None for all.
+    """
+    height, width, count = image.sizes
+    step = image.chunk[-2]
+    if max(image.chunk_bytes, min(step, height) * width * count * image.dtype.itemsize) > most:
+        return None
+    rows = open_rows(image)
+
+    held: dict[int, Array] = {}  # consecutive reads often begin in the row of chunks in which the last one ended
+
+    def decode(number: int) -> Array:
+        if number not in held:
+            held.clear()
+            values = rows(number * step, min(height, (number + 1) * step))
+            held[number] = values if channels is None else np.ascontiguousarray(values[..., channels])
+        return held[number]
+
+    def read(top: int, bottom: int) -> Array:
+        numbers = range(top // step, -(-bottom // step))
+        parts = [decode(n)[max(0, top - n * step) : bottom - n * step].copy() for n in numbers]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    return read
+
+
+def run_quietly(work: Coroutine[Any, Any, T], chunk_bytes: int) -> T:
+    """Run a coroutine of zarr on few chunks at the same time, so that they take little memory.
+
+    The loop is one of its own, in a thread since the caller may run in one. In the loop that zarr keeps an error leaves
+    tasks behind, about which Python would complain when the process ends.
+    """
+    import zarr
+
+    async def run() -> T:
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
+        return await work
+
+    together = max(1, min(8, TOGETHER // chunk_bytes))
+    # Chunks of one value are written too, so that a copy that lacks some can be told from the whole.
+    settings = {"async.concurrency": together, "array.write_empty_chunks": True}
+    with zarr.config.set(settings), ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, run()).result()
+
+
+def _check_files(image: StoredImage) -> None:
+    """Raise DataError for links and devices among the chunks, and for an array without any chunk."""
+    try:
+        names = [name for name, _ in list_files(image.array)]
+    except OSError as error:
+        raise unreadable(image.path, f"{os.path.relpath(error.filename, image.path)} {error.strerror}") from None
+    if all(name in METADATA for name in names):
+        raise DataError(f"{image.path}: has metadata but no chunk of pixels: copy it again")
