@@ -79,7 +79,7 @@ def open_bands(image: StoredImage, channels: Sequence[int] | None, most: int) ->
     `channels` are those to take by number; None for all.
     """
     height, width, count = image.sizes
-    step = image.chunk[-2]
+    step, dtype = image.chunk[-2], checked_type(image.path, image.dtype)
     if max(image.chunk_bytes, min(step, height) * width * count * image.dtype.itemsize) > most:
         return None
     rows = open_rows(image)
@@ -94,9 +94,12 @@ def open_bands(image: StoredImage, channels: Sequence[int] | None, most: int) ->
         return held[number]
 
     def read(top: int, bottom: int) -> Array:
-        numbers = range(top // step, -(-bottom // step))
-        parts = [decode(n)[max(0, top - n * step) : bottom - n * step].copy() for n in numbers]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        found = np.empty((bottom - top, width, count if channels is None else len(channels)), dtype)
+        for number in range(top // step, -(-bottom // step)):
+            first = max(top, number * step)
+            part = decode(number)[first - number * step : bottom - number * step]
+            found[first - top : first - top + len(part)] = part
+        return found
 
     return read
 

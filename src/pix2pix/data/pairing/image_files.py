@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
-from pix2pix.data.io.ngff import SUFFIX as ZARR
 from pix2pix.data.pairing.pair import IMAGE_SUFFIXES, Ignored
 from pix2pix.errors import DataError
 from pix2pix.text import escape_unprintable, format_examples
@@ -78,7 +77,7 @@ def is_image_name(name: str) -> bool:
 
 def is_store_name(name: str) -> bool:
     """Return whether a name is that of a visible OME-Zarr image, which is a folder."""
-    return not name.startswith(".") and name.lower().endswith(ZARR)
+    return not name.startswith(".") and name.lower().endswith(".zarr")
 
 
 def walk_images(
