@@ -25,10 +25,10 @@ from tests.inference.small_models import make_model, noise
 AXES = tuple(StoreAxis(name, "space", "micrometer", 0.5) for name in "cyx")
 
 
-def write_sources(folder: Path, version: str = "0.5") -> None:
-    picture = noise(150, 40, 3)
+def write_sources(folder: Path, version: str = "0.5", height: int = 80) -> None:
+    picture = noise(height, 40, 3)
     kept = Surroundings(ngff=version, axes=AXES)
-    begin_to_write_rows(folder / "a.zarr", ImageFacts(150, 40, 3), [picture], surroundings=kept)()
+    begin_to_write_rows(folder / "a.zarr", ImageFacts(height, 40, 3), [picture], surroundings=kept)()
     tifffile.imwrite(folder / "b.tif", picture, photometric="rgb")
 
 
@@ -63,7 +63,7 @@ def test_a_killed_translation_goes_on(
 ) -> None:
     monkeypatch.setattr(huge, "CHUNK_BYTES", 6_000)
     monkeypatch.setattr(bands, "CHUNK_BYTES", 6_000)
-    write_sources(tmp_path)
+    write_sources(tmp_path, height=150)
     translator, options = Translator(make_model(depth=2)), Options(tiling=Tiling(32, 16))
     translate_files(translator, [tmp_path / "b.tif"], tmp_path / "calm", options)
     rows = HugeImage.rows

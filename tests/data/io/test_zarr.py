@@ -124,6 +124,12 @@ def name_array(path: Path, name: str) -> None:
     change(path / ".zattrs", **attributes)
 
 
+def size_pixels(path: Path, *scale: float) -> None:
+    attributes = json.loads((path / ".zattrs").read_text(encoding="utf-8"))
+    attributes["multiscales"][0]["coordinateTransformations"] = [{"type": "scale", "scale": scale}]
+    change(path / ".zattrs", **attributes)
+
+
 def link(path: Path, target: Path) -> None:
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     path.symlink_to(target)
@@ -161,6 +167,8 @@ STRANGE: dict[str, Damage] = {
     "no metadata": (lambda path: (path / ".zattrs").unlink(), "have no multiscales"),
     "no JSON": (lambda path: (path / ".zattrs").write_text("[" * 10**5), "its metadata are damaged"),
     "wrong JSON": (lambda path: change(path / ".zattrs", multiscales=[3]), "its metadata are damaged"),
+    "pixels without size": (lambda path: size_pixels(path, 1, 0), "pixels of the size [1, 0]"),
+    "sizes that are no numbers": (lambda path: size_pixels(path, 1, float("nan")), "a transformation by [1, nan]"),
     "plate": (as_plate, "is a plate of 1 well (A/1/0): give one of them, such as"),
     "series": (as_series, "is a collection of images (0): give one of them, such as"),
     "stack": (lambda path: (shutil.rmtree(path), write_store(path, values(3, 8, 8), "zyx")), "3 along Z"),

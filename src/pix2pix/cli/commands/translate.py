@@ -56,6 +56,7 @@ def translate(
         Run folder, model folder or hub id; or an exported file such as model.onnx, which needs no torch.
     inputs
         Images, or folders of images; for a model of several sources one for each source, in the order of its training.
+        Images may be OME-Zarr folders, which need pix2pix[zarr].
         Or videos (.mp4, .mov, .mkv, .webm, .avi), which need pix2pix[video].
     output
         Folder for the outputs, or the name of the output of one video. A hidden file beside them records what was

@@ -148,10 +148,17 @@ def _refuse_others(path: Path, ome: dict[str, Any]) -> None:
     if well := ome.get("well"):
         images = [str(image["path"]) for image in well["images"]]
         raise DataError(_advise(path, "is a well of a plate", images))
-    inside = sorted(entry.name for entry in path.iterdir() if is_store(entry) and not entry.name.startswith("."))
-    if "bioformats2raw.layout" in ome or any(name.isdecimal() for name in inside):
-        raise DataError(_advise(path, "is a collection of images", [name for name in inside if name != "OME"]))
+    inside = sorted(entry.name for entry in path.iterdir() if is_store(entry) and _is_image(entry))
+    if inside or "bioformats2raw.layout" in ome:
+        raise DataError(_advise(path, "is a collection of images", inside))
     raise DataError(f"{path}: is no OME-Zarr image: its metadata have no multiscales")
+
+
+def _is_image(path: Path) -> bool:
+    try:
+        return "multiscales" in _read_ome(path)[1]
+    except Exception:  # metadata of strangers
+        return False
 
 
 def _advise(path: Path, what: str, images: list[str]) -> str:
@@ -232,7 +239,10 @@ def _read_axes(path: Path, multiscale: Any, level: Any, count: int) -> tuple[Sto
     scale, translation = np.ones(count), np.zeros(count)
     for change in (*level.get("coordinateTransformations", ()), *multiscale.get("coordinateTransformations", ())):
         if change["type"] == "scale":
-            scale, translation = (values * _numbers(change["scale"], count) for values in (scale, translation))
+            factors = _numbers(change["scale"], count)
+            if (factors <= 0).any():
+                raise ValueError(f"pixels of the size {str(change['scale'])[:100]}")
+            scale, translation = scale * factors, translation * factors
         elif change["type"] == "translation":
             translation = translation + _numbers(change["translation"], count)
         elif change["type"] != "identity":

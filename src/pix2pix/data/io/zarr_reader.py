@@ -1,9 +1,8 @@
 """Read the pixels of an OME-Zarr image: all of them, or by rows; its chunks are regular files below its folder."""
 
-import asyncio
 import os
 from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -74,32 +73,28 @@ def open_rows(image: StoredImage) -> Callable[[int, int], Array]:
 
 
 def open_bands(image: StoredImage, channels: Sequence[int] | None, most: int) -> Callable[[int, int], Array] | None:
-    """Return a function as `open_rows` that decodes each row of chunks once; None if one takes more than `most` bytes.
+    """Return a function as `open_rows` that keeps a row of chunks; None if one chunk takes more than `most` bytes.
 
-    `channels` are those to take by number; None for all.
+    A row of chunks that takes more than `most` bytes is not kept: its chunks are decoded at each read. `channels` are
+    those to take by number; None for all.
     """
-    height, width, count = image.sizes
-    step, dtype = image.chunk[-2], checked_type(image.path, image.dtype)
-    if max(image.chunk_bytes, min(step, height) * width * count * image.dtype.itemsize) > most:
+    if image.chunk_bytes > most:
         return None
-    rows = open_rows(image)
+    height, width, count = image.sizes
+    rows, step = open_rows(image), image.chunk[-2]
 
-    held: dict[int, Array] = {}  # consecutive reads often begin in the row of chunks in which the last one ended
+    def take(top: int, bottom: int) -> Array:
+        values = rows(top, bottom)
+        return values if channels is None else np.ascontiguousarray(values[..., channels])
 
-    def decode(number: int) -> Array:
-        if number not in held:
-            held.clear()
-            values = rows(number * step, min(height, (number + 1) * step))
-            held[number] = values if channels is None else np.ascontiguousarray(values[..., channels])
-        return held[number]
+    if min(step, height) * width * count * image.dtype.itemsize > most:
+        return take
+    decode = lru_cache(maxsize=1)(lambda number: take(number * step, min(height, (number + 1) * step)))
 
     def read(top: int, bottom: int) -> Array:
-        found = np.empty((bottom - top, width, count if channels is None else len(channels)), dtype)
-        for number in range(top // step, -(-bottom // step)):
-            first = max(top, number * step)
-            part = decode(number)[first - number * step : bottom - number * step]
-            found[first - top : first - top + len(part)] = part
-        return found
+        first = top // step * step
+        found = np.concatenate([decode(number) for number in range(top // step, -(-bottom // step))])
+        return found[top - first : bottom - first]
 
     return read
 
@@ -110,6 +105,9 @@ def run_quietly(work: Coroutine[Any, Any, T], chunk_bytes: int) -> T:
     The loop is one of its own, in a thread since the caller may run in one. In the loop that zarr keeps an error leaves
     tasks behind, about which Python would complain when the process ends.
     """
+    import asyncio
+    from concurrent.futures import ThreadPoolExecutor
+
     import zarr
 
     async def run() -> T:
