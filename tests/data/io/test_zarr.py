@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 zarr = pytest.importorskip("zarr")
 
-from pix2pix.data.io import images, ngff, zarr_writer  # noqa: E402
+from pix2pix.data.io import images, ngff, zarr_reader, zarr_writer  # noqa: E402
 from pix2pix.data.io.arrays import ImageFacts  # noqa: E402
 from pix2pix.data.io.row_reader import open_rows  # noqa: E402
 from pix2pix.data.io.row_writer import begin_to_write_rows  # noqa: E402
@@ -67,6 +67,11 @@ def test_reading(tmp_path: Path, name: str) -> None:
         assert not reader.whole
         for top, bottom in ((0, 1), (20, 77), (31, 33), (64, 90)):
             assert np.array_equal(reader.read(top, bottom), expected[top:bottom])
+    image = ngff.read_image(path)
+    unkept = zarr_reader.open_bands(image, None, image.chunk_bytes)  # rows of chunks that take too much to be kept
+    assert unkept is not None
+    assert np.array_equal(unkept(20, 77), expected[20:77])
+    assert zarr_reader.open_bands(image, None, image.chunk_bytes - 1) is None
     if expected.shape[2] == 3:
         with open_rows(path, View(channels=("c", "0"))) as reader:
             assert np.array_equal(reader.read(0, 50), expected[:50, :, [2, 0]])
