@@ -1,9 +1,15 @@
 """The README's commands and Python run as they stand, on tiny pairs and with a tiny network."""
 
+import os
 import re
 import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+import httpx2
 import numpy as np
 import pytest
 import tifffile
@@ -42,12 +48,27 @@ def test_shell_commands(place: Path) -> None:
     assert len(commands) >= 6
     for words in commands:
         sized = {"train": small_flags(), "study": small_flags()[:-2]}  # a study sets the patches itself
-        with_size = [*words, *sized.get(words[0], [])]
-        main(with_size)
+        if words[0] == "serve":
+            serve(words)
+        elif "web" not in words or os.environ.get("PIX2PIX_ONNXRUNTIME_WEB"):  # else it needs the network
+            main([*words, *sized.get(words[0], [])])
     assert (place / "runs" / "pairs" / "report.html").exists()
     assert (place / "runs" / "pairs" / "evaluation" / "test" / "report.html").exists()
     with Image.open(place / "translated" / "one.png") as translated:
         assert translated.size == (40, 40)
+
+
+def serve(words: Sequence[str]) -> None:
+    """Open the page at the address that the command prints, and stop it."""
+    command = [sys.executable, "-m", "pix2pix", *words, "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert httpx2.get(process.stdout.readline().strip()).status_code == 200
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
 
 
 def write_examples() -> None:

@@ -40,7 +40,8 @@ def test_an_ended_reader_of_messages_ends_no_command(tmp_path: Path) -> None:
 def test_a_closed_terminal_ends_no_command(tmp_path: Path) -> None:
     """SIGHUP is noted, and the messages that follow go nowhere."""
     code = (
-        "import fcntl, os, sys, termios, time; fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
+        "import fcntl, os, signal, sys, termios, time; fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"  # the tests may run under nohup
         "from pix2pix.system.signals import note_stop_signals\n"
         "from pix2pix.system.streams import say\n"
         "with note_stop_signals() as noted:\n"
@@ -57,5 +58,8 @@ def test_a_closed_terminal_ends_no_command(tmp_path: Path) -> None:
         os.close(terminal)
         assert os.read(ours, 5) == b"first"
         os.close(ours)  # hangs up
-        assert process.wait(60) == 0
+        try:
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
     assert (tmp_path / "done").read_text() == "1"
