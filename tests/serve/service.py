@@ -28,7 +28,7 @@ class SlowEngine:
         self.may_go.set()
         self.batches: list[int] = []
 
-    def read(self, files: Sequence[Path]) -> ReadImage:
+    def read(self, files: Sequence[Path], half: str = "auto") -> ReadImage:
         values = images.read(files[0])
         return ReadImage(values, values.shape)
 

@@ -94,6 +94,20 @@ def test_high_depth_and_several_sources_are_kept(tmp_path: Path) -> None:
         assert client.post("/v1/translate", content=parts["source_1"], headers=PNG).status_code == 400
 
 
+def test_a_half_of_a_file_is_taken_as_translate_does(tmp_path: Path) -> None:
+    model = make_model()
+    model.config = model.config.model_copy(update={"half": "left"})
+    model.save(tmp_path / "halves")
+    service = Service(load_models([str(tmp_path / "halves")], Options()), Options())
+    pair = np.random.default_rng(2).integers(0, 256, (SIDE, 2 * SIDE, 3), dtype=np.uint8)
+    parts = {"": pair[:, :SIDE], "?half=right": pair[:, SIDE:], "?half=whole": pair}
+    translator = Translator.from_pretrained(tmp_path / "halves", device="cpu")
+    with TestClient(create_app(service), base_url=URL) as client:
+        for query, part in parts.items():
+            answer = client.post(f"/v1/translate{query}", content=images.encode(".png", pair), headers=PNG)
+            np.testing.assert_array_equal(decode(answer.content, ".png", tmp_path), translator(part))
+
+
 def test_a_seed_gives_the_same_sample_again(client: TestClient, folder: Path, tmp_path: Path) -> None:
     import torch
 
@@ -149,6 +163,8 @@ BAD: dict[str, tuple[dict[str, Any], int, str]] = {
     "accepts nothing, twice": ({"content": png(), "headers": [*PNG.items(), ("Accept", "a/b"), ("Accept", "c/d")]},
                                406, "3 channels"),
     "accepts nothing": ({"content": png(), "headers": PNG | {"Accept": "text/html"}}, 406, "Accept"),
+    "another parameter": ({"content": png(), "headers": PNG, "params": {"sead": "1"}}, 422, "expected seed or half"),
+    "a compressed body": ({"content": png(), "headers": PNG | {"Content-Encoding": "gzip"}}, 415, "as it is"),
     "bad seed": ({"content": png(), "headers": PNG, "params": {"seed": "x"}}, 422, "seed"),
     "negative seed": ({"content": png(), "headers": PNG, "params": {"seed": "-1"}}, 422, "seed"),
     "foreign host": ({"content": png(), "headers": PNG | {"Host": "evil.example"}}, 400, "--allow-host"),

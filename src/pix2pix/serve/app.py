@@ -153,12 +153,12 @@ def _add_models(app: FastAPI, service: Service) -> None:
 
 def _add_translate(app: FastAPI, service: Service) -> None:
     @app.post("/v1/translate", **openapi.TRANSLATE)
-    async def translate(request: Request, seed: openapi.Seed = None) -> Response:
-        return await _translate(service, request, None, seed)
+    async def translate(request: Request, query: openapi.TranslateQuery) -> Response:
+        return await _translate(service, request, None, query)
 
     @app.post("/v1/models/{name}/translate", **openapi.TRANSLATE)
-    async def translate_by(request: Request, name: str, seed: openapi.Seed = None) -> Response:
-        return await _translate(service, request, name, seed)
+    async def translate_by(request: Request, name: str, query: openapi.TranslateQuery) -> Response:
+        return await _translate(service, request, name, query)
 
 
 def _add_page(app: FastAPI) -> None:
@@ -172,7 +172,7 @@ def _add_page(app: FastAPI) -> None:
 # ---- translation -------------------------------------------------------------------------------------------------
 
 
-async def _translate(service: Service, request: Request, name: str | None, seed: int | None) -> Response:
+async def _translate(service: Service, request: Request, name: str | None, query: openapi.Choices) -> Response:
     """Answer one request for a translation. The client's names and paths are never used."""
     options, facts = service.options, request.state.facts
     body = LimitedBody(request, options.max_bytes, options.deadline)
@@ -183,7 +183,7 @@ async def _translate(service: Service, request: Request, name: str | None, seed:
         if body.is_form:
             body.most = len(names) * options.max_bytes + OVERHEAD
         facts["model"] = model.name
-        if seed is not None and not model.engine.facts.noise:
+        if query.seed is not None and not model.engine.facts.noise:
             raise ProblemError(422, "no-noise", "the model has no dropout, so there is one output only; leave seed out")
         target = model.engine.facts
         accept = ",".join(request.headers.getlist("accept"))
@@ -194,7 +194,7 @@ async def _translate(service: Service, request: Request, name: str | None, seed:
                 files = await receive_files(request, body, Path(folder), names)
             service.refuse_if_stopping()
             with service.queue.place():
-                return await _with_deadline(service, request, _answer(service, model, files, seed, kind, facts))
+                return await _with_deadline(service, request, _answer(service, model, files, query, kind, facts))
     except ProblemError as error:
         await body.drain()
         if not body.complete:  # what the client still sends must not be taken for its next request
@@ -247,15 +247,20 @@ async def _client_leaves(request: Request) -> None:
 
 
 async def _answer(
-    service: Service, model: ServedModel, files: Sequence[Path], seed: int | None, kind: str, facts: dict[str, Any]
+    service: Service,
+    model: ServedModel,
+    files: Sequence[Path],
+    query: openapi.Choices,
+    kind: str,
+    facts: dict[str, Any],
 ) -> Response:
     """Read, translate and encode."""
     began, queue = monotonic(), service.queue
     pixels = await _reading(queue.with_files(refuse_too_many_pixels, files, service.options.max_pixels), files)
     async with queue.budget.hold(pixels):
-        source = await _reading(queue.with_files(model.engine.read, files), files)
+        source = await _reading(queue.with_files(model.engine.read, files, query.half), files)
         try:
-            output, in_model = await queue.translate(model.engine, source, seed)
+            output, in_model = await queue.translate(model.engine, source, query.seed)
         except ValueError as error:
             raise ProblemError(422, "no-output", f"the model gives no picture for it ({error})") from None
         content = await queue.with_files(_encode, SUFFIXES[kind], output, model)
@@ -306,6 +311,8 @@ async def _explain_http(request: Request, error: Exception) -> Response:
 async def _explain_validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
+    if first["type"] == "extra_forbidden":
+        first["msg"] = f"no such parameter; expected {' or '.join(openapi.Choices.model_fields)}"
     return await _explain(request, ProblemError(422, "bad-parameter", f"{first['loc'][-1]}: {first['msg']}"))
 
 

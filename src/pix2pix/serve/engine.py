@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from pix2pix.data.io.arrays import Array, Pixels
 from pix2pix.data.io.view import Half
+from pix2pix.inference.halves import HalfChoice
 
 Size = tuple[int, int]
 """(height, width) in pixels."""
@@ -67,8 +68,8 @@ class Engine(Protocol):
 
     facts: Facts
 
-    def read(self, files: Sequence[Path]) -> ReadImage:
-        """Read and check the file of each source. Raises DataError or ModelError."""
+    def read(self, files: Sequence[Path], half: HalfChoice = "auto") -> ReadImage:
+        """Read and check the file of each source, or a half of it. Raises DataError or ModelError."""
 
     def translate(self, inputs: Sequence[ReadImage], seed: int | None = None) -> list[Array]:
         """Translate what `read` returned, all of one size, to values (H, W, C) of the target's type.

@@ -4,11 +4,27 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import Query, Response
+from pydantic import BaseModel, ConfigDict, Field
 
+from pix2pix.inference.halves import HalfChoice
 from pix2pix.serve.media import SUFFIXES
 from pix2pix.serve.problems import PROBLEM_JSON
 
-Seed = Annotated[int | None, Query(ge=0, lt=2**63, description="Turns the model's noise on: another sample for each.")]
+
+class Choices(BaseModel):
+    """What the query of a translation may hold."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    seed: int | None = Field(None, ge=0, lt=2**63, description="Turns the model's noise on: another sample for each.")
+    half: HalfChoice = Field(
+        "auto",
+        description="Half of the picture that is translated; by default, of a picture of the size of the training's "
+        "side-by-side files, that of the source.",
+    )
+
+
+TranslateQuery = Annotated[Choices, Query()]
 
 _PICTURE = {"type": "string", "format": "binary"}
 _PICTURES: dict[str, Any] = {kind: {"schema": _PICTURE} for kind in SUFFIXES}

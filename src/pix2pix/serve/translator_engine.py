@@ -12,7 +12,7 @@ from pix2pix.errors import DataError
 from pix2pix.export.example_images import draw_sources
 from pix2pix.inference.calls import ImageTranslator
 from pix2pix.inference.fit_sources import SourceImage
-from pix2pix.inference.halves import choose_half
+from pix2pix.inference.halves import HalfChoice, choose_half
 from pix2pix.inference.views import view_source
 from pix2pix.serve.engine import Facts, ReadImage, SourceFacts
 from pix2pix.text import format_count
@@ -31,16 +31,16 @@ class TranslatorEngine:
         self.translator, self._noise = translator, noise
         self.facts = _describe(translator, threads, noise=noise is not None)
 
-    def read(self, files: Sequence[Path]) -> ReadImage:
+    def read(self, files: Sequence[Path], half: HalfChoice = "auto") -> ReadImage:
         """Read and encode the file of each source; of side-by-side files as in training, the source's half."""
-        model, half = self.translator.model, None
+        model, taken = self.translator.model, None
         for number, file in enumerate(files):
             if planes := view_source(file, model, number)[1]:
                 count = format_count(count_planes(planes), "plane")
                 raise DataError(f"{file}: is a stack of {count}, expected one picture: send its planes one by one")
-        if len(files) == 1 and model.config.half is not None:
-            half = choose_half(model.config, images.probe(files[0]).size, "auto")
-        encoded = self.translator.read(files, half=half)
+        if len(files) == 1:
+            taken = choose_half(model.config, images.probe(files[0]).size, half)
+        encoded = self.translator.read(files, half=taken)
         return ReadImage(encoded, encoded.shape)
 
     def translate(self, inputs: Sequence[ReadImage], seed: int | None = None) -> list[Array]:

@@ -83,6 +83,10 @@ class LimitedBody:
 async def receive_files(request: Request, body: LimitedBody, folder: Path, names: Sequence[str]) -> list[Path]:
     """Write the picture of each source, by its name, into `folder`; return the files in order. Raises ProblemError."""
     kind = body.kind
+    if coding := request.headers.get("content-encoding", ""):
+        raise ProblemError(
+            415, "unsupported-coding", f"the Content-Encoding is {coding[:100]!r}; send the picture as it is"
+        )
     if body.is_form:
         files = await _receive_form(request, body, folder, names)
     elif kind not in SUFFIXES:

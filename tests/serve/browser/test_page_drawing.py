@@ -74,6 +74,11 @@ def test_another_size_that_is_not_square(open_page: Open, address: str) -> None:
     assert Image.open(io.BytesIO(drawn.output())).size == (150, 70)
     box = drawn.page.locator("#output-picture").bounding_box()
     assert box["width"] / box["height"] == pytest.approx(150 / 70, rel=0.02)
+    drawn.page.click("#new")
+    drawn.page.fill("#new-width", "128")  # the size of two pictures side by side, as in the training
+    drawn.page.fill("#new-height", "64")
+    drawn.wait_for_output(lambda: drawn.page.click("#new-form .main"))
+    assert Image.open(io.BytesIO(drawn.output())).size == (128, 64)
 
 
 def test_a_pen_draws_smooth_lines_of_two_values(open_page: Open, address: str) -> None:

@@ -75,6 +75,8 @@ def test_16_bits_go_as_the_bytes_of_the_file(
     drawn.wait_for_output(lambda: drawn.give(path.name, path.read_bytes()))
     assert drawn.sent[-1].post_data_buffer == path.read_bytes()
     assert drawn.page.is_visible("#source-file") == (suffix == "tif")
+    assert drawn.page.is_visible("#view-source") == (suffix == "png")
+    assert not drawn.page.is_visible("#camera")  # which gives 8 bits
     output = np.asarray(Image.open(io.BytesIO(drawn.output())))
     expected = Translator.from_pretrained(models["gray16"], device="cpu")(values)
     assert np.array_equal(output, expected)
@@ -95,6 +97,7 @@ def test_what_is_wrong_is_said_and_the_picture_stays(open_page: Open, address: s
     for name, (content, words) in wrong.items():
         drawn.give(name, content)
         drawn.page.get_by_role("alert").get_by_text(words).wait_for()
+        assert not drawn.page.is_visible("#retry")  # the same file would fail again
         drawn.page.click("#dismiss")
         assert drawn.page.is_visible("#output-picture")
     drawn.wait_for_output(lambda: drawn.page.click("#undo"))  # back from photo.png to the example

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,25 @@ def test_a_phone_shows_source_and_output_at_once(open_page: Open, address: str) 
         assert min(button.bounding_box()["height"], button.bounding_box()["width"]) >= 36
     drawn.wait_for_output(lambda: drawn.page.select_option("#model", "lines"))
     assert drawn.page.evaluate("() => document.documentElement.scrollWidth") <= 375
+
+
+@pytest.mark.parametrize(("width", "height"), [(844, 390), (640, 500), (900, 700), (320, 640)])
+def test_nothing_covers_another_thing(open_page: Open, address: str, width: int, height: int) -> None:
+    drawn = open_page(address, "labels", viewport={"width": width, "height": height})
+    drawn.see("#output-picture")
+    assert drawn.page.evaluate("() => document.documentElement.scrollWidth") <= width
+    for header in drawn.page.locator(".card > header").all():
+        parts = header.locator("h2:visible, fieldset:visible, .actions").all()
+        boxes = [box for part in parts if (box := part.bounding_box())["width"] > 1]
+        assert len(boxes) >= 1
+        for left, right in pairwise(boxes):
+            assert left["x"] + left["width"] <= right["x"]
+    if height < 400:  # a phone held across
+        dock = drawn.page.locator("#tools").bounding_box()
+        for picture in ("#source-picture", "#output-picture"):
+            box = drawn.page.locator(picture).bounding_box()
+            assert box["height"] >= 180
+            assert box["y"] + box["height"] <= dock["y"]
 
 
 def test_an_answer_to_another_picture_is_dropped(open_page: Open, address: str) -> None:

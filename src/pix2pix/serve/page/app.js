@@ -23,6 +23,7 @@ let sources = [];
 let active;
 let seed = null;
 let ready = false;
+let exampleWanted = null;
 
 const say = (words) => { byId("spoken").textContent = words; };
 const toolbox = new Toolbox(byId("tools"), () => editor?.paintOverlay());
@@ -84,7 +85,7 @@ async function choose(wanted) {
   listSources();
   listExamples();
   activate(sources[0]);
-  output.offerTarget(false);
+  output.offer("target", false);
   output.clear(HINTS[active.spec.kind]);
   ready = false;
   await backend.prepare(model, (words, share) => output.loading(words, share));
@@ -96,7 +97,9 @@ async function choose(wanted) {
 }
 
 async function startPicture() {
+  const wanted = model;
   if (model.examples?.length) await loadExample(model.examples[0]).catch((problem) => report(problem));
+  if (wanted !== model) return;
   for (const source of sources) if (source.empty && source.drawn) source.startBlank(source.size[1], source.size[0]);
   for (const source of sources) source.history = new source.history.constructor();
   showHistory();
@@ -125,15 +128,17 @@ function activate(source) {
   byId("tools").hidden = !source.drawn;
   byId("canvas").tabIndex = source.drawn ? 0 : -1;
   byId("canvas").setAttribute("role", source.drawn ? "application" : "img");
-  byId("photo").hidden = !hasCamera;
-  byId("camera").hidden ||= !hasCamera;
+  const photos = hasCamera && source.spec.dtype === "uint8" && source.spec.channels <= 3; // a camera gives no other values
+  byId("photo").hidden = !photos;
+  byId("camera").hidden ||= !photos;
   if (source.drawn) toolbox.show(source);
   showSource(source, null);
+  if (output.result) output.showView();
 }
 
 function changed(source, area) {
   if (source === active) showSource(source, area);
-  output.offerTarget(Boolean(target()));
+  output.offer("target", Boolean(target()));
   if (sources.some((each) => each.empty)) {
     const missing = sources.filter((each) => each.empty).map((each) => each.spec.name);
     output.clear(sources.length > 1 ? `Still to choose: ${missing.join(", ")}.` : HINTS[active.spec.kind]);
@@ -159,6 +164,7 @@ function showSource(source, area) {
     byId("file-name").textContent = file.name;
     byId("file-note").textContent = `${formatBytes(file.blob.size)}. Browsers do not show this kind of file; the model reads it.`;
   }
+  output.offer("source", Boolean(raster));
   byId("source-facts").textContent = raster ? `${raster.width} × ${raster.height}${file ? ` · ${file.name}` : ""}` : "";
   showHistory();
 }
@@ -182,8 +188,10 @@ function redo() {
 /** Take a file, pasted picture or photo as the active source. */
 async function take(file) {
   if (!file) return;
+  const source = active;
   const { blob, name, raster } = await readPicture(file, model.limits);
-  active.replace({ raster, file: { blob, name } });
+  if (!sources.includes(source)) return; // another model was chosen meanwhile
+  source.replace({ raster, file: { blob, name } });
   say(`${name} is the source.`);
 }
 
@@ -218,6 +226,7 @@ function paths(example) {
 
 async function loadExample(example) {
   const wanted = model;
+  exampleWanted = example;
   const contents = await Promise.all(paths(example).map(async (path, index) => {
     const response = await fetch(backend.address(path)).catch(() => null);
     if (!response?.ok) throw new Problem("The example cannot be loaded", "The server does not answer. Draw, or choose a file.");
@@ -226,7 +235,7 @@ async function loadExample(example) {
     const goal = index === 0 && example.target ? backend.address(example.target).href : null;
     return { raster, file: { blob, name }, target: goal };
   }));
-  if (wanted !== model) return;
+  if (wanted !== model || exampleWanted !== example) return; // another one was chosen meanwhile
   contents.forEach((content, index) => {
     const { spec, drawn } = sources[index];
     if (drawn && spec.kind === "labels" && !spec.background) {
@@ -245,7 +254,7 @@ async function translate(signal) {
   if (model.limits && total > model.limits.bytes) {
     throw new Problem("The picture is too large", `It has ${formatBytes(total)}; at most ${formatBytes(model.limits.bytes)} are taken.`);
   }
-  const answer = await backend.translate(model, encoded, { seed: asked.seed, signal });
+  const answer = await backend.translate(model, encoded, { seed: asked.seed, drawn: sources.every((source) => !source.content.file), signal });
   return {
     ...answer,
     seed: asked.seed,
@@ -269,7 +278,7 @@ async function beneath(view) {
 function report(problem, seconds) {
   if (!(problem instanceof Problem)) console.error(problem);
   const words = problem instanceof Problem ? problem : { title: "Something went wrong", detail: String(problem.message ?? problem) };
-  output.fail(words, sources.length > 0 && (seconds !== undefined || !ready));
+  output.fail(words, sources.length > 0 && !words.final && (seconds !== undefined || !ready));
 }
 
 // ---- what a person does -----------------------------------------------------------------------------------------------

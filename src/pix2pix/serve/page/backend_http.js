@@ -31,7 +31,7 @@ async function describe(response) {
   if (retry !== null) return new Problem("The server is busy", `${body.detail ?? `It answered ${response.status}.`} Trying again by itself.`, retry);
   const title = { 413: "The picture is too large", 415: "The file is of another kind", 422: "The model does not take this picture" }[response.status];
   const detail = typeof body.detail === "string" ? body.detail : `The server answered ${response.status}.`;
-  return new Problem(title ?? body.title ?? "The server refused", detail);
+  return new Problem(title ?? body.title ?? "The server refused", detail, null, Boolean(title));
 }
 
 export async function connect() {
@@ -40,9 +40,10 @@ export async function connect() {
 }
 
 /** Translate encoded sources; resolve to {blob, milliseconds: {model, total}}. */
-async function translate(model, sources, { seed, signal }) {
+async function translate(model, sources, { seed, drawn, signal }) {
   const start = performance.now();
-  const query = seed === null ? "" : `?seed=${seed}`;
+  const query = new URLSearchParams(seed === null ? {} : { seed });
+  if (drawn) query.set("half", "whole"); // a drawing is no pair of the training, even if it has the size of one
   const headers = { Accept: shownTarget(model.target) ? "image/png" : "image/tiff" };
   let body;
   if (sources.length === 1) {
@@ -52,7 +53,7 @@ async function translate(model, sources, { seed, signal }) {
     body = new FormData();
     sources.forEach((source, index) => body.append(`source_${index + 1}`, source, `source_${index + 1}`));
   }
-  const response = await request(`v1/models/${encodeURIComponent(model.name)}/translate${query}`, {
+  const response = await request(`v1/models/${encodeURIComponent(model.name)}/translate?${query}`, {
     method: "POST", body, signal, headers,
   });
   const blob = await response.blob();

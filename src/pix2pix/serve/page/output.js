@@ -106,10 +106,10 @@ export class Output {
     this.compare.show(beneath?.picture ?? null, beneath?.name ?? "");
   }
 
-  /** Offer the comparison with a target, or not. */
-  offerTarget(there) {
-    byId("view-target").hidden = !there;
-    if (!there && this.view === "target") this.views[0].checked = true;
+  /** Offer a comparison, of the view source or target, or not. */
+  offer(view, there) {
+    byId(`view-${view}`).hidden = !there;
+    if (!there && this.view === view) this.views[0].checked = true;
   }
 
   fail({ title, detail }, again) {

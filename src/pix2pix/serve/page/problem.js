@@ -1,10 +1,10 @@
 /* What went wrong, in words for the person at the page. */
 
 export class Problem extends Error {
-  /** `retry`: seconds after which trying again by itself may help, or null. */
-  constructor(title, detail, retry = null) {
+  /** `retry`: seconds after which trying again by itself may help, or null. `final`: the same picture never helps. */
+  constructor(title, detail, retry = null, final = false) {
     super(`${title}: ${detail}`);
-    Object.assign(this, { title, detail, retry });
+    Object.assign(this, { title, detail, retry, final });
   }
 }
 
