@@ -18,6 +18,7 @@ from starlette.testclient import TestClient
 from pix2pix import Translator
 from pix2pix.data.io import images
 from pix2pix.errors import ConfigError
+from pix2pix.model import Model
 from pix2pix.serve.app import Service, create_app
 from pix2pix.serve.options import Options
 from pix2pix.serve.served import load_models, name_models
@@ -70,7 +71,7 @@ def test_high_depth_and_several_sources_are_kept(tmp_path: Path) -> None:
     import torch
 
     from pix2pix.config.io import make_config
-    from pix2pix.model import Model, build_networks, make_model_config
+    from pix2pix.model import build_networks, make_model_config
 
     one = {"type": "uint16", "channels": 1, "range": [[0, 4095]]}
     data = {"image_size": SIDE, "sources": {"1": one, "2": one}, "target_channels": 1}
@@ -96,8 +97,8 @@ def test_high_depth_and_several_sources_are_kept(tmp_path: Path) -> None:
 
 def test_a_half_of_a_file_is_taken_as_translate_does(tmp_path: Path) -> None:
     model = make_model()
-    model.config = model.config.model_copy(update={"half": "left"})
-    model.save(tmp_path / "halves")
+    config = model.config.model_copy(update={"half": "left"})
+    Model(model.generator, None, config).save(tmp_path / "halves")
     service = Service(load_models([str(tmp_path / "halves")], Options()), Options())
     pair = np.random.default_rng(2).integers(0, 256, (SIDE, 2 * SIDE, 3), dtype=np.uint8)
     parts = {"": pair[:, :SIDE], "?half=right": pair[:, SIDE:], "?half=whole": pair}
