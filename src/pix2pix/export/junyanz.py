@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from pix2pix.config import PATCH_LAYERS, Discriminator, Generator
 from pix2pix.config.fields import Biases, Norm
 from pix2pix.networks.blocks import has_bias
+from pix2pix.text import format_count
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -94,8 +95,8 @@ def find_discriminator(shapes: Shapes, in_channels: int, out_channels: int) -> F
     base, channels = _conv(shapes, first)[:2]
     if channels not in (out_channels, in_channels + out_channels):
         raise ValueError(
-            f"{first} takes {channels} channels, expected {in_channels + out_channels} for source and image, or "
-            f"{out_channels} for the image alone"
+            f"{first} takes {format_count(channels, 'channel')}, expected {in_channels + out_channels} for source and "
+            f"image, or {out_channels} for the image alone"
         )
     layers = 0 if pixel else sum(len(shape) == 4 for shape in shapes.values()) - 2
     patch = next((patch for patch, halvings in PATCH_LAYERS.items() if halvings == layers), None)

@@ -30,7 +30,7 @@ from pix2pix.model.model import build_discriminator, build_generator
 from pix2pix.model.model_config import CONVERTED, CONVERTED_SHA256
 from pix2pix.model.torch_file import Entry, TensorFile, open_tensors
 from pix2pix.system.files import sha256
-from pix2pix.text import escape_unprintable, format_list
+from pix2pix.text import escape_unprintable, format_count, format_list
 
 PREFIXES = ("module.", "_orig_mod.")
 """What DataParallel and torch.compile put before every name."""
@@ -218,7 +218,7 @@ def _read(file: TensorFile, name: str, entry: Entry) -> Tensor:
 def _describe(model: Model) -> Iterator[str]:
     """Say what was found in the tensors, and what had to be assumed."""
     config = model.config.settings
-    generator, channels = config.generator, f"{model.in_channels} to {model.out_channels} channels"
+    generator, channels = config.generator, f"{model.in_channels} to {format_count(model.out_channels, 'channel')}"
     drops = "without dropout" if not generator.dropout else "with dropout"
     yield f"generator: {describe_network(generator)}, {channels}"
     if model.discriminator is not None:

@@ -17,6 +17,7 @@ from pix2pix.inference.noise import image_seed, seed_noise
 from pix2pix.inference.writing import OutputWriter, stamp_sources
 from pix2pix.system.hardware import GIGABYTE
 from pix2pix.system.progress import OnNamedProgress
+from pix2pix.text import format_count
 
 
 def find_videos(inputs: Sequence[Path], output: Path) -> list[Path]:
@@ -49,7 +50,8 @@ def check_model(translator: ImageTranslator) -> None:
     if source.dtype != "uint8" or target.dtype != "uint8" or target.channels not in (1, 3):
         raise ModelError(
             "frames of videos are 8-bit gray or colour, but the model translates "
-            f"{model.in_channels} channels of {source.dtype} to {target.channels} of {target.dtype}: translate images"
+            f"{format_count(model.in_channels, 'channel')} of {source.dtype} to {target.channels} of {target.dtype}: "
+            "translate images"
         )
 
 

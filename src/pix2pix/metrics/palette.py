@@ -14,6 +14,7 @@ from pix2pix.data.pairing.pair import Pair
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.metrics.diagnostics import choose_evenly
 from pix2pix.system.reading import read_text
+from pix2pix.text import format_count
 
 SAMPLED_MAPS = 60
 
@@ -60,6 +61,8 @@ def label_pixels(pair: Pair, palette: Sequence[Colour], size: tuple[int, int]) -
     """Return the classes (H, W) of the source of a pair: the nearest colour of each pixel, resized without mixing."""
     source = read_pair(pair, any_size=True)[0]
     if source.shape[2] != len(palette[0]):
-        raise DataError(f"{pair.source.path}: has {source.shape[2]} channels, but the palette has {len(palette[0])}")
+        raise DataError(
+            f"{pair.source.path}: has {format_count(source.shape[2], 'channel')}, but the palette {len(palette[0])}"
+        )
     classes = torch.from_numpy(colour_distances(source, palette).argmin(axis=-1))
     return F.interpolate(classes[None, None].double(), size, mode="nearest-exact")[0, 0].long()

@@ -31,8 +31,9 @@ def describe_plan(plan: Plan) -> list[str]:
     if training.processes > 1:
         batches += f" x {training.processes} processes = {training.effective_batch}"
     perceptual = describe_perceptual(plan)
+    channels = f"{plan.prepared.in_channels} -> {format_count(plan.prepared.out_channels, 'channel')}"
     return [
-        f"pairs        {pairs}; {plan.prepared.in_channels} -> {plan.prepared.out_channels} channels, {data.direction}",
+        f"pairs        {pairs}; {channels}, {data.direction}",
         f"values       {_describe_sources(plan.prepared)} -> {_describe_values(plan.prepared.target)}",
         f"images       {_image_sizes(plan)}, {_augmentations(config.augment)}",
         f"generator    {generator.kind}, depth {generator.depth}, {generator.base_channels} base channels{upsampling}",

@@ -80,7 +80,7 @@ def test_a_colour_that_is_no_class_is_named_with_its_place() -> None:
         LabelEncoding(NAMES, tolerance=3).to_indices(picture, "x.png")[..., 0],
         labels.to_indices(COLOURS[blocks(0)], "")[..., 0],
     )
-    with pytest.raises(DataError, match=r"has 1 channels of uint8, but its classes are colours"):
+    with pytest.raises(DataError, match=r"has 1 channel of uint8, but its classes are colours"):
         labels.to_indices(picture[..., :1], "x.png")
 
 

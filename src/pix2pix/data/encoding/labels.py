@@ -14,7 +14,7 @@ from pix2pix.data.encoding import tensors
 from pix2pix.data.io.arrays import Pixels
 from pix2pix.data.io.lossy import lossy_format
 from pix2pix.errors import DataError
-from pix2pix.text import format_examples
+from pix2pix.text import format_count, format_examples
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,7 +56,9 @@ class LabelEncoding:
         values = without_alpha(values)
         if values.shape[2] != self._table.shape[1] or values.dtype.kind == "f":
             kind = "gray values" if self._table.shape[1] == 1 else "colours"
-            raise DataError(f"{path}: has {values.shape[2]} channels of {values.dtype}, but its classes are {kind}")
+            raise DataError(
+                f"{path}: has {format_count(values.shape[2], 'channel')} of {values.dtype}, but its classes are {kind}"
+            )
         found, position, inverse = unique_colours(values)
         distance = np.sqrt(((found[:, None] - self._table[None]) ** 2).sum(axis=2))
         nearest = distance.argmin(axis=1).astype(np.uint8)

@@ -157,7 +157,7 @@ def _order_of_axes(path: Path, shape: tuple[int, ...], given: str) -> str:
         raise DataError(
             f"{path}: is an array of shape {shape}, which may be {format_count(shape[0], 'channel')} or "
             f"{format_count(shape[0], 'plane')} of {shape[1]}x{shape[2]}, or {format_count(shape[0], 'row')} of "
-            f"{shape[1]} pixels with {shape[2]} channels: say which, "
+            f"{shape[1]} pixels with {format_count(shape[2], 'channel')}: say which, "
             "--npy-axes CYX, --npy-axes ZYX or --npy-axes YXC"
         )
     return "YXC"[: len(shape)]
