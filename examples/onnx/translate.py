@@ -10,7 +10,7 @@ import argparse
 
 import numpy as np
 import onnxruntime
-from PIL import Image
+from PIL import Image, ImageOps
 
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
@@ -21,7 +21,7 @@ def read(path: str, port: onnxruntime.NodeArg) -> np.ndarray:
     if path.endswith(".npy"):
         pixels = np.load(path, allow_pickle=False)
     else:
-        image = Image.open(path)
+        image = ImageOps.exif_transpose(Image.open(path))
         pixels = np.asarray(image if image.mode.startswith(("I", "F")) else image.convert(MODES[channels]))
     return pixels.reshape(1, *pixels.shape[:2], channels)
 

@@ -42,6 +42,7 @@ def convert(
     if source.is_file() or source.suffix in SUFFIXES:
         if target.suffix in SUFFIXES:
             raise ConfigError(f"{target}: a file converts into a model folder; give the name of a folder as --output")
+        _refuse_other_folder(target)
         _refuse_existing(target / CONFIG, target, overwrite)
         assumed = Assumed(key, image_size, direction, norm_statistics, dropout)
         return Converted(target, read_public(source, target, opponent, assumed))
@@ -51,6 +52,14 @@ def convert(
             raise ConfigError(f"{path}: a model converts into a file; give a name such as latest_net_G.pth")
         _refuse_existing(path, path, overwrite)
     return Converted(target, write_public(loaded, target, opponent))
+
+
+def _refuse_other_folder(target: Path) -> None:
+    """Raise ConfigError unless a model folder can stand here: a run, for one, would hide it behind its own `model/`."""
+    if target.exists() and not target.is_dir():
+        raise ConfigError(f"{target}: is a file; give the name of a folder as --output")
+    if target.is_dir() and not (target / CONFIG).exists() and any(target.iterdir()):
+        raise ConfigError(f"{target}: holds other files than a model; give the name of a new folder as --output")
 
 
 def _refuse_existing(file: Path, path: Path, overwrite: bool) -> None:

@@ -55,8 +55,9 @@ def quantize(translator: Translator, images: Sequence[Sequence[Array]]) -> tuple
             break
     assert best is not None, "at least one way is tried"
     error, quantized, keep = best
+    rest = ", the others float32" if keep else ""
     return quantized, (
-        f"{len(names) - len(keep)} of {format_count(len(names), 'convolution')} are int8, the others float32; on "
+        f"{len(names) - len(keep)} of {format_count(len(names), 'convolution')} are int8{rest}; on "
         f"{format_count(len(few), 'image')} of {len(images)} the mean error is {100 * error:.2f} % of the range",
     )
 

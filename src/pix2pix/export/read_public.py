@@ -181,10 +181,14 @@ def _fill(
     layers = same_layers(settings)
     affine = any(layer.is_norm and f"{layer.theirs}.weight" in state for layer in layers)
     expected = expected_shapes(network, layers, affine=affine)
+    rounded = {name for name, entry in state.items() if _is_counter(name) and entry.storage.dtype != torch.int64}
+    if rounded:
+        notes.append(f"{file.path}: counters of batches, which nothing uses, are left out: they are no whole numbers")
+    state = {name: entry for name, entry in state.items() if name not in rounded}
     old = {name for name in state.keys() - expected.keys() if name.rpartition(".")[2] in TRACKED}
     if old:
         notes.append(f"{file.path}: running statistics of instance norm are left out, as the public code does")
-    missing = {name for name in expected.keys() - state.keys() if not name.endswith("num_batches_tracked")}
+    missing = {name for name in expected.keys() - state.keys() if not _is_counter(name)}
     if odd := sorted(missing | (state.keys() - expected.keys() - old)):
         what = "is missing" if odd[0] in missing else "is not of this architecture"
         raise file.error(odd[0], f"{what}; expected {describe_network(settings)} of the public code")
@@ -204,9 +208,13 @@ def _fill(
     return network.eval()
 
 
+def _is_counter(name: str) -> bool:
+    return name.endswith("num_batches_tracked")
+
+
 def _read(file: TensorFile, name: str, entry: Entry) -> Tensor:
     """Read one tensor as float32, or int64 for a counter. Raises ModelError."""
-    counts = name.endswith("num_batches_tracked")
+    counts = _is_counter(name)
     if (entry.storage.dtype == torch.int64) != counts:
         raise file.error(name, f"has numbers of type {str(entry.storage.dtype).removeprefix('torch.')}")
     tensor = file.read(name, entry).to(torch.int64 if counts else torch.float32)

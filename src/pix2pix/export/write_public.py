@@ -8,10 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from pix2pix.config import Config, Discriminator, Generator
+from pix2pix.data.encoding.ranges import RangeEncoding
 from pix2pix.errors import ModelError
 from pix2pix.export.junyanz import describe_network, give_weights, same_layers
 from pix2pix.model import Model
 from pix2pix.system.files import write_atomically
+
+PUBLIC_SIZE = 256
+"""Side in pixels to which test.py resizes images without flags."""
 
 
 def write_public(model: Model, target: Path, opponent: Path | None) -> list[str]:
@@ -32,7 +36,8 @@ def write_public(model: Model, target: Path, opponent: Path | None) -> list[str]
     states = [(path, _public_state(path, network, settings)) for path, network, settings in files]
     for path, state in states:
         write_atomically(path, lambda file, state=state: torch.save(state, file))  # type: ignore[misc]
-    return [f"generator: {describe_network(config.generator)}", f"flags of test.py: {_flags(model)}"]
+    notes = [f"generator: {describe_network(config.generator)}", f"flags of test.py: {_flags(model)}"]
+    return [*notes, *_lost(model)]
 
 
 def _public_state(path: Path, network: nn.Module, settings: Generator | Discriminator) -> dict[str, Tensor]:
@@ -74,13 +79,28 @@ def _not_public_norm(settings: Generator | Discriminator) -> Iterator[str]:
         yield f"its convolutions have biases, which the public code has not with {norm} norm"
 
 
+def _lost(model: Model) -> Iterator[str]:
+    """Say which values the images have, if the public code, which reads one 8-bit image, cannot read them."""
+    encodings = [image.values for image in model.prepared.images]
+    if len(encodings) > 2 or not all(isinstance(one, RangeEncoding) and one.is_8bit for one in encodings):
+        sources = " + ".join(source.describe() for source in model.sources)
+        yield (
+            "not in the file: what the values of images mean. test.py reads one 8-bit image, but this model "
+            f"translates {sources} to {model.prepared.target.describe()}"
+        )
+
+
 def _flags(model: Model) -> str:
-    """Return the flags with which the public code loads a generator."""
-    generator = model.config.settings.generator
+    """Return the flags with which the public code loads a generator and reads images as in the training."""
+    generator, data = model.config.settings.generator, model.config.settings.data
     known = {8: "unet_256", 7: "unet_128"} if generator.kind == "unet" else {9: "resnet_9blocks", 6: "resnet_6blocks"}
     number = (generator.depth or 0) if generator.kind == "unet" else generator.blocks
     name = known.get(number, f"(none has {number} {'num_downs' if generator.kind == 'unet' else 'blocks'})")
     words = f"--netG {name} --norm {generator.norm} --ngf {generator.base_channels}"
     words += f" --input_nc {model.in_channels} --output_nc {model.out_channels}"
     words += "" if generator.dropout else " --no_dropout"
+    height, width = data.image_size
+    if height == width != PUBLIC_SIZE and not model.config.settings.native:
+        words += f" --load_size {height} --crop_size {height}"
+    words += " --direction BtoA" if data.direction == "BtoA" else ""
     return words + (" --eval" if model.config.norm_statistics == "running" else "")

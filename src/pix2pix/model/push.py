@@ -61,8 +61,9 @@ def push(
         chosen = None if license is None else TypeAdapter(License).validate_python(license)
     except ValidationError as error:
         raise ConfigError(f"--license: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from None
+    folder = locate(model) if Path(model).exists() else None  # what is wrong with it counts first; the hub asks later
     token = _find_token(repository, token)
-    folder = locate(model)
+    folder = folder or locate(model)
     with tempfile.TemporaryDirectory(prefix="pix2pix-push-") as place:
         staged = Path(place)
         left_out = {*(() if discriminator else (DISCRIMINATOR,)), *(() if samples else (SAMPLES,))}

@@ -129,7 +129,7 @@ def _inherit(plan: Plan, old: Model) -> Inheritance:
         )
         raise ConfigError(
             f"training.from_model {config.training.from_model}: its generator ({theirs}) has no layer that fits these "
-            f"settings ({ours}); leave out the --generator settings to take its own"
+            f"settings ({ours}); leave out --base-channels and the --generator settings to take its own"
         )
     judge = Carried({}, ["begins anew, since the parent has none"])
     if old.discriminator is not None:

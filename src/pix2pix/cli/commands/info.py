@@ -36,6 +36,8 @@ def info(model: str, /, *, json_: Json = False) -> None:
             facts["alarms"] = " ".join(alarms)
         for name in facts.keys() & {"differences", "speeds"}:
             facts[name] = _describe_measured(facts[name])
+        if not facts.get("not_refused", True):
+            del facts["not_refused"]
         for number, one in enumerate(facts.pop("evaluations", ()), start=1):
             data = "" if one["of_training"] else f" of {one['data']}"
             measured = _describe_metrics(one["metrics"], one["intervals"])
