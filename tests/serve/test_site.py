@@ -48,6 +48,7 @@ def test_a_folder_is_whole_and_written_over_only_when_asked(
     ]
     assert (folder / model["file"]["path"]).stat().st_size == model["file"]["bytes"]
     index = (folder / "index.html").read_text()
+    assert '<p id="output-hint">Loading. Opened from a disk, this page needs a server' in index
     assert 'content="onnx"' in index
     assert "default-src 'none'" in index
     assert {"page/app.js", "page/worker.js", "page/style.css"} <= {

@@ -26,6 +26,7 @@ POLICY = (
 LIMITS = {"bytes": 50_000_000, "pixels": 2**21}
 """Of a picture: the memory of WebAssembly ends at 4 GB."""
 MARK = "models.json"
+FROM_DISK = "Loading. Opened from a disk, this page needs a server: <code>python -m http.server</code> in its folder."
 FOLDERS = ("page", "onnxruntime", "examples", "models")
 
 
@@ -150,6 +151,7 @@ def _index() -> str:
     policy = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
     replaced = {
         '<meta name="backend" content="http">': '<meta name="backend" content="onnx">',
+        "The output appears here.": FROM_DISK,  # until a script replaces it; from a disk none runs
         '<meta charset="utf-8">': f'<meta charset="utf-8">\n  {policy}',
     }
     for old, new in replaced.items():
