@@ -6,14 +6,18 @@ TASKS = {
         *("--direction", "BtoA", "--image-size", "128"),
         *("--val-fraction", "0.1", "--test-fraction", "0.2"),
         *("--best-by", "last", "--keep-every", "4", "--validate-every", "4"),
-    ]
+    ],
+    "edges": ["--image-size", "128", "--best-by", "last", "--keep-every", "4", "--validate-every", "4"],
+    "distances": [
+        *("--image-size", "128", "--val-fraction", "0.1", "--test-fraction", "0.2"),
+        *("--best-by", "last", "--keep-every", "4", "--validate-every", "4"),
+    ],
 }
-"""Task -> flags that all rows share."""
+"""Task -> flags that all rows share: photos from their label maps, from their edges, and no photos at all."""
 WITHOUT: dict[str, list[str]] = {
     "dropout-0": ["--generator.dropout", "0.5"],
     "resize": ["--generator.upsampling", "transposed"],
     "depth": ["--generator.bottleneck-size", "1"],
-    "spectral-norm": ["--discriminator.norm", "batch", "--discriminator.no-spectral-norm"],
     "hinge": ["--adversarial", "vanilla"],
     "feature-matching": ["--feature-matching-weight", "0"],
     "less-l1": ["--l1-weight", "100"],
@@ -22,6 +26,7 @@ WITHOUT: dict[str, list[str]] = {
 }
 """Part of the preset `modern` -> flags that take it back."""
 WITH: dict[str, list[str]] = {
+    "spectral-norm": ["--discriminator.norm", "none", "--discriminator.spectral-norm"],
     "group-norm": ["--generator.norm", "group"],
     "shuffle": ["--generator.upsampling", "shuffle"],
     "two-scales": ["--discriminator.scales", "2"],

@@ -142,7 +142,8 @@ def run_job(options: argparse.Namespace, job: Job) -> str:
     try:
         pix2pix("train", options.data, "--run", job.run, *words, threads=1)
         if not (folder / "metrics.json").exists():
-            shared = ["--segmenter", "--segmenter-folder", options.output / "segmenter"]
+            labels = options.task == "facades"  # the sources of others are no label maps
+            shared = ["--segmenter", "--segmenter-folder", options.output / "segmenter"] if labels else []
             where = ["--split", options.split, "--output", folder]
             with EVALUATING:
                 pix2pix("evaluate", job.run / options.model, options.data, *where, *shared, threads=1)

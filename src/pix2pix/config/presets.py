@@ -48,11 +48,7 @@ MODERN: dict[str, dict[str, Any]] = {
         "dropout": 0.0,
         "upsampling": "resize",  # transposed convolutions leave a grid
     },
-    "discriminator": {
-        "norm": "none",
-        "spectral_norm": True,  # Miyato et al. 2018
-        "augment": "adaptive",  # Zhao et al. 2020, Karras et al. 2020: few pairs
-    },
+    "discriminator": {"augment": "adaptive"},  # Zhao et al. 2020, Karras et al. 2020: few pairs
     "loss": {
         "adversarial": "hinge",
         "l1_weight": 10.0,
