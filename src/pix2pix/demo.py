@@ -1,4 +1,4 @@
-"""Draw procedural facades, train a small translator on them and evaluate it, in one command."""
+"""Draw procedural facades, train a small translator on them by the preset `modern` and evaluate it, in one command."""
 
 from pathlib import Path
 from typing import Literal
@@ -32,7 +32,7 @@ def demo(
     bar = ProgressBar()
     data = run.parent / f"{run.resolve().name}-data"
     settings = merge_settings(SETTINGS, {"training": {"threads": threads}})
-    chosen = choose_settings(data, None, None, settings)
+    chosen = choose_settings(data, "modern", None, settings)
     if not data.exists():
         bar.say(f"making {TRAIN + VAL + TEST} procedural facades in {data}")
         make_facades(data, train=TRAIN, val=VAL, test=TEST, size=128)

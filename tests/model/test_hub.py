@@ -98,3 +98,6 @@ def test_a_hub_id_is_asked_after_a_line_that_says_so(hub: HubServer, tmp_path: P
     assert "there is no such folder, and the hub did not give this model (HF_HUB_OFFLINE is set" in lines[1]
     assert hub.asked == []
     assert "asking" not in talk
+    lines, talk = locate(hub, tmp_path / "here", "hf://good/model", HF_ENDPOINT="http://127.0.0.1:9")
+    assert lines[0] == arrived
+    assert "http://127.0.0.1:9 did not answer; the copy in " in talk

@@ -105,11 +105,15 @@ def _download(repository: Repository, maybe_path: bool) -> Path:
 
     hide_progress_bars()
     try:
+        reached = True
         if not constants.HF_HUB_OFFLINE:
             print(f"{repository}: asking {constants.ENDPOINT} for this model", file=sys.stderr)
-            _check_sizes(repository)
+            reached = _check_sizes(repository)
         patterns = list(MAX_BYTES)
         folder = Path(snapshot_download(repository.name, revision=repository.revision, allow_patterns=patterns))
+        if not reached:
+            kept = f"the copy in {folder}, which may be older, is used"
+            print(f"{repository}: {constants.ENDPOINT} did not answer; {kept}", file=sys.stderr)
     except ModelError:
         raise
     except Exception as error:  # the client of the hub raises many kinds
@@ -129,10 +133,10 @@ def hide_progress_bars() -> None:
         disable_progress_bars()
 
 
-def _check_sizes(repository: Repository) -> None:
+def _check_sizes(repository: Repository) -> bool:
     """Raise ModelError for files that are too large, and what the client raises for a repository that is not there.
 
-    If the hub cannot be reached, nothing is checked, and the cache is used.
+    If the hub cannot be reached, nothing is checked, and False is returned.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
@@ -142,7 +146,7 @@ def _check_sizes(repository: Repository) -> None:
     except HfHubHTTPError:
         raise
     except Exception:  # no network, or a server that does not speak the language of the hub
-        return
+        return False
     for file in info.siblings or ():
         limit = MAX_BYTES.get(file.rfilename)
         if limit is not None and (file.size or 0) > limit:
@@ -150,6 +154,7 @@ def _check_sizes(repository: Repository) -> None:
                 f"{repository}: {file.rfilename} has {file.size:,} bytes on the hub, more than the {limit:,} that are "
                 "downloaded; download it yourself and give its folder"
             )
+    return True
 
 
 _BY_STATUS = {
