@@ -17,7 +17,7 @@ SETTINGS = {
     "augment": {"flip": False},  # the light comes from the left
     "generator": {"base_channels": 32},
     "discriminator": {"base_channels": 32},
-    "training": {"epochs": 8, "precision": "32"},  # networks this small gain little from bf16
+    "training": {"epochs": 6, "precision": "32"},  # networks this small gain little from bf16
 }
 
 
