@@ -17,6 +17,7 @@ from cyclopts import App
 from pix2pix.cli import main
 from pix2pix.cli.app import app
 from pix2pix.cli.overview import COMMANDS, DATA_COMMANDS
+from pix2pix.cli.public_options import PUBLIC_OPTIONS
 from pix2pix.data.io import images
 from pix2pix.data.io.arrays import Pixels
 from pix2pix.system.threads import describe_threads
@@ -183,6 +184,10 @@ TRAIN: dict[str, Case] = {
     "unknown field of a section": lambda root, run: train(
         root, 2, "--generator.dept", "Did you mean --generator.depth?", flags="--generator.dept 3"
     ),
+    "an option of the public code": lambda root, run: train(
+        root, 2, "--lambda_L1; instead: `--l1-weight`", flags="--lambda_L1 3"
+    ),
+    "a flag unlike any other": lambda root, run: train(root, 2, "Unknown option: --zebra. See", flags="--zebra 3"),
     "an option of 0.1": lambda root, run: train(
         root, 2, "--parts.2.range", "Did you mean --sources.2.range?", flags="--parts.2.range 0,1"
     ),
@@ -515,6 +520,13 @@ def test_the_flags_of_train_are_these() -> None:
         if name.startswith("--") and name not in argument.negatives
     }
     assert flags == set(FLAGS.split())
+
+
+def test_options_of_the_public_code_lead_to_flags_that_exist() -> None:
+    flags = {*FLAGS.split(), "--output", "--split"}
+    for option, words in PUBLIC_OPTIONS.items():
+        assert f"--{option.replace('_', '-')}" not in FLAGS.split(), option
+        assert set(re.findall(r"--[a-z0-9.-]+", words)) <= flags, option
 
 
 # ---- a run's life ----------------------------------------------------------------------------------------------

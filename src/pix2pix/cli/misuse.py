@@ -1,5 +1,8 @@
 """Explain an error of the parser in one sentence, with a suggestion for words of version 0.1."""
 
+import re
+from difflib import SequenceMatcher
+
 from cyclopts import (
     CoercionError,
     CycloptsError,
@@ -10,11 +13,14 @@ from cyclopts import (
 )
 from pydantic import ValidationError as SettingsError
 
+from pix2pix.cli.public_options import suggest_option
 from pix2pix.config.io import explain
 from pix2pix.config.legacy import explain_removal, suggest_name
 
 OLD_COMMANDS = {"bench": "`make bench` in a clone of the repository measures the speed"}
 """Command of version 0.1 -> what to use instead."""
+ALIKE = 0.8
+"""Ratio of `SequenceMatcher` from which an option that exists is suggested."""
 
 
 def explain_misuse(error: CycloptsError) -> str:
@@ -38,7 +44,7 @@ def _describe(error: CycloptsError) -> str:
 
 
 def _suggest(error: CycloptsError) -> str | None:
-    """Return what to use instead of a command or flag of version 0.1; None for other words."""
+    """Return what to use instead of a command or flag of version 0.1 or the public code; None for other words."""
     if isinstance(error, UnknownCommandError) and error.unused_tokens:
         command = error.unused_tokens[0]
         return f"There is no command `{command}` any more; {OLD_COMMANDS[command]}" if command in OLD_COMMANDS else None
@@ -49,5 +55,16 @@ def _suggest(error: CycloptsError) -> str | None:
     setting = first.replace("-", "_")
     if reason := explain_removal(setting):
         return f"There is no option {flag} any more: {reason}"
-    new = suggest_name(setting)
-    return new and f"Unknown option: {flag}. Did you mean --{new.replace('_', '-')}{dot}{rest}?"
+    if new := suggest_name(setting):
+        return f"Unknown option: {flag}. Did you mean --{new.replace('_', '-')}{dot}{rest}?"
+    if known := suggest_option(setting):
+        return f"Unknown option: {flag}; instead: {known}"
+    return _without_far_guess(flag, str(error))
+
+
+def _without_far_guess(flag: str, message: str) -> str:
+    """Leave out an option that the parser suggests, unless it is spelt nearly alike."""
+    words = " ".join(message.split())
+    guess = re.search(r" Did you mean (\S+)\?$", words)
+    far = guess and SequenceMatcher(None, flag, guess[1]).ratio() < ALIKE
+    return words[: guess.start()] if guess and far else words

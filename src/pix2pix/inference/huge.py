@@ -31,7 +31,7 @@ from pix2pix.inference.tiling import Tiling
 from pix2pix.inference.translator import Translator
 from pix2pix.inference.views import view_source
 from pix2pix.model.model_config import Size
-from pix2pix.system.hardware import GIGABYTE
+from pix2pix.system.hardware import say_gigabytes
 from pix2pix.system.progress import OnNamedProgress
 
 MOST_TILE = 2048
@@ -137,11 +137,11 @@ class HugeImage:
         return bands <= budget.host and working <= budget.device
 
     def _refusal(self, tile: int, budget: Budget) -> str:
-        needed = sum(self.needed_bytes(tile)) / GIGABYTE
+        needed = say_gigabytes(sum(self.needed_bytes(tile)))
         limit = "allowed" if budget.given else "free"
         text = (
             f"{self.readers[0].path}: is {self.sizes}, and translating it in tiles of {tile} takes about "
-            f"{needed:.2g} GB of memory, but {budget.host / GIGABYTE:.2g} GB are {limit}: "
+            f"{needed} of memory, but {say_gigabytes(budget.host)} are {limit}: "
         )
         text += "give more by --memory, or " if budget.given else ""
         if math.prod(self.image.presented) > math.prod(self.size):
@@ -256,12 +256,12 @@ def translate_huge(
 
 
 def _describe(image: HugeImage, grid: TileGrid) -> str:
-    needed = needed_memory(image.model, image.size) / GIGABYTE
+    needed = say_gigabytes(needed_memory(image.model, image.size))
     overlap = max(
         axis.starts[0] + axis.tile - axis.starts[1] if len(axis.starts) > 1 else 0 for axis in (grid.rows, grid.columns)
     )
     return (
-        f"{image.readers[0].path}: is {image.sizes} and would take about {needed:.2g} GB of memory whole; "
+        f"{image.readers[0].path}: is {image.sizes} and would take about {needed} of memory whole; "
         f"translated in {grid.count} tiles of {grid.columns.tile} with an overlap of {overlap}"
     )
 

@@ -27,7 +27,7 @@ from pix2pix.data.io.surroundings import Surroundings
 from pix2pix.errors import DataError
 from pix2pix.inference.bands import CHUNK_BYTES, resize_bands
 from pix2pix.model.signature import Signature
-from pix2pix.system.hardware import GIGABYTE
+from pix2pix.system.hardware import say_gigabytes
 from pix2pix.text import format_count
 
 SHOWN_SIDE = 768
@@ -126,8 +126,8 @@ def open_spread(paths: Sequence[Path], model: Signature, most: float) -> Iterato
         needed = sum(reader.held_bytes for reader in readers)
         if needed > most:
             raise DataError(
-                f"{paths[0]}: it and the other samples take {needed / GIGABYTE:.2g} GB of memory, but "
-                f"{most / GIGABYTE:.2g} GB are free or allowed: translate .tif or .npy files, which are read by rows"
+                f"{paths[0]}: it and the other samples take {say_gigabytes(needed)} of memory, but "
+                f"{say_gigabytes(most)} are free or allowed: translate .tif or .npy files, which are read by rows"
             )
         yield Spread(readers, model)
 

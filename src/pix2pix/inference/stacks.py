@@ -8,7 +8,7 @@ from pix2pix.errors import DataError
 from pix2pix.inference.calls import ImageTranslator
 from pix2pix.inference.jobs import Job
 from pix2pix.inference.views import view_source
-from pix2pix.system.hardware import GIGABYTE
+from pix2pix.system.hardware import say_gigabytes
 from pix2pix.system.progress import OnNamedProgress
 
 COPIES = 3
@@ -42,8 +42,8 @@ def translate_stack(
         needed = COPIES * count * outputs[0].nbytes
         if needed > most:
             raise DataError(
-                f"{sources[0]}: a stack of {count} planes takes {needed / GIGABYTE:.2g} GB of memory, but "
-                f"{most / GIGABYTE:.2g} GB are free or allowed: save its planes in several files"
+                f"{sources[0]}: a stack of {count} planes takes {say_gigabytes(needed)} of memory, but "
+                f"{say_gigabytes(most)} are free or allowed: save its planes in several files"
             )
         if progress is not None:
             progress(plane + 1, count, sources[0].name)

@@ -16,7 +16,7 @@ from pix2pix.inference.jobs import Job
 from pix2pix.inference.memory import Budget, needed_memory
 from pix2pix.inference.noise import image_seed, seed_noise
 from pix2pix.inference.writing import OutputWriter, stamp_sources
-from pix2pix.system.hardware import GIGABYTE
+from pix2pix.system.hardware import say_gigabytes
 from pix2pix.system.progress import OnNamedProgress
 from pix2pix.text import format_count
 
@@ -97,9 +97,9 @@ def translate_video(
 
 def _refuse_large(reader: VideoReader, budget: Budget, size: tuple[int, int]) -> None:
     if not budget.fits([size]):
-        needed, limit = needed_memory(budget.model, size) / GIGABYTE, budget.host / GIGABYTE
+        needed, limit = say_gigabytes(needed_memory(budget.model, size)), say_gigabytes(budget.host)
         raise DataError(
-            f"{reader.path}: a frame of {size[0]}x{size[1]} (HxW) takes {needed:.2g} GB of memory, but {limit:.2g} GB "
+            f"{reader.path}: a frame of {size[0]}x{size[1]} (HxW) takes {needed} of memory, but {limit} "
             "are free or allowed; --present image_size shows frames to the model at the size of its training"
         )
 

@@ -11,6 +11,18 @@ from typing import Literal
 from pix2pix.errors import ConfigError
 
 GIGABYTE = 1e9
+
+
+def say_gigabytes(count: float) -> str:
+    """Say a number of bytes in gigabytes with two digits, or whole.
+
+    >>> say_gigabytes(0.034e9), say_gigabytes(1.23e9), say_gigabytes(212.4e9)
+    ('0.034 GB', '1.2 GB', '212 GB')
+    """
+    gigabytes = count / GIGABYTE
+    return f"{gigabytes:,.0f} GB" if gigabytes >= 10 else f"{gigabytes:.2g} GB"
+
+
 CGROUPS = Path("/sys/fs/cgroup")
 """Folder with the limits of the container of this process."""
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # malloc.h

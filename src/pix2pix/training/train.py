@@ -115,7 +115,7 @@ def train_with(config: Config, run: Path | None = None, *, overwrite: bool = Fal
         by = plan.config.training.best_by if "val" in splits else "last"
         bar.say(f"model        {folder / 'model'}: kept epoch {progress.best_epoch} of {progress.epoch} (by {by})")
         if trainer.step_time.total:
-            bar.say(f"loading      {100 * trainer.step_time.loading_share:.2g} % of the training time")
+            bar.say(f"loading      {100 * trainer.step_time.loading_share:.0f} % of the training time")
         bar.say(f"report       {report}")
         return Run(folder, group.broadcast(lambda: _newest_metrics(folder)), group.is_first)
 

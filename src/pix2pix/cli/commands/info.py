@@ -62,7 +62,7 @@ def _describe_measured(rows: list[dict[str, Any]]) -> str:
     words = []
     for one in rows:
         if "engine" in one:
-            words.append(f"{one['engine']} {one.get('milliseconds', float('nan')):.3g} ms")
+            words.append(f"{one['engine']} {one.get('milliseconds', float('nan')):,.1f} ms")
         elif "share_mean" in one:
             words.append(f"{one.get('height')}x{one.get('width')} {100 * one['share_mean']:.2g} %")
     return ", ".join(words) or "not measured"
