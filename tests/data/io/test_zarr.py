@@ -1,8 +1,13 @@
 """OME-Zarr images: read whole and by rows, written with a pyramid; stores of strangers are refused by name."""
 
+import bz2
+import gzip
 import json
+import lzma
 import os
 import shutil
+import tracemalloc
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +17,17 @@ import pytest
 from numpy.typing import NDArray
 
 zarr = pytest.importorskip("zarr")
+import google_crc32c  # noqa: E402
+import numcodecs  # noqa: E402
+from zarr.codecs import (  # noqa: E402
+    BloscCodec,
+    BytesCodec,
+    Crc32cCodec,
+    GzipCodec,
+    ShardingCodec,
+    TransposeCodec,
+    ZstdCodec,
+)
 
 from pix2pix.data.io import images, ngff, zarr_reader, zarr_writer  # noqa: E402
 from pix2pix.data.io.arrays import ImageFacts  # noqa: E402
@@ -123,16 +139,18 @@ def change(path: Path, **values: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **values}), encoding="utf-8")
 
 
-def name_array(path: Path, name: str) -> None:
+def change_multiscale(path: Path, **values: Any) -> None:
     attributes = json.loads((path / ".zattrs").read_text(encoding="utf-8"))
-    attributes["multiscales"][0]["datasets"][0]["path"] = name
+    attributes["multiscales"][0].update(values)
     change(path / ".zattrs", **attributes)
+
+
+def name_array(path: Path, name: str) -> None:
+    change_multiscale(path, datasets=[{"path": name}])
 
 
 def size_pixels(path: Path, *scale: float) -> None:
-    attributes = json.loads((path / ".zattrs").read_text(encoding="utf-8"))
-    attributes["multiscales"][0]["coordinateTransformations"] = [{"type": "scale", "scale": scale}]
-    change(path / ".zattrs", **attributes)
+    change_multiscale(path, coordinateTransformations=[{"type": "scale", "scale": scale}])
 
 
 def link(path: Path, target: Path) -> None:
@@ -164,6 +182,18 @@ STRANGE: dict[str, Damage] = {
     "no chunks": (lambda path: [one.unlink() for one in (path / "full").glob("[0-9]*")], "no chunk of pixels"),
     "no array": (lambda path: shutil.rmtree(path / "full"), "lacks its array full"),
     "huge shape": (lambda path: change(path / "full/.zarray", shape=[10**6, 10**6]), "more than 536,870,912 pixels"),
+    "many chunks": (
+        lambda path: change(path / "full/.zarray", shape=[9**4, 9**4], chunks=[1, 1]),
+        "has more than 65,536 chunks of 1x1 values",
+    ),
+    "far shape": (lambda path: change(path / "full/.zarray", shape=[10**30, 10**30]), "more than 536,870,912 pixels"),
+    "large file": (lambda path: os.truncate(path / "full/0.0", 2**40), "full/0.0: cannot be read as an image (it has "),
+    "thousands of axes": (lambda path: change_multiscale(path, axes=["y"] * 10**5), "named y, y, y, y, y and 99,995"),
+    "thousands of levels": (lambda path: change_multiscale(path, datasets=[{"path": "0"}] * 10**5), "lacks its array"),
+    "other differences": (
+        lambda path: change(path / "full/.zarray", filters=[{"id": "delta", "dtype": "<u2", "astype": "|i1"}]),
+        "differences (delta) of another type",
+    ),
     "huge chunk": (lambda path: change(path / "full/.zarray", chunks=[10**6, 10**6]), "GB of memory"),
     "runs code": (lambda path: change(path / "full/.zarray", filters=[{"id": "pickle"}]), "is compressed by pickle"),
     "unknown codec": (lambda path: change(path / "full/.zarray", compressor={"id": "jxl"}), "is compressed by jxl"),
@@ -192,6 +222,111 @@ def test_stores_of_strangers_are_refused_by_name(tmp_path: Path, name: str) -> N
         images.read(path)
     assert str(raised.value).startswith(str(path))
     assert reason in str(raised.value)
+
+
+CODECS_2: dict[str, Any] = {
+    "zlib": numcodecs.Zlib(),
+    "gzip": numcodecs.GZip(),
+    "bz2": numcodecs.BZ2(),
+    "lzma": numcodecs.LZMA(),
+    "lz4": numcodecs.LZ4(),
+    "zstd": numcodecs.Zstd(),
+    "blosc": numcodecs.Blosc("lz4", shuffle=numcodecs.Blosc.BITSHUFFLE),
+}
+CODECS_3: dict[str, Any] = {
+    "gzip": GzipCodec(),
+    "zstd": ZstdCodec(checksum=True),
+    "blosc": BloscCodec(cname="lz4", shuffle="bitshuffle"),
+    "crc32c, gzip": [Crc32cCodec(), GzipCodec()],
+    "zstd, gzip": [ZstdCodec(), GzipCodec()],
+}
+ZEROS = bytes(2**24)
+BOMBS: dict[str, bytes] = {
+    "zlib": zlib.compress(ZEROS, 1),
+    "gzip": gzip.compress(ZEROS, 1),
+    "bz2": bz2.compress(ZEROS, 1),
+    "lzma": lzma.compress(ZEROS, preset=0),
+    "lz4": bytes(numcodecs.LZ4().encode(ZEROS)),
+    "zstd": bytes(numcodecs.Zstd().encode(ZEROS)),
+    "blosc": bytes(numcodecs.Blosc().encode(ZEROS)),
+}
+
+
+def write_codec(path: Path, version: str, codec: str) -> NDArray[Any]:
+    """Write noise and a blank half, with filters in version 2; the shards of version 3 are read by rows."""
+    array = np.hstack([values(H, W, dtype="uint16"), np.zeros((H, W), np.uint16)])
+    options: dict[str, Any] = {"version": version, "chunks": (32, 32)}
+    if version == "0.4":
+        options |= {"compressors": CODECS_2[codec], "filters": [numcodecs.Delta("<u2"), numcodecs.Shuffle(2)]}
+    else:
+        options |= {"compressors": CODECS_3[codec], "filters": [TransposeCodec(order=(1, 0))], "shards": (64, 64)}
+    write_store(path, array, "yx", **options)
+    return array
+
+
+@pytest.mark.parametrize(
+    ("version", "codec"), [*(("0.4", name) for name in CODECS_2), *(("0.5", name) for name in CODECS_3)]
+)
+def test_each_codec_is_read_exactly(tmp_path: Path, version: str, codec: str) -> None:
+    array = write_codec(tmp_path / "a.zarr", version, codec)
+    assert np.array_equal(images.read(tmp_path / "a.zarr")[..., 0], array)
+    with open_rows(tmp_path / "a.zarr") as reader:
+        assert np.array_equal(reader.read(30, 70)[..., 0], array[30:70])
+
+
+def refuse_in_little_memory(path: Path, *, rows: bool = False) -> str:
+    def read() -> None:
+        if rows:
+            with open_rows(path) as reader:
+                reader.read(0, 40)
+        else:
+            images.read(path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ngff, "MAX_METADATA", 2**16)  # reading a file takes as much
+        tracemalloc.start()
+        with pytest.raises(DataError) as raised:
+            read()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 0.7 * len(ZEROS)  # LZMA takes half of it for its dictionary
+    return str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("version", "codec"), [*(("0.4", name) for name in CODECS_2), *(("0.5", name) for name in list(CODECS_3)[:3])]
+)
+@pytest.mark.parametrize("rows", [False, True])
+def test_a_chunk_that_decodes_to_more_is_refused_in_little_memory(
+    tmp_path: Path, version: str, codec: str, rows: bool
+) -> None:
+    options: dict[str, Any] = {"version": version, "compressors": (CODECS_2 if version == "0.4" else CODECS_3)[codec]}
+    path = write_store(tmp_path / "a.zarr", values(64, 48), "yx", **options)
+    (chunk,) = [one for one in (path / "full").rglob("*") if one.as_posix().endswith(("full/0.1", "full/c/0/1"))]
+    chunk.write_bytes(BOMBS[codec])
+    assert refuse_in_little_memory(path, rows=rows).startswith(f"{chunk}: cannot be read as an image (")
+
+
+def test_a_bomb_in_a_shard_is_refused_in_little_memory(tmp_path: Path) -> None:
+    path = write_store(tmp_path / "a.zarr", values(64, 64), "yx", "0.5", compressors=GzipCodec(), shards=(64, 64))
+    (shard,) = (one for one in (path / "full").rglob("*") if one.name == "0" and one.is_file())
+    index = np.frombuffer(shard.read_bytes()[-(4 * 16 + 4) : -4], "<u8").copy()
+    index[:2] = 0, len(BOMBS["gzip"])
+    index[2:] = 2**64 - 1  # no other chunks
+    checksum = google_crc32c.value(index.tobytes()).to_bytes(4, "little")
+    shard.write_bytes(BOMBS["gzip"] + index.tobytes() + checksum)
+    reason = refuse_in_little_memory(path)
+    assert reason.startswith(f"{shard}: cannot be read as an image (a chunk decodes to more than 5,248 bytes")
+
+
+@pytest.mark.filterwarnings("ignore:Combining a `sharding_indexed` codec")
+def test_shards_that_are_compressed_as_a_whole(tmp_path: Path) -> None:
+    array = values(H, W)
+    inner = ShardingCodec(chunk_shape=(16, 16), codecs=[BytesCodec(), ZstdCodec()])
+    path = write_store(
+        tmp_path / "a.zarr", array, "yx", "0.5", chunks=(32, 32), serializer=inner, compressors=GzipCodec()
+    )
+    assert np.array_equal(images.read(path)[..., 0], array)
 
 
 def test_without_zarr_the_error_says_what_to_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,12 +25,15 @@ METADATA = ("zarr.json", ".zgroup", ".zattrs", ".zarray")
 """Files of which a group or an array of zarr has one or more."""
 MAX_METADATA = 2**24
 """Bytes of a metadata file; those of plates list thousands of images."""
+MANY_CHUNKS = 2**16
+SMALL_CHUNK = 2**10
+"""Values of a chunk; an array of more than MANY_CHUNKS that are smaller would take hours."""
 AXES = "tczyx"
 CODECS = {
     "blosc", "bytes", "bz2", "crc32c", "delta", "gzip", "lz4", "lzma", "sharding_indexed", "shuffle", "transpose",
     "zlib", "zstd",
 }  # fmt: skip
-"""Codecs that are lossless and only compute."""
+"""Codecs that are lossless and only compute; none but compressors changes the size of what it decodes."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,12 @@ class StoredImage:
     def chunk_bytes(self) -> int:
         """Bytes of what is decoded at once."""
         return math.prod(self.chunk) * self.dtype.itemsize
+
+    @property
+    def chunks_of_a_row(self) -> int:
+        """Number of chunks that hold the same rows of pixels, y."""
+        counts = [-(-size // side) for size, side in zip(self.shape, self.chunk, strict=True)]
+        return math.prod(counts) // counts[-2]
 
 
 def is_store(path: Path) -> bool:
@@ -103,8 +112,12 @@ def read_image(path: Path) -> StoredImage:
         raise unreadable(path, f"{os.path.relpath(error.filename or path, path)}: {error.strerror or error}") from None
     except Exception as error:  # metadata of strangers may be of any shape
         reason = f"no {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
+        reason = reason[:200]
         raise unreadable(path, f"its metadata are damaged: {reason}") from None
     image = StoredImage(path, version, axes, array, shape, chunk, dtype, _read_names(ome))
+    if math.prod(image.chunk) < SMALL_CHUNK and math.prod(image.shape) > MANY_CHUNKS * math.prod(image.chunk):
+        sides = "x".join(map(str, image.chunk))
+        raise DataError(f"{path}: has more than {MANY_CHUNKS:,} chunks of {sides} values: save it with larger chunks")
     stack = [(axis.name.upper(), size) for axis, size in zip(axes, shape, strict=True) if axis.name in "tz"]
     if any(size > 1 for _, size in stack):
         each = " and ".join(f"{size} along {name}" for name, size in stack if size > 1)
@@ -198,10 +211,13 @@ def _read_array(path: Path, array: Path) -> tuple[tuple[int, ...], tuple[int, ..
         stored = _read(array / ".zarray")
         codecs, chunk, dtype = [stored["compressor"], *(stored["filters"] or ())], stored["chunks"], stored["dtype"]
         used = [str(codec["id"]) for codec in codecs if codec]
+        if any(codec and codec.get("astype", codec.get("dtype")) != codec.get("dtype") for codec in codecs):
+            raise DataError(
+                f"{path}: stores differences (delta) of another type than its values: save it without delta"
+            )
     if unknown := sorted(set(used) - CODECS):
-        raise DataError(
-            f"{path}: is compressed by {format_list(unknown)}, expected codecs among {format_list(sorted(CODECS))}"
-        )
+        known = format_list(sorted(CODECS))
+        raise DataError(f"{path}: is compressed by {format_examples(unknown)[:100]}, expected codecs among {known}")
     if not isinstance(dtype, str):
         raise DataError(f"{path}: holds values of several fields, expected numbers")
     return _lengths(stored["shape"]), _lengths(chunk), np.dtype(dtype)
@@ -233,7 +249,7 @@ def _read_axes(path: Path, multiscale: Any, level: Any, count: int) -> tuple[Sto
     names = [str(one["name"]) for one in listed]
     if len(set(names)) < len(names) or not set(names) <= set(AXES) or names[-2:] != ["y", "x"] or len(names) != count:
         raise DataError(
-            f"{path}: has an array with {count} axes, named {format_list(names)}, "
+            f"{path}: has an array with {count} axes, named {format_examples(names, 5)[:100]}, "
             "expected y and x, with c, t or z before them"
         )
     scale, translation = np.ones(count), np.zeros(count)

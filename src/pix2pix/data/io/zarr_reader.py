@@ -1,5 +1,7 @@
 """Read the pixels of an OME-Zarr image: all of them, or by rows; its chunks are regular files below its folder."""
 
+import itertools
+import math
 import os
 from collections.abc import Callable, Coroutine, Sequence
 from functools import lru_cache
@@ -9,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from pix2pix.data.io.arrays import Array, unreadable
-from pix2pix.data.io.checked_blosc import checking_blosc
+from pix2pix.data.io.bounded_codecs import bounded_codecs, with_overhead
 from pix2pix.data.io.high_depth import Header, checked_type, to_native
 from pix2pix.data.io.ngff import METADATA, StoredImage, read_image
 from pix2pix.data.io.surroundings import Surroundings
@@ -20,6 +22,8 @@ T = TypeVar("T")
 
 TOGETHER = 2**25
 """Bytes of chunks that are decoded or encoded at the same time; one chunk at least."""
+CHUNKS_TOGETHER = 2**12
+"""Chunks that zarr prepares at once, or one row of chunks; each takes some thousand bytes."""
 MICROMETRES = {"micrometer": "µm", "nanometer": "nm", "millimeter": "mm", "centimeter": "cm", "meter": "m"}
 """Unit of an axis -> as TIFF writes it."""
 
@@ -57,19 +61,53 @@ def open_rows(image: StoredImage) -> Callable[[int, int], Array]:
     from zarr.api.asynchronous import open_array
     from zarr.storage import LocalStore
 
-    _check_files(image)
-    with checking_blosc(image.chunk_bytes):
+    with bounded_codecs(image.chunk_bytes):
         array = run_quietly(open_array(store=LocalStore(image.array, read_only=True), mode="r"), image.chunk_bytes)
     if array.shape != image.shape:
         raise unreadable(image.path, "its metadata changed while it was read")
+    _check_files(image, array.shards or array.chunks)
+    step = image.chunk[-2] * max(1, CHUNKS_TOGETHER // image.chunks_of_a_row)
 
     def read(top: int, bottom: int) -> Array:
-        at = {"y": slice(top, bottom), "x": slice(None), "c": slice(None)}
-        index = tuple(at.get(letter, 0) for letter in image.letters)
-        values = np.asarray(run_quietly(array.getitem(index), image.chunk_bytes))
-        return to_native(image.path, np.moveaxis(values, 0, 2) if "c" in image.letters else values[..., None])
+        _, width, channels = image.sizes
+        values = np.empty((bottom - top, width, channels), checked_type(image.path, image.dtype))
+        for start in range(top // step * step, bottom, step):
+            first, last = max(top, start), min(bottom, start + step)
+            values[first - top : last - top] = _read_rows(image, array, first, last)
+        return values
 
     return read
+
+
+def _read_rows(image: StoredImage, array: Any, top: int, bottom: int) -> Array:
+    """Read rows at once. Raises DataError that names the file of a damaged chunk, or anything."""
+    at = {"y": slice(top, bottom), "x": slice(None), "c": slice(None)}
+    index = tuple(at.get(letter, 0) for letter in image.letters)
+    try:
+        values = np.asarray(run_quietly(array.getitem(index), image.chunk_bytes))
+    except MemoryError:
+        raise
+    except Exception as error:  # decoders of damaged chunks raise nearly anything
+        raise unreadable(_find_damaged(image, array, top, bottom), error) from None
+    return to_native(image.path, np.moveaxis(values, 0, 2) if "c" in image.letters else values[..., None])
+
+
+def _find_damaged(image: StoredImage, array: Any, top: int, bottom: int) -> Path:
+    """Return the first file of chunks in some rows that cannot be decoded alone; the image if each can."""
+    sides = array.shards or array.chunks
+    spans = [(0, size) for size in image.shape]
+    spans[-2] = top, bottom
+    numbers = [range(low // side, -(-high // side)) for (low, high), side in zip(spans, sides, strict=True)]
+    for number in itertools.product(*numbers):
+        index = tuple(
+            slice(max(low, n * side), min(high, (n + 1) * side))
+            for (low, high), n, side in zip(spans, number, sides, strict=True)
+        )
+        try:
+            run_quietly(array.getitem(index), image.chunk_bytes)
+        except Exception:  # as above
+            return image.array / str(array.metadata.encode_chunk_key(number))
+    return image.path
 
 
 def open_bands(image: StoredImage, channels: Sequence[int] | None, most: int) -> Callable[[int, int], Array] | None:
@@ -121,11 +159,19 @@ def run_quietly(work: Coroutine[Any, Any, T], chunk_bytes: int) -> T:
         return thread.submit(asyncio.run, run()).result()
 
 
-def _check_files(image: StoredImage) -> None:
-    """Raise DataError for links and devices among the chunks, and for an array without any chunk."""
+def _check_files(image: StoredImage, shape: Sequence[int]) -> None:
+    """Raise DataError for links, devices and too large files among the chunks, and for an array without any chunk.
+
+    `shape` is that of what one file holds.
+    """
     try:
-        names = [name for name, _ in list_files(image.array)]
+        files = [(name, facts) for name, facts in list_files(image.array) if name not in METADATA]
     except OSError as error:
         raise unreadable(image.path, f"{os.path.relpath(error.filename, image.path)} {error.strerror}") from None
-    if all(name in METADATA for name in names):
+    if not files:
         raise DataError(f"{image.path}: has metadata but no chunk of pixels: copy it again")
+    most = 2 * with_overhead(math.prod(shape) * image.dtype.itemsize) + 2**20  # a shard also has a table of its chunks
+    for name, facts in files:
+        if facts.st_size > most:
+            reason = f"it has {facts.st_size:,} bytes, expected at most {most:,} for chunks of this shape"
+            raise unreadable(image.array / name, reason)
