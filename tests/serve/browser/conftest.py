@@ -49,6 +49,15 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
+def runtime() -> str:
+    """The folder of the package onnxruntime-web; without it a test is skipped, or fails where it is required."""
+    folder = os.environ.get("PIX2PIX_ONNXRUNTIME_WEB")
+    if folder is None:
+        (pytest.fail if REQUIRED else pytest.skip)("no onnxruntime-web")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Untrained models of a few weights: of a label map, of lines, of photos, and of 16-bit gray."""
     from tests.serve.browser.models import save_models

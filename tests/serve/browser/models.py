@@ -10,7 +10,7 @@ from pix2pix.model import Model, build_networks, make_model_config
 from pix2pix.networks import set_norm_statistics
 
 
-def save_models(folder: Path, colours: tuple[str, ...], size: int) -> dict[str, Path]:
+def save_models(folder: Path, colours: tuple[str, ...], size: int, *, seed: int = 0) -> dict[str, Path]:
     """Save a model for each kind of source; return name -> folder."""
     high = {
         "source_type": "uint16",
@@ -25,17 +25,17 @@ def save_models(folder: Path, colours: tuple[str, ...], size: int) -> dict[str, 
         "photo": {},
         "gray16": gray | high,
     }
-    return {name: _save(folder / name, data, size) for name, data in kinds.items()}
+    return {name: _save(folder / name, data, size, seed) for name, data in kinds.items()}
 
 
-def _save(folder: Path, data: dict[str, Any], size: int) -> Path:
+def _save(folder: Path, data: dict[str, Any], size: int, seed: int) -> Path:
     values = {
         "data": {"image_size": size, "source_channels": 3, "target_channels": 3} | data,
         "generator": {"base_channels": 4, "dropout": 0.5},
         "discriminator": {"base_channels": 4, "patch_size": 16},
     }
     config = make_config(values)
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     generator, _ = build_networks(config)
     with torch.no_grad():
         for weights in generator.parameters():

@@ -44,6 +44,10 @@ class Drawn:
         self.page.goto(f"{self.address}/#{model}")
         self.page.wait_for_selector("[data-state=still]")
 
+    def reload(self) -> None:
+        self.page.reload()
+        self.page.wait_for_selector("[data-state=still]")
+
     # ---- what is there ----
 
     def see(self, selector: str) -> Any:

@@ -1,15 +1,13 @@
-"""Draw on a label map and with a pen: what is sent has the exact colours, and the output is the translator's."""
+"""Draw on a label map and with a pen: what is sent has the exact colours."""
 
 import io
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from pix2pix import Translator
 from tests.serve.browser.pages import Drawn
 from tests.serve.browser.pictures import COLOURS, label_map
 
@@ -17,9 +15,7 @@ Open = Callable[..., Drawn]
 RGB = [tuple(bytes.fromhex(colour[1:])) for colour in COLOURS]
 
 
-def test_drawn_labels_are_exact_and_the_output_is_the_translators(
-    open_page: Open, address: str, models: dict[str, Path]
-) -> None:
+def test_drawn_labels_are_exact(open_page: Open, address: str) -> None:
     drawn = open_page(address, "labels")
     drawn.see("#output-picture")
     assert np.array_equal(drawn.source, label_map(0))  # the first example, its own bytes
@@ -51,10 +47,6 @@ def test_drawn_labels_are_exact_and_the_output_is_the_translators(
     drawn.choose("Eraser")
     drawn.stroke((5, 60), (60, 60))
     assert tuple(drawn.source[60, 30]) == RGB[1]  # what the example has most of
-
-    output = np.asarray(Image.open(io.BytesIO(drawn.output())))
-    with Image.fromarray(drawn.source) as source:
-        assert np.array_equal(output, np.asarray(Translator.from_pretrained(models["labels"], device="cpu")(source)))
     assert " ms" in drawn.text("#time")
 
 

@@ -23,7 +23,7 @@ HAND_OVER = """([bytes, kind]) => {
 }"""
 
 
-def test_a_picture_is_chosen_pasted_dropped_and_taken(open_page: Open, address: str, models: dict[str, Path]) -> None:
+def test_a_picture_is_chosen_pasted_dropped_and_taken(open_page: Open, address: str) -> None:
     drawn = open_page(address, "photo", permissions=["camera"])
     assert drawn.see("#source-blank").is_visible()
     assert "Choose a picture" in drawn.text("#output-hint")
@@ -35,9 +35,6 @@ def test_a_picture_is_chosen_pasted_dropped_and_taken(open_page: Open, address: 
         picture = as_png(photo(number))
         drawn.wait_for_output(lambda: drawn.page.evaluate(HAND_OVER, [list(picture), kind]))  # noqa: B023
         assert drawn.sent[-1].post_data_buffer == picture
-    translate = Translator.from_pretrained(models["photo"], device="cpu")
-    with Image.open(io.BytesIO(picture)) as source:
-        assert np.array_equal(np.asarray(Image.open(io.BytesIO(drawn.output()))), np.asarray(translate(source)))
 
     drawn.page.click("#camera")
     drawn.page.wait_for_function("() => document.querySelector('#video').videoWidth > 0")

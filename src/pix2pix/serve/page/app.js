@@ -73,6 +73,7 @@ function modelInAddress() {
 /** Show another model: its tools, its examples, its first example. */
 async function choose(wanted) {
   model = wanted;
+  ready = false;
   seed = null;
   live.drop();
   byId("model").value = model.name;
@@ -87,13 +88,19 @@ async function choose(wanted) {
   activate(sources[0]);
   output.offer("target", false);
   output.clear(HINTS[active.spec.kind]);
-  ready = false;
+  await prepare();
+}
+
+/** Load the model; meanwhile a person may draw or choose a picture already. */
+async function prepare() {
+  const wanted = model;
   await backend.prepare(model, (words, share) => output.loading(words, share));
   if (model !== wanted) return;
   ready = true;
   byId("note").textContent = backend.note;
   output.clear(HINTS[active.spec.kind]);
-  await startPicture();
+  if (sources.every((source) => source.empty)) await startPicture();
+  else changed(active, null);
 }
 
 async function startPicture() {
@@ -139,6 +146,7 @@ function activate(source) {
 function changed(source, area) {
   if (source === active) showSource(source, area);
   output.offer("target", Boolean(target()));
+  if (!ready) return;
   if (sources.some((each) => each.empty)) {
     const missing = sources.filter((each) => each.empty).map((each) => each.spec.name);
     output.clear(sources.length > 1 ? `Still to choose: ${missing.join(", ")}.` : HINTS[active.spec.kind]);
@@ -292,7 +300,7 @@ listen("redo", redo);
 listen("retry", () => {
   output.clearProblem();
   if (ready) live.now();
-  else return choose(model);
+  else return prepare();
 });
 listen("dice", () => { seed = crypto.getRandomValues(new Uint32Array(1))[0] % 10000; live.now(); });
 listen("save", async () => save(await encodeRaster(active.raster, active.spec.channels), `${model.name}-source.png`));

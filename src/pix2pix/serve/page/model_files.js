@@ -13,6 +13,7 @@ export async function loadFiles(files, base, progress) {
     const kept = await store?.match(key);
     const before = done;
     const count = (bytes) => { done = before + bytes; progress({ done, total, kept: Boolean(kept) }); };
+    count(0);
     let content = kept ? await receive(kept, file, count) : null;
     if (!content || !(await isWhole(content, file))) content = await download(new URL(file.path, base), file, count, store, key);
     done = before + file.bytes;
