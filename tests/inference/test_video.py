@@ -210,6 +210,7 @@ def test_what_a_video_cannot_be(tmp_path: Path, translator: Translator, monkeypa
     refused(ConfigError, "is one video, but 2 are given", [clip, variable], "out.mp4")
     refused(ConfigError, "no input is one", [picture_file], "out.mp4")
     refused(ConfigError, "is the name of an image; give a folder", [picture_file], "out.PNG")
+    refused(ConfigError, "is the name of an image; give a folder", [picture_file], "slide.ome.zarr")
     refused(ConfigError, "would replace", [clip], "clip.mp4")
     refused(ConfigError, "--tile: is for images", [clip], "out", tiling=Tiling(64))
     refused(ConfigError, "--samples: is for images", [clip], "out", sampling=Sampling(2))

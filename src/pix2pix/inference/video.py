@@ -7,6 +7,7 @@ from typing import BinaryIO
 from pix2pix.data.io import images
 from pix2pix.data.io.arrays import Pixels, take_half
 from pix2pix.data.io.video import Frame, VideoReader, VideoWriter, is_video_name, open_video
+from pix2pix.data.pairing.image_files import is_store_name
 from pix2pix.data.pairing.pair import IMAGE_SUFFIXES
 from pix2pix.errors import ConfigError, DataError, ModelError
 from pix2pix.inference.calls import ImageTranslator
@@ -32,7 +33,7 @@ def find_videos(inputs: Sequence[Path], output: Path) -> list[Path]:
             raise ConfigError(f"--output {output}: is the name of a video, but no input is one; give a folder")
         if len(videos) > 1:
             raise ConfigError(f"--output {output}: is one video, but {len(videos)} are given; give a folder")
-    elif output.suffix.lower() in IMAGE_SUFFIXES and not output.is_dir():
+    elif is_store_name(output.name) or (output.suffix.lower() in IMAGE_SUFFIXES and not output.is_dir()):
         raise ConfigError(
             f"--output {output}: is the name of an image; give a folder, in which outputs keep their names"
         )
