@@ -23,7 +23,7 @@ def test_counts() -> None:
         "2 pairs",
         "1,096 pairs",
     ]
-    assert [format_digits(value) for value in (14, 14.414, 0.1322, 1234.5)] == ["14.00", "14.41", "0.1322", "1234"]
+    assert [format_digits(value) for value in (14, 14.414, 0.1322, 1234.5)] == ["14.00", "14.41", "0.1322", "1,234"]
     assert format_counts({"train": 1000, "val": 24}) == "train 1,000, val 24"
 
 

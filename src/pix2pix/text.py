@@ -29,8 +29,8 @@ def format_examples(items: Iterable[object], most: int = 3) -> str:
 
 
 def format_digits(value: float) -> str:
-    """Return four significant digits, zeros included: `14.00`, `0.1322`, `1234`."""
-    return f"{value:#.4g}".rstrip(".")
+    """Return four significant digits, zeros included, and whole numbers from 1,000 on: `14.00`, `0.1322`, `12,345`."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:#.4g}".rstrip(".")
 
 
 def format_factors(down: float, across: float) -> str:

@@ -292,7 +292,7 @@ def test_from_the_command_line(
         ({"loss.l1_weight": {}, "loss.l2_weight": {}}, "in 2 settings: loss.l1_weight and loss.l2_weight. So no"),
         (
             {"loss.l1_weight": {}, "training.batch_size": {}, "training.norm_statistics": {}, "data.path": {}},
-            "in 2 settings: loss.l1_weight and training.batch_size (the table has 2 more, which follow from these",
+            "in 2 settings: loss.l1_weight and training.batch_size (the others in the table, 2, follow from these",
         ),
     ],
 )

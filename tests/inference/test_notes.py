@@ -39,7 +39,7 @@ def test_other_sizes_are_said_in_one_line(tmp_path: Path) -> None:
     images.write(tmp_path / "in/b.png", noise(64, 64, 3))
     images.write(tmp_path / "in/c.png", noise(20, 10, 3))
     (note,) = run(translator, tmp_path).notes
-    assert note.startswith("resized 2 images of 20x10 to 64x64 (HxW) to 32x32 to 64x32 for the model")
+    assert note.startswith("resized 2 images of between 20x10 and 64x64 (HxW) to between 32x32 and 64x32 for the model")
     assert "--present" in note
     assert run(Translator(model(), present="native"), tmp_path).notes == ()
 

@@ -89,14 +89,14 @@ def test_files_that_are_read_by_rows_have_a_spread_by_rows(
     tmp_path: Path, noisy: Translator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(spread, "CHUNK_BYTES", 20_000)
-    tifffile.imwrite(tmp_path / "a.tif", noise(150, 90, 3), photometric="rgb", tile=(64, 64))
+    tifffile.imwrite(tmp_path / "a.ome.tif", noise(150, 90, 3), photometric="rgb", tile=(64, 64))
     from pix2pix.inference.huge import Tiling
 
     options = settings(BOTH, tiling=Tiling(96, 32))
-    done = translate_files(noisy, [tmp_path / "a.tif"], tmp_path / "out", options)
+    done = translate_files(noisy, [tmp_path / "a.ome.tif"], tmp_path / "out", options)
     assert done.failed == ()
-    samples = np.stack([images.read(tmp_path / f"out/a-{n}.tif") for n in (1, 2, 3)]).astype(float)
-    np.testing.assert_allclose(tifffile.imread(tmp_path / "out/a-mean.tif"), samples.mean(axis=0), rtol=1e-6)
+    samples = np.stack([images.read(tmp_path / f"out/a-{n}.ome.tif") for n in (1, 2, 3)]).astype(float)
+    np.testing.assert_allclose(tifffile.imread(tmp_path / "out/a-mean.ome.tif"), samples.mean(axis=0), rtol=1e-6)
 
 
 @pytest.mark.usefixtures("drawn")

@@ -163,7 +163,10 @@ def test_a_run_goes_on_in_its_arithmetic_and_fewer_epochs_change_nothing(
     more = choose_settings(facades, None, None, merge_settings(AUTO, {"training": {"epochs": 3, "threads": 1}}))
     done = train_with(more, folder)
     said = capsys.readouterr().err
-    assert "goes on as it began, with cpu, 32 arithmetic, fast convolutions (this machine would choose cpu, bf" in said
+    assert (
+        "goes on as it began, with cpu, float32 arithmetic, fast convolutions (this machine would choose cpu, bf"
+        in said
+    )
     assert "machine      cpu, 1 thread of " in said
     saved = yaml.safe_load((folder / "config.yaml").read_text())
     assert (saved["training"]["precision"], saved["provenance"]["precision"]) == ("auto", "32")

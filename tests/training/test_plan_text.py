@@ -50,5 +50,5 @@ def test_sizes_without_jitter(tmp_path: Path) -> None:
     flags = {"augment": {"jitter": False, "flip": False}}
     assert images_line(tmp_path / "same", [(256, 256)] * 3, flags) == "256x256 in the files, not mirrored"
     assert images_line(tmp_path / "other", [(128, 128)] * 3, flags) == (
-        "128x128 in the files, resized to 256x256, not mirrored"
+        "128x128 in the files, enlarged to 256x256 (a smaller --image-size takes less time), not mirrored"
     )

@@ -48,15 +48,15 @@ def print_labels(labels: dict[str, Any]) -> None:
 
 
 def print_metrics(metrics: dict[str, Any]) -> None:
-    """Print the metrics of an evaluation, those of its baselines, and confidence intervals."""
-    rows = {f"{metrics['split']} ({format_count(metrics['images'], 'image')})": metrics} | metrics["baselines"]
+    """Print a row for each metric of an evaluation: its confidence interval, and the same of the baselines."""
     names = (CLASSES_FIRST if metrics.get("classes") else METRICS_FIRST) + [
         name for name in METRICS_MEASURED if metrics.get(name) is not None
     ]
-    widths = [max(14, len(name) + 2) for name in names]
-    print(" " * 22 + "".join(f"{name:>{width}}" for name, width in zip(names, widths, strict=True)))
-    for end, what in enumerate(("95 %: from", "95 %: to")):
-        rows[what] = {name: (metrics["intervals"].get(name) or (None, None))[end] for name in names}
-    for row, values in rows.items():
-        cells = ("-" if values.get(name) is None else f"{values[name]:.4f}" for name in names)
-        print(f"{row:22}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)))
+    baselines = metrics["baselines"]
+    title = f"{metrics['split']} ({format_count(metrics['images'], 'image')})"
+    print(f"{title:18}{'mean':>12}{'95 %: from':>12}{'to':>12}" + "".join(f"{name:>13}" for name in baselines))
+    for name in names:
+        ends = metrics["intervals"].get(name) or (None, None)
+        values = [metrics.get(name), *ends, *(one.get(name) for one in baselines.values())]
+        cells = ("-" if value is None else f"{value:.4f}" for value in values)
+        print(f"{name:18}" + "".join(f" {cell:>{11 if at < 3 else 12}}" for at, cell in enumerate(cells)))

@@ -77,7 +77,7 @@ class Notes:
 
 
 def _describe_sizes(sizes: Iterable[Size]) -> str:
-    """Return `256x256`, or `100x80 to 256x512`, the smallest and the largest."""
+    """Return `256x256`, or `between 100x80 and 256x512`, the smallest and the largest."""
     ordered = sorted(set(sizes), key=lambda size: (size[0] * size[1], size))
     ends = ["{}x{}".format(*size) for size in (ordered[0], ordered[-1])]
-    return ends[0] if len(ordered) == 1 else " to ".join(ends)
+    return ends[0] if len(ordered) == 1 else "between {} and {}".format(*ends)

@@ -54,11 +54,18 @@ def spread_kinds(model: Signature) -> tuple[str, str, str]:
 
 
 def _spread_name(job: Job, kind: str) -> Path:
-    return _with_end(job.name, kind).with_suffix(".png" if kind == PICTURE else ".tif")
+    stem, ome = _split(job.name)
+    return job.name.with_name(f"{stem}-{kind}.png" if kind == PICTURE else f"{stem}-{kind}{ome}.tif")
 
 
 def _with_end(name: Path, end: object) -> Path:
-    return name.with_name(f"{name.stem}-{end}{name.suffix}")
+    stem, ome = _split(name)
+    return name.with_name(f"{stem}-{end}{ome}{name.suffix}")
+
+
+def _split(name: Path) -> tuple[str, str]:
+    """Return `slide` and `.ome` of slide.ome.tif, which readers know by both ends; of others the stem and nothing."""
+    return (name.stem[:-4], name.stem[-4:]) if name.stem.lower().endswith(".ome") else (name.stem, "")
 
 
 def write_spreads(

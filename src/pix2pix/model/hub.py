@@ -47,18 +47,22 @@ def locate(name: str | Path) -> Path:
     The hub is asked only for `hf://owner/name`, and for an `owner/name` that resembles nothing in this folder; a line
     on stderr says so first. `@revision` may follow either. Raises ModelError.
     """
-    path = Path(name)
+    path, shown = Path(name), escape_unprintable(name)
     if is_onnx_name(name) and path.exists():
         raise ModelError(
-            f"{escape_unprintable(name)}: is an exported file, which `translate`, `info` and `serve` take; give the "
+            f"{shown}: is an exported file, which `translate`, `info` and `serve` take; give the "
             "run or model folder that it was exported from"
+        )
+    if path.suffix.lower() in (".pth", ".pt") and path.is_file():
+        raise ModelError(
+            f"{shown}: is no model folder; `pix2pix convert {shown} --output MODEL` makes one of a file of "
+            "pytorch-CycleGAN-and-pix2pix"
         )
     # The last two are there if the machine stopped while a model was replaced, until a training puts them back.
     before = (path / ".model.previous", path.with_name(f".{path.name}.previous")) if path.name else ()
     for folder in (path / "model", path, *before):
         if (folder / CONFIG).exists():
             return folder
-    shown = escape_unprintable(name)
     if path.exists():
         run = (path / "config.yaml").exists()
         what = "a run without a model" if run else "not a model or run folder"
@@ -83,7 +87,7 @@ def _find_similar(path: Path) -> str | None:
     """
     first, last = path.parts
     if Path("runs", last).exists():
-        return f"; did you mean {Path('runs', last)}?"
+        return f" (did you mean {Path('runs', last)}?)"
     if Path(first).exists():
         return f", though {first} exists"
     if first.lower() in ("runs", "models", "checkpoints", "data", "datasets", "output", "outputs"):
@@ -95,7 +99,7 @@ def _find_similar(path: Path) -> str | None:
     except OSError:
         folders = []
     near = difflib.get_close_matches(first, [*folders, "runs"], n=1, cutoff=0.7)
-    return f"; did you mean {Path(near[0], last)}?" if near else None
+    return f" (did you mean {Path(near[0], last)}?)" if near else None
 
 
 @functools.cache  # one question for each model and process

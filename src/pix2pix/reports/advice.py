@@ -160,7 +160,7 @@ def _describe_differences(differences: Mapping[str, Any]) -> str:
             "confirm this."
         )
     rest = len(differences) - len(settings)
-    more = f" (the table has {rest} more, which follow from these or do not change what is learned)" if rest else ""
+    more = f" (the others in the table, {rest}, follow from these or do not change what is learned)" if rest else ""
     return (
         f"The runs differ in {len(settings)} settings: {format_list(settings)}{more}. "
         "So no difference can be attributed to one of them."

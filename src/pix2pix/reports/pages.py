@@ -37,9 +37,6 @@ from pix2pix.system.files import write_text
 from pix2pix.system.reading import read_json
 from pix2pix.text import escape_unprintable
 
-IMAGE_NUMBERS = ("g_adversarial", "g_l1", "d_real", "d_fake", "l1", "psnr", "ssim")
-CLASS_NUMBERS = ("g_adversarial", "g_cross_entropy", "d_real", "d_fake", "mean_iou", "pixel_accuracy")
-
 
 @dataclass(frozen=True)
 class _Settings:
@@ -88,13 +85,14 @@ def write_run_report(folder: Path) -> Path:
     choices = list_choices(rows, warmup, kept, find_kept_models(folder, kept))
     sheets, damaged = _read_sheets(find_sheets(folder, kept))
     marks = {choice.epoch: ", ".join(choice.marks) for choice in choices if choice.marks}
+    terms = _tabulate_newest(rows, find_best_epoch(rows, settings.best_by, warmup))
     page = render(
         "run",
         title=folder.resolve().name,
         config=settings.config,
         state=_describe_state(rows, settings),
         findings=[*advise(rows, settings.best_by, warmup), *damaged],
-        terms=_tabulate_newest(rows, find_best_epoch(rows, settings.best_by, warmup)),
+        terms=terms,
         curves=draw_run_curves(folder),
         choices=choices,
         choices_summary=describe_choices(choices),
@@ -104,7 +102,7 @@ def write_run_report(folder: Path) -> Path:
         strips=align_sheets(sheets, settings.sources, marks),
         evaluations=list(_read_evaluations(folder, kept)),
         meanings=explain_numbers(settings.adversarial, classes=settings.classes),
-        main_numbers=CLASS_NUMBERS if settings.classes else IMAGE_NUMBERS,
+        numbers=[name for name in metric_names() if any(name in column for column in terms.values())],
         settings=yaml.safe_dump(settings.config, sort_keys=False, allow_unicode=True) if settings.config else "",
         provenance=settings.provenance,
         has_model=(folder / "model").is_dir(),

@@ -59,7 +59,8 @@ def format_number(value: float | None, unit: str = "") -> str:
     if math.isinf(value):
         text = "∞" if value > 0 else "−∞"
     else:
-        text = f"{value:.2f}" if unit in ("dB", "psnr") else f"{value:.4g}" if unit == "own" else f"{value:.4f}"
+        own = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"  # in the units of the files
+        text = f"{value:.2f}" if unit in ("dB", "psnr") else own if unit == "own" else f"{value:.4f}"
         text = text.replace("-", "−")
     return f"{text} dB" if unit in ("dB", "psnr") else text
 

@@ -61,8 +61,8 @@ def describe_change(config: Config, name: str, old: Any, new: Any) -> str:
     what = f"{name} was {old}, now {new}"
     if name == "training.epochs":
         what += (
-            ", of which the schedule or the first phase is a share, so its epochs would have been others: to train "
-            "further, begin another --run with --from this one"
+            "; its schedule or its first phase counts on all epochs, so those done would have been others: to train "
+            "further, begin another --run with --from this one and the same --preset"
         )
     if name == "training.norm_statistics" and config.training.processes > 1 and not config.training.sync_norm:
         what += ", as each process would normalise its own images: --sync-norm makes it one batch again"

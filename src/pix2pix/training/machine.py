@@ -59,7 +59,8 @@ def describe_continued(here: Training, chosen: Training) -> str | None:
 
 def describe_arithmetic(training: Training) -> str:
     """Describe precision and convolutions in words."""
-    return f"{training.precision} arithmetic, {training.convolutions} convolutions"
+    precision = "float32" if training.precision == "32" else training.precision
+    return f"{precision} arithmetic, {training.convolutions} convolutions"
 
 
 def _require_device(device: str, other: str) -> None:

@@ -16,6 +16,7 @@ from pix2pix.model import Model, build_networks, load_model, locate
 from pix2pix.model.carry import Carried, carry_discriminator, carry_generator, fill, match_channels
 from pix2pix.model.hub import PREFIX
 from pix2pix.model.model_config import CONFIG, PARENT, PARENT_EPOCH, PARENT_SHA256, read_model_config
+from pix2pix.model.recipe import find_recipe
 from pix2pix.model.weights import DISCRIMINATOR, GENERATOR
 from pix2pix.system.files import sha256
 from pix2pix.training.plan import Plan
@@ -62,16 +63,10 @@ def inherit_settings(run: Path | None, overwrite: bool, parent: str, data: str |
 
 def find_parent(parent: str) -> Path:
     """Return the folder of the parent. Raises ConfigError for a file, and ModelError."""
-    suffix = Path(parent).suffix.lower()
-    if suffix == ".onnx":
+    if Path(parent).suffix.lower() == ".onnx":
         raise ConfigError(
             f"training.from_model {parent}: an ONNX file holds no weights that can be trained; give the run or model "
             "folder that it was exported from"
-        )
-    if suffix in (".pth", ".pt"):
-        raise ConfigError(
-            f"training.from_model {parent}: is no model folder; `pix2pix convert {parent} --output MODEL` makes one of "
-            "a file of pytorch-CycleGAN-and-pix2pix"
         )
     return locate(parent)
 
@@ -149,6 +144,9 @@ def _differences(config: Config, before: Config) -> Iterator[str]:
     if config.data.image_size != before.data.image_size:
         was, now = ("x".join(map(str, one.data.image_size)) for one in (before, config))
         yield f"image_size: {was} before, {now} now"
+    was, now = (find_recipe(one).preset for one in (before, config))
+    if was != now:
+        yield f"recipe: nearest to {was} before, to {now} now; --preset {was} keeps its losses and rates"
     if config.generator.kind != "resnet" and config.generator.depth != before.generator.depth:
         yield f"depth: {before.generator.depth} before, {config.generator.depth} now; the outer layers are the same"
 

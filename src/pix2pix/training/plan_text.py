@@ -142,7 +142,9 @@ def _resizing(sizes: Mapping[Size, int], load: Size, crop: Size) -> str:
     else:
         words = f"heights {min(heights)} to {max(heights)}, widths {min(widths)} to {max(widths)} in the files"
     if set(sizes) != {load}:
-        words += f", resized to {load[0]}x{load[1]}"
+        smaller = max(heights) < crop[0] and max(widths) < crop[1]
+        words += f", {'enlarged' if smaller else 'resized'} to {load[0]}x{load[1]}"
+        words += " (a smaller --image-size takes less time)" if smaller else ""
     if changed := sum(count for size, count in sizes.items() if _changes_shape(size, load)):
         share = "" if len(sizes) == 1 else f" of {changed:,} of {sum(sizes.values()):,} pairs"
         words += f" (the shape{share} changes; --load-size native keeps the pixels)"

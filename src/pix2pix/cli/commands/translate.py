@@ -131,10 +131,10 @@ def translate(
 
         choices |= {"progress": bar.update, "tile_progress": show_tiles}
         result = carry_out(model, inputs, output=output, device=device, precision=precision, **choices)
-    _report(result, output)
+    _report(result, output, "written" if samples else "translated")
 
 
-def _report(result: "Translated", output: Path) -> None:
+def _report(result: "Translated", output: Path, verb: str) -> None:
     """Say what was translated. Raises DataError if an image could not be."""
     from pix2pix.data.pairing.image_files import describe_ignored
     from pix2pix.text import escape_unprintable, format_examples
@@ -144,7 +144,7 @@ def _report(result: "Translated", output: Path) -> None:
     for note in result.notes:
         say(f"note: {note}")
     there = f"{_count(len(result.already))} there already, " if result.already else ""
-    say(f"{there}{len(result.written):,} translated into {output} ({result.machine})")
+    say(f"{there}{len(result.written):,} {verb} into {output} ({result.machine})")
     if result.lost:
         what = ", ".join(f"{what} of {_name(sources)}" for what, sources in sorted(result.lost.items()))
         say(f"not kept in the outputs: {what}")
