@@ -380,10 +380,38 @@ def test_misuse_is_one_sentence(tmp_path: Path) -> None:
     file = save(trained(unet(5, "batch", False)), tmp_path / "G.pth")
     with pytest.raises(ConfigError, match="converts into a model folder"):
         pix2pix.convert(file, output=tmp_path / "b.pth")
-    refuse(file, "multiples of 32", image_size=48)
+    for size in (48, 0, "abc", "64x", 10**6, 16):
+        with pytest.raises(
+            ConfigError, match=rf"^--image-size {size}: expected N, or HxW .* multiples of 32 .* as 32$"
+        ):
+            pix2pix.convert(file, output=tmp_path / "out", image_size=size)
+    instance = save(trained(unet(5, "instance", False)), tmp_path / "I.pth")
+    residual = save(trained(resnet(2, "batch", True)), tmp_path / "R.pth")
+    large = save(trained(patches(5, "batch", 6)), tmp_path / "D.pth")
+    names = ", ".join(f"G{number}" for number in range(10))
+    torch.save({f"G{number}": torch.load(file) for number in range(12)}, tmp_path / "many.pth")
+    for path, words, options in (
+        (instance, "--norm-statistics running: is for batch norm", {"norm_statistics": "running"}),
+        (residual, "--no-dropout: .* this ResNet say that it has dropout", {"dropout": False}),
+        (
+            file,
+            "pixels a side or more, and they are resized to 32x32; set a larger --image-size",
+            {"discriminator": large},
+        ),
+        (file, "G.pth holds no tensors of this name; it holds one network without a name", {"key": "netG"}),
+        (tmp_path / "many.pth", f"--key G: .* of this name; it holds {names} and 2 more", {"key": "G"}),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            pix2pix.convert(path, output=tmp_path / "out", **options)  # type: ignore[arg-type]
+    assert not (tmp_path / "out").exists()
     pix2pix.convert(file, output=tmp_path / "model")
     with pytest.raises(ConfigError, match="exists; give another name, or --overwrite"):
         pix2pix.convert(file, output=tmp_path / "model")
+    for assumed in (
+        {"key": "G"}, {"image_size": 64}, {"direction": "BtoA"}, {"norm_statistics": "running"}, {"dropout": False}
+    ):  # fmt: skip
+        with pytest.raises(ConfigError, match="is for reading a file"):
+            pix2pix.convert(tmp_path / "model", output=tmp_path / "b.pth", **assumed)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="converts into a file"):
         pix2pix.convert(tmp_path / "model", output=tmp_path / "other")
     with pytest.raises(ModelError, match="the model has no discriminator"):

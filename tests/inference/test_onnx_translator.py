@@ -192,7 +192,7 @@ def test_unknown_classes_and_missing_sources_are_refused(place: Path) -> None:
     "choices",
     [
         {"dropout": True}, {"samples": 2}, {"precision": "bf16"}, {"present": "native"}, {"tile": 32}, {"overlap": 32},
-        {"device": "mps"}, {"device": "cuda"}, {"engine": "torch"},
+        {"seed": 3}, {"device": "mps"}, {"device": "cuda"}, {"engine": "torch"},
     ],
     ids=str,
 )  # fmt: skip

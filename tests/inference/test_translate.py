@@ -25,7 +25,7 @@ from pix2pix.data.transforms.padding import pad_to_multiple
 from pix2pix.errors import ConfigError, DataError, ModelError
 from pix2pix.inference.jobs import Shard
 from pix2pix.inference.memory import needed_memory
-from pix2pix.inference.pipeline import Options, translate_files
+from pix2pix.inference.pipeline import Options, translate, translate_files
 from pix2pix.inference.record import NAME as RECORD
 from pix2pix.inference.translator import Translator
 from pix2pix.model import Model, build_networks, load_model
@@ -239,6 +239,34 @@ def test_dropout_varies_and_repeats_by_seed() -> None:
     assert np.array_equal(second, noisy(picture))
     assert not np.array_equal(first, second)
     assert not np.array_equal(first, plain)
+
+
+USELESS: dict[str, tuple[dict[str, Any], str]] = {
+    "seed": ({"seed": 3}, "--seed 3: is that of dropout, and it is off: add --dropout, or --samples 4"),
+    "background": ({"strict": True, "background": "red"}, "--background red: --strict refuses transparent images"),
+    "no several sources": ({"source_pattern": "{id}.png"}, "--source-pattern matches the folders of several sources"),
+    "engine": ({"engine": "onnxruntime"}, "--engine onnxruntime: runs exported files"),
+    "one sample": ({"uncertainty": True}, "--uncertainty: needs at least two samples"),
+}
+
+
+@pytest.mark.parametrize("name", USELESS)
+def test_choices_that_change_nothing_are_refused(name: str, tmp_path: Path) -> None:
+    make_model().save(tmp_path / "model")
+    Image.fromarray(noise(SIZE, SIZE, 3)).save(tmp_path / "a.png")
+    choices, words = USELESS[name]
+    with pytest.raises(ConfigError, match=words):
+        translate(tmp_path / "model", tmp_path / "a.png", output=tmp_path / "out", **choices)
+    assert not (tmp_path / "out").exists()
+
+
+def test_dropout_of_a_model_without_any_is_refused() -> None:
+    model = make_model()
+    for module in model.generator.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    with pytest.raises(ModelError, match="--dropout: the model was trained without dropout"):
+        Translator(model, dropout=True)
 
 
 def test_a_translator_without_dropout_undoes_one_with() -> None:

@@ -213,6 +213,7 @@ def test_what_a_video_cannot_be(tmp_path: Path, translator: Translator, monkeypa
     refused(ConfigError, "is the name of an image; give a folder", [picture_file], "slide.ome.zarr")
     refused(ConfigError, "would replace", [clip], "clip.mp4")
     refused(ConfigError, "--tile: is for images", [clip], "out", tiling=Tiling(64))
+    refused(ConfigError, "--overlap: is for images", [clip], "out", tiling=Tiling(overlap=64))
     refused(ConfigError, "--samples: is for images", [clip], "out", sampling=Sampling(2))
     two = Translator(make_model(5, 3))
     (failed,) = translate_files(two, [clip], tmp_path / "out").failed

@@ -13,6 +13,7 @@ from pix2pix.errors import ConfigError
 from pix2pix.serve.drawing import choose_drawing
 from pix2pix.serve.engine import Facts, SourceFacts
 from pix2pix.serve.examples import cut_sheet, find_examples
+from pix2pix.serve.options import Options
 from pix2pix.serve.palettes import name_colours, read_palette
 from pix2pix.synthetic.facades import CLASSES, facade
 
@@ -70,6 +71,8 @@ def test_kinds(source: SourceFacts, sample: Pixels | None, draw: str, kind: str)
 def test_unknown_colours_and_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="give --palette FILE"):
         choose_drawing(RGB, [], "labels", None)
+    with pytest.raises(ConfigError, match=r"--palette p\.csv: is for --draw labels, and --draw lines has no classes"):
+        Options(draw="lines", palette=Path("p.csv"))
     for name, text in {"a.json": "[]", "b.json": "{", "c.csv": "sky,blue\nsea,#00f\n", "d.csv": "a,#000000"}.items():
         (tmp_path / name).write_text(text)
         with pytest.raises(ConfigError, match=name):

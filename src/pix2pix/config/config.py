@@ -171,7 +171,7 @@ def _size_rules(config: Config) -> Iterator[str]:
         near = {side // multiple * multiple for side in (height, width, height + multiple - 1, width + multiple - 1)}
         yield (
             f"{size}: sides must be multiples of {multiple} for this generator, such as "
-            f"{' or '.join(str(side) for side in sorted(near) if side)}; or set another --generator.depth"
+            f"{' or '.join(str(side) for side in sorted(near) if side)}{'; or set another --generator.depth' * halves}"
         )
     if smaller < SMALLEST_SIDE:
         yield f"{size} is too small: a side needs {SMALLEST_SIDE} pixels or more"

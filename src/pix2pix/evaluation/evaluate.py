@@ -185,6 +185,11 @@ def _prepare(
     model: Model, found: EvaluationPairs, options: EvaluateOptions, features: nn.Module | str | None
 ) -> _Measurement:
     full_size = options.full_size or model.config.settings.native
+    if model.predicts_classes and (options.weights or features is not None):
+        flag = "--weights" if options.weights else "--features"
+        raise ConfigError(
+            f"{flag}: is for metrics of photos, and the outputs of this model are label maps: leave it out"
+        )
     dataset = present_pairs(found.chosen, model)
     measured = present_pairs(found.chosen, model, full_size=True) if full_size else dataset
     translator = Translator(model, device=choose_device(options.device), dropout=options.dropout)

@@ -39,19 +39,30 @@ def convert(
     """
     source, target = Path(model), Path(output)
     opponent = None if discriminator is None else Path(discriminator)
+    assumed = Assumed(key, image_size, direction, norm_statistics, dropout)
     if source.is_file() or source.suffix in SUFFIXES:
         if target.suffix in SUFFIXES:
             raise ConfigError(f"{target}: a file converts into a model folder; give the name of a folder as --output")
         _refuse_other_folder(target)
         _refuse_existing(target / CONFIG, target, overwrite)
-        assumed = Assumed(key, image_size, direction, norm_statistics, dropout)
         return Converted(target, read_public(source, target, opponent, assumed))
+    _refuse_assumptions(assumed)
     loaded = load_model(model, discriminator=opponent is not None)
     for path in filter(None, (target, opponent)):
         if path.suffix not in SUFFIXES:
             raise ConfigError(f"{path}: a model converts into a file; give a name such as latest_net_G.pth")
         _refuse_existing(path, path, overwrite)
     return Converted(target, write_public(loaded, target, opponent))
+
+
+def _refuse_assumptions(assumed: Assumed) -> None:
+    """Raise ConfigError for what a model folder says itself."""
+    for name, value, usual in zip(Assumed._fields, assumed, Assumed(), strict=True):
+        if value != usual:
+            flag = "--no-dropout" if name == "dropout" else f"--{name.replace('_', '-')} {value}"
+            raise ConfigError(
+                f"{flag}: is for reading a file such as latest_net_G.pth; a model folder says it; leave it out"
+            )
 
 
 def _refuse_other_folder(target: Path) -> None:

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from pix2pix.config import Config, Discriminator, Generator
-from pix2pix.config.fields import Direction, Statistics
+from pix2pix.config.config import least_side
+from pix2pix.config.fields import MAX_SIDE, Direction, Statistics
 from pix2pix.config.io import make_config
 from pix2pix.data.encoding.ranges import RangeEncoding
-from pix2pix.errors import ModelError
+from pix2pix.errors import ConfigError, ModelError
 from pix2pix.export.junyanz import (
     Found,
     Shapes,
@@ -30,7 +31,7 @@ from pix2pix.model.model import build_discriminator, build_generator
 from pix2pix.model.model_config import CONVERTED, CONVERTED_SHA256
 from pix2pix.model.torch_file import Entry, TensorFile, open_tensors
 from pix2pix.system.files import sha256
-from pix2pix.text import escape_unprintable, format_count, format_list
+from pix2pix.text import escape_unprintable, format_count, format_examples, format_list
 
 PREFIXES = ("module.", "_orig_mod.")
 """What DataParallel and torch.compile put before every name."""
@@ -47,12 +48,12 @@ FOREIGN = {
 class Assumed(NamedTuple):
     """What a file of the public code does not say."""
 
-    key: str | None
+    key: str | None = None
     """Name of the generator in a file of several networks."""
-    image_size: int | str | None
-    direction: Direction
-    norm_statistics: Statistics
-    dropout: bool
+    image_size: int | str | None = None
+    direction: Direction = "AtoB"
+    norm_statistics: Statistics = "image"
+    dropout: bool = True
     """Whether a U-Net was trained with dropout."""
 
 
@@ -70,6 +71,7 @@ def read_public(source: Path, target: Path, opponent: Path | None, assumed: Assu
     if opponent is not None:
         with _open(opponent) as file:
             chosen, state = _find(file, lambda shapes: find_discriminator(shapes, *found[1:]), None)
+            _refuse_small(config, chosen.settings, opponent)
             settings = {"discriminator": chosen.settings.model_dump()}
             config = make_config(config.model_dump() | settings, str(opponent))
             discriminator = _fill(build_discriminator, config, config.discriminator, file, state, notes)
@@ -97,13 +99,14 @@ def _open(path: Path) -> AbstractContextManager[TensorFile]:
 
 
 def _make_settings(found: Found, assumed: Assumed, source: Path) -> Config:
-    """Return the settings of a model of this generator. Raises ConfigError for an image size that does not fit it."""
+    """Return the settings of a model of this generator. Raises ConfigError for what does not fit it."""
     generator = found.settings
     assert isinstance(generator, Generator)
+    _refuse_useless(generator, assumed)
     dropout = generator.dropout if generator.kind == "resnet" or assumed.dropout else 0.0
     size = max(2 ** (generator.depth or 8), 32)
     bounds = RangeEncoding.of_type("uint8").bounds
-    data = {"image_size": assumed.image_size or size, "direction": assumed.direction}
+    data = {"image_size": size if assumed.image_size is None else assumed.image_size, "direction": assumed.direction}
     for side, channels in (("source", found.in_channels), ("target", found.out_channels)):
         data |= {f"{side}_channels": channels, f"{side}_type": "uint8", f"{side}_range": bounds}
     origin = {CONVERTED: source.name[:200], CONVERTED_SHA256: sha256(source)}
@@ -112,14 +115,48 @@ def _make_settings(found: Found, assumed: Assumed, source: Path) -> Config:
         "generator": generator.model_dump() | {"dropout": dropout},
         "provenance": {"pix2pix": version("pix2pix"), "torch": torch.__version__, **origin},
     }
-    return make_config(values, str(source))
+    try:
+        return make_config(values, str(source))
+    except ConfigError:
+        if assumed.image_size is None:
+            raise
+        make_config({**values, "data": data | {"image_size": size}}, str(source))  # raises it, unless the size is why
+    multiple = 4 if generator.kind == "resnet" else 2 ** (generator.depth or 8)
+    least = max(multiple, least_side(Discriminator()))
+    raise ConfigError(
+        f"--image-size {assumed.image_size}: expected N, or HxW for height x width, of {least} to {MAX_SIDE:,} pixels "
+        f"and multiples of {multiple} for this generator, such as {size}"
+    )
+
+
+def _refuse_useless(generator: Generator, assumed: Assumed) -> None:
+    """Raise ConfigError for assumptions that do not go with such a generator."""
+    if assumed.norm_statistics == "running" and generator.norm != "batch":
+        raise ConfigError(
+            f"--norm-statistics running: is for batch norm, and the generator has {generator.norm} norm; leave it out"
+        )
+    if not assumed.dropout and generator.kind == "resnet" and generator.dropout:
+        raise ConfigError(
+            "--no-dropout: is for a U-Net; the tensors of this ResNet say that it has dropout; leave it out"
+        )
+
+
+def _refuse_small(config: Config, discriminator: Generator | Discriminator, opponent: Path) -> None:
+    """Raise ConfigError for images that leave a discriminator no logit."""
+    height, width = config.data.image_size
+    assert isinstance(discriminator, Discriminator)
+    if min(height, width) < (least := least_side(discriminator)):
+        raise ConfigError(
+            f"{opponent}: this discriminator needs images of {least} pixels a side or more, and they are resized to "
+            f"{height}x{width}; set a larger --image-size, or leave --discriminator out"
+        )
 
 
 def _find(file: TensorFile, find: Callable[[Shapes], Found], key: str | None) -> tuple[Found, dict[str, Entry]]:
     """Return the network in a file, and its tensors by their plain names. Raises ModelError."""
     states = dict(_states(file.content))
-    if key is not None:
-        states = {name: state for name, state in states.items() if name == key}
+    if key is not None and states:
+        states = _choose(states, key, file.path)
     reasons, fitting = [], {}
     for name, state in states.items():
         plain = _without_prefix(state)
@@ -131,13 +168,18 @@ def _find(file: TensorFile, find: Callable[[Shapes], Found], key: str | None) ->
         names = escape_unprintable(format_list(list(fitting))[:300])
         raise ModelError(f"{file.path}: holds several networks that fit, {names}; choose one by --key NAME")
     if not fitting:
-        reason = escape_unprintable(reasons[0][:500]) if reasons else f"has no tensors by name{_at(key)}"
-        raise ModelError(f"{file.path}: {reason}")
+        reason = reasons[0][:500] if reasons else "has no tensors by name"
+        raise ModelError(f"{file.path}: {escape_unprintable(reason)}")
     return next(iter(fitting.values()))
 
 
-def _at(key: str | None) -> str:
-    return "" if key is None else f" at {escape_unprintable(key[:100])}"
+def _choose(states: dict[str, dict[str, Entry]], key: str, path: Path) -> dict[str, dict[str, Entry]]:
+    """Return the network that --key names. Raises ConfigError, which lists the names that there are."""
+    if key in states and key:
+        return {key: states[key]}
+    names = [name[:100] for name in states if name]
+    what = f"it holds {format_examples(names, 10)}" if names else "it holds one network without a name; leave --key out"
+    raise ConfigError(escape_unprintable(f"--key {key[:100]}: {path} holds no tensors of this name; {what}"))
 
 
 def _states(content: Any) -> Iterator[tuple[str, dict[str, Entry]]]:

@@ -8,7 +8,7 @@ from pix2pix.data.encoding.background import Limits, lay_over, opacity_of, parse
 from pix2pix.data.encoding.labels import LabelEncoding
 from pix2pix.data.encoding.prepared import ImageEncoding
 from pix2pix.data.io.arrays import Array, with_channels
-from pix2pix.errors import DataError
+from pix2pix.errors import ConfigError, DataError
 from pix2pix.text import format_count
 
 
@@ -23,6 +23,11 @@ class ChannelRule:
 
     def __post_init__(self) -> None:
         parse_colour(self.background)
+        if self.strict and self.background != "white":
+            raise ConfigError(
+                f"--background {self.background}: --strict refuses transparent images, so nothing is laid over it; "
+                "leave one of them out"
+            )
 
     def fit(
         self, values: Array, source: ImageEncoding, name: object, *, alpha: bool, limits: Limits | None = None

@@ -104,7 +104,10 @@ def translate_files(
     DataError if there is nothing to translate, if an input or a file that no translation wrote would be replaced, and
     for a full disk.
     """
+    _refuse_useless(translator, options)
     if videos := find_videos(inputs, output):
+        if patterns:
+            raise ConfigError(f"--source-pattern: matches folders of images, and {videos[0]} is a video; leave it out")
         return _translate_videos(translator, videos, output, options, shard, tile_progress)
     _check_tiling(translator, options.tiling)
     ignored: list[Ignored] = []
@@ -171,8 +174,9 @@ def _translate_videos(
 ) -> Translated:
     """Translate videos as `translate_files` does images, one after the other."""
     check_model(translator)
-    if options.sampling.count or options.tiling.tile is not None:
-        flag = "--samples" if options.sampling.count else "--tile"
+    tiling = options.tiling
+    if options.sampling.count or tiling != Tiling():
+        flag = "--samples" if options.sampling.count else "--overlap" if tiling.tile is None else "--tile"
         raise ConfigError(f"{flag}: is for images, and {videos[0]} is a video; leave it out")
     found, folder = video_jobs(videos, output)
     refuse_collisions(found, folder)
@@ -192,6 +196,18 @@ def _translate_videos(
             writer.finish_one(job, lambda job=job: write(job))  # type: ignore[misc]
     done = tuple(writer.written), tuple(writer.failed), tuple(planned.already), tuple(planned.edited)
     return Translated(*done, notes=tuple(notes))
+
+
+def _refuse_useless(translator: ImageTranslator, options: Options) -> None:
+    """Raise ConfigError for choices that would change nothing with this model."""
+    if options.seed is not None and not translator.dropout:
+        exported = isinstance(translator, OnnxTranslator)
+        advice = "an exported file has none; leave it out" if exported else "it is off: add --dropout, or --samples 4"
+        raise ConfigError(f"--seed {options.seed}: is that of dropout, and {advice}")
+    if options.half in ("left", "right") and len(translator.model.sources) > 1:
+        raise ConfigError(
+            f"--half {options.half}: is for files that hold two images, and the model takes several files"
+        )
 
 
 def _check_tiling(translator: ImageTranslator, tiling: Tiling) -> None:

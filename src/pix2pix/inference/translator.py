@@ -80,6 +80,7 @@ class Translator(ImageTranslator):
         self.optimized = self.for_any_size(self.optimize(self.generator))
         self._logged: set[str] = set()
         if dropout:
+            require_dropout(self.generator, "--dropout")
             turn_dropout_on(self.generator)
 
     @classmethod

@@ -42,6 +42,8 @@ class Options:
             value = getattr(self, name)
             if value is not None and value < low:
                 raise ConfigError(f"--{name.replace('_', '-')} {value}: expected {low} or more")
+        if self.palette is not None and self.draw in ("lines", "image"):
+            raise ConfigError(f"--palette {self.palette}: is for --draw labels, and --draw {self.draw} has no classes")
         if self.port > 65535:
             raise ConfigError(f"--port {self.port}: expected 0 to 65535; 0 takes a free one")
         if self.max_pixels > MAX_PIXELS:

@@ -34,7 +34,7 @@ def convert(
     discriminator
         File of the discriminator, such as latest_net_D.pth, to read or write too; `evaluate` needs it for its losses.
     key
-        Name of the generator in a file that holds several networks.
+        Name of the generator in a file that holds several networks. This and the next four are for reading a file.
     image_size
         Size to which images are resized, N or HxW; by default that of the U-Net, such as 256, or 256 for a ResNet.
     direction

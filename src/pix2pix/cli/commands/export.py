@@ -45,8 +45,8 @@ def export(
         Weights and maps in float32, in float16 (half the size, for GPUs), or in int8 (a quarter, fast on CPUs); 32 by
         default. Of --format web that of the stored weights alone, 16 by default.
     calibration
-        Folder of source images, on which the ranges of int8 are measured; once for each of several sources. By default
-        the training pairs of the run, if they are still there.
+        Folder of source images, on which the ranges of int8 are measured and any file is compared with the model; once
+        for each of several sources. By default, for int8, the training pairs of the run, if they are still there.
     overwrite
         Replace a file of this name, or the page in this folder.
     draw

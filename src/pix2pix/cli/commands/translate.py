@@ -64,7 +64,7 @@ def translate(
     overwrite
         Translate all images again, and replace files in the output folder that no translation wrote.
     batch_size
-        Images of one size that are translated together.
+        Images of one size that are translated together; tiles, planes, frames and samples are translated one by one.
     shard
         Translate only one part of the images: i/n, with i from 1 to n. Several jobs may share the output folder.
     source_pattern
@@ -73,15 +73,16 @@ def translate(
         Size at which the model sees images: auto by its rule, which `pix2pix info` states; image_size; scale, as in
         training; or native, the size of each image.
     half
-        Half of side-by-side files to translate; auto takes the source's half of files as in the training, and says so.
+        Half of side-by-side files to translate, for models of one source; auto takes the source's half of files as in
+        the training, and says so.
     background
-        Colour behind transparent pixels, such as white or #20a040.
+        Colour behind transparent pixels, such as white or #20a040; models with opacity keep it.
     strict
         Refuse images with other channels than the model takes, or with transparency; by default they are converted.
     dropout
         Keep dropout on, the method's noise: outputs differ from run to run.
     seed
-        Seed of dropout, to repeat an output.
+        Seed of dropout, to repeat an output; with --dropout or --samples.
     samples
         Outputs of each image, of other draws of dropout: a-1.png, a-2.png and so on of a.png; by default of seed 0.
     uncertainty
