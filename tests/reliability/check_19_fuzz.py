@@ -1,4 +1,7 @@
-"""Requests made at random from the service's own description, and odd images: no fault, and the service lives."""
+"""Requests made at random from the service's own description, and odd images: no fault, and the service lives.
+
+It serves models of one source, of two, and of label maps.
+"""
 
 import random
 from collections import Counter
@@ -10,6 +13,8 @@ from pix2pix.serve import app
 from tests.reliability import served
 from tests.reliability.check_11_corpora import damage, seeds
 from tests.reliability.hostile import BOMBS
+from tests.serve.browser.models import save_models
+from tests.serve.browser.pictures import COLOURS, SIZE, as_png, label_map
 
 TITLE = "fuzzing by the OpenAPI description and with odd images: no 5xx, the process lives"
 EXPECTED = {200, 400, 403, 404, 405, 406, 408, 413, 415, 421, 422, 429, 503, 504}
@@ -34,7 +39,9 @@ def control(work: Path) -> str:
 
 def measure(work: Path, examples: int, odd: int, bombs: Any, prepare: Callable[[], object] | None = None) -> str:
     served.save_model(work)
-    with served.serving(work, "--max-pixels", "1000000", prepare=prepare) as service:
+    saved = save_models(work / "others", COLOURS, SIZE)
+    others = [f"{name}={saved[name]}" for name in ("two", "labels")]
+    with served.serving(work, "--max-pixels", "1000000", others=others, prepare=prepare) as service:
         found = Counter(described_requests(service, examples))
         made = sum(found.values())
         images = Counter(service.send(content).status for content in odd_images(odd, bombs))
@@ -68,7 +75,9 @@ def described_requests(service: served.Running, examples: int) -> Iterator[int]:
     from hypothesis import HealthCheck, Phase, given, settings
     from hypothesis import strategies as st
 
-    pictures = st.sampled_from([*seeds().values(), *served.pictures(3), b""]) | st.binary(max_size=300)
+    valid = [*seeds().values(), *served.pictures(3), as_png(label_map()), as_png(label_map()[..., 0])]
+    pictures = st.sampled_from([*valid, b""]) | st.binary(max_size=300)
+    schemathesis.openapi.format("binary", pictures)
     for kind in ("image/png", "image/jpeg", "image/tiff", "image/webp", "application/x-npy"):
         schemathesis.openapi.media_type(kind, pictures)
     address = f"http://127.0.0.1:{service.port}"

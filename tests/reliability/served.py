@@ -90,10 +90,12 @@ def save_model(work: Path) -> Path:
 
 
 @contextmanager
-def serving(work: Path, *flags: str, prepare: Callable[[], object] | None = None) -> Iterator[Running]:
-    """Serve the model of `save_model` within the block; `prepare` runs first in the service's process."""
+def serving(
+    work: Path, *flags: str, others: Sequence[str] = (), prepare: Callable[[], object] | None = None
+) -> Iterator[Running]:
+    """Serve the model of `save_model` and others within the block; `prepare` runs first in the service's process."""
     messages = work / f"service-{len(list(work.glob('service-*')))}.txt"
-    process = runs.fork(["serve", work / "model", "--port", "0", "--device", "cpu", *flags], messages, prepare)
+    process = runs.fork(["serve", work / "model", *others, "--port", "0", "--device", "cpu", *flags], messages, prepare)
     try:
 
         def address() -> re.Match[str] | None:

@@ -1,7 +1,8 @@
-"""The command as a real process: two workers on one port, one of which is killed, and the signal to stop."""
+"""The command as a real process: two workers on one port, one of which is killed, a new model, the signal to stop."""
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ PNG = {"Content-Type": "image/png"}
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 def test_two_processes_share_a_port_and_finish_what_they_accepted(tmp_path: Path) -> None:
     make_model().save(tmp_path / "small")
+    make_model(depth=3).save(tmp_path / "another")
     words = ["serve", str(tmp_path / "small"), "--port", "0", "--workers", "2", "--log-format", "json"]
     with (
         (tmp_path / "log").open("wb") as log,
@@ -42,9 +44,10 @@ def test_two_processes_share_a_port_and_finish_what_they_accepted(tmp_path: Path
             assert 'pix2pix_pictures_total{model="small"} 24.0' in client.get("/metrics").text
             children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
             if children.exists():
+                shutil.copytree(tmp_path / "another", tmp_path / "small", dirs_exist_ok=True)
                 os.kill(int(children.read_text().split()[-1]), signal.SIGKILL)
-                time.sleep(0.3)
-                assert httpx2.get(f"{url}/health/ready", timeout=60).status_code == 200
+                wait_for("another model than at the start", tmp_path / "log")  # which must not answer beside the other
+                assert send(0).content == sent[0].result().content
             late = [pool.submit(send, number) for number in range(12)]
             time.sleep(0.05)
             process.send_signal(signal.SIGTERM)
@@ -52,6 +55,13 @@ def test_two_processes_share_a_port_and_finish_what_they_accepted(tmp_path: Path
         assert process.wait(60) == 0
     events = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
     assert {"serving", "request", "stopping", "stopped"} <= {event["event"] for event in events}
+
+
+def wait_for(words: str, log: Path) -> None:
+    until = time.monotonic() + 60
+    while words not in log.read_text():
+        assert time.monotonic() < until, log.read_text()
+        time.sleep(0.1)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +72,8 @@ def test_two_processes_share_a_port_and_finish_what_they_accepted(tmp_path: Path
         ("/nowhere --port 99999", 2, "--port 99999"),
         ("/nowhere --deadline nan", 2, "--deadline nan"),
         ("/nowhere --allow-origin example.org", 2, "such as https://example.org"),
-        ("/nowhere --host 203.0.113.5", 1, "cannot listen there"),
+        ("/nowhere --host 203.0.113.5", 1, "expected a --host of this machine"),
+        ("/nowhere --host http://localhost", 1, "expected a --host of this machine"),
         ("a/x b/x", 2, "name them"),
     ],
 )

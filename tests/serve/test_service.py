@@ -93,6 +93,11 @@ def test_high_depth_and_several_sources_are_kept(tmp_path: Path) -> None:
         as_jpeg = client.post("/v1/translate", files=parts, headers={"Accept": "image/jpeg"})
         assert as_jpeg.status_code == 406
         assert client.post("/v1/translate", content=parts["source_1"], headers=PNG).status_code == 400
+        paths = client.get("/openapi.json").json()["paths"]
+        (form,) = paths["/v1/translate"]["post"]["requestBody"]["content"].values()
+        assert form["schema"]["required"] == ["source_1", "source_2"]
+        named = paths["/v1/models/{name}/translate"]["post"]["parameters"][0]
+        assert named["schema"]["enum"] == ["two"]
 
 
 def test_a_half_of_a_file_is_taken_as_translate_does(tmp_path: Path) -> None:

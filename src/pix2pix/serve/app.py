@@ -8,9 +8,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import FastAPI, Request, Response
+from fastapi import Path as PathParameter
 from fastapi.exceptions import RequestValidationError
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -131,6 +132,8 @@ def _add_health(app: FastAPI, service: Service) -> None:
 
 
 def _add_models(app: FastAPI, service: Service) -> None:
+    names = PathParameter(json_schema_extra={"enum": list(service.models)})
+
     @app.get("/v1/models", tags=["models"], summary="The models and what they take", responses=openapi.MODELS)
     async def models() -> Response:
         limits = {"bytes": service.options.max_bytes, "pixels": service.options.max_pixels}
@@ -143,7 +146,7 @@ def _add_models(app: FastAPI, service: Service) -> None:
         responses=openapi.EXAMPLES,
         response_class=Response,
     )
-    async def example(name: str, number: int, file: str) -> Response:
+    async def example(name: Annotated[str, names], number: int, file: str) -> Response:
         pictures = service.find(name).examples
         content = pictures[number].get(file) if 0 <= number < len(pictures) else None
         if content is None:
@@ -152,12 +155,16 @@ def _add_models(app: FastAPI, service: Service) -> None:
 
 
 def _add_translate(app: FastAPI, service: Service) -> None:
-    @app.post("/v1/translate", **openapi.TRANSLATE)
+    forms = [[source.name for source in model.engine.facts.sources] for model in service.models.values()]
+
+    @app.post("/v1/translate", **openapi.describe_translate(forms[:1]))
     async def translate(request: Request, query: openapi.TranslateQuery) -> Response:
         return await _translate(service, request, None, query)
 
-    @app.post("/v1/models/{name}/translate", **openapi.TRANSLATE)
-    async def translate_by(request: Request, name: str, query: openapi.TranslateQuery) -> Response:
+    names = PathParameter(json_schema_extra={"enum": list(service.models)})
+
+    @app.post("/v1/models/{name}/translate", **openapi.describe_translate(forms))
+    async def translate_by(request: Request, name: Annotated[str, names], query: openapi.TranslateQuery) -> Response:
         return await _translate(service, request, name, query)
 
 

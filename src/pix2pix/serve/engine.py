@@ -51,6 +51,8 @@ class Facts:
     """Pictures that are computed together fastest."""
     machine: str = ""
     """Device and threads, in words."""
+    weights: str = ""
+    """Digest of the weights; empty for a model of version 0.1, which states none."""
 
 
 @dataclass(frozen=True)

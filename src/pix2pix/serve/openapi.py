@@ -1,5 +1,6 @@
 """What FastAPI cannot tell by itself for the description of the interface: bodies, answers, problems."""
 
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -66,29 +67,25 @@ EXAMPLES: dict[int | str, dict[str, Any]] = {
     200: {"description": "The picture", "content": {"image/png": {"schema": _PICTURE}}},
     **problems(400, 403, 404, 422),
 }
-TRANSLATE: dict[str, Any] = {
-    "tags": ["translate"],
-    "summary": "Translate one picture; Accept chooses the type of the answer",
-    "response_class": Response,
-    "responses": {
-        200: {"description": "The output", "content": _PICTURES},
-        **problems(400, 403, 404, 406, 408, 413, 415, 422, 429, 500, 503, 504),
-    },
-    "openapi_extra": {
-        "requestBody": {
-            "required": True,
-            "content": {
-                **_PICTURES,
-                "multipart/form-data": {
-                    "schema": {
-                        "type": "object",
-                        "properties": {
-                            "source": _PICTURE,
-                            "source_1": {**_PICTURE, "description": "Of a model of several sources, the first."},
-                        },
-                    }
-                },
-            },
-        }
-    },
-}
+
+
+def describe_translate(forms: Sequence[Sequence[str]]) -> dict[str, Any]:
+    """Return the description of a route that translates; `forms` are the sources of the models that it can reach."""
+    bodies: dict[str, Any] = {**_PICTURES} if any(len(names) == 1 for names in forms) else {}
+    schemas = [_describe_form(names) for names in dict.fromkeys(map(tuple, forms))]
+    bodies["multipart/form-data"] = {"schema": schemas[0] if len(schemas) == 1 else {"anyOf": schemas}}
+    return {
+        "tags": ["translate"],
+        "summary": "Translate one picture; Accept chooses the type of the answer",
+        "response_class": Response,
+        "responses": {
+            200: {"description": "The output", "content": _PICTURES},
+            **problems(400, 403, 404, 406, 408, 413, 415, 422, 429, 500, 503, 504),
+        },
+        "openapi_extra": {"requestBody": {"required": True, "content": bodies}},
+    }
+
+
+def _describe_form(names: Sequence[str]) -> dict[str, Any]:
+    parts = {name: _PICTURE for name in names}
+    return {"type": "object", "required": list(names), "properties": parts, "additionalProperties": False}

@@ -1,6 +1,7 @@
 """Run the service: one process or several on one port, from the first signal to stop until everything is answered."""
 
 import asyncio
+import errno
 import gc
 import logging
 import signal
@@ -97,10 +98,17 @@ def open_socket(options: Options) -> socket.socket:
             listener.close()
             raise
     except OSError as error:
-        raise RunError(
-            f"{address}: cannot listen there ({error.strerror or error}); choose another --port, or 0 for a free one"
-        ) from None
+        raise RunError(f"{address}: cannot listen there ({error.strerror or error}); {_advise(error)}") from None
     return listener
+
+
+def _advise(error: OSError) -> str:
+    """Return what to type when an address cannot be bound."""
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        return "expected a --host of this machine, such as 127.0.0.1 or ::1, or 0.0.0.0 for all of its networks"
+    if error.errno == errno.EACCES:
+        return "ports below 1024 are kept for the system; choose a larger --port, or 0 for a free one"
+    return "choose another --port, or 0 for a free one"
 
 
 def address_of(listener: socket.socket, options: Options) -> str:

@@ -78,4 +78,5 @@ def _describe(translator: ImageTranslator, threads: str, *, noise: bool) -> Fact
         half=model.config.half,
         batch_size=1 if device.type == "cpu" else GPU_BATCH,
         machine=f"{device}, {threads}",
+        weights=" ".join(model.config.sha256.values()),
     )

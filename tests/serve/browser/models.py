@@ -24,13 +24,15 @@ def save_models(folder: Path, colours: tuple[str, ...], size: int, *, seed: int 
         "lines": {"source_channels": 1},
         "photo": {},
         "gray16": gray | high,
+        "two": {"sources": {"1": {"type": "uint8", "channels": 3}, "2": {"type": "uint8", "channels": 1}}},
     }
     return {name: _save(folder / name, data, size, seed) for name, data in kinds.items()}
 
 
 def _save(folder: Path, data: dict[str, Any], size: int, seed: int) -> Path:
+    one = {} if "sources" in data else {"source_channels": 3}
     values = {
-        "data": {"image_size": size, "source_channels": 3, "target_channels": 3} | data,
+        "data": {"image_size": size, "target_channels": 3} | one | data,
         "generator": {"base_channels": 4, "dropout": 0.5},
         "discriminator": {"base_channels": 4, "patch_size": 16},
     }
@@ -42,6 +44,7 @@ def _save(folder: Path, data: dict[str, Any], size: int, seed: int) -> Path:
             if weights.ndim == 4:
                 weights.mul_(8)  # else all of its pictures are gray
     set_norm_statistics(generator, "image")
-    described = make_model_config(config, "image", (1.0, 1.0), converts=False, epoch=1, validation={}, half="left")
+    half = None if "sources" in data else "left"
+    described = make_model_config(config, "image", (1.0, 1.0), converts=False, epoch=1, validation={}, half=half)
     Model(generator.eval(), None, described).save(folder)
     return folder
