@@ -32,7 +32,7 @@ from pix2pix.model.onnx_model import checksum_fits
 from pix2pix.networks import set_norm_statistics
 
 ROOT = Path(__file__).parents[2]
-SIZES = ((32, 32), (1, 1), (7, 50), (45, 33))
+SIZES = ((32, 32), (1, 1), (5, 1), (7, 50), (45, 33))
 
 
 class Case(NamedTuple):

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pix2pix.data.transforms.augment import interpolate
 from pix2pix.data.transforms.padding import pad_to_multiple
 from pix2pix.model.model_config import Size
 
@@ -59,9 +60,7 @@ def resize_sources(source: Tensor, size: Size, sources: Sequence[tuple[int, bool
 
 def _resize(x: Tensor, size: Size) -> Tensor:
     """Resize (N, C, H, W) to (N, C, *size), bilinear; return x itself if it has that size."""
-    if tuple(x.shape[-2:]) == size:
-        return x
-    return F.interpolate(x, size, mode="bilinear", align_corners=False, antialias=True)
+    return x if tuple(x.shape[-2:]) == size else interpolate(x, size)
 
 
 def _resize_nearest(x: Tensor, size: Size) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pix2pix.data.transforms.augment import interpolate
 from pix2pix.data.transforms.padding import reflected_indices
 from pix2pix.model.model_config import Size
 
@@ -136,8 +137,7 @@ def resize_columns(rows: Tensor, width: int) -> Tensor:
     """Resize (C, rows, W) to (C, rows, width), bilinear with antialias."""
     if rows.shape[2] == width:
         return rows
-    size = (rows.shape[1], width)
-    return F.interpolate(rows[None], size, mode="bilinear", align_corners=False, antialias=True)[0]
+    return interpolate(rows[None], (rows.shape[1], width))[0]
 
 
 def nearest_rows(size: Size, presented: Size, top: int, bottom: int) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from pix2pix.config import Augment
-from pix2pix.data.transforms.augment import Augmentation, apply_augmentation, draw_augmentation
+from pix2pix.data.transforms.augment import Augmentation, apply_augmentation, draw_augmentation, interpolate
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (3, 24, 24), dtype=np.uint8)
 
@@ -65,3 +67,14 @@ def test_classes_are_never_mixed_and_pairs_stay_pairs() -> None:
     both = apply_augmentation(np.concatenate([IMAGE, IMAGE]), one, (20, 20))
     assert np.array_equal(both[:3], both[3:])
     assert not np.array_equal(both[:3], IMAGE[:, 1:21, 2:22][..., ::-1])
+
+
+@pytest.mark.parametrize("size", [(40, 1), (3, 1), (1, 40), (1, 1), (20, 2), (9, 30)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_resizing_is_that_of_pillow_also_to_one_row_or_column(size: tuple[int, int], channels: int) -> None:
+    x = torch.rand(2, channels, 24, 10, generator=torch.Generator().manual_seed(0))
+    for old in (x, x[..., :1].contiguous(), x[:, :, :1].contiguous()):
+        found = interpolate(old, size)
+        for plane, other in zip(old.flatten(0, 1), found.flatten(0, 1), strict=True):
+            expected = np.asarray(Image.fromarray(plane.numpy()).resize(size[::-1], Image.Resampling.BILINEAR))
+            np.testing.assert_allclose(other.numpy(), expected, atol=1e-5)

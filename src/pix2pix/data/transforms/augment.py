@@ -101,6 +101,13 @@ def _apply_affine(pixels: Array, degrees: float, scale: float, *, nearest: bool)
 # ---- resizing ----------------------------------------------------------------------------------------------------
 
 
+def interpolate(x: Tensor, size: Size) -> Tensor:
+    """Resize (N, C, H, W) to (N, C, *size), bilinear, antialiased."""
+    if size[1] == 1 < size[0]:  # torch takes wrong rows for a result that is one pixel wide, but not for one row
+        return interpolate(x.transpose(2, 3), (1, size[0])).transpose(2, 3)
+    return F.interpolate(x, size, mode="bilinear", align_corners=False, antialias=True)
+
+
 def resize(pixels: Tensor, size: Size) -> Tensor:
     """Resize (C, H, W) to (C, *size), bilinear, antialiased; return the same tensor if it has that size.
 
@@ -111,10 +118,7 @@ def resize(pixels: Tensor, size: Size) -> Tensor:
     if pixels.dtype not in (torch.uint8, torch.float32):
         return resize(pixels.to(torch.float32), size).round()
     # torch has fast code for up to four channels with the same result: eight times as fast as six channels at once
-    groups = [
-        F.interpolate(group[None], size, mode="bilinear", align_corners=False, antialias=True)[0]
-        for group in torch.split(pixels, 4)
-    ]
+    groups = [interpolate(group[None], size)[0] for group in torch.split(pixels, 4)]
     return groups[0] if len(groups) == 1 else torch.cat(groups)
 
 
