@@ -252,12 +252,20 @@ def test_bad_words(file: Path, folder: Path) -> None:
     for words, named in (
         ({"output": folder / "model.bin"}, "ends in .onnx"),
         ({"output": file}, "--overwrite"),
+        ({"output": file / "new.onnx"}, f"no file can be made in {file}"),
         ({"output": folder / "new.onnx", "precision": "8"}, "--precision 8"),
         ({"output": folder / "new.onnx", "precision": "int8"}, "--calibration"),
     ):
         with pytest.raises(ConfigError, match=named):
             export_onnx(folder, **words)  # type: ignore[arg-type]
     assert not (folder / "new.onnx").exists()
+
+
+def test_what_a_killed_export_left_goes(folder: Path, tmp_path: Path) -> None:
+    for name in (".new.onnx.1.partial", ".other.onnx.1.partial"):
+        (tmp_path / name).write_bytes(b"half")
+    export_onnx(folder, output=tmp_path / "new.onnx")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".other.onnx.1.partial", "new.onnx"]
 
 
 def test_missing_extra_is_one_sentence(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

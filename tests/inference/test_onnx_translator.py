@@ -261,7 +261,10 @@ def test_spoiled_files_are_refused_before_a_runtime_sees_them(
     ("fields", "words"),
     [
         ({"pix2pix.format": "2"}, "has format 2"),
-        ({"pix2pix.size_multiple": "many"}, "size_multiple is missing or no number"),
+        ({"pix2pix.size_multiple": "many"}, "size_multiple is missing or means nothing"),
+        ({"pix2pix.size_multiple": "0"}, "size_multiple is missing or means nothing"),
+        ({"pix2pix.size_multiple": "9" * 30}, "size_multiple is missing or means nothing"),
+        ({"pix2pix.precision": "8"}, "precision is missing or means nothing"),
         ({"pix2pix.config.json": "{"}, "configuration cannot be read"),
         ({"pix2pix.config.json": "{}"}, "not a model configuration"),
     ],

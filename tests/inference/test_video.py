@@ -211,6 +211,8 @@ def test_what_a_video_cannot_be(tmp_path: Path, translator: Translator, monkeypa
     refused(ConfigError, "no input is one", [picture_file], "out.mp4")
     refused(ConfigError, "is the name of an image; give a folder", [picture_file], "out.PNG")
     refused(ConfigError, "is the name of an image; give a folder", [picture_file], "slide.ome.zarr")
+    (tmp_path / "notes.txt").touch()
+    refused(ConfigError, "notes.txt: is a file; give a folder", [picture_file], "notes.txt")
     refused(ConfigError, "would replace", [clip], "clip.mp4")
     refused(ConfigError, "--tile: is for images", [clip], "out", tiling=Tiling(64))
     refused(ConfigError, "--overlap: is for images", [clip], "out", tiling=Tiling(overlap=64))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pix2pix.errors import ConfigError, ModelError
-from pix2pix.system.files import write_atomically, write_text
+from pix2pix.system.files import remove_partial_files, write_atomically, write_text
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -70,6 +70,7 @@ def export_bioimageio(model: str | Path, *, output: str | Path, overwrite: bool 
         for name, values in zip(_names(translator.model), [*tensors, run(tensors)], strict=True):
             np.save(folder / f"test_{name}.npy", values)
         content = _pack(translator.model, folder).read_bytes()
+    remove_partial_files(path.parent, [path.name])  # of an export that was killed
     write_atomically(path, lambda file: file.write(content))
     return Packaged(path, len(content), difference, tuple(_notes(translator.model)))
 

@@ -3,6 +3,7 @@
 The file is compared with the model before it gets its name.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from pix2pix.errors import ConfigError, ModelError
-from pix2pix.system.files import write_atomically
+from pix2pix.system.files import remove_partial_files, write_atomically
 from pix2pix.text import format_share
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ def export_onnx(
     _refuse_different(path, precision, differences)
     speeds = measure_engines({"onnxruntime": run, **open_others(content)}, translator, examples[0])
     content = seal(graph, describe(translator.model, precision, speeds, differences))
+    remove_partial_files(path.parent, [path.name])  # of an export that was killed
     write_atomically(path, lambda file: file.write(content))
     return Exported(path, precision, len(content), speeds, differences, notes)
 
@@ -118,6 +120,9 @@ def _refuse(path: Path, precision: str, *, overwrite: bool) -> None:
         raise ConfigError(f"--output {path}: expected the name of a file that ends in .onnx")
     if path.is_dir() or (path.exists() and not overwrite):
         raise ConfigError(f"--output {path}: is there already; give another name, or --overwrite to replace the file")
+    place = next(folder for folder in path.absolute().parents if folder.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK):
+        raise ConfigError(f"--output {path}: no file can be made in {place}; give another name")
     missing = [name for name in ("onnx", "onnxruntime") if find_spec(name) is None]
     if missing:
         raise ConfigError(f"an export needs {' and '.join(missing)}: pip install 'pix2pix[export]'")

@@ -12,7 +12,7 @@ from pix2pix.data.encoding.ranges import RangeEncoding
 from pix2pix.errors import ModelError
 from pix2pix.export.junyanz import describe_network, give_weights, same_layers
 from pix2pix.model import Model
-from pix2pix.system.files import write_atomically
+from pix2pix.system.files import remove_partial_files, write_atomically
 
 PUBLIC_SIZE = 256
 """Side in pixels to which test.py resizes images without flags."""
@@ -35,6 +35,7 @@ def write_public(model: Model, target: Path, opponent: Path | None) -> list[str]
         files.append((opponent, model.discriminator, config.discriminator))
     states = [(path, _public_state(path, network, settings)) for path, network, settings in files]
     for path, state in states:
+        remove_partial_files(path.parent, [path.name])  # of a conversion that was killed
         write_atomically(path, lambda file, state=state: torch.save(state, file))  # type: ignore[misc]
     notes = [f"generator: {describe_network(config.generator)}", f"flags of test.py: {_flags(model)}"]
     return [*notes, *_lost(model)]

@@ -37,6 +37,8 @@ def find_videos(inputs: Sequence[Path], output: Path) -> list[Path]:
         raise ConfigError(
             f"--output {output}: is the name of an image; give a folder, in which outputs keep their names"
         )
+    elif output.exists() and not output.is_dir():
+        raise ConfigError(f"--output {output}: is a file; give a folder, in which outputs keep their names")
     return videos
 
 

@@ -1,6 +1,7 @@
 """A model in an exported file, `model.onnx`: read and checked without a runtime and without torch."""
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,8 @@ FORMAT = "1"
 """Version of the names and meanings of the fields in a file."""
 CHECKSUM = "pix2pix.checksum"
 """SHA-256 of the file without these digits."""
+FORMS = {"size_multiple": re.compile("[1-9][0-9]{0,4}"), "precision": re.compile("32|16|int8")}
+"""How the texts of fields look."""
 MAX_BYTES = 2**31 - 1
 """ONNX files are no larger."""
 
@@ -100,9 +103,10 @@ def _check_origin(shown: str, metadata: Mapping[str, str], content: bytes) -> No
             f"{shown}: has format {version} of exported files, and this version of pix2pix reads {FORMAT}: upgrade it"
         )
     missing = [name for name in ("checksum", "config.json", "size_multiple") if name not in metadata]
-    if missing or not metadata["size_multiple"].isdecimal():
-        what = missing[0] if missing else "size_multiple"
-        raise ModelError(f"{shown}: its field pix2pix.{what} is missing or no number; export the model again")
+    odd = [] if missing else [name for name, form in FORMS.items() if not form.fullmatch(metadata.get(name, "32"))]
+    if missing or odd:
+        what = (*missing, *odd)[0]
+        raise ModelError(f"{shown}: its field pix2pix.{what} is missing or means nothing; export the model again")
     if not checksum_fits(content, metadata["checksum"]):
         raise ModelError(f"{shown}: does not fit its checksum: it was damaged or edited; copy or export it again")
 

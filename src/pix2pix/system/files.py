@@ -198,7 +198,8 @@ def make_folders(folder: Path) -> None:
             raise _gone(one)
         one.mkdir(exist_ok=True)
         sync_folder(one.parent)
-    folder.mkdir(exist_ok=True)  # raises for a file of this name
+    if not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, f"{folder.name} is a file, expected a folder", str(folder))
 
 
 _in_use: set[str] = set()
