@@ -96,7 +96,7 @@ def _refuse_fractions(model: "Model") -> None:
 
 def _notes(model: "Model") -> Iterator[str]:
     if model.config.settings.training.license is None:
-        yield "no licence is stated, which the model zoo asks for: `train --license`"
+        yield "no licence is stated, which the model zoo asks for: add one to rdf.yaml, or train with --license"
     yield "no author is named, whom the model zoo asks for: add one to rdf.yaml before you upload it"
 
 
