@@ -96,7 +96,7 @@ def refuse_unusable_data(config: Config, report: CheckReport) -> None:
     if pairs.unmatched:
         raise DataError(
             f"{describe_unmatched(pairs)}; add the missing halves or move these images away, or leave them out "
-            "with --skip-bad"
+            "with --skip-bad (`pix2pix data check` lists all that is wrong)"
         )
     if report.problems:
         (path, reason), *others = report.problems
