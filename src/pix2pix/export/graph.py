@@ -20,7 +20,9 @@ Port = tuple[str, str, Sequence[str | int]]
 class Graph:
     """Nodes and constants in the order in which they were added."""
 
-    def __init__(self) -> None:
+    def __init__(self, real: str = "float64") -> None:
+        self.real = real
+        """The type in which sizes and positions are computed."""
         self._nodes: list[onnx.NodeProto] = []
         self._constants: list[TensorProto] = []
         self._known: dict[tuple[str, tuple[int, ...], bytes], str] = {}

@@ -30,15 +30,15 @@ def add_presented_size(graph: Graph, config: ModelConfig, size: str) -> str:
     if config.scale is None:
         return image_size
     sides = _times(graph, size, config.scale)
-    factors = graph.add("Div", graph.constant(config.settings.data.image_size, "float64"), sides)
-    factor = graph.add("Max", graph.add("ReduceMax", factors, keepdims=1), graph.constant([1.0], "float64"))
+    factors = graph.add("Div", graph.constant(config.settings.data.image_size, graph.real), sides)
+    factor = graph.add("Max", graph.add("ReduceMax", factors, keepdims=1), graph.constant([1.0], graph.real))
     scaled = graph.cast(graph.add("Round", graph.add("Mul", sides, factor)), "int64")
     same = graph.add("ReduceMin", graph.cast(graph.add("Equal", size, image_size), "int64"), keepdims=1)
     return graph.add("Where", graph.cast(same, "bool"), image_size, graph.add("Max", image_size, scaled))
 
 
 def _times(graph: Graph, size: str, factors: Sequence[float]) -> str:
-    return graph.add("Mul", graph.cast(size, "float64"), graph.constant(factors, "float64"))
+    return graph.add("Mul", graph.cast(size, graph.real), graph.constant(factors, graph.real))
 
 
 def add_resize(graph: Graph, x: str, size: str) -> str:

@@ -19,9 +19,13 @@ from pix2pix.inference.optimize import fold_generator
 from pix2pix.model import Model
 
 
-def build_graph(model: Model, *, dtype: str = "float32", phases: bool = True) -> onnx.ModelProto:
-    """Build the ONNX model of a translator. `dtype` and `phases` are those of `NetworkWriter`. Raises ModelError."""
-    graph, config, target = Graph(), model.config, model.prepared.target
+def build_graph(model: Model, *, dtype: str = "float32", phases: bool = True, real: str = "float64") -> onnx.ModelProto:
+    """Build the ONNX model of a translator. Raises ModelError.
+
+    `dtype` and `phases` are those of `NetworkWriter`, `real` is that of `Graph`: sizes of float32 may differ by a pixel
+    from those of the model, where a resized side ends halfway between two.
+    """
+    graph, config, target = Graph(real), model.config, model.prepared.target
     wants_holes = target.mask_value is not None
     ports = source_ports(model)
     sources = [
@@ -39,7 +43,7 @@ def build_graph(model: Model, *, dtype: str = "float32", phases: bool = True) ->
         values = resize(graph, values, size) if resizes else values
         parts.append(resize(graph, values, shown_size) if shown_size != size else values)
         if missing is not None:
-            holes.append(add_resize_nearest(graph, missing, size, "float64") if resizes else missing)
+            holes.append(add_resize_nearest(graph, missing, size, graph.real) if resizes else missing)
     x = parts[0] if len(parts) == 1 else graph.add("Concat", *parts, axis=1)
     x = add_padding(graph, x, model.size_multiple)
 

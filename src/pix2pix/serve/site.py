@@ -132,7 +132,8 @@ def _make_onnx(served: "ServedModel", precision: Precision) -> "tuple[bytes, tup
     translator = served.engine.translator
     if not isinstance(translator, Translator):
         raise ModelError(f"{served.name}: is an exported file; give the run or model folder that it was exported from")
-    content = store_weights(build_graph(translator.model), precision).SerializeToString()
+    graph = build_graph(translator.model, real="float32")  # WebGPU's build of onnxruntime has no float64
+    content = store_weights(graph, precision).SerializeToString()
     run = open_onnxruntime(content)
     sources = [draw_sources(translator.model.sources, size) for size in check_sizes(translator.model)]
     differences = tuple(find_difference(run, translator, one) for one in sources)

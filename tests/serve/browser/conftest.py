@@ -20,7 +20,8 @@ SHOTS = Path(__file__).parents[3] / "build" / "browser"
 DESKTOP = {"viewport": {"width": 1280, "height": 800}}
 
 
-def _chromium() -> str | None:
+def find_chromium() -> str | None:
+    """Return the browser's program."""
     return os.environ.get("PIX2PIX_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 
 
@@ -36,13 +37,13 @@ def browser() -> Iterator[Any]:
     except ImportError:
         missing = "no playwright"
     else:
-        missing = "" if _chromium() else "no chromium"
+        missing = "" if find_chromium() else "no chromium"
     if missing:
         (pytest.fail if REQUIRED else pytest.skip)(missing)
     assert sync_api is not None
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=_chromium(), args=["--no-sandbox", "--use-fake-device-for-media-stream"]
+            executable_path=find_chromium(), args=["--no-sandbox", "--use-fake-device-for-media-stream"]
         )
         yield browser
         browser.close()
@@ -104,8 +105,8 @@ def open_page(browser: Any, request: pytest.FixtureRequest) -> Iterator[Callable
     """Open a page; when the test ends, its picture is kept, and every request must have gone to its server."""
     opened: list[Drawn] = []
 
-    def open_page(address: str, model: str = "", *, local: bool = False, **context: Any) -> Drawn:
-        drawn = Drawn(browser.new_context(**(DESKTOP | context)), address, local=local)
+    def open_page(address: str, model: str = "", *, local: bool = False, query: str = "", **context: Any) -> Drawn:
+        drawn = Drawn(browser.new_context(**(DESKTOP | context)), address, local=local, query=query)
         opened.append(drawn)
         drawn.visit(model)
         return drawn

@@ -16,8 +16,8 @@ EXPECTED = re.compile("Failed to load resource")  # an answer that reports an er
 class Drawn:
     """One open page."""
 
-    def __init__(self, context: Any, address: str, *, local: bool = False) -> None:
-        self.context, self.address, self.local = context, address, local
+    def __init__(self, context: Any, address: str, *, local: bool = False, query: str = "") -> None:
+        self.context, self.address, self.local, self.query = context, address, local, query
         self.page = context.new_page()
         self.page.set_default_timeout(30_000)
         self.elsewhere: list[str] = []
@@ -41,7 +41,7 @@ class Drawn:
             self.complaints.append(message.text)
 
     def visit(self, model: str) -> None:
-        self.page.goto(f"{self.address}/#{model}")
+        self.page.goto(f"{self.address}/{self.query}#{model}")
         self.page.wait_for_selector("[data-state=still]")
 
     def reload(self) -> None:

@@ -13,7 +13,7 @@ export async function connect() {
   const worker = new Remote(new Worker(new URL("./worker.js", import.meta.url), { type: "module" }));
   const backend = { models, note: "The model runs inside this browser. Pictures stay on this device.", address };
   backend.prepare = async (model, tell) => {
-    const { engine, milliseconds } = await worker.call("load", { model, base: document.baseURI }, ({ done, total, kept }) => {
+    const { engine, milliseconds } = await worker.call("load", { model, base: document.baseURI, asked: new URLSearchParams(location.search).get("engine") }, ({ done, total, kept }) => {
       const what = kept ? "Reading the model from this browser's storage" : "Loading the model";
       tell(`${what}: ${formatBytes(done)} of ${formatBytes(total)}`, done / total);
     });

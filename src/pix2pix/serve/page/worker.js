@@ -21,15 +21,13 @@ self.addEventListener("message", async ({ data: { id, what, ...values } }) => {
   }
 });
 
-/** Load a model: on the graphics processor where the browser reaches it, else in WebAssembly. */
-async function load({ model, base }, progress) {
+/** Load a model on the first engine that runs it. */
+async function load({ model, base, asked }, progress) {
   const start = performance.now();
   await session?.release();
   session = null;
-  const adapter = await navigator.gpu?.requestAdapter().catch(() => null);
-  const engines = adapter ? ["webgpu", "wasm"] : ["wasm"];
   let failure;
-  for (const engine of engines) {
+  for (const engine of await findEngines(asked)) {
     try {
       await open(engine, model, base, progress);
       loaded = model;
@@ -42,6 +40,14 @@ async function load({ model, base }, progress) {
   throw failure;
 }
 
+/** Name the engine that was asked for in the address; else the graphics processor, where the browser has one, before WebAssembly. */
+async function findEngines(asked) {
+  if (asked === "webgpu" || asked === "wasm") return [asked];
+  const adapter = await navigator.gpu?.requestAdapter().catch(() => null);
+  const software = adapter?.info?.isFallbackAdapter ?? adapter?.isFallbackAdapter; // slower than WebAssembly
+  return adapter && !software ? ["webgpu", "wasm"] : ["wasm"];
+}
+
 async function open(engine, model, base, progress) {
   const runtime = model.runtime[engine];
   const [weights, binary] = await loadFiles([model.file, runtime.wasm], base, progress);
@@ -49,7 +55,14 @@ async function open(engine, model, base, progress) {
   ort.env.wasm.wasmPaths = { mjs: new URL(runtime.glue, base).href };
   ort.env.wasm.wasmBinary = binary;
   ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(8, navigator.hardwareConcurrency) : 1;
-  session = await ort.InferenceSession.create(new Uint8Array(weights), { executionProviders: [engine] });
+  session = await ort.InferenceSession.create(new Uint8Array(weights), { executionProviders: [engine], logSeverityLevel: 3 });
+  if (engine === "webgpu") await warmUp(model); // compiles its programs, or says that this processor cannot run them
+}
+
+/** Translate nothing of the training's size. */
+async function warmUp({ sources, image_size: [height, width] }) {
+  const empty = ({ name, channels }) => [name, new ort.Tensor("uint8", new Uint8Array(height * width * channels), [1, height, width, channels])];
+  await session.run(Object.fromEntries(sources.map(empty)));
 }
 
 async function translate({ sources }) {
