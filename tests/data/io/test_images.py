@@ -385,3 +385,21 @@ def test_a_large_image_is_copied_in_strips(mode: str, tmp_path: Path, monkeypatc
     at_once = images.read(tmp_path / "a.png", alpha=True)
     monkeypatch.setattr("pix2pix.data.io.arrays.STRIP_PIXELS", 100)
     assert np.array_equal(images.read(tmp_path / "a.png", alpha=True), at_once)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (50, 1), (1, 50), (3, 4)])
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".npy", ".webp", ".bmp"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_arrays_of_any_strides_are_written(tmp_path: Path, size: tuple[int, int], suffix: str, dtype: str) -> None:
+    """Of sides of one pixel numpy does not care for the strides, but encoders do."""
+    for channels in (1, 3, 4):
+        if (suffix in (".webp", ".bmp") and (dtype == "uint16" or channels == 4)) or (
+            suffix == ".webp" and channels == 1
+        ):
+            continue
+        planes = np.random.default_rng(0).integers(0, 2**8, (channels, *size)).astype(dtype)
+        values = planes.transpose(1, 2, 0)
+        images.write(tmp_path / f"a{suffix}", values)
+        found = images.read(tmp_path / f"a{suffix}", alpha=channels == 4)
+        if suffix != ".webp":  # which loses some
+            assert np.array_equal(found, values)

@@ -221,7 +221,8 @@ def encode_png(values: Array, surroundings: Surroundings = NOTHING) -> bytes:
     """Encode (H, W, 1 to 4) of 8 or 16 bits as a PNG file."""
     from imagecodecs import png_encode
 
-    encoded = bytes(png_encode(np.ascontiguousarray(values[..., 0] if values.shape[2] == 1 else values)))
+    # A copy, since the encoder refuses the strides that numpy leaves on sides of one pixel.
+    encoded = bytes(png_encode((values[..., 0] if values.shape[2] == 1 else values).copy()))
     return add_to_png(encoded, surroundings)
 
 
