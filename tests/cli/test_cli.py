@@ -322,7 +322,7 @@ def broken_input(root: Path, run: Path) -> Bad:
 def output_is_a_file(root: Path, run: Path) -> Bad:
     images.write(root / "in.png", noise())
     (root / "out").write_text("keep me")
-    return Bad(["translate", run, root / "in.png", "--output", root / "out"], 1, [root / "out"])
+    return Bad(["translate", run, root / "in.png", "--output", root / "out"], 2, [root / "out"])
 
 
 def an_image(root: Path) -> Path:
