@@ -11,7 +11,7 @@ import numpy as np
 from pix2pix.data.io import images
 from pix2pix.data.io.arrays import Array
 from pix2pix.serve.app import Service
-from pix2pix.serve.engine import Facts, ReadImage, SourceFacts
+from pix2pix.serve.engine import Facts, ReadImage, Size, SourceFacts
 from pix2pix.serve.options import Options
 from pix2pix.serve.served import ServedModel
 
@@ -31,6 +31,9 @@ class SlowEngine:
     def read(self, files: Sequence[Path], half: str = "auto") -> ReadImage:
         values = images.read(files[0])
         return ReadImage(values, values.shape)
+
+    def seen_size(self, size: Size) -> Size:
+        return size
 
     def translate(self, inputs: Sequence[ReadImage], seed: int | None = None) -> list[Array]:
         assert self.may_go.wait(20)

@@ -263,7 +263,8 @@ async def _answer(
 ) -> Response:
     """Read, translate and encode."""
     began, queue = monotonic(), service.queue
-    pixels = await _reading(queue.with_files(refuse_too_many_pixels, files, service.options.max_pixels), files)
+    counting = queue.with_files(refuse_too_many_pixels, files, service.options.max_pixels, model.engine.seen_size)
+    pixels = await _reading(counting, files)
     async with queue.budget.hold(pixels):
         source = await _reading(queue.with_files(model.engine.read, files, query.half), files)
         try:

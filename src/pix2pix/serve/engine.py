@@ -73,6 +73,9 @@ class Engine(Protocol):
     def read(self, files: Sequence[Path], half: HalfChoice = "auto") -> ReadImage:
         """Read and check the file of each source, or a half of it. Raises DataError or ModelError."""
 
+    def seen_size(self, size: Size) -> Size:
+        """Return the size at which the network sees a picture; small ones are enlarged to that of the training."""
+
     def translate(self, inputs: Sequence[ReadImage], seed: int | None = None) -> list[Array]:
         """Translate what `read` returned, all of one size, to values (H, W, C) of the target's type.
 

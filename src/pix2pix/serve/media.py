@@ -23,6 +23,20 @@ _STARTS = (
     (b"MM\0+", "image/tiff"),
     (b"\x93NUMPY", "application/x-npy"),
 )
+_OTHERS = (
+    (0, b"GIF8", "a GIF"),
+    (0, b"BM", "a BMP"),
+    (4, b"ftypavi", "an AVIF picture"),
+    (4, b"ftyphe", "a HEIC photo"),
+    (4, b"ftypmif1", "a HEIC photo"),
+    (4, b"jP  ", "a JPEG 2000"),
+    (0, b"\xff\x0a", "a JPEG XL"),
+    (4, b"JXL ", "a JPEG XL"),
+    (0, b"%PDF", "a PDF"),
+    (0, b"8BPS", "a PSD"),
+    (4, b"ftyp", "a video"),
+)
+"""Formats that people send and that are not accepted: where their mark stands, the mark, the name in a sentence."""
 EXPECTED = "expected image/png, image/jpeg, image/tiff, image/webp or application/x-npy"
 
 
@@ -32,10 +46,17 @@ def media_type(header: str) -> str:
 
 
 def recognise(start: bytes) -> str | None:
-    """Return the media type of a file by its first 12 bytes; None for a format that is not accepted."""
+    """Return the media type of a file by its first bytes; None for a format that is not accepted."""
     if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
         return "image/webp"
     return next((kind for begin, kind in _STARTS if start.startswith(begin)), None)
+
+
+def name_other(start: bytes) -> str:
+    """Return the name of a format that is not accepted, by the first bytes; empty for an unknown one."""
+    if b"<svg" in start:
+        return "an SVG"
+    return next((name for at, mark, name in _OTHERS if start.startswith(mark, at)), "")
 
 
 def choose_type(accept: str, dtype: str, channels: int, *, exact: bool) -> str:

@@ -24,7 +24,7 @@ POLICY = (
     "media-src 'self' blob:; connect-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'none'"
 )
 LIMITS = {"bytes": 50_000_000, "pixels": 2**21}
-"""Of a picture: the memory of WebAssembly ends at 4 GB."""
+"""Of a picture, as the network sees it: the memory of WebAssembly ends at 4 GB."""
 MARK = "models.json"
 FROM_DISK = "Loading. Opened from a disk, this page needs a server: <code>python -m http.server</code> in its folder."
 FOLDERS = ("page", "onnxruntime", "examples", "models")
@@ -182,7 +182,7 @@ def _describe(
         **served.description,
         "noise": False,  # an exported model has no dropout
         "examples": examples,
-        "limits": LIMITS,
+        "limits": {**LIMITS, "smallest": served.engine.seen_size((1, 1))},
         "precision": precision,
         "differences": [asdict(one) for one in differences],
         "file": _file(f"models/{served.name}.onnx", files),

@@ -14,7 +14,7 @@ from pix2pix.inference.calls import ImageTranslator
 from pix2pix.inference.fit_sources import SourceImage
 from pix2pix.inference.halves import HalfChoice, choose_half
 from pix2pix.inference.views import view_source
-from pix2pix.serve.engine import Facts, ReadImage, SourceFacts
+from pix2pix.serve.engine import Facts, ReadImage, Size, SourceFacts
 from pix2pix.text import format_count
 
 GPU_BATCH = 8
@@ -42,6 +42,11 @@ class TranslatorEngine:
             taken = choose_half(model.config, images.probe(files[0]).size, half)
         encoded = self.translator.read(files, half=taken)
         return ReadImage(encoded, encoded.shape)
+
+    def seen_size(self, size: Size) -> Size:
+        """Return the size at which the network sees a picture."""
+        model = self.translator.model
+        return model.presented_size(model.output_size(size))
 
     def translate(self, inputs: Sequence[ReadImage], seed: int | None = None) -> list[Array]:
         """Translate what was read, all of one size; a seed turns dropout on."""

@@ -1,8 +1,9 @@
 """Receive the body of a request into files, within limits of bytes and time; names and paths of clients are ignored."""
 
 import asyncio
+import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from starlette.requests import Request
 
 from pix2pix.data.io import images
 from pix2pix.data.io.view import View
-from pix2pix.serve.media import EXPECTED, SUFFIXES, media_type, recognise
+from pix2pix.serve.engine import Size
+from pix2pix.serve.media import EXPECTED, SUFFIXES, media_type, name_other, recognise
 from pix2pix.serve.problems import ProblemError
 
 IDLE_SECONDS = 10.0
@@ -136,26 +138,33 @@ def _expected(names: Sequence[str]) -> str:
 def _with_suffix(path: Path, name: str) -> Path:
     """Give a file the suffix of what it holds. Raises ProblemError for what is no accepted picture."""
     with path.open("rb") as file:
-        start = file.read(12)
+        start = file.read(256)
     if not start:
         raise ProblemError(400, "empty", f"{name} is empty; expected a picture")
     kind = recognise(start)
     if kind is None:
-        raise ProblemError(415, "unsupported-type", f"{name} holds no picture of an accepted format; {EXPECTED}")
+        other = name_other(start)
+        got = f"is {other}, which is not accepted" if other else "holds no picture of an accepted format"
+        raise ProblemError(415, "unsupported-type", f"{name} {got}; {EXPECTED}")
     return path.rename(path.with_suffix(SUFFIXES[kind]))
 
 
-def refuse_too_many_pixels(files: Sequence[Path], most: int) -> int:
-    """Return the pixels of the largest file, by the headers. Raises ProblemError (413), DataError."""
+def refuse_too_many_pixels(files: Sequence[Path], most: int, seen_size: Callable[[Size], Size]) -> int:
+    """Return the pixels of the largest file, by the headers, or as the network sees it if that is more.
+
+    Raises ProblemError (413), DataError.
+    """
     largest = 0
     for file in files:
-        height, width = _size(file)
-        largest = max(largest, height * width)
+        height, width = size = _size(file)
+        seen = seen_size(size)
+        largest = max(largest, height * width, math.prod(seen))
         if largest > most:
+            enlarged = "" if height * width > most else f", which the model sees as {seen[1]}x{seen[0]}"
             raise ProblemError(
                 413,
                 "too-many-pixels",
-                f"{file.stem} has {width}x{height} pixels, more than the limit of this service, {most:,}",
+                f"{file.stem} has {width}x{height} pixels{enlarged}, more than the limit of this service, {most:,}",
             )
     return largest
 

@@ -27,6 +27,15 @@ def photo(number: int = 0, height: int = SIZE, width: int = SIZE) -> NDArray[np.
     return np.stack([3 * x % 256, 2 * y % 256, (x + y + 40 * number) % 256], axis=2).astype(np.uint8)
 
 
+def encode(values: NDArray[Any], kind: str, *, turned: bool = False, mode: str = "RGB") -> bytes:
+    """Encode a picture by Pillow, `turned` with an orientation that asks to turn it."""
+    exif = Image.Exif()
+    exif[0x0112] = 6 if turned else 1
+    content = io.BytesIO()
+    Image.fromarray(values).convert(mode).save(content, kind, exif=exif)
+    return content.getvalue()
+
+
 def as_png(values: NDArray[Any]) -> bytes:
     content = io.BytesIO()
     Image.fromarray(values).save(content, "PNG")

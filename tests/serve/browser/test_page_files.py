@@ -11,7 +11,7 @@ from PIL import Image
 
 from pix2pix import Translator
 from tests.serve.browser.pages import Drawn
-from tests.serve.browser.pictures import SIZE, as_png, photo
+from tests.serve.browser.pictures import SIZE, as_png, encode, photo
 
 Open = Callable[..., Drawn]
 HAND_OVER = """([bytes, kind]) => {
@@ -56,6 +56,17 @@ def test_the_comparison_moves_by_mouse_and_by_keys(open_page: Open, address: str
     drawn.stroke((5, 5), (20, 20))  # there is no target for what is drawn
     assert drawn.page.is_checked("[name=view][value=output]")
     assert not drawn.page.is_visible("#view-target")
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_a_photo_on_its_side_is_turned(open_page: Open, address: str, kind: str) -> None:
+    drawn = open_page(address, "photo")
+    drawn.wait_for_output(lambda: drawn.give("photo", encode(photo(0, 40, 60), kind, turned=True)))
+    assert Image.open(io.BytesIO(drawn.output())).size == (40, 60)
+    if kind == "WEBP":  # of which a browser ignores the orientation
+        assert drawn.see("#source-file").is_visible()
+    else:
+        assert drawn.text("#source-facts").startswith("40 × 60")
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])

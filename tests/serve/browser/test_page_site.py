@@ -11,7 +11,7 @@ from PIL import Image
 
 from pix2pix.serve.site import Site, export_site
 from tests.serve.browser.pages import Drawn
-from tests.serve.browser.pictures import as_png, label_map
+from tests.serve.browser.pictures import as_png, encode, label_map, photo
 from tests.serve.browser.static import serve_folder
 
 Open = Callable[..., Drawn]
@@ -64,6 +64,23 @@ def test_a_picture_can_be_chosen_while_the_model_is_loaded(open_page: Open, stat
     held[0].continue_()
     drawn.see("[data-state=still] #output-picture")
     assert "mine.png" in drawn.text("#source-facts")  # no example takes its place
+
+
+def test_what_a_browser_would_change_or_cannot_hold_is_refused(open_page: Open, static: str) -> None:
+    drawn = open_page(static, local=True)
+    wrong = {
+        "deep.png": (as_png(photo()[..., 0].astype(np.uint16) * 257), "has 16 bits"),
+        "print.jpg": (encode(photo(), "JPEG", mode="CMYK"), "is in CMYK"),
+        "turned.webp": (encode(photo(), "WEBP", turned=True), "lies on its side"),
+        "moving.gif": (encode(photo(), "GIF"), "moving.gif is a GIF"),
+        "phone.heic": (b"\0\0\0\x18ftypheic" + bytes(99), "phone.heic is a HEIC photo"),
+        "thin.png": (as_png(photo(0, 1, 3000)), "for the model 12.3 million"),
+    }
+    for name, (content, words) in wrong.items():
+        drawn.see("#output-picture")
+        drawn.give(name, content)
+        drawn.page.get_by_role("alert").get_by_text(words).wait_for()
+        drawn.page.click("#dismiss")
 
 
 def test_a_damaged_folder_is_told(open_page: Open, static: str, site: Site) -> None:

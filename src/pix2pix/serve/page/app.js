@@ -170,7 +170,7 @@ function showSource(source, area) {
     editor.show(source, area);
   } else if (file) {
     byId("file-name").textContent = file.name;
-    byId("file-note").textContent = `${formatBytes(file.blob.size)}. Browsers do not show this kind of file; the model reads it.`;
+    byId("file-note").textContent = `${formatBytes(file.blob.size)}. Browsers do not show it as the model reads it.`;
   }
   output.offer("source", Boolean(raster));
   byId("source-facts").textContent = raster ? `${raster.width} × ${raster.height}${file ? ` · ${file.name}` : ""}` : "";

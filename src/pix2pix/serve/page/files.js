@@ -1,5 +1,6 @@
 /* Picture files from a person: what kind they are, and their pixels where the browser can show them. */
 
+import { findOddities, nameOther } from "./header.js";
 import { Problem, formatBytes } from "./problem.js";
 
 const KINDS = [
@@ -16,13 +17,16 @@ export async function readPicture(file, limits) {
   if (limits && file.size > limits.bytes) {
     throw new Problem("The file is too large", `${name} has ${formatBytes(file.size)}; at most ${formatBytes(limits.bytes)} are taken.`);
   }
-  const head = new Uint8Array(await file.slice(0, 8).arrayBuffer());
+  const head = new Uint8Array(await file.slice(0, 256).arrayBuffer());
   const kind = KINDS.find(({ starts }) => starts.some((start) => start.every((byte, i) => head[i] === byte)));
   if (!kind) {
+    const other = nameOther(head);
+    if (other) throw new Problem("The file is of another kind", `${name} is ${other}. Save it as PNG or JPEG and choose that.`);
     throw new Problem("This is not a picture", `${name} is no PNG, JPEG, WebP, TIFF or .npy file. Choose another file.`);
   }
   const blob = new Blob([file], { type: kind.type });
-  return { blob, name, raster: kind.shown ? await decode(blob, name, limits) : null };
+  const shown = kind.shown && !(await findOddities(blob)).turned;
+  return { blob, name, raster: shown ? await decode(blob, name, limits) : null };
 }
 
 /** Decode a picture to {width, height, data} of 32-bit pixels. */
@@ -34,11 +38,14 @@ export async function decode(blob, name, limits) {
     throw new Problem("The picture cannot be read", `${name} is damaged or not whole. Choose another file.`);
   }
   const { width, height } = bitmap;
-  if (limits && width * height > limits.pixels) {
+  const [least, narrowest] = limits?.smallest ?? [1, 1]; // a smaller side is enlarged for the model, and the other with it
+  const seen = width * height * Math.max(1, least / height, narrowest / width) ** 2;
+  if (limits && seen > limits.pixels) {
     bitmap.close();
+    const enlarged = seen > width * height ? `, for the model ${(seen / 1e6).toFixed(1)} million` : "";
     throw new Problem(
       "The picture is too large",
-      `${name} has ${width} × ${height} pixels; at most ${(limits.pixels / 1e6).toFixed(1)} million are taken.`,
+      `${name} has ${width} × ${height} pixels${enlarged}; at most ${(limits.pixels / 1e6).toFixed(1)} million are taken.`,
     );
   }
   const canvas = new OffscreenCanvas(width, height);

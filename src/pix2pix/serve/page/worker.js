@@ -1,6 +1,7 @@
 /* Runs a model away from the page: loads it with onnxruntime-web, and translates pictures. */
 
 import { decode } from "./files.js";
+import { findOddities } from "./header.js";
 import { loadFiles } from "./model_files.js";
 import { encodePng } from "./png.js";
 import { Problem } from "./problem.js";
@@ -81,6 +82,10 @@ async function toTensor(blob, { channels }) {
   if (!["image/png", "image/jpeg", "image/webp"].includes(blob.type)) {
     throw new Problem("The file is of another kind", "This page reads PNG, JPEG and WebP. Convert the file, or use pix2pix serve.");
   }
+  const { deep, inks, turned } = await findOddities(blob);
+  if (deep) throw new Problem("The picture has 16 bits", "This model takes 8 bits in each channel. Save the picture with 8 bits by the range that its values have.");
+  if (inks) throw new Problem("The picture is in CMYK", "This model takes gray or RGB. Save the picture in RGB.");
+  if (turned) throw new Problem("The picture lies on its side", "It is a WebP that is to be turned, which browsers do not do. Save it upright.");
   const { width, height, data } = await decode(blob, "The picture", loaded.limits);
   const rgba = new Uint8Array(data.buffer);
   const values = new Uint8Array(width * height * channels);
