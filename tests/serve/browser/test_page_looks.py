@@ -62,8 +62,12 @@ def test_a_phone_shows_source_and_output_at_once(open_page: Open, address: str) 
         assert box["y"] >= 0
         assert box["y"] + box["height"] <= dock["y"]
         assert box["width"] >= 200
-    for button in drawn.page.locator("button:visible, .tool-choice label, #palette label").all():
-        assert min(button.bounding_box()["height"], button.bounding_box()["width"]) >= 36
+    footer = drawn.page.locator(".output > footer").bounding_box()
+    assert footer["y"] + footer["height"] <= dock["y"]
+    for button in drawn.page.locator("button:visible, .tool-choice label, #palette label, #views input, #size").all():
+        assert min(button.bounding_box()["height"], button.bounding_box()["width"]) >= 44  # a finger
+    drawn.stroke((10, 10), (40, 50))
+    assert drawn.page.evaluate("() => [scrollY, getComputedStyle(canvas).outlineStyle]") == [0, "none"]
     drawn.wait_for_output(lambda: drawn.page.select_option("#model", "lines"))
     assert drawn.page.evaluate("() => document.documentElement.scrollWidth") <= 375
 
@@ -80,11 +84,14 @@ def test_nothing_covers_another_thing(open_page: Open, address: str, width: int,
         for left, right in pairwise(boxes):
             assert left["x"] + left["width"] <= right["x"]
     if height < 400:  # a phone held across
-        dock = drawn.page.locator("#tools").bounding_box()
-        for picture in ("#source-picture", "#output-picture"):
-            box = drawn.page.locator(picture).bounding_box()
-            assert box["height"] >= 180
-            assert box["y"] + box["height"] <= dock["y"]
+        for model in ("labels", "lines"):
+            if model == "lines":
+                drawn.wait_for_output(lambda: drawn.page.select_option("#model", "lines"))
+            dock = drawn.page.locator("#tools").bounding_box()
+            for picture in ("#source-picture", "#output-picture"):
+                box = drawn.page.locator(picture).bounding_box()
+                assert box["height"] >= 180
+                assert box["y"] + box["height"] <= dock["y"]
 
 
 def test_an_answer_to_another_picture_is_dropped(open_page: Open, address: str) -> None:

@@ -190,6 +190,7 @@ export class Editor {
 
   paintOverlay() {
     const { overlay, canvas } = this;
+    canvas.classList.toggle("by-keys", this.keys.shown); // the frame of the focus would cover what a hand draws
     const ratio = window.devicePixelRatio;
     overlay.width = Math.round(canvas.clientWidth * ratio);
     overlay.height = Math.round(canvas.clientHeight * ratio);
