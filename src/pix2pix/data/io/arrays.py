@@ -49,7 +49,8 @@ def unreadable(path: Path, reason: object) -> DataError:
         )
     if isinstance(reason, Exception):
         reason = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
-    return DataError(f"{path}: cannot be read as an image ({str(reason).splitlines()[0]}): remove or replace it")
+    line = next(iter(str(reason).splitlines()), "")[:300]  # decoders quote what they read
+    return DataError(f"{path}: cannot be read as an image ({line}): remove or replace it")
 
 
 def without_alpha(values: Array, name: object) -> Array:
