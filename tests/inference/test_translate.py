@@ -260,6 +260,12 @@ def test_choices_that_change_nothing_are_refused(name: str, tmp_path: Path) -> N
     assert not (tmp_path / "out").exists()
 
 
+def test_a_half_of_several_sources_is_refused(tmp_path: Path) -> None:
+    run = Path(__file__).parents[1] / "fixtures/version_0_1/runs/stacks"
+    with pytest.raises(ConfigError, match="--half left: is for files that hold two images"):
+        translate(run, [tmp_path, tmp_path], output=tmp_path / "out", half="left")
+
+
 def test_dropout_of_a_model_without_any_is_refused() -> None:
     model = make_model()
     for module in model.generator.modules():

@@ -22,6 +22,7 @@ from pix2pix.data.encoding.prepared import prepare_data
 from pix2pix.data.loading.dataset import make_dataset
 from pix2pix.data.pairing.pairs import find_pairs
 from pix2pix.errors import ConfigError, DataError, Interrupted
+from pix2pix.evaluation.evaluate import evaluate
 from pix2pix.inference.translator import Translator
 from pix2pix.losses import class_logits, class_terms
 from pix2pix.metrics.classes import class_metrics
@@ -66,6 +67,8 @@ def test_classes_are_trained_measured_and_written(label_run: Path, facades: Path
         assert colours <= {one["class"] for one in metrics["classes"]["each"]}
     answer = Translator.from_pretrained(label_run)(Image.open(photo))
     assert (answer.mode, answer.size) == ("RGB", (40, 40))
+    with pytest.raises(ConfigError, match="--weights: is for metrics of photos"):
+        evaluate(label_run, facades, output=tmp_path / "again", weights=[tmp_path])
 
 
 def test_resuming_gives_the_same_bits(facades: Path, tmp_path: Path) -> None:
