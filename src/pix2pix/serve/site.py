@@ -69,7 +69,7 @@ def export_site(
     _refuse_wide(served)
     content, differences = _make_onnx(served, precision)
     files = {f"page/{path.name}": path.read_bytes() for path in sorted(PAGE.iterdir()) if path.name != "index.html"}
-    files |= {f"onnxruntime/{file}": (runtime / file).read_bytes() for file in FILES}
+    files |= {_place(file): (runtime / file).read_bytes() for file in FILES}
     files |= {
         f"examples/{number}/{file}": picture
         for number, pictures in enumerate(served.examples)
@@ -82,7 +82,7 @@ def export_site(
         for place, one in files.items():
             (new / place).parent.mkdir(parents=True, exist_ok=True)
             (new / place).write_bytes(one)
-    program = {engine: len(files[f"onnxruntime/{names[2]}"]) for engine, names in ENGINES.items()}
+    program = {engine: len(files[_place(names[2])]) for engine, names in ENGINES.items()}
     download = {engine: len(content) + count for engine, count in program.items()}
     return Site(folder, precision, sum(map(len, files.values())), download, differences)
 
@@ -172,9 +172,9 @@ def _describe(
     ]
     runtime = {
         engine: {
-            "module": f"onnxruntime/{module}",
-            "glue": f"onnxruntime/{glue}",
-            "wasm": _file(f"onnxruntime/{program}", files),
+            "module": _place(module),
+            "glue": _place(glue),
+            "wasm": _file(_place(program), files),
         }
         for engine, (module, glue, program) in ENGINES.items()
     }
@@ -188,6 +188,11 @@ def _describe(
         "file": _file(f"models/{served.name}.onnx", files),
         "runtime": runtime,
     }
+
+
+def _place(file: str) -> str:
+    """Return where a file of the runtime lies; modules as .js, since not every server knows .mjs as JavaScript."""
+    return f"onnxruntime/{file.removesuffix('.mjs')}{'.js' if file.endswith('.mjs') else ''}"
 
 
 def _file(place: str, files: Mapping[str, bytes]) -> dict[str, Any]:

@@ -6,18 +6,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 
-class Quiet(SimpleHTTPRequestHandler):
+class Plain(SimpleHTTPRequestHandler):
+    """Knows the oldest types alone, neither .mjs nor .wasm; compresses nothing and says nothing of caching."""
+
+    KNOWN: ClassVar = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
+
+    def guess_type(self, path: Any) -> str:
+        return self.KNOWN.get(Path(path).suffix, "application/octet-stream")
+
     def log_message(self, *_: Any) -> None:
         pass
 
 
 @contextmanager
-def serve_folder(folder: Path, handler: type[SimpleHTTPRequestHandler] = Quiet) -> Iterator[str]:
+def serve_folder(folder: Path) -> Iterator[str]:
     """Serve a folder within the block; yield its address."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(handler, directory=str(folder)))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Plain, directory=str(folder)))
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:

@@ -83,6 +83,29 @@ def test_what_a_browser_would_change_or_cannot_hold_is_refused(open_page: Open, 
         drawn.page.click("#dismiss")
 
 
+def test_another_model_takes_the_place_of_the_one_that_the_browser_kept(
+    open_page: Open, models: dict[str, Path], runtime: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "site"
+    export_site(models["labels"], output=folder, onnxruntime_web=runtime)
+    with serve_folder(tmp_path) as address:
+        drawn = open_page(f"{address}/site", local=True)
+        drawn.see("#output-picture")
+        second = drawn.context.new_page()  # a second tab
+        second.goto(f"{address}/site/")
+        second.wait_for_selector("#output-picture:visible")
+        before = drawn.output()
+        export_site(models["lines"], output=folder, onnxruntime_web=runtime, draw="lines", overwrite=True)
+        drawn.reload()
+        drawn.see("#output-picture")
+        assert drawn.text("#model-name") == "lines"
+        assert drawn.output() != before
+        kept = drawn.page.evaluate(
+            "async () => (await (await caches.open((await caches.keys())[0])).keys()).map(({ url }) => url)"
+        )
+        assert len([url for url in kept if "/models/" in url]) == 1, kept
+
+
 def test_a_damaged_folder_is_told(open_page: Open, static: str, site: Site) -> None:
     model = next((site.path / "models").iterdir())
     content = model.read_bytes()

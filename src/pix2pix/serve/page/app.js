@@ -309,7 +309,7 @@ for (const id of ["camera", "photo"]) listen(id, async () => take(await takePhot
 listen("paste", async () => {
   const items = await navigator.clipboard?.read?.().catch(() => null);
   const item = items?.find((each) => each.types.some((type) => type.startsWith("image/")));
-  if (!item) throw new Problem("Nothing to paste", "Copy a picture first, then press Ctrl+V on this page.");
+  if (!item) throw new Problem("Nothing to paste", "Copy a picture first and let the browser read it, or press Ctrl+V on this page.");
   await take(new File([await item.getType(item.types.find((type) => type.startsWith("image/")))], "The pasted picture"));
 });
 listen("help-open", () => byId("help").showModal());

@@ -5,7 +5,7 @@ import { Problem, formatBytes } from "./problem.js";
 export async function connect() {
   let models;
   try {
-    const response = await fetch(address("models.json"));
+    const response = await fetch(address("models.json"), { cache: "no-cache" });
     ({ models } = await response.json());
   } catch {
     throw new Problem("The page is not whole", "The file models.json beside it cannot be read. Opened from a disk, it needs a server: python -m http.server in its folder.");

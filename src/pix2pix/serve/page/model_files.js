@@ -38,10 +38,14 @@ async function ask(url, file, count, cache) {
   return receive(response, file, count);
 }
 
-/** Keep a file in the place of its older versions. */
+/** Keep a file in the place of its older versions, and a model in the place of others, which this page had before. */
 async function keep(store, key, content) {
   if (!store) return;
-  for (const { url } of await store.keys()) if (new URL(url).pathname === key.pathname) await store.delete(url);
+  const isModel = (path) => path.includes("/models/");
+  for (const { url } of await store.keys()) {
+    const path = new URL(url).pathname;
+    if (path === key.pathname || (isModel(path) && isModel(key.pathname))) await store.delete(url);
+  }
   await store.put(key, new Response(content));
 }
 
