@@ -26,6 +26,8 @@ KEEP_ALIVE_SECONDS = 65
 DRAIN_SECONDS = 1.0
 """After SIGTERM, new connections are still taken and told 503 for so long, so that a proxy notices."""
 BACKLOG = 512
+ALL_NETWORKS = ("0.0.0.0", "::", "")
+"""Values of --host that listen to all networks."""
 
 
 class ImpatientProtocol(H11Protocol):
@@ -169,7 +171,8 @@ def describe_start(service: Service, address: str) -> str:
     """Return what is served where, in words."""
     models = ", ".join(f"{name} ({model.description['task']})" for name, model in service.models.items())
     machine = next(iter(service.models.values())).engine.facts.machine
-    return f"serving {models} at {address} on {machine}; Ctrl-C stops"
+    open_to = "; other machines can reach it, without a password" if service.options.host in ALL_NETWORKS else ""
+    return f"serving {models} at {address} on {machine}{open_to}; Ctrl-C stops"
 
 
 def quiet_uvicorn() -> None:

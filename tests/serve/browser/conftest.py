@@ -88,7 +88,7 @@ def address(models: dict[str, Path], examples: Path) -> Iterator[str]:
     options = Options(**limits, examples=examples)
     served = load_models([f"labels={models['labels']}"], options)
     served |= load_models([f"lines={models['lines']}"], Options(**limits, draw="lines"))
-    served |= load_models([f"{name}={models[name]}" for name in ("photo", "gray16")], Options(**limits))
+    served |= load_models([f"{name}={models[name]}" for name in ("photo", "gray16", "two")], Options(**limits))
     stopped, started = threading.Event(), threading.Event()
     listener = open_socket(options)
     stop: Callable[[], int | None] = lambda: 2 if stopped.is_set() else None  # noqa: E731

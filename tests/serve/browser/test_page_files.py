@@ -42,6 +42,25 @@ def test_a_picture_is_chosen_pasted_dropped_and_taken(open_page: Open, address: 
     assert drawn.source.shape[:2] == (SIZE, SIZE)  # that of the training
 
 
+def test_two_sources_are_chosen_one_after_the_other(open_page: Open, address: str, models: dict[str, Path]) -> None:
+    drawn = open_page(address, "two")
+    sources = [photo(1), photo(2)[..., 0]]
+    drawn.give("one.png", as_png(sources[0]))
+    drawn.page.get_by_text("Still to choose: source_2").wait_for()
+    drawn.choose("source_2")
+    drawn.wait_for_output(lambda: drawn.give("two.png", as_png(sources[1])))
+    expected = Translator.from_pretrained(models["two"], device="cpu")(sources)
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(drawn.output()))), expected)
+
+
+def test_what_the_browser_does_not_allow_is_told(open_page: Open, address: str) -> None:
+    drawn = open_page(address, "photo")
+    for button, words in (("#camera", "was not allowed to use it"), ("#paste", "Copy a picture first")):
+        drawn.page.click(button)
+        drawn.page.get_by_role("alert").get_by_text(words).wait_for()
+        drawn.page.click("#dismiss")
+
+
 def test_the_comparison_moves_by_mouse_and_by_keys(open_page: Open, address: str) -> None:
     drawn = open_page(address, "labels")
     drawn.see("#output-picture")
