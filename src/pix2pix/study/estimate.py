@@ -6,10 +6,12 @@ from collections.abc import Iterator
 import torch
 
 from pix2pix.config import Config
+from pix2pix.distributed.parallel import with_precision
 from pix2pix.model import build_networks
 from pix2pix.networks import set_fast_convolutions
 from pix2pix.study.study import StudyPlan
 from pix2pix.text import format_count, format_duration
+from pix2pix.training.machine import choose_machine
 from pix2pix.training.optimizers import make_adam
 from pix2pix.training.step import TrainState, train_step
 
@@ -41,7 +43,8 @@ def describe_plan(plan: StudyPlan, processes: int) -> Iterator[str]:
 
 
 def time_update(config: Config, *, threads: int | None = None, updates: int = 3) -> float:
-    """Return the median seconds of a few updates on random images, on this machine's processor."""
+    """Return the median seconds of a few updates on random images, on this machine's processor in its precision."""
+    training = choose_machine(config.training.model_copy(update={"device": "cpu"}))
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
     try:
@@ -50,9 +53,10 @@ def time_update(config: Config, *, threads: int | None = None, updates: int = 3)
         data = config.data.model_copy(update=known)
         networks = build_networks(config.model_copy(update={"data": data}))
         for network in networks:
-            set_fast_convolutions(network, config.training.convolutions != "native")
+            set_fast_convolutions(network, training.convolutions != "native")
         adams = [make_adam(network, config.optimizer) for network in networks]
-        state = TrainState(*networks, adams[0], adams[1])
+        generator, discriminator = (with_precision(network, training.precision) for network in networks)
+        state = TrainState(generator, discriminator, adams[0], adams[1])
         size = config.data.image_size
         taken = []
         for _ in range(updates + 1):
