@@ -66,6 +66,7 @@ def test_a_phone_shows_source_and_output_at_once(open_page: Open, address: str) 
     assert footer["y"] + footer["height"] <= dock["y"]
     for button in drawn.page.locator("button:visible, .tool-choice label, #palette label, #views input, #size").all():
         assert min(button.bounding_box()["height"], button.bounding_box()["width"]) >= 44  # a finger
+    drawn.wait_for_output(lambda: drawn.page.locator("#example-list button").nth(1).tap())
     drawn.stroke((10, 10), (40, 50))
     assert drawn.page.evaluate("() => [scrollY, getComputedStyle(canvas).outlineStyle]") == [0, "none"]
     drawn.wait_for_output(lambda: drawn.page.select_option("#model", "lines"))

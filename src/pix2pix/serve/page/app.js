@@ -220,7 +220,10 @@ function listExamples() {
     if (model.sources[0].kind !== "image") image.className = "pixelated";
     image.addEventListener("error", () => { button.textContent = `Example ${index + 1}`; });
     button.append(image);
-    button.addEventListener("click", () => loadExample(example).catch((problem) => report(problem)));
+    button.addEventListener("click", () => {
+      window.scrollTo({ top: 0 }); // on a phone the examples are below; source and output are above
+      loadExample(example).catch((problem) => report(problem));
+    });
     const item = document.createElement("li");
     item.append(button);
     return item;
