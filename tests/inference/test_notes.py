@@ -63,14 +63,14 @@ def test_another_choice_shows_another_size_and_another_output(tmp_path: Path) ->
         Translator(model(), present="whole")  # type: ignore[arg-type]
 
 
-def test_a_small_image_for_a_model_of_the_largest_size_is_refused_with_the_way_on(tmp_path: Path) -> None:
+def test_a_small_image_for_a_model_of_a_huge_size_is_refused_with_the_way_on(tmp_path: Path) -> None:
     small = model(None)
-    data = small.config.settings.data.model_copy(update={"image_size": (16_384, 16_384)})
+    data = small.config.settings.data.model_copy(update={"image_size": (4096, 4096)})
     settings = small.config.settings.model_copy(update={"data": data})
     huge = Model(small.generator, None, small.config.model_copy(update={"settings": settings}))
     images.write(tmp_path / "in/a.png", noise(40, 60, 3))
     ((_, reason),) = run(Translator(huge), tmp_path, memory=5e8).failed
-    assert "the model sees it at 16384x16384; --present native" in reason
+    assert "the model sees it at 4096x4096; --present native" in reason
     assert not run(Translator(huge, present="native"), tmp_path, memory=5e8).failed
 
 

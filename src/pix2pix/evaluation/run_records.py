@@ -20,8 +20,9 @@ from pix2pix.errors import ConfigError, ModelError
 from pix2pix.metrics.pixel import HIGHER_IS_BETTER
 from pix2pix.model import build_networks
 from pix2pix.reports.curves import Row, read_metrics
+from pix2pix.reports.epochs import read_kept_epoch
 from pix2pix.reports.metrics_file import read_evaluation_metrics
-from pix2pix.system.reading import LARGE, read_json, read_text
+from pix2pix.system.reading import LARGE, read_text
 from pix2pix.text import escape_unprintable
 from pix2pix.training.checkpoint_files import read_newest_description
 
@@ -142,7 +143,7 @@ def read_run(folder: Path, name: str) -> RunRecord:
     if not rows:
         raise ModelError(f"{folder}: no epoch has been finished yet; wait for the first one, or leave this run out")
     evaluations = {path.parent.name: read_evaluation(path.parent) for path in folder.glob("evaluation/*/metrics.json")}
-    kept = _read_value(folder / "model" / "config.json", "epoch")
+    kept = read_kept_epoch(folder)
     return RunRecord(
         folder, name, config, rows, _find_state(folder, config, rows), kept, dict(sorted(evaluations.items()))
     )
@@ -172,13 +173,3 @@ def _find_state(folder: Path, config: Config, rows: list[Row]) -> State:
     if rows[-1].epoch >= config.training.epochs:
         return "finished"
     return "stopped early" if read_newest_description(folder / "checkpoints").get("finished") else "unfinished"
-
-
-def _read_value(path: Path, name: str) -> Any:
-    """Read one value of a JSON file; None if there is no such file or value. Raises ModelError if it is broken."""
-    if not path.exists():
-        return None
-    try:
-        return read_json(path, finite=False).get(name)
-    except (ValueError, AttributeError) as error:
-        raise ModelError(f"{path}: broken ({escape_unprintable(str(error)[:200])})") from None

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 OPSET = 18
@@ -72,8 +71,3 @@ def onnx_type(dtype: str) -> int:
 def _info(port: Port) -> onnx.ValueInfoProto:
     name, dtype, shape = port
     return helper.make_tensor_value_info(name, onnx_type(dtype), shape)
-
-
-def shape_constant(values: Sequence[int]) -> NDArray[np.int64]:
-    """Return whole numbers as ONNX takes sizes and axes."""
-    return np.array(values, np.int64)

@@ -147,7 +147,7 @@ class HugeImage:
         if math.prod(self.image.presented) > math.prod(self.size):
             shown = "{}x{}".format(*self.image.presented)
             return f"{text}the model sees it at {shown}; --present native shows it at its own size"
-        if not all(not reader.whole for reader in self.readers) or not self.writes_rows:
+        if any(reader.whole for reader in self.readers) or not self.writes_rows:
             return f"{text}give it as an uncompressed or tiled .tif or as .npy, which are read and written by rows"
         return f"{text}cut it into parts"
 

@@ -5,6 +5,7 @@ gets its name, so a killed process leaves no output without one. Several process
 lines that a killed process left incomplete are skipped.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -128,7 +129,7 @@ class Record:
                     with suppress(OSError):  # network file systems append one after the other only under a lock
                         fcntl.flock(descriptor, fcntl.LOCK_EX)
                 if os.write(descriptor, line) < len(line):
-                    raise OSError(28, "No space left on device", str(self.path))
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)

@@ -38,9 +38,9 @@ def mean_intervals(rows: Sequence[Mapping[str, float]], seed: int = 0) -> dict[s
     return intervals
 
 
-def mean_interval(values: Array, seed: int = 0) -> Interval | None:
+def mean_interval(values: Array) -> Interval | None:
     """Return the interval of the mean of (n,) values; for differences of two models, the paired bootstrap."""
-    return mean_intervals([{"value": value} for value in values.tolist()], seed).get("value")
+    return mean_intervals([{"value": value} for value in values.tolist()]).get("value")
 
 
 def excludes_zero(interval: Interval | None, images: int) -> bool | None:
@@ -72,9 +72,7 @@ def percentile_interval(values: Array) -> tuple[Array, Array]:
     return low, high
 
 
-def half_sample_interval(
-    statistic: Callable[[NDArray[np.int64]], float], whole: float, count: int, seed: int = 0
-) -> Interval | None:
+def half_sample_interval(statistic: Callable[[NDArray[np.int64]], float], whole: float, count: int) -> Interval | None:
     """Return a normal interval for a statistic of a set of images, such as FID; `whole` is its value on all of them.
 
     `statistic` takes indices of images. Drawing with replacement would repeat images and make a set look less varied.
@@ -83,7 +81,7 @@ def half_sample_interval(
     """
     if count < FEWEST_IMAGES or not math.isfinite(whole):
         return None
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     halves = [statistic(rng.permutation(count)[: count // 2]) for _ in range(HALF_SAMPLES)]
     deviation = float(np.std(halves, ddof=1))
     return _round(whole - 1.96 * deviation), _round(whole + 1.96 * deviation)

@@ -57,6 +57,8 @@ OWN_UNITS = (
 )
 """Metrics of an evaluation in the units of the target's files."""
 HIGHER_IS_BETTER = {measure.name: measure.higher_is_better for measure in MEASURES}
+SAME_ORDER = {"l2": "psnr"}
+"""Metric -> the one that ranks single images in the same way, and is shown in its place."""
 ACCURACIES = ("d_real_accuracy", "d_fake_accuracy")
 
 

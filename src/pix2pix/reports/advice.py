@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 
 from pix2pix.metrics.bootstrap import FEWEST_JUDGED, describe_too_few
-from pix2pix.metrics.pixel import HIGHER_IS_BETTER
+from pix2pix.metrics.pixel import HIGHER_IS_BETTER, SAME_ORDER
 from pix2pix.reports.alarms import ALARMS, find_alarms
 from pix2pix.reports.curves import Row
-from pix2pix.text import format_count, format_list
+from pix2pix.text import format_count, format_digits, format_list
 
 FEWEST_EPOCHS = 3
 CHANGE = 0.02  # share by which a smoothed error must rise or fall
@@ -170,10 +170,12 @@ def _describe_differences(differences: Mapping[str, Any]) -> str:
 def _describe_validation(results: Mapping[str, Any]) -> Iterator[str]:
     winners: dict[str, list[str]] = {}
     for name, row in results["validation"].items():
-        if (best := row["best"]) is not None and name != "l2":  # psnr ranks in the same way
+        if (best := row["best"]) is not None and name not in SAME_ORDER:
             value, epoch = row["values"][best]["value"], row["values"][best]["epoch"]
-            ahead = f"{_number(row['ahead'])} ahead of {row['next']}" if row["ahead"] else f"level with {row['next']}"
-            winners.setdefault(best, []).append(f"{name} ({_number(value)} in epoch {epoch}, {ahead})")
+            lead = f"{format_digits(row['ahead'])} ahead of" if row["ahead"] else "level with"
+            winners.setdefault(best, []).append(
+                f"{name} ({format_digits(value)} in epoch {epoch}, {lead} {row['next']})"
+            )
     if winners:
         best_runs = "; ".join(f"{run} by {', '.join(names)}" for run, names in winners.items())
         yield f"Best by validation: {best_runs}. Each is the run's best epoch; a longer run has more to choose from."
@@ -191,17 +193,17 @@ def _describe_evaluation(split: str, evaluation: Mapping[str, Any]) -> Iterator[
         yield f"Split {split}: {describe_too_few(count)}, so no run is called better by it."
         return
     for name, row in evaluation["metrics"].items():
-        if row["best"] is None or name == "l2":
+        if row["best"] is None or name in SAME_ORDER:
             continue
         first = row["against"][row["next"]]
-        text = f"On {count} {split} images {row['best']} is best by {name}, {_number(row['values'][row['best']])}"
-        text += f", {_number(row['ahead'])} ahead of {row['next']}"
+        text = f"On {count} {split} images {row['best']} is best by {name}, {format_digits(row['values'][row['best']])}"
+        text += f", {format_digits(row['ahead'])} ahead of {row['next']}"
         if first["interval"] is None:
             yield f"{text}; there is no interval for this difference."
         elif first["clear"] is None:
             yield f"{text}; too few of these images have a value to conclude anything."
         elif first["clear"]:
-            ends = " to ".join(_number(end) for end in sorted(abs(end) for end in first["interval"]))
+            ends = " to ".join(format_digits(end) for end in sorted(abs(end) for end in first["interval"]))
             yield f"{text} (95 %: {ends}): more than the choice of images explains."
         else:
             close = [run for run, difference in row["against"].items() if difference["clear"] is False]
@@ -219,7 +221,3 @@ def _describe_speed(runs: Mapping[str, Any]) -> Iterator[str]:
                 f"{fast} trained {speed[fast] / speed[slow]:.1f} times as fast as {slow} ({speed[fast]:.3g} and "
                 f"{speed[slow]:.3g} images per second). This is comparable only on one idle machine."
             )
-
-
-def _number(value: float) -> str:
-    return f"{value:#.4g}".removesuffix(".")  # 14.00 beside 14.41

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pix2pix.metrics.error_map import Window
-from pix2pix.metrics.pixel import MEASURES
-from pix2pix.reports.examples import SAME_ORDER
+from pix2pix.metrics.pixel import HIGHER_IS_BETTER, SAME_ORDER
 from pix2pix.reports.pictures import ErrorView, Scale, View
 
 Values = Mapping[str, NDArray[np.float64]]
@@ -52,7 +51,7 @@ class DifferenceGallery:
 
 def _shared_metrics(runs: Mapping[str, Values]) -> dict[str, NDArray[np.float64]]:
     """Return metric -> values (runs, images), of those that all runs have."""
-    names = [measure.name for measure in MEASURES if measure.name not in SAME_ORDER]
+    names = [name for name in HIGHER_IS_BETTER if name not in SAME_ORDER]
     return {
         name: np.stack([values[name] for values in runs.values()])
         for name in names
@@ -73,9 +72,8 @@ def choose_differing(runs: Mapping[str, Values]) -> dict[int, list[str]]:
 def count_best(runs: Mapping[str, Values]) -> dict[str, dict[str, int]]:
     """Return metric -> run -> the number of images for which this run alone is best."""
     counts = {}
-    higher = {measure.name: measure.higher_is_better for measure in MEASURES}
     for name, values in _shared_metrics(runs).items():
-        known = values[:, ~np.isnan(values).any(axis=0)] * (1 if higher[name] else -1)
+        known = values[:, ~np.isnan(values).any(axis=0)] * (1 if HIGHER_IS_BETTER[name] else -1)
         best = known == known.max(axis=0, keepdims=True, initial=-np.inf)
         alone = best & (best.sum(axis=0) == 1)
         counts[name] = {run: int(count) for run, count in zip(runs, alone.sum(axis=1), strict=True)}

@@ -7,12 +7,11 @@ from pathlib import Path
 
 from pix2pix.data.checks.contact_sheet import cut_columns
 from pix2pix.data.io.arrays import Pixels
-from pix2pix.metrics.pixel import MEASURES, Measure
+from pix2pix.errors import ModelError
+from pix2pix.metrics.pixel import HIGHER_IS_BETTER, MEASURES, SAME_ORDER, Measure
 from pix2pix.reports.curves import Row
-from pix2pix.text import format_list
-
-SAME_ORDER = {"l2": "psnr"}
-"""Metric -> the one that ranks single images in the same way, and is shown in its place."""
+from pix2pix.system.reading import read_json
+from pix2pix.text import escape_unprintable, format_list
 
 
 @dataclass
@@ -31,8 +30,7 @@ class EpochChoice:
 def find_best_epoch(rows: Sequence[Row], metric: str, warmup: int) -> Row | None:
     """Return the row of the best validation by a metric, after the first phase; the first of equal ones."""
     measured = [row for row in rows if row.split == "val" and row.epoch > warmup and metric in row.values]
-    better = {measure.name: measure.higher_is_better for measure in MEASURES}
-    sign = 1 if better.get(metric) else -1
+    sign = 1 if HIGHER_IS_BETTER.get(metric) else -1
     return max(measured, key=lambda row: sign * row.values[metric], default=None)
 
 
@@ -40,6 +38,16 @@ def measured_metrics(rows: Sequence[Row]) -> list[Measure]:
     """Return the metrics of the validations of a run, in their usual order."""
     names = {name for row in rows if row.split == "val" for name in row.values}
     return [one for one in MEASURES if one.name in names and SAME_ORDER.get(one.name) not in names]
+
+
+def read_kept_epoch(folder: Path) -> int | None:
+    """Return the epoch of the run's model; None without a model. Raises ModelError if its file is broken."""
+    path = folder / "model" / "config.json"
+    try:
+        epoch = read_json(path).get("epoch") if path.exists() else None
+    except (ValueError, AttributeError) as error:
+        raise ModelError(f"{path}: broken ({escape_unprintable(str(error)[:200])})") from None
+    return epoch if isinstance(epoch, int) else None
 
 
 def find_kept_models(folder: Path, kept: int | None) -> dict[int, str]:

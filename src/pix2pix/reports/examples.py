@@ -8,10 +8,9 @@ from typing import NamedTuple
 
 from pix2pix.data.io.arrays import Pixels
 from pix2pix.metrics.error_map import Errors, Window
-from pix2pix.metrics.pixel import MEASURES, Measure
+from pix2pix.metrics.pixel import HIGHER_IS_BETTER, MEASURES, SAME_ORDER, Measure
 from pix2pix.reports.pictures import ErrorView, Scale, View, colour, shown_size
 
-SAME_ORDER = ("l2",)  # sorts images as `psnr` does
 TITLES = ("only image", "best", "median", "worst")
 LEADING = ("l1", "pixel_accuracy")  # metrics in whose order images are shown
 
@@ -101,7 +100,7 @@ class Gallery:
 def rank_images(scores: Sequence[Mapping[str, float]]) -> dict[str, list[int]]:
     """Return metric -> indices of the images, best first; images without a value are left out."""
     ranked: dict[str, list[int]] = {}
-    for name, higher_is_better, *_ in MEASURES:
+    for name, higher_is_better in HIGHER_IS_BETTER.items():
         known = [n for n, values in enumerate(scores) if not math.isnan(values.get(name, math.nan))]
         if known and name not in SAME_ORDER:
             sign = -1 if higher_is_better else 1

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from pix2pix.errors import ModelError
-from pix2pix.metrics.pixel import HIGHER_IS_BETTER, MEASURES
+from pix2pix.metrics.pixel import HIGHER_IS_BETTER
 from pix2pix.system.reading import LARGE, read_json
 from pix2pix.text import escape_unprintable
 
@@ -36,7 +36,7 @@ class _Evaluation(BaseModel):
 
 @cache
 def _schema() -> type[BaseModel]:
-    names = {*HIGHER_IS_BETTER, *(measure.name for measure in MEASURES)} - _Evaluation.model_fields.keys()
+    names = HIGHER_IS_BETTER.keys() - _Evaluation.model_fields.keys()
     numbers: Any = dict.fromkeys(sorted(names), (_Number, None))
     return create_model("_Evaluation", __base__=_Evaluation, **numbers)
 

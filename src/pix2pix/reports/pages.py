@@ -29,13 +29,12 @@ from pix2pix.reports.epochs import (
     find_sheets,
     list_choices,
     measured_metrics,
+    read_kept_epoch,
 )
 from pix2pix.reports.evaluation_page import explain_numbers, summarize
 from pix2pix.reports.metrics_file import read_evaluation_metrics
 from pix2pix.reports.render import format_number, render
 from pix2pix.system.files import write_text
-from pix2pix.system.reading import read_json
-from pix2pix.text import escape_unprintable
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ def write_run_report(folder: Path) -> Path:
     """
     settings = _read_settings(folder)
     rows = read_metrics(folder / "metrics.csv")
-    kept, warmup = _read_kept_epoch(folder), settings.phase.epochs
+    kept, warmup = read_kept_epoch(folder), settings.phase.epochs
     choices = list_choices(rows, warmup, kept, find_kept_models(folder, kept))
     sheets, damaged = _read_sheets(find_sheets(folder, kept))
     marks = {choice.epoch: ", ".join(choice.marks) for choice in choices if choice.marks}
@@ -146,16 +145,6 @@ def _tabulate_newest(rows: Sequence[Row], best: Row | None) -> dict[str, dict[st
         columns[f"val, best epoch {best.epoch}"] = best.values
     terms = metric_names()  # the signs of failure are in the findings
     return {title: {name: values[name] for name in terms if name in values} for title, values in columns.items()}
-
-
-def _read_kept_epoch(folder: Path) -> int | None:
-    """Return the epoch of the run's model; None without a model."""
-    path = folder / "model" / "config.json"
-    try:
-        epoch = read_json(path).get("epoch") if path.exists() else None
-    except (ValueError, AttributeError) as error:
-        raise ModelError(f"{path}: broken ({escape_unprintable(str(error)[:200])})") from None
-    return epoch if isinstance(epoch, int) else None
 
 
 def _read_evaluations(folder: Path, kept_epoch: int | None) -> Iterator[dict[str, Any]]:

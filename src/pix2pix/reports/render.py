@@ -12,7 +12,7 @@ from PIL import Image
 
 from pix2pix.data.io.arrays import Pixels
 from pix2pix.metrics.perceptual import describe_missing
-from pix2pix.metrics.pixel import HIGHER_IS_BETTER, MEASURES, OWN_UNITS
+from pix2pix.metrics.pixel import MEASURES, OWN_UNITS
 from pix2pix.text import format_duration
 
 JPEG_BYTES = 50_000  # a larger PNG is embedded as JPEG
@@ -97,5 +97,5 @@ def shown_metrics(metrics: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _find_measured(metrics: Mapping[str, Any]) -> list[str]:
     """Return the names of the image metrics in an evaluation."""
-    names = (*HIGHER_IS_BETTER, *(measure.name for measure in OWN_UNITS))
+    names = (measure.name for measure in (*MEASURES, *OWN_UNITS))
     return [name for name in names if name in shown_metrics(metrics) or metrics.get(name) is not None]

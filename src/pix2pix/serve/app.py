@@ -1,10 +1,9 @@
 """The HTTP interface: routes from requests to the queue, and errors as problem details."""
 
 import asyncio
-import json
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -71,6 +70,19 @@ class Service:
         """Raise ProblemError (503) once the service was asked to stop."""
         if self.is_stopping():
             raise stopping()
+
+    @contextmanager
+    def receive(self) -> Iterator[None]:
+        """Count a body that is being received within the block. Raises ProblemError (503) if there are too many."""
+        if self.receiving >= BODIES * self.options.queue:
+            raise ProblemError(
+                503, "too-many-bodies", "too many requests arrive at once; try again later", {"Retry-After": "2"}
+            )
+        self.receiving += 1
+        try:
+            yield
+        finally:
+            self.receiving -= 1
 
     def find(self, name: str | None) -> ServedModel:
         """Return a model by name, by default the first. Raises ProblemError (404)."""
@@ -197,7 +209,7 @@ async def _translate(service: Service, request: Request, name: str | None, query
         kind = choose_type(accept, target.dtype, target.channels, exact=target.is_labels)
         service.queue.refuse_if_full()
         with tempfile.TemporaryDirectory(prefix="pix2pix-serve-") as folder:
-            with _receiving(service):
+            with service.receive():
                 files = await receive_files(request, body, Path(folder), names)
             service.refuse_if_stopping()
             with service.queue.place():
@@ -207,23 +219,6 @@ async def _translate(service: Service, request: Request, name: str | None, query
         if not body.complete:  # what the client still sends must not be taken for its next request
             error.headers["Connection"] = "close"
         raise
-
-
-class _receiving:  # noqa: N801  # used as a function
-    """Count a body that is being received. Raises ProblemError (503) if there are too many."""
-
-    def __init__(self, service: Service) -> None:
-        self.service = service
-
-    def __enter__(self) -> None:
-        if self.service.receiving >= BODIES * self.service.options.queue:
-            raise ProblemError(
-                503, "too-many-bodies", "too many requests arrive at once; try again later", {"Retry-After": "2"}
-            )
-        self.service.receiving += 1
-
-    def __exit__(self, *_: object) -> None:
-        self.service.receiving -= 1
 
 
 async def _with_deadline(service: Service, request: Request, answer: Any) -> Response:
@@ -322,10 +317,3 @@ async def _explain_validation(request: Request, error: Exception) -> Response:
     if first["type"] == "extra_forbidden":
         first["msg"] = f"no such parameter; expected {' or '.join(openapi.Choices.model_fields)}"
     return await _explain(request, ProblemError(422, "bad-parameter", f"{first['loc'][-1]}: {first['msg']}"))
-
-
-def openapi_document(service: Service) -> str:
-    """Return the description of the interface as JSON."""
-    app = create_app(service).app
-    assert isinstance(app, FastAPI)
-    return json.dumps(app.openapi())

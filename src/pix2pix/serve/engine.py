@@ -8,9 +8,7 @@ from typing import Any, Protocol
 from pix2pix.data.io.arrays import Array, Pixels
 from pix2pix.data.io.view import Half
 from pix2pix.inference.halves import HalfChoice
-
-Size = tuple[int, int]
-"""(height, width) in pixels."""
+from pix2pix.model.model_config import Size
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from pix2pix.data.checks.contact_sheet import GAP, MIN_SIDE, title_height
 from pix2pix.data.io import images
 from pix2pix.data.io.arrays import Pixels
 from pix2pix.errors import ConfigError, DataError
-from pix2pix.serve.engine import Facts, Size
+from pix2pix.model.model_config import Size
+from pix2pix.serve.engine import Facts
 
 MOST = 8
 _SHEET = re.compile(r"epoch_(\d+)\.png")

@@ -35,7 +35,7 @@ class Metrics:
             **made,
         )
         self.pictures = Counter("pix2pix_pictures", "Pictures translated.", ["model"], **made)
-        self.given_up = Counter("pix2pix_given_up", "Translations whose client left.", **made)
+        self.given_up = Counter("pix2pix_given_up", "Translations beyond the deadline, or whose client left.", **made)
 
     def render(self) -> bytes:
         """Return the metrics in Prometheus' text format."""

@@ -14,7 +14,8 @@ from pix2pix.inference.calls import ImageTranslator
 from pix2pix.inference.fit_sources import SourceImage
 from pix2pix.inference.halves import HalfChoice, choose_half
 from pix2pix.inference.views import view_source
-from pix2pix.serve.engine import Facts, ReadImage, Size, SourceFacts
+from pix2pix.model.model_config import Size
+from pix2pix.serve.engine import Facts, ReadImage, SourceFacts
 from pix2pix.text import format_count
 
 GPU_BATCH = 8

@@ -14,7 +14,7 @@ from starlette.requests import Request
 
 from pix2pix.data.io import images
 from pix2pix.data.io.view import View
-from pix2pix.serve.engine import Size
+from pix2pix.model.model_config import Size
 from pix2pix.serve.media import EXPECTED, SUFFIXES, media_type, name_other, recognise
 from pix2pix.serve.problems import ProblemError
 

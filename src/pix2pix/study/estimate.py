@@ -15,6 +15,9 @@ from pix2pix.training.machine import choose_machine
 from pix2pix.training.optimizers import make_adam
 from pix2pix.training.step import TrainState, train_step
 
+UPDATES = 3
+"""Updates from which the time of one is taken, after a first one that does not count."""
+
 
 def describe_plan(plan: StudyPlan, processes: int) -> Iterator[str]:
     """Yield the lines of a plan. The time is estimated from a few updates of each variant."""
@@ -42,7 +45,7 @@ def describe_plan(plan: StudyPlan, processes: int) -> Iterator[str]:
     yield f"in all about {format_duration(total / processes)}{together}, without validation and evaluation"
 
 
-def time_update(config: Config, *, threads: int | None = None, updates: int = 3) -> float:
+def time_update(config: Config, *, threads: int | None) -> float:
     """Return the median seconds of a few updates on random images, on this machine's processor in its precision."""
     training = choose_machine(config.training.model_copy(update={"device": "cpu"}))
     before = torch.get_num_threads()
@@ -59,11 +62,11 @@ def time_update(config: Config, *, threads: int | None = None, updates: int = 3)
         state = TrainState(generator, discriminator, adams[0], adams[1])
         size = config.data.image_size
         taken = []
-        for _ in range(updates + 1):
+        for _ in range(UPDATES + 1):
             source, target = (torch.rand(config.training.batch_size, count, *size) * 2 - 1 for count in channels)
             began = time.perf_counter()
             train_step(state, source, target, config.loss, order=config.training.update_order)
             taken.append(time.perf_counter() - began)
-        return sorted(taken[1:])[updates // 2]
+        return sorted(taken[1:])[UPDATES // 2]
     finally:
         torch.set_num_threads(before)

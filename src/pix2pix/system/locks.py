@@ -95,7 +95,7 @@ def hold_lock(folder: Path) -> Iterator[None]:
     finally:
         _held.discard(descriptor)
         with suppress(OSError):
-            if os.path.samestat(os.fstat(descriptor), path.lstat()):  # the folder may be gone, or be another one
+            if _is_named(descriptor, path):  # the folder may be gone, or be another one
                 path.unlink()
         os.close(descriptor)
 

@@ -43,10 +43,7 @@ class LastingStream:
 def discard(stream: TextIO) -> None:
     """Send what is in a stream's buffer, and everything that follows, to nowhere."""
     with suppress(OSError, ValueError):  # has no file
-        number = stream.fileno()
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, number)
-        os.close(nowhere)
+        _lead_nowhere(stream.fileno())
         stream.flush()
 
 
@@ -57,6 +54,10 @@ def discard_lost_terminal() -> None:
             os.write(number, b"")  # fails on a terminal that is gone, and changes nothing elsewhere
         except OSError:
             with suppress(OSError):
-                nowhere = os.open(os.devnull, os.O_WRONLY)
-                os.dup2(nowhere, number)
-                os.close(nowhere)
+                _lead_nowhere(number)
+
+
+def _lead_nowhere(number: int) -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, number)
+    os.close(nowhere)

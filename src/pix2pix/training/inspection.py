@@ -55,16 +55,14 @@ def inspect_pairs(
     return (report.without_bad(known) if left_out else report), left_out
 
 
-def describe_data(report: CheckReport, left_out: Sequence[Problem], most: int = 3) -> list[str]:
+def describe_data(report: CheckReport, left_out: Sequence[Problem]) -> list[str]:
     """Describe the layout, what is left out, and warnings, in a few lines."""
     lines = [f"data         {report.pairs.layout}"]
     if report.pairs.hint:
         lines.append(f"hint         {report.pairs.hint}")
     if left_out:
         lines.append(f"left out     {len(left_out):,}, all of them in {LEFT_OUT}")
-    lines += [
-        f"             {escape_unprintable(path)}: {escape_unprintable(reason)}" for path, reason in left_out[:most]
-    ]
+    lines += [f"             {escape_unprintable(path)}: {escape_unprintable(reason)}" for path, reason in left_out[:3]]
     lines += [f"ignored      {line}" for line in describe_ignored(report.pairs.ignored)]
     lines += [f"note         {note}" for note in report.notes]
     if report.warnings:

@@ -5,8 +5,8 @@ import io
 import os
 import socket
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
@@ -16,7 +16,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from pix2pix.losses import all_terms
 from pix2pix.metrics.pixel import HIGHER_IS_BETTER
 from pix2pix.reports.alarms import ALARMS
-from pix2pix.system.files import write_text
+from pix2pix.system.files import naming, write_text
 from pix2pix.training.metrics_rows import read_rows
 
 PROGRESS = ("step", "epoch", "images_seen", "split", "seconds")
@@ -65,7 +65,7 @@ class _Events:
 
     def __init__(self, folder: Path, purge_step: int) -> None:
         self._path = folder / f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}"
-        with _naming(self._path):
+        with naming(self._path):
             folder.mkdir(exist_ok=True)
             self._path.touch(exist_ok=False)
         self._append(Event(wall_time=time.time(), file_version="brain.Event:2"))
@@ -86,7 +86,7 @@ class _Events:
 
 def _append(path: Path, data: bytes, *, durable: bool = False) -> None:
     """Append bytes to an existing file, or restore its length; `durable` waits for the disk."""
-    with _naming(path):
+    with naming(path):
         file = os.open(path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0))
         try:
             length = os.fstat(file).st_size
@@ -105,15 +105,6 @@ def _append(path: Path, data: bytes, *, durable: bool = False) -> None:
 def _write_all(file: int, data: bytes) -> None:
     while data:
         data = data[os.write(file, data) :]
-
-
-@contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Make an OSError in the block name `path`."""
-    try:
-        yield
-    except OSError as error:
-        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
 def _rows_until(path: Path, step: int, epoch: int, columns: tuple[str, ...]) -> tuple[list[dict[str, str]], list[int]]:

@@ -117,8 +117,8 @@ def _inherit(plan: Plan, old: Model) -> Inheritance:
     with torch.device("meta"):
         generator, discriminator = build_networks(config)
     channels = match_channels(plan.prepared, old.prepared)
-    mine = carry_generator(old, generator, channels)
-    if config.generator.kind != before.generator.kind or not any(one.ndim == 4 for one in mine.weights.values()):
+    for_g = carry_generator(old, generator, channels)
+    if config.generator.kind != before.generator.kind or not any(one.ndim == 4 for one in for_g.weights.values()):
         ours, theirs = (
             f"{one.kind}, {one.base_channels} base channels" for one in (config.generator, before.generator)
         )
@@ -126,15 +126,15 @@ def _inherit(plan: Plan, old: Model) -> Inheritance:
             f"training.from_model {config.training.from_model}: its generator ({theirs}) has no layer that fits these "
             f"settings ({ours}); leave out --base-channels and the --generator settings to take its own"
         )
-    judge = Carried({}, ["begins anew, since the parent has none"])
+    for_d = Carried({}, ["begins anew, since the parent has none"])
     if old.discriminator is not None:
         same = type(old.discriminator) is type(discriminator)
-        judge = Carried({}, ["begins anew, since that of the parent is of another kind"])
-        judge = carry_discriminator(old.discriminator, discriminator, channels) if same else judge
+        for_d = Carried({}, ["begins anew, since that of the parent is of another kind"])
+        for_d = carry_discriminator(old.discriminator, discriminator, channels) if same else for_d
     notes = [*_differences(config, before), *channels.sources.notes, *channels.output.notes]
-    notes += [f"generator: {note}" for note in mine.notes] + [f"discriminator: {note}" for note in judge.notes]
+    notes += [f"generator: {note}" for note in for_g.notes] + [f"discriminator: {note}" for note in for_d.notes]
     notes.append("both optimisers and the schedule of their rates begin anew")
-    return Inheritance(mine.weights, judge.weights, notes)
+    return Inheritance(for_g.weights, for_d.weights, notes)
 
 
 def _differences(config: Config, before: Config) -> Iterator[str]:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from pix2pix.errors import ConfigError
-from pix2pix.system.files import remove_partial_files
+from pix2pix.system.files import PARTIAL, remove_partial_files
 from pix2pix.system.locks import LOCK
 from pix2pix.system.reading import open_regular
 from pix2pix.system.written import RECORD, read_record
@@ -45,8 +45,6 @@ _PATTERNS = re.compile(
     rf"|{_EVALUATION}/[^/]+/(metrics\.json|per_image\.csv|report\.html|{re.escape(RECORD)}))",
 )
 """The files of a run, relative to its folder, except the outputs of evaluations."""
-_UNFINISHED = re.compile(r"\.(.+)\.\d+\.partial", re.DOTALL)
-"""Name of a file that a killed process was writing."""
 
 
 def name_kept_model(epoch: int) -> str:
@@ -69,7 +67,7 @@ def remove_unfinished(folder: Path) -> None:
     """Remove what a killed training was writing: plots, sheets and tables. Checkpoints and models see to their own."""
     for place in ("", "samples/"):
         with suppress(OSError):
-            found = (_UNFINISHED.fullmatch(name) for name in os.listdir(folder / place))
+            found = (PARTIAL.fullmatch(name) for name in os.listdir(folder / place))
             ours = [match[1] for match in found if match and _PATTERNS.fullmatch(place + match[1])]
             remove_partial_files(folder / place, ours)
 
@@ -95,7 +93,7 @@ def _files_below(folder: Path, top: str, recorded: set[str]) -> Iterator[str]:
 def _is_written(path: str) -> bool:
     """Return whether a run writes a file of this name; those that were not finished count."""
     place, slash, name = path.rpartition("/")
-    unfinished = _UNFINISHED.fullmatch(name)
+    unfinished = PARTIAL.fullmatch(name)
     return _PATTERNS.fullmatch(f"{place}{slash}{unfinished[1] if unfinished else name}") is not None
 
 

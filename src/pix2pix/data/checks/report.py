@@ -16,7 +16,10 @@ from pix2pix.data.pairing.two_sizes import Factor, describe_factor
 from pix2pix.text import escape_unprintable, format_count, format_counts, format_examples, format_list
 
 MAX_LINES = 30
-"""The text lists up to this many problems of one heading in full; of more, it lists the first three of each kind."""
+"""The text lists up to this many problems of one heading in full; of more, OF_EACH_KIND of MOST_KINDS kinds."""
+OF_EACH_KIND, MOST_KINDS = 3, 12
+MOST_SIZES, MOST_COLOURS = 5, 8
+"""Sizes and colours that the text lists."""
 
 
 class Problem(NamedTuple):
@@ -245,14 +248,14 @@ def _problems_to_json(problems: Sequence[tuple[Path, str]]) -> list[dict[str, st
     return [{"path": str(path), "reason": reason} for path, reason in problems]
 
 
-def _describe_sizes(sizes: dict[str, int], most: int = 5) -> str:
+def _describe_sizes(sizes: dict[str, int]) -> str:
     """Return the most frequent sizes; of many, also the extremes."""
-    shown = format_counts(dict(list(sizes.items())[:most]))
-    if len(sizes) <= most:
+    shown = format_counts(dict(list(sizes.items())[:MOST_SIZES]))
+    if len(sizes) <= MOST_SIZES:
         return shown or "?"
     heights, widths = zip(*(map(int, size.split("x")) for size in sizes), strict=True)
     return (
-        f"{shown} and {len(sizes) - most:,} others (HxW; height {min(heights)} to {max(heights)}, "
+        f"{shown} and {len(sizes) - MOST_SIZES:,} others (HxW; height {min(heights)} to {max(heights)}, "
         f"width {min(widths)} to {max(widths)})"
     )
 
@@ -266,11 +269,11 @@ def name_images(side: str) -> str:
     return f"images of {side}" if " " in side else f"{side}s"
 
 
-def _colour_lines(sides: Sequence[tuple[str, ValueReport | None]], most: int = 8) -> list[str]:
+def _colour_lines(sides: Sequence[tuple[str, ValueReport | None]]) -> list[str]:
     lines = []
     for name, side in sides:
         if side and side.colours:
-            shown = format_examples(side.colours, most)
+            shown = format_examples(side.colours, MOST_COLOURS)
             count = format_count(len(side.colours), "colour")
             lines.append(f"colours      {name_images(name)} have {count} as label maps do: {shown}")
     return lines
@@ -294,7 +297,7 @@ def describe_offset(offset: tuple[int, int]) -> str:
     return " and ".join(words) or "on"
 
 
-def _list_problems(problems: Sequence[tuple[Path, str]], each: int = 3, kinds: int = 12) -> list[str]:
+def _list_problems(problems: Sequence[tuple[Path, str]]) -> list[str]:
     """Return one line for each problem; of many, the first few of each kind and the number of the others.
 
     A reason that several files share stands once.
@@ -306,11 +309,13 @@ def _list_problems(problems: Sequence[tuple[Path, str]], each: int = 3, kinds: i
         groups.setdefault(re.sub(r"/\S+|\S*\d\S*", "", reason)[:60], []).append((path, reason))
     ordered = sorted(groups.values(), key=len, reverse=True)
     lines = []
-    for group in ordered[:kinds]:
-        lines += [f"  {escape_unprintable(path)}: {escape_unprintable(reason)}" for path, reason in group[:each]]
-        if len(group) > each:
-            lines.append(f"    and {len(group) - each:,} more of this kind")
-    if rest := sum(map(len, ordered[kinds:])):
+    for group in ordered[:MOST_KINDS]:
+        lines += [
+            f"  {escape_unprintable(path)}: {escape_unprintable(reason)}" for path, reason in group[:OF_EACH_KIND]
+        ]
+        if len(group) > OF_EACH_KIND:
+            lines.append(f"    and {len(group) - OF_EACH_KIND:,} more of this kind")
+    if rest := sum(map(len, ordered[MOST_KINDS:])):
         lines.append(f"  and {rest:,} more of other kinds")
     return [*lines, "  (--json lists all of them)"]
 

@@ -10,7 +10,7 @@ from pix2pix.data.pairing.layouts import find_layout, is_layout_name
 from pix2pix.errors import ConfigError
 
 
-def refuse_inside_data(folder: Path, data: Data, flag: str = "--run") -> None:
+def refuse_inside_data(folder: Path, data: Data) -> None:
     """Raise ConfigError if a folder for outputs lies where images of pairs are searched, or would change the layout.
 
     In a data folder other than these, such as `runs/` beside `train/`, it may lie: its files can never be matched.
@@ -31,7 +31,7 @@ def refuse_inside_data(folder: Path, data: Data, flag: str = "--run") -> None:
     if inside is not None:
         raise ConfigError(
             f"{folder}: lies in the data, in {inside}, where its images would be read as those of pairs; give a "
-            f"folder outside the data with {flag}"
+            "folder outside the data with --run"
         )
 
 
@@ -42,12 +42,12 @@ def links_to_images(data: Data) -> list[Path]:
     return sorted({link for place in places for link in linked_folders(place)})
 
 
-def refuse_data_inside(folder: Path, data: Data, files: Iterable[str], flag: str = "--run") -> None:
+def refuse_data_inside(folder: Path, data: Data, files: Iterable[str]) -> None:
     """Raise ConfigError if a folder for outputs holds the data, whatever links lead to them."""
     real = folder.resolve()
     for named in filter(None, (data.path, *(data.source or ()), data.target)):
         if Path(named).resolve().is_relative_to(real):
-            raise ConfigError(_describe_inside(folder, named, flag))
+            raise ConfigError(_describe_inside(folder, named))
     if not folder.is_dir():
         return
     places: dict[str, Path] = {}
@@ -57,8 +57,8 @@ def refuse_data_inside(folder: Path, data: Data, files: Iterable[str], flag: str
             places[parent] = Path(parent).resolve()
         place = places[parent] / name
         if (place.resolve() if place.is_symlink() else place).is_relative_to(real):
-            raise ConfigError(_describe_inside(folder, file, flag))
+            raise ConfigError(_describe_inside(folder, file))
 
 
-def _describe_inside(folder: Path, file: str, flag: str) -> str:
-    return f"{folder}: holds the data, such as {file}; give another folder with {flag}, or move the data"
+def _describe_inside(folder: Path, file: str) -> str:
+    return f"{folder}: holds the data, such as {file}; give another folder with --run, or move the data"

@@ -4,17 +4,14 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
-import torch
 
 from pix2pix.config import Data, SourceSettings
 from pix2pix.data.encoding.background import Colour, lay_over, opacity_of, parse_colour, type_limits
-from pix2pix.data.encoding.tensors import channels_first
 from pix2pix.data.io import images
 from pix2pix.data.io.arrays import Array
 from pix2pix.data.pairing.pair import ImageRef
 from pix2pix.data.pairing.pairs import describe_unmatched, find_pairs
-from pix2pix.data.transforms.augment import resize
-from pix2pix.data.transforms.nearest import resize_nearest
+from pix2pix.data.transforms.augment import resize_values
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.system.folders import write_folder_atomically
 from pix2pix.system.progress import OnProgress
@@ -109,19 +106,9 @@ def _bring_to(values: Array, size: Size, fit: Fit, *, nearest: bool) -> Array:
     else:
         ratio = max(ratios) if fit == "crop" else min(ratios)
         inner = max(1, round(height * ratio)), max(1, round(width * ratio))
-    resized = _resize(values, inner, nearest=nearest)
+    resized = resize_values(values, inner, nearest=nearest)
     over = [max(0, old - new) for old, new in zip(inner, size, strict=True)]
     resized = resized[over[0] // 2 :, over[1] // 2 :][: size[0], : size[1]]
     missing = [new - old for old, new in zip(resized.shape[:2], size, strict=True)]
     sides = [(less // 2, less - less // 2) for less in missing]
     return np.ascontiguousarray(np.pad(resized, [*sides, (0, 0)], mode="edge"))
-
-
-def _resize(values: Array, size: Size, *, nearest: bool) -> Array:
-    """Resize (H, W, C) to (*size, C), and round to the type of the values."""
-    if nearest:
-        return resize_nearest(values.transpose(2, 0, 1), size).transpose(1, 2, 0)
-    floats = values.dtype.kind == "f"
-    resized = resize(channels_first(values).to(torch.float32) if floats else channels_first(values), size)
-    array: Array = resized.permute(1, 2, 0).numpy()
-    return array.astype(values.dtype)
