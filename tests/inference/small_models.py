@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from pix2pix.config.io import make_config
+from pix2pix.inference.tiles import Axis
 from pix2pix.model import Model, build_networks, make_model_config
 from pix2pix.networks import set_norm_statistics
 
@@ -39,3 +40,9 @@ def make_model(
 
 def noise(*shape: int) -> NDArray[np.uint8]:
     return np.random.default_rng(sum(shape)).integers(0, 256, shape, dtype=np.uint8)
+
+
+def seams(axis: Axis) -> list[int]:
+    """The pixels at which a tile begins or ends inside the image."""
+    ends = (start + axis.tile for start in axis.starts[:-1])
+    return sorted({*axis.starts[1:], *ends})

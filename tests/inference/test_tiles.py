@@ -24,10 +24,10 @@ from pix2pix.inference.jobs import Job
 from pix2pix.inference.memory import Budget, needed_memory
 from pix2pix.inference.pipeline import Options, translate_files
 from pix2pix.inference.settle import settle_statistics, uses_image_statistics
-from pix2pix.inference.tiles import Axis, TileGrid, sample_tiles, seams, translate_tiles
+from pix2pix.inference.tiles import Axis, TileGrid, sample_tiles, translate_tiles
 from pix2pix.inference.translator import Translator
 from pix2pix.networks.blocks import BatchNorm, InstanceNorm
-from tests.inference.small_models import SIZE, make_model, noise
+from tests.inference.small_models import SIZE, make_model, noise, seams
 
 # ---- the grid --------------------------------------------------------------------------------------------------
 

@@ -20,14 +20,13 @@ import torch
 
 from pix2pix.system import files
 from pix2pix.training import checkpoint
-from pix2pix.training.checkpoint import Checkpoints, load_checkpoint
+from pix2pix.training.checkpoint import Checkpoints, find_checkpoint
 from tests.reliability import runs
 
 TITLE = "SIGKILL at random moments and at the disk calls of saves"
 SECONDS = 900
 WORDS = ("--epochs", "3", "--batch-size", "3", "--ema", "0.9", "--seed", "5", "--workers", "0")
 MOMENTS = ("before", "within", "after")
-CPU = torch.device("cpu")
 
 
 @dataclass
@@ -93,12 +92,12 @@ class Counts:
         """Read the checkpoint after a kill that came while the save of step `reached` had begun."""
         self.kills += 1
         try:
-            loaded = load_checkpoint(run / "checkpoints", CPU)
+            loaded = find_checkpoint(run / "checkpoints")
         except Exception as error:
             print(f"unreadable: {error}")
             self.unreadable += 1
             return
-        step = 0 if loaded is None else loaded[1].step
+        step = 0 if loaded is None else loaded.progress.step
         self.lost_most = max(self.lost_most, reached - step)
 
     def verify(self) -> str:

@@ -26,10 +26,11 @@ from pix2pix.inference.jobs import Job
 from pix2pix.inference.memory import Budget
 from pix2pix.inference.pipeline import translate
 from pix2pix.inference.record import NAME
-from pix2pix.inference.tiles import Axis, seams
+from pix2pix.inference.tiles import Axis
 from pix2pix.inference.translator import Translator
 from pix2pix.model import Model, build_networks, make_model_config
 from pix2pix.networks import set_norm_statistics
+from tests.inference.small_models import seams
 from tests.reliability.runs import call, command
 
 TITLE = "a huge image in bounded memory without seams; a folder killed while it is translated; sources stay"

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from pix2pix.training import checkpoint, trainer
-from pix2pix.training.checkpoint import Checkpoints, load_checkpoint
+from pix2pix.training.checkpoint import Checkpoints, find_checkpoint
 from pix2pix.training.metrics_log import MetricsLog
 from tests.reliability import runs
 
@@ -99,10 +99,10 @@ def train_on_full_disk(work: Path, data: Path, calm: Path, when: str, first: Pre
         if code != 1 or "Traceback" in said or not last.startswith(f"pix2pix: {run}") or "No space" not in last:
             return f"exit {code}: {last[:200]}"
         try:
-            loaded = load_checkpoint(run / "checkpoints", torch.device("cpu"))
+            loaded = find_checkpoint(run / "checkpoints")
         except Exception as error:
             return f"the previous checkpoint is lost: {error}"
-        done = 0 if loaded is None else loaded[1].step
+        done = 0 if loaded is None else loaded.progress.step
         if done < saved.value:
             return f"the checkpoint is of step {done}, but step {saved.value} was saved"
         ballast.unlink()

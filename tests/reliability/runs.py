@@ -136,13 +136,13 @@ def saved_state(run: Path) -> dict[str, Any]:
 
     It holds both networks, both Adams, the moving average and the progress, on which all randomness depends.
     """
-    from pix2pix.training.checkpoint import load_checkpoint
+    from pix2pix.training.checkpoint import find_checkpoint
 
-    loaded = load_checkpoint(run / "checkpoints", torch.device("cpu"))
+    loaded = find_checkpoint(run / "checkpoints")
     if loaded is None:
         raise Unexpected(f"{run} has no checkpoint")
-    tensors, progress = loaded
-    return tensors | {"progress": {name: value for name, value in vars(progress).items() if name != "seconds"}}
+    progress = {name: value for name, value in vars(loaded.progress).items() if name != "seconds"}
+    return loaded.tensors | {"progress": progress}
 
 
 def metrics(run: Path) -> list[dict[str, str]]:

@@ -25,7 +25,8 @@ from typing import Any
 import torch
 
 from pix2pix.system.files import write_text
-from pix2pix.training.checkpoint import load_checkpoint
+from pix2pix.training.checkpoint import find_checkpoint
+from pix2pix.training.checkpoint_content import leaves
 from pix2pix.training.checkpoint_files import Search, find_pairs
 from tests.reliability import runs
 from tests.reliability.faults import BALLAST, BETWEEN, RUNNING, Subject, choose
@@ -278,8 +279,8 @@ class Soak:
 
     def _progress(self) -> dict[str, Any]:
         """Read the progress of the newest checkpoint; empty before there is one."""
-        loaded = load_checkpoint(self.run / "checkpoints", torch.device("cpu"))
-        return {} if loaded is None else vars(loaded[1])
+        loaded = find_checkpoint(self.run / "checkpoints")
+        return {} if loaded is None else vars(loaded.progress)
 
     def _step(self) -> int:
         return int(self._progress().get("step", 0))
@@ -349,7 +350,7 @@ class Soak:
         began = time.monotonic()
         self._train(self._command(calm, epochs))
         different = runs.run_differences(self.run, calm)
-        tensors = sum(isinstance(leaf, torch.Tensor) for leaf in _leaves(runs.saved_state(calm)))
+        tensors = sum(isinstance(leaf, torch.Tensor) for _, leaf in leaves(runs.saved_state(calm)))
         self.log(
             f"{epochs} epochs, {self._step()} updates; without faults {time.monotonic() - began:.0f} s; compared "
             f"{tensors} tensors of the state, {len(runs.metrics(calm))} rows of metrics: {len(different)} differences"
@@ -376,14 +377,6 @@ class Soak:
         if len(found) != 1 or not others:
             sys.exit("the comparison finds nothing: a control passes")
         return "both controls fail as they should"
-
-
-def _leaves(value: Any) -> list[Any]:
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, list | tuple):
-        return [leaf for item in value for leaf in _leaves(item)]
-    return [value]
 
 
 def _end(subject: Subject) -> None:

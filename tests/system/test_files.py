@@ -13,9 +13,7 @@ from pix2pix.system.files import (
     remove_partial_files,
     write_atomically,
 )
-from pix2pix.training.checkpoint import TrainingProgress, load_checkpoint, save_checkpoint
-
-CPU = torch.device("cpu")
+from pix2pix.training.checkpoint import TrainingProgress, find_checkpoint, save_checkpoint
 
 
 def full(_: object) -> None:
@@ -95,10 +93,10 @@ def test_a_checkpoint_holds_what_was_given_and_clears_what_a_killed_process_left
     progress.epoch = 2
     finish()
     assert {one.name for one in tmp_path.iterdir()} == {"state.pt", "state.json"}
-    saved = load_checkpoint(tmp_path, CPU)
+    saved = find_checkpoint(tmp_path)
     assert saved is not None
-    assert saved[0]["generator"]["weight"].tolist() == [1, 1, 1]
-    assert saved[1].epoch == 1
+    assert saved.tensors["generator"]["weight"].tolist() == [1, 1, 1]
+    assert saved.progress.epoch == 1
 
 
 def test_a_folder_in_use_that_is_removed_is_not_made_anew(tmp_path: Path) -> None:

@@ -17,11 +17,9 @@ from pix2pix.distributed.process_group import SINGLE_PROCESS
 from pix2pix.errors import RunError
 from pix2pix.system.files import check_free_space
 from pix2pix.training import checkpoint_files
-from pix2pix.training.checkpoint import Checkpoints, TrainingProgress, find_checkpoint, load_checkpoint, save_checkpoint
+from pix2pix.training.checkpoint import Checkpoints, TrainingProgress, find_checkpoint, save_checkpoint
 from pix2pix.training.checkpoint_content import find_non_finite, read_state
 from pix2pix.training.checkpoint_files import newest_epoch
-
-CPU = torch.device("cpu")
 
 
 def parts(value: float = 0.0) -> dict[str, Any]:
@@ -261,7 +259,7 @@ def test_strange_files_are_refused_in_one_sentence(tmp_path: Path, name: str) ->
     with pytest.raises(ValueError, match=r"^not a checkpoint"):
         read_state(tmp_path / "state.pt")
     with pytest.raises(RunError, match=r"no checkpoint can be used \(state\.pt: not a checkpoint"):
-        load_checkpoint(tmp_path, CPU)
+        find_checkpoint(tmp_path)
 
 
 def expected() -> dict[str, Any]:

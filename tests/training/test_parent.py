@@ -16,7 +16,7 @@ from pix2pix.errors import ConfigError, ModelError
 from pix2pix.model import load_model
 from pix2pix.system.files import sha256
 from pix2pix.training import parent as parents
-from pix2pix.training.checkpoint import load_checkpoint
+from pix2pix.training.checkpoint import find_checkpoint
 from pix2pix.training.train import plan_only
 
 FAST: dict[str, Any] = {"direction": "BtoA", "precision": "32", "device": "cpu", "samples": 0, "batch_size": 4}
@@ -57,11 +57,11 @@ def test_a_run_begins_with_its_parent_and_resumes_without_it(
     twice = train(facades, tmp_path / "twice", from_model=str(folder), ema=0.5, learning_rate=1e-12)
     shutil.rmtree(folder)
     train(facades, twice, epochs=2, from_model=str(folder), ema=0.5, learning_rate=1e-12)
-    first, second = (load_checkpoint(one / "checkpoints", torch.device("cpu")) for one in (once, twice))
+    first, second = (find_checkpoint(one / "checkpoints") for one in (once, twice))
     assert first is not None
     assert second is not None
-    for name, tensor in first[0]["generator"].items():
-        assert torch.equal(tensor, second[0]["generator"][name])
+    for name, tensor in first.tensors["generator"].items():
+        assert torch.equal(tensor, second.tensors["generator"][name])
     with pytest.raises(ModelError, match="no such model"):
         train(facades, tmp_path / "third", from_model=str(folder))
 

@@ -6,7 +6,6 @@ image. Where tiles overlap, their outputs are mixed with weights that fall towar
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -133,9 +132,3 @@ def sample_tiles(grid: TileGrid, read_band: ReadBand, most: int) -> Iterator[Ten
 def _spread(starts: tuple[int, ...], count: int) -> list[int]:
     """Return `count` of the starts, in the middle of equal parts."""
     return [starts[int((index + 0.5) * len(starts) / count)] for index in range(count)]
-
-
-def seams(axis: Axis) -> list[int]:
-    """Return the pixels at which a tile begins or ends inside the image."""
-    ends = (start + axis.tile for start, _ in pairwise(axis.starts))
-    return sorted({*axis.starts[1:], *ends})

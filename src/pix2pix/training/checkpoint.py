@@ -204,26 +204,6 @@ def find_checkpoint(folder: Path, expected: Mapping[str, Any] | None = None) -> 
     return None
 
 
-def load_checkpoint(folder: Path, device: torch.device) -> tuple[dict[str, Any], TrainingProgress] | None:
-    """Read the newest intact checkpoint into memory; None if there is none at all. Raises RunError."""
-    saved = find_checkpoint(folder)
-    if saved is None:
-        return None
-    return _copy(saved.tensors, device), saved.progress
-
-
-def _copy(tree: Any, device: torch.device) -> Any:
-    match tree:
-        case torch.Tensor():
-            return tree.to(device, copy=True)
-        case dict():
-            return {key: _copy(value, device) for key, value in tree.items()}
-        case list():
-            return [_copy(value, device) for value in tree]
-        case _:
-            return tree
-
-
 def _read_progress(values: Any) -> TrainingProgress:
     """Check the progress in a checkpoint. Raises ValueError."""
     try:

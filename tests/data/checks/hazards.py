@@ -3,7 +3,6 @@
 import os
 import struct
 import unicodedata
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
@@ -13,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from tests.crafted_files import png
 
 RNG = np.random.default_rng(7)
 SIDE = 32
@@ -52,17 +53,6 @@ def cut(kind: str, keep: float = 0.5, **options: Any) -> Callable[[Path], object
         path.write_bytes(whole[: int(len(whole) * keep)])
 
     return write
-
-
-def chunk(name: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
-
-def png(width: int, height: int, bits: int = 8, colour: int = 2, rows: bytes = b"\0" * 99) -> bytes:
-    """A PNG whose header may lie."""
-    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
-    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + body
 
 
 def lying(kind: str, find: bytes, place: bytes, **options: Any) -> Callable[[Path], object]:
@@ -129,12 +119,12 @@ HAZARDS: dict[str, Hazard] = {
     "cut 16-bit PNG": Hazard("cut_deep.png", content(lambda: encoded("PNG", Image.fromarray(pixels()[..., 0].astype(np.uint16)))[:-200]), "cannot be read"),
     "cut .npy": Hazard("cut_npy.npy", lambda path: (array(pixels())(path), os.truncate(path, 500)), "cannot be read"),
     "damaged PNG": Hazard("crc.png", lying("PNG", b"IDAT", b"IDAX"), "cannot be read"),
-    "huge PNG": Hazard("huge.png", content(lambda: png(60000, 60000)), "more than"),
-    "huge 16-bit PNG": Hazard("huge_deep.png", content(lambda: png(60000, 60000, 16)), "more than"),
+    "huge PNG": Hazard("huge.png", content(lambda: png(60000, 60000, 8, 2)), "more than"),
+    "huge 16-bit PNG": Hazard("huge_deep.png", content(lambda: png(60000, 60000, 16, 2)), "more than"),
     "huge GIF": Hazard("huge_gif.gif", lying("GIF", struct.pack("<HH", SIDE, SIDE), HUGE), "more than"),
     "huge BMP": Hazard("huge_bmp.bmp", lying("BMP", struct.pack("<II", SIDE, SIDE), struct.pack("<II", 60000, 60000)), "more than"),
-    "a PNG that says less than it should": Hazard("short.png", content(lambda: png(64, 64, rows=b"\0" * 9)), "cannot be read"),
-    "no width": Hazard("no_width.png", content(lambda: png(0, 64)), "cannot be read"),
+    "a PNG that says less than it should": Hazard("short.png", content(lambda: png(64, 64, 8, 2, rows=b"\0" * 9)), "cannot be read"),
+    "no width": Hazard("no_width.png", content(lambda: png(0, 64, 8, 2)), "cannot be read"),
     "CMYK": Hazard("cmyk.jpg", content(lambda: encoded("JPEG", picture("CMYK"))), "colour mode CMYK"),
     "LAB": Hazard("lab.tif", content(lambda: encoded("TIFF", picture("LAB"))), "colour mode LAB"),
     "YCbCr": Hazard("ycbcr.tif", content(lambda: encoded("TIFF", picture("YCbCr"))), "colour mode YCbCr"),

@@ -5,7 +5,6 @@ import re
 import struct
 import time
 import warnings
-import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
@@ -25,6 +24,7 @@ from pix2pix.data.io.arrays import TYPES, ImageFacts, to_pil, with_channels
 from pix2pix.data.io.eight_bit import from_pil
 from pix2pix.data.io.view import View
 from pix2pix.errors import DataError
+from tests.crafted_files import encoded, npy, png, retagged, tiff
 
 COLOUR = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
 GRAY = np.ascontiguousarray(COLOUR[..., :1])
@@ -34,45 +34,6 @@ pixel_arrays = arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9), 
 
 def picture(mode: str = "RGB") -> Image.Image:
     return Image.fromarray(COLOUR).convert(mode)
-
-
-def png(width: int, height: int, bits: int, colour_type: int, rows: bytes) -> bytes:
-    """A PNG by hand, for what Pillow does not write."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, 0)
-    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + body
-
-
-def encoded(image: Image.Image, format: str, **options: object) -> bytes:
-    file = BytesIO()
-    image.save(file, format, **options)  # type: ignore[arg-type]
-    return file.getvalue()
-
-
-def tiff(values: NDArray[np.generic], **options: object) -> bytes:
-    file = BytesIO()
-    tifffile.imwrite(file, values, **options)  # type: ignore[arg-type]
-    return file.getvalue()
-
-
-def npy(values: NDArray[np.generic]) -> bytes:
-    file = BytesIO()
-    np.save(file, values)
-    return file.getvalue()
-
-
-def retagged(tiff: bytes, tag: int, value: int) -> bytes:
-    """A little-endian TIFF with one value (or its place) in its first directory replaced."""
-    start = struct.unpack_from("<I", tiff, 4)[0]
-    for entry in range(struct.unpack_from("<H", tiff, start)[0]):
-        at = start + 2 + 12 * entry
-        if struct.unpack_from("<H", tiff, at)[0] == tag:
-            return tiff[: at + 8] + struct.pack("<I", value) + tiff[at + 12 :]
-    raise AssertionError(f"no tag {tag}")
 
 
 def looped(tiff: bytes) -> bytes:
@@ -125,8 +86,8 @@ READABLE: dict[str, tuple[bytes, NDArray[np.uint8]]] = {
     "opaque gray alpha": (encoded(picture("LA"), "PNG"), np.array(picture("L"))[..., None]),
     "unused transparent colour": (encoded(Image.new("RGB", (8, 6), "red"), "PNG", transparency=(0, 0, 0)),
                                   np.full((6, 8, 3), (255, 0, 0), np.uint8)),
-    "white is zero": (retagged(encoded(picture("L"), "TIFF"), 262, 0), 255 - np.array(picture("L"))[..., None]),
-    "damaged TIFF metadata": (retagged(encoded(picture(), "TIFF", dpi=(72, 72)), 282, 2**24), COLOUR),
+    "white is zero": (retagged(encoded(picture("L"), "TIFF"), (262, 0)), 255 - np.array(picture("L"))[..., None]),
+    "damaged TIFF metadata": (retagged(encoded(picture(), "TIFF", dpi=(72, 72)), (282, 2**24)), COLOUR),
     "first of a camera's MPO": (encoded(Image.new("L", (8, 6), 9), "MPO", save_all=True,
                                         append_images=[Image.new("L", (8, 6))]), np.full((6, 8, 1), 9, np.uint8)),
     "1 x 20000": (encoded(Image.new("L", (20000, 1)), "PNG"), np.zeros((1, 20000, 1), np.uint8)),
@@ -232,15 +193,15 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "postscript": (b"%!PS-Adobe-3.0 EPSF\n%%BoundingBox: 0 0 10 10\n", NO_IMAGE),
     "truncated png": (encoded(picture(), "PNG")[:-40], NO_IMAGE),
     "truncated jpeg": (encoded(picture(), "JPEG")[:-30], NO_IMAGE),
-    "no width": (png(0, 6, 8, 2, b""), NO_IMAGE),
-    "truncated 16-bit png": (png(8, 6, 16, 2, DEEP_ROW)[:-40], NO_IMAGE),
-    "16-bit png without its end": (png(8, 6, 16, 2, DEEP_ROW[:90]), NO_IMAGE),
+    "no width": (png(0, 6, 8, 2, rows=b""), NO_IMAGE),
+    "truncated 16-bit png": (png(8, 6, 16, 2, rows=DEEP_ROW)[:-40], NO_IMAGE),
+    "16-bit png without its end": (png(8, 6, 16, 2, rows=DEEP_ROW[:90]), NO_IMAGE),
     "truncated deep tiff": (tiff(np.ones((60, 80), np.uint16))[:-3000], "pixels for only a part"),
-    "no height": (retagged(encoded(picture(), "TIFF", compression="tiff_lzw"), 277, 259).replace(
+    "no height": (retagged(encoded(picture(), "TIFF", compression="tiff_lzw"), (277, 259)).replace(
         struct.pack("<2H", 257, 3), struct.pack("<2H", 256, 3)), "has the size 0x8 (HxW), which has no pixels"),
-    "samples of several depths": (retagged(encoded(picture(), "TIFF"), 256, 2**24).replace(
+    "samples of several depths": (retagged(encoded(picture(), "TIFF"), (256, 2**24)).replace(
         struct.pack("<3H", 8, 8, 8), struct.pack("<3H", 8, 0, 8)), NO_IMAGE),
-    "colours without a name": (retagged(tiff(np.ones((3, 6, 8), np.uint16), photometric="minisblack"), 262, 99),
+    "colours without a name": (retagged(tiff(np.ones((3, 6, 8), np.uint16), photometric="minisblack"), (262, 99)),
                                "has the colour space 99"),
     "endless tiff": (looped(encoded(picture(), "TIFF")), "pages that link back to an earlier one"),
     "endless deep tiff": (looped(tiff(np.ones((6, 8), np.uint16))), "pages that link back to an earlier one"),
@@ -248,7 +209,7 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "double tiff": (tiff(np.ones((6, 8))), "holds float64 values"),
     "pages of two sizes": (encoded(picture(), "TIFF", save_all=True, append_images=[Image.new("RGB", (9, 6))]),
                            "pages of several sizes"),
-    "deep bomb": (png(30000, 30000, 16, 2, b""), "more than 536,870,912 pixels"),
+    "deep bomb": (png(30000, 30000, 16, 2, rows=b""), "more than 536,870,912 pixels"),
     "pickle in npy": (npy(np.array([[{}]], dtype=object)), NO_IMAGE),
     "truncated npy": (npy(np.ones((6, 8), np.float32))[:-9], NO_IMAGE),
     "lying npy": (npy(np.ones((6, 8), np.float32)).replace(b"(6, 8)", b"(9, 9)"), NO_IMAGE),
@@ -268,12 +229,12 @@ REFUSED: dict[str, tuple[bytes, str]] = {
                      "several frames"),
     "animated webp": (encoded(picture(), "WEBP", save_all=True, append_images=[Image.new("RGB", (8, 6))]), "2 frames"),
     "animated png": (encoded(picture(), "PNG", save_all=True, append_images=[Image.new("RGB", (8, 6))]), "2 frames"),
-    "strips missing": (retagged(encoded(picture(), "TIFF"), 257, 60), "pixels for only a part of its 8x60"),
-    "far strips missing": (retagged(encoded(picture(), "TIFF"), 257, 2**24), "pixels for only a part"),
+    "strips missing": (retagged(encoded(picture(), "TIFF"), (257, 60)), "pixels for only a part of its 8x60"),
+    "far strips missing": (retagged(encoded(picture(), "TIFF"), (257, 2**24)), "pixels for only a part"),
     "frame smaller than its gif": (encoded(Image.new("P", (8, 6)), "GIF").replace(b"GIF87a\x08", b"GIF87a\x0f"),
                                    "pixels for only a part of its 15x6"),
-    "bomb": (png(30000, 30000, 8, 2, b""), "more than 536,870,912 pixels"),
-    "far bomb": (png(2**30, 2**30, 8, 2, b""), "more than 536,870,912 pixels"),
+    "bomb": (png(30000, 30000, 8, 2, rows=b""), "more than 536,870,912 pixels"),
+    "far bomb": (png(2**30, 2**30, 8, 2, rows=b""), "more than 536,870,912 pixels"),
 }  # fmt: skip
 
 

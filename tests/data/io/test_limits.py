@@ -16,145 +16,72 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-from numpy.typing import NDArray
 from PIL import Image
 
 from pix2pix.data.io import images, limits
 from pix2pix.data.io.view import View
 from pix2pix.errors import DataError
+from tests.crafted_files import (
+    blank,
+    chunk,
+    coded,
+    encoded,
+    jpeg_scans,
+    large_jpeg,
+    large_tile,
+    npy,
+    npy_header,
+    one_colour_webp,
+    png,
+    retagged,
+    strip,
+    tiff,
+    tiff_pages,
+)
 
 GRAY16 = np.arange(48, dtype=np.uint16).reshape(6, 8)
-
-
-def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
-
-
-def tiff(values: NDArray[Any], **options: Any) -> bytes:
-    file = io.BytesIO()
-    tifffile.imwrite(file, values, **options)
-    return file.getvalue()
-
-
-def retagged(content: bytes, tag: int, value: int) -> bytes:
-    """A little-endian TIFF with another 32-bit value of one tag."""
-    changed, start = bytearray(content), struct.unpack_from("<I", content, 4)[0]
-    for entry in range(struct.unpack_from("<H", content, start)[0]):
-        at = start + 2 + 12 * entry
-        if struct.unpack_from("<H", content, at)[0] == tag:
-            struct.pack_into("<H", changed, at + 2, 4)
-            struct.pack_into("<I", changed, at + 8, value)
-            return bytes(changed)
-    raise AssertionError(f"no tag {tag}")
-
-
-def chunk(name: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
-
-def png(side: int, bits: int = 8, more: bytes = b"") -> bytes:
-    """A gray PNG whose pixels are missing."""
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, bits, 0, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + more + chunk(b"IDAT", zlib.compress(bytes(99))) + chunk(b"IEND", b"")
-
-
-def one_colour_webp(side: int) -> bytes:
-    """A lossless WebP whose pixels take no bits at all."""
-    bits = length = 0
-    fields = [(0x2F, 8), (side - 1, 14), (side - 1, 14), (0, 1), (0, 3), (0, 3), *[(1, 1), (0, 3)] * 5]
-    for value, width in fields:
-        bits, length = bits | value << length, length + width
-    data = bits.to_bytes(-(-length // 16) * 2, "little")
-    body = b"WEBPVP8L" + struct.pack("<I", len(data)) + data
-    return b"RIFF" + struct.pack("<I", len(body)) + body
-
-
-def resized(kind: str, old: bytes, new: bytes, **options: Any) -> bytes:
-    """A file of a 16x16 image whose header claims another size."""
-    content = encoded(Image.new("L", (16, 16)), kind, **options)
-    assert old in content
-    return content.replace(old, new, 1)
-
-
-def deep_tile(side: int) -> bytes:
-    content = tiff(np.zeros((16, 16), np.uint16), tile=(16, 16), compression="zlib")
-    return retagged(retagged(content, 322, side), 323, side)
-
-
-def claiming_part(codec: str) -> bytes:
-    """A TIFF of 16x16 whose only strip, in an image format of its own, is much larger."""
-    import imagecodecs
-
-    values = np.zeros((16, 16), np.uint16)
-    encode = {"jpeg2000": imagecodecs.jpeg2k_encode, "png": imagecodecs.png_encode, "lerc": imagecodecs.lerc_encode}
-    part, content = bytes(encode[codec](np.zeros((600, 600), np.uint16))), tiff(values, compression=codec)
-    return retagged(retagged(content + part, 273, len(content)), 279, len(part))
 
 
 SIDE = 22000
 SIZE16, SIZE = struct.pack("<HH", 16, 16), struct.pack("<HH", SIDE, SIDE)
 CLAIMS = f"its header claims {SIDE**2:,} pixels, but the file has only"
+PART = "has a part of 600x600 pixels (HxW), too large"
+SIDES = ((256, SIDE), (257, SIDE))
 HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
-    "PNG": (lambda: png(SIDE), CLAIMS),
-    "16-bit PNG": (lambda: png(SIDE, 16), CLAIMS),
-    "JPEG": (lambda: resized("JPEG", b"\x08" + struct.pack(">HH", 16, 16), b"\x08" + struct.pack(">HH", SIDE, SIDE)),
-             CLAIMS),
-    "progressive JPEG": (lambda: resized("JPEG", b"\x08" + struct.pack(">HH", 16, 16),
-                                         b"\x08" + struct.pack(">HH", SIDE, SIDE), progressive=True), CLAIMS),
+    "PNG": (lambda: png(SIDE, SIDE), CLAIMS),
+    "16-bit PNG": (lambda: png(SIDE, SIDE, 16), CLAIMS),
+    "JPEG": (lambda: large_jpeg(SIDE), CLAIMS),
+    "progressive JPEG": (lambda: large_jpeg(SIDE, progressive=True), CLAIMS),
     "WebP": (lambda: one_colour_webp(16000), "its header claims 256,000,000 pixels, but the file has only 28"),
-    "GIF": (lambda: encoded(Image.new("L", (16, 16)), "GIF").replace(SIZE16, SIZE), CLAIMS),
-    "BMP": (lambda: resized("BMP", struct.pack("<II", 16, 16), struct.pack("<II", SIDE, SIDE)), CLAIMS),
-    "TIFF": (lambda: retagged(retagged(encoded(Image.new("L", (16, 16)), "TIFF", compression="zstd"), 256, SIDE),
-                              257, SIDE), CLAIMS),
+    "GIF": (lambda: blank("GIF").replace(SIZE16, SIZE), CLAIMS),
+    "BMP": (lambda: blank("BMP").replace(struct.pack("<II", 16, 16), struct.pack("<II", SIDE, SIDE), 1), CLAIMS),
+    "TIFF": (lambda: retagged(blank("TIFF", compression="zstd"), *SIDES), CLAIMS),
     "TIFF without its end": (lambda: _cut_jpeg_strip(), "has a part in JPEG without its end"),
-    "fax TIFF": (lambda: retagged(retagged(encoded(Image.new("1", (16, 16)), "TIFF", compression="group4"),
-                                           256, SIDE), 257, SIDE), CLAIMS),
-    "a tile": (lambda: deep_tile(SIDE), CLAIMS),
-    "a tile beyond the limit": (lambda: deep_tile(60000), "more than 536,870,912 pixels"),
-    "a part in JPEG 2000": (lambda: claiming_part("jpeg2000"), "has a part of 600x600 pixels (HxW), too large"),
-    "a part in PNG": (lambda: claiming_part("png"), "has a part of 600x600 pixels (HxW), too large"),
-    "a part in LERC": (lambda: claiming_part("lerc"), "has a part of 600x600 pixels (HxW), too large"),
+    "fax TIFF": (lambda: retagged(blank("TIFF", "1", compression="group4"), *SIDES), CLAIMS),
+    "a tile": (lambda: large_tile(SIDE), CLAIMS),
+    "a tile beyond the limit": (lambda: large_tile(60000), "more than 536,870,912 pixels"),
+    "a part in JPEG 2000": (lambda: strip(coded("jpeg2k", 600), "jpeg2000"), PART),
+    "a part in PNG": (lambda: strip(coded("png", 600), "png"), PART),
+    "a part in LERC": (lambda: strip(coded("lerc", 600), "lerc"), PART),
     "an unbounded compression": (lambda: tiff(GRAY16, compression="jpegxl"), "is compressed as JPEGXL, expected"),
-    "pages": (lambda: b"II*\0" + struct.pack("<I", 8) + b"".join(
-        struct.pack("<HHHIII", 1, 256, 4, 1, 16, 8 + 18 * (page + 1)) for page in range(10_001)) + bytes(18),
-        "has more than 10,000 pages"),
-    "long text": (lambda: png(16, more=chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(2**27)))), "cannot be read"),
-    "scans": (lambda: _with_scans(200), "has more than 100 scans"),
-    "a wrong checksum": (lambda: encoded(Image.new("L", (16, 16)), "PNG").replace(b"IEND\xaeB`\x82", b"IEND\xaeB`\x83"),
+    "pages": (lambda: tiff_pages(10_001), "has more than 10,000 pages"),
+    "long text": (lambda: png(16, 16, more=chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(2**27)))), "cannot be read"),
+    "scans": (lambda: jpeg_scans(200), "has more than 100 scans"),
+    "a wrong checksum": (lambda: blank("PNG").replace(b"IEND\xaeB`\x82", b"IEND\xaeB`\x83"),
                          "the checksum of its part IEND is wrong"),
-    "no end": (lambda: encoded(Image.new("L", (16, 16)), "PNG")[:-12], "it is cut off before its end"),
-    "bytes after an array": (lambda: _npy(GRAY16) + b"more", "it has 4 bytes more than an array of shape (6, 8) takes"),
-    "an array of 20 GB": (lambda: _npy_header("{'descr': '<u2', 'fortran_order': False, 'shape': (99999, 99999), }"),
+    "no end": (lambda: blank("PNG")[:-12], "it is cut off before its end"),
+    "bytes after an array": (lambda: npy(GRAY16) + b"more", "it has 4 bytes more than an array of shape (6, 8) takes"),
+    "an array of 20 GB": (lambda: npy_header("{'descr': '<u2', 'fortran_order': False, 'shape': (99999, 99999), }"),
                           "cannot be read"),
-    "a header without end": (lambda: _npy_header("-" * 9000 + "1"), "its header is damaged"),
+    "a header without end": (lambda: npy_header("-" * 9000 + "1"), "its header is damaged"),
 }  # fmt: skip
-
-
-def _npy(values: NDArray[Any]) -> bytes:
-    file = io.BytesIO()
-    np.save(file, values)
-    return file.getvalue()
-
-
-def _npy_header(text: str) -> bytes:
-    content = text.encode() + b"\n"
-    return b"\x93NUMPY\x01\0" + struct.pack("<H", len(content)) + content
 
 
 def _cut_jpeg_strip() -> bytes:
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)
     content = encoded(Image.fromarray(pixels), "TIFF", compression="jpeg")
     with tifffile.TiffFile(io.BytesIO(content)) as file:
-        return retagged(content, 279, file.pages.first.databytecounts[0] // 2)
-
-
-def _with_scans(count: int) -> bytes:
-    """A progressive JPEG whose last scan is repeated."""
-    content = encoded(Image.new("L", (16, 16)), "JPEG", progressive=True)
-    last = content.rindex(b"\xff\xda")
-    return content[:-2] + content[last:-2] * count + content[-2:]
+        return retagged(content, (279, file.pages.first.databytecounts[0] // 2))
 
 
 @pytest.mark.parametrize("kind", HOSTILE)

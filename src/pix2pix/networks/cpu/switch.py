@@ -6,9 +6,7 @@ packed weights. The results are the same up to rounding.
 
 import functools
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -16,22 +14,10 @@ from torch import Tensor
 
 from pix2pix.networks.cpu.torch_private import convolve_packed, fused_adam_, pack_weight
 
-_turned_off: ContextVar[bool] = ContextVar("cpu_kernels_turned_off", default=False)
-
 
 def available() -> bool:
     """Return whether the CPU kernels may be used; log one warning if this torch does not support them."""
-    return not _turned_off.get() and not unusable_interfaces()
-
-
-@contextmanager
-def plain_path() -> Iterator[None]:
-    """Build networks, optimisers and translators within the block without CPU kernels."""
-    token = _turned_off.set(True)
-    try:
-        yield
-    finally:
-        _turned_off.reset(token)
+    return not unusable_interfaces()
 
 
 @functools.cache
