@@ -55,18 +55,20 @@ def test_the_package_imports_without_what_windows_lacks() -> None:
 def unguarded(source: str) -> Iterator[str]:
     """Yield the uses of names that Windows lacks, in functions and conditions that do not ask for them."""
     missing = {f"{module}.{name}" for module, names in MISSING_NAMES.items() for name in names.split()}
-    tree = ast.parse(source)
-    scopes = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.If | ast.IfExp)]
-    guarded = [
+    nodes, lines = list(ast.walk(ast.parse(source))), source.splitlines()
+    scopes = [
         range(node.lineno, (node.end_lineno or 0) + 1)
-        for node in scopes
-        if any(guard in (ast.get_source_segment(source, node) or "") for guard in GUARDS)
+        for node in nodes
+        if isinstance(node, ast.FunctionDef | ast.If | ast.IfExp)
     ]
-    for node in ast.walk(tree):
-        text = ast.unparse(node) if isinstance(node, ast.Attribute) else ""
-        modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        found = ({text} & missing) | (set(modules) & set(MISSING_MODULES))
-        if found and not any(node.lineno in lines for lines in guarded):
+    for node in nodes:
+        found = set()
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            found = {f"{node.value.id}.{node.attr}"} & missing
+        elif isinstance(node, ast.Import):
+            found = {alias.name for alias in node.names}.intersection(MISSING_MODULES)
+        inside = [scope for scope in scopes if found and node.lineno in scope]
+        if found and not any(guard in lines[at - 1] for scope in inside for at in scope for guard in GUARDS):
             yield f"line {node.lineno}: {min(found)}"
 
 
