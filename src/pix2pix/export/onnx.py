@@ -123,8 +123,12 @@ def _refuse(path: Path, precision: str, *, overwrite: bool) -> None:
     place = next(folder for folder in path.absolute().parents if folder.exists())
     if not place.is_dir() or not os.access(place, os.W_OK):
         raise ConfigError(f"--output {path}: no file can be made in {place}; give another name")
-    missing = [name for name in ("onnx", "onnxruntime") if find_spec(name) is None]
-    if missing:
+    require_packages()
+
+
+def require_packages() -> None:
+    """Raise ConfigError if what the extra `export` brings is not installed."""
+    if missing := [name for name in ("onnx", "onnxruntime") if find_spec(name) is None]:
         raise ConfigError(f"an export needs {' and '.join(missing)}: pip install 'pix2pix[export]'")
 
 

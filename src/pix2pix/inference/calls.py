@@ -16,7 +16,7 @@ from pix2pix.data.encoding.labels import LabelEncoding
 from pix2pix.data.encoding.prepared import ImageEncoding
 from pix2pix.data.io.arrays import Array
 from pix2pix.data.io.view import Half
-from pix2pix.errors import ModelError
+from pix2pix.errors import DataError, ModelError
 from pix2pix.inference.channels import ChannelRule
 from pix2pix.inference.fit_sources import SourceImage, read_images
 from pix2pix.inference.kinds import fits_pil, in_native_order, is_tensor, pil_values, to_pil_image, to_values
@@ -58,6 +58,13 @@ class ImageTranslator(ABC):
 
         Raises ValueError for an output that is not finite.
         """
+
+    def to_output(self, output: Any, holes: NDArray[np.bool_] | None, name: object) -> Array:
+        """Return what `to_array` does. Raises DataError, which begins with `name`, for an output that is not finite."""
+        try:
+            return self.to_array(output, holes)
+        except ValueError as error:  # weights that are not finite
+            raise DataError(f"{name}: the model gives no image for it ({error})") from None
 
     @abstractmethod
     def _translate_tensors(self, batch: "Tensor", floats: Limits | None) -> "Tensor":

@@ -14,7 +14,6 @@ from pix2pix.inference.any_size import resize_sources
 from pix2pix.inference.channels import ChannelRule
 from pix2pix.inference.fit_sources import SourceImage, fit_source, refuse_other_sizes, source_holes
 from pix2pix.model import Model
-from pix2pix.model.model_config import Size
 
 
 class Encoded(NamedTuple):
@@ -42,21 +41,16 @@ def encode_sources(sources: Sequence[SourceImage], model: Model, rule: ChannelRu
     if enlarge and model.prepared.resize_source:
         height, width = sources[0].values.shape[:2]
         encoded = [
-            _resized(one, source, model.output_size((height, width)))
-            for one, source in zip(encoded, model.sources, strict=True)
+            one._replace(tensor=resize_sources(one.tensor[None], model.output_size((height, width)), [kind])[0])
+            for one, kind in zip(encoded, model.source_kinds, strict=True)
         ]
     sizes = [(one.shape[1], one.shape[2]) for one in encoded]
-    refuse_other_sizes(sizes, sources)
+    refuse_other_sizes([(image.name, size) for image, size in zip(sources, sizes, strict=True)])
     holes = source_holes([image.values for image in sources], model, sizes[0])
     if len(encoded) == 1:
         return encoded[0]._replace(holes=holes)
     conversions = [text for one in encoded for text in one.conversions]
     return Encoded(torch.cat([one.tensor for one in encoded]), tuple(dict.fromkeys(conversions)), holes)
-
-
-def _resized(encoded: Encoded, source: ImageEncoding, size: Size) -> Encoded:
-    kinds = [(source.channels, isinstance(source.values, LabelEncoding))]
-    return encoded._replace(tensor=resize_sources(encoded.tensor[None], size, kinds)[0])
 
 
 def _encode(image: SourceImage, source: ImageEncoding, rule: ChannelRule) -> Encoded:

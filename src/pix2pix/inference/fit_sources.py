@@ -67,15 +67,13 @@ def fit_source(image: SourceImage, source: ImageEncoding, rule: ChannelRule) -> 
     return fitted, conversions
 
 
-def refuse_other_sizes(sizes: Sequence[Size], sources: Sequence[SourceImage]) -> None:
-    """Raise DataError unless the sources of an image have one size."""
-    for size, image in zip(sizes, sources, strict=True):
-        if size != sizes[0]:
-            this, expected = ("{}x{}".format(*one) for one in (size, sizes[0]))
-            raise DataError(
-                f"{image.name}: is {this} (HxW), but {sources[0].name} is {expected}; "
-                "the sources of one image need one size"
-            )
+def refuse_other_sizes(sources: Sequence[tuple[Path, Size]]) -> None:
+    """Raise DataError unless the sources of an image, names and sizes, have one size."""
+    first, expected = sources[0]
+    for name, size in sources:
+        if size != expected:
+            this, other = ("{}x{}".format(*one) for one in (size, expected))
+            raise DataError(f"{name}: is {this} (HxW), but {first} is {other}; the sources of one image need one size")
 
 
 def source_holes(arrays: Sequence[Array], model: Signature, size: Size) -> NDArray[np.bool_] | None:

@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pix2pix.data.encoding.labels import LabelEncoding
 from pix2pix.data.io.arrays import Array, ImageFacts, half_width, take_half
 from pix2pix.data.io.row_reader import RowReader, open_rows
 from pix2pix.data.io.row_writer import SUFFIXES, begin_to_write_rows
@@ -21,7 +20,7 @@ from pix2pix.data.io.view import Half
 from pix2pix.errors import DataError
 from pix2pix.inference.bands import CHUNK_BYTES, PresentedImage, nearest_rows, resize_bands, resize_weights
 from pix2pix.inference.encode_sources import encode_sources
-from pix2pix.inference.fit_sources import SourceImage, source_holes
+from pix2pix.inference.fit_sources import SourceImage, refuse_other_sizes, source_holes
 from pix2pix.inference.jobs import Job
 from pix2pix.inference.kept_rows import keep_rows
 from pix2pix.inference.memory import Budget, needed_memory, working_memory
@@ -57,17 +56,10 @@ class HugeImage:
         """What was done to the channels so far, in words."""
         model, self.rule = translator.model, translator.rule
         self.model = model
-        for reader in readers:
-            if reader.facts.size != (height, width):
-                size, first = ("{}x{}".format(*one.facts.size) for one in (reader, readers[0]))
-                raise DataError(
-                    f"{reader.path}: is {size} (HxW), but {readers[0].path} is {first}; "
-                    "the sources of one image need one size"
-                )
+        refuse_other_sizes([(reader.path, reader.facts.size) for reader in readers])
         presented = model.presented_size(self.size)
-        sources = [(source.channels, isinstance(source.values, LabelEncoding)) for source in model.sources]
-        read = PresentedImage(self._read, self.file_size, self.size, 1, sources).read_band
-        self.image = PresentedImage(read, self.size, presented, model.size_multiple, sources)
+        read = PresentedImage(self._read, self.file_size, self.size, 1, model.source_kinds).read_band
+        self.image = PresentedImage(read, self.size, presented, model.size_multiple, model.source_kinds)
 
     def _read(self, top: int, bottom: int) -> Tensor:
         """Read and encode rows of the sources, (in, rows, W)."""
@@ -167,11 +159,8 @@ class HugeImage:
         for band in resize_bands(bands, self.image.presented, size, (top, done)):
             step = max(1, CHUNK_BYTES // (4 * band.shape[0] * band.shape[2]))
             for part in torch.split(band, step, dim=1):
-                try:
-                    array = self.model.target_values.to_array(part.clamp(-1, 1))
-                except ValueError as error:  # weights that are not finite
-                    raise DataError(f"{self.readers[0].path}: the model gives no image for it ({error})") from None
-                self.model.prepared.target.put_unknown(array, self._holes(done, done + len(array)))
+                holes = self._holes(done, done + part.shape[1])
+                array = self.translator.to_output(part.clamp(-1, 1), holes, self.readers[0].path)
                 done += len(array)
                 yield array
 

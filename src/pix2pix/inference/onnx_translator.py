@@ -105,7 +105,7 @@ class OnnxTranslator(ImageTranslator):
         fitted = [fit_source(image, one, self.rule) for image, one in zip(sources, model.sources, strict=True)]
         sizes = [(one.values.shape[0], one.values.shape[1]) for one in sources]
         if not model.prepared.resize_source:
-            refuse_other_sizes(sizes, sources)
+            refuse_other_sizes([(image.name, size) for image, size in zip(sources, sizes, strict=True)])
         arrays = [
             _as_in_files(array, source, image.name)
             for (array, _), source, image in zip(fitted, model.sources, sources, strict=True)

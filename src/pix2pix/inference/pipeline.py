@@ -283,9 +283,9 @@ def _translate_batch(
         alike.clear()  # the sources are not needed any more
         for (job, stamps, holes), image in zip(to_write, outputs, strict=True):
             try:
-                writer.begin(job, stamps, translator.to_array(image, holes))
-            except ValueError as error:  # weights that are not finite
-                writer.fail(job, f"{job.sources[0]}: the model gives no image for it ({error})")
+                writer.begin(job, stamps, translator.to_output(image, holes, job.sources[0]))
+            except DataError as error:
+                writer.fail(job, str(error))
 
 
 def _translate_tiled(

@@ -35,10 +35,8 @@ def translate_stack(
     for plane in range(count):
         encoded = translator.read(sources, half=job.half, plane=plane)
         conversions.update(encoded.conversions)
-        try:
-            outputs.append(translator.to_array(translator.translate_encoded([encoded])[0], encoded.holes))
-        except ValueError as error:  # weights that are not finite
-            raise DataError(f"{sources[0]}: the model gives no image for it ({error})") from None
+        (output,) = translator.translate_encoded([encoded])
+        outputs.append(translator.to_output(output, encoded.holes, sources[0]))
         needed = COPIES * count * outputs[0].nbytes
         if needed > most:
             raise DataError(

@@ -265,8 +265,7 @@ class Translator(ImageTranslator):
         """Wrap the model's generator, or its optimised copy, for images of any size."""
         from pix2pix.inference.any_size import AnySize
 
-        sources = [(source.channels, isinstance(source.values, LabelEncoding)) for source in self.model.sources]
-        return AnySize(network, self.model.size_multiple, self.model.presented_size, sources)
+        return AnySize(network, self.model.size_multiple, self.model.presented_size, self.model.source_kinds)
 
 
 def _float_limits(batch: "Tensor", floats: Limits | None) -> Limits:

@@ -112,7 +112,5 @@ def _translate_frame(translator: ImageTranslator, job: Job, frame: Frame, notes:
     values = frame.values if job.half is None else take_half(frame.values, job.half, name)
     encoded = translator.encode([SourceImage(values, False, name)])
     notes.update(encoded.conversions)
-    try:
-        return translator.to_array(translator.translate_encoded([encoded])[0])
-    except ValueError as error:  # weights that are not finite
-        raise DataError(f"{name}: the model gives no image for it ({error})") from None
+    (output,) = translator.translate_encoded([encoded])
+    return translator.to_output(output, None, name)

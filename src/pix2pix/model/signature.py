@@ -58,6 +58,11 @@ class Signature(ABC):
         return self.prepared.sources
 
     @property
+    def source_kinds(self) -> list[tuple[int, bool]]:
+        """Return channels in the network, and whether they are label classes, of each source."""
+        return [(source.channels, isinstance(source.values, LabelEncoding)) for source in self.sources]
+
+    @property
     def source_names(self) -> tuple[str, ...]:
         """Names of the sources in exported files and in requests: `source`, or `source_1`, `source_2` and so on."""
         count = len(self.sources)

@@ -4,11 +4,11 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pix2pix.errors import ConfigError, ModelError
+from pix2pix.export.onnx import require_packages
 from pix2pix.serve.browser_runtime import ENGINES, FILES, find_runtime
 from pix2pix.system.folders import write_folder_atomically
 from pix2pix.text import format_count, format_share
@@ -100,9 +100,7 @@ def _refuse(folder: Path, *, overwrite: bool) -> None:
             raise ConfigError(f"--output {folder}: is not empty; give another name, or --overwrite to replace a page")
         if not (folder / MARK).is_file():
             raise ConfigError(f"--output {folder}: holds files that are no exported page; give another name")
-    missing = [name for name in ("onnx", "onnxruntime") if find_spec(name) is None]
-    if missing:
-        raise ConfigError(f"an export needs {' and '.join(missing)}: pip install 'pix2pix[export]'")
+    require_packages()
 
 
 def _refuse_wide(served: "ServedModel") -> None:
