@@ -127,7 +127,7 @@ def unreadable(root: Path, _: Path) -> Bad:
 def no_image(root: Path, _: Path) -> Bad:
     (sides(root) / "A/3.png").write_text("no image")
     (root / "A/2.png").write_text("nor this")
-    return train(root, 1, root / "A/2.png", "1 more files have problems", "`pix2pix data check`")
+    return train(root, 1, root / "A/2.png", "1 more file has problems", "`pix2pix data check`")
 
 
 def mixed_channels(root: Path, _: Path) -> Bad:

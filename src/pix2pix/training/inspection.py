@@ -98,7 +98,7 @@ def refuse_unusable_data(config: Config, report: CheckReport) -> None:
         )
     if report.problems:
         (path, reason), *others = report.problems
-        more = f"; {len(others):,} more files have problems" if others else ""
+        more = f"; {len(others):,} more {'file has' if len(others) == 1 else 'files have'} problems" if others else ""
         raise DataError(f"{path}: {reason}{more} (`pix2pix data check` lists them all, --skip-bad leaves them out)")
     if config.training.patience is not None and "val" not in pairs.splits:
         raise ConfigError(

@@ -281,6 +281,32 @@ def test_transparency_of_label_maps_is_ignored_and_said(tmp_path: Path) -> None:
     make_dataset(report.pairs.splits["train"], plan.prepared, config.data).load_one(0)
 
 
+@pytest.mark.parametrize(
+    ("pixels", "files", "given", "said"),
+    [
+        (1, 1, {}, r"source: the class 9 has 1 pixel in all files together, in .*5\.png: too few .*correct the file"),
+        (4, 2, {}, r"source: the class 9 has 8 pixels in all files together, in .*\.png and 1 more: too few"),
+        (5, 2, {}, None),  # a rare class
+        (2, 5, {}, None),
+        (1, 1, {"source_labels": ("0", "80", "160", "240", "9")}, None),  # meant
+    ],
+)
+def test_classes_that_hardly_a_pixel_has_are_named(
+    tmp_path: Path, pixels: int, files: int, given: dict[str, Any], said: str | None
+) -> None:
+    def blocks(rng: np.random.Generator) -> np.ndarray:
+        return np.kron(rng.permutation(16).reshape(4, 4) % 4 * 80, np.ones((16, 16))).astype(np.uint8)
+
+    root = pairs_of(tmp_path, blocks, lambda rng: rng.integers(0, 256, (64, 64, 3), np.uint8))
+    for number in range(6 - files, 6):
+        values = np.array(Image.open(root / f"A/{number}.png"))
+        values[7, :pixels] = 9
+        Image.fromarray(values).save(root / f"A/{number}.png")
+    notes = look(root, source_kind="labels", **given)[0].notes
+    assert len(notes) == (said is not None)
+    assert said is None or re.match(said, notes[0]), notes
+
+
 def test_ends_join() -> None:
     first, second = End(0, 2, 3.0), End(1, 5, None)
     assert first.join(second, 1) == second.join(first, 1) == End(0, 2, 1)

@@ -2,15 +2,18 @@
 
 import os
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from pix2pix.config import Data, source_prefix
+from pix2pix.config import Data, SourceSettings, source_prefix
+from pix2pix.config.fields import MaskValue
 from pix2pix.data.checks.report import CheckReport, Problem, SourceReport
 from pix2pix.data.checks.scan import THREADS, scan_pairs
+from pix2pix.data.checks.stray_classes import describe_stray_classes
 from pix2pix.data.checks.summary import (
+    SideSummary,
     Summary,
     find_duplicates,
     find_misaligned,
@@ -18,6 +21,7 @@ from pix2pix.data.checks.summary import (
     find_other_types,
 )
 from pix2pix.data.checks.values import SideValues, describe_values, side_settings
+from pix2pix.data.encoding.measure import label_name
 from pix2pix.data.encoding.nodata import find_other_tags, find_tags, with_tags
 from pix2pix.data.io.file_facts import FileFacts, cache_folder, hash_contents
 from pix2pix.data.pairing.pair import Pair
@@ -26,6 +30,8 @@ from pix2pix.errors import DataError
 from pix2pix.system.progress import OnProgress
 
 PROGRESS_SECONDS = 0.05
+LEAST_VALUES = 10_000
+"""Of label maps with fewer values in all, no class is said to be rare."""
 
 
 def check(
@@ -93,8 +99,21 @@ def _with_values(report: CheckReport, summary: Summary, data: Data, tagged: Data
             facts = side.values_count, side.not_finite, side.transparent
             is_tag = nodata != given[number][2]
             sides.append(SideValues(side.name, prefix, dtype, settings, nodata, is_tag, *side.ends, *facts))
-    notes = tuple(note for side in sides for note in describe_values(side))
-    return replace(report, notes=notes, values=tuple(sides))
+    notes = [note for side in sides for note in describe_values(side)]
+    if not report.problems:
+        settings = [(side, part, nodata) for side, (_, part, nodata) in zip(summary.sides, given, strict=True)]
+        notes += [note for one in settings for note in _describe_stray(*one)]
+    return replace(report, notes=tuple(notes), values=tuple(sides))
+
+
+def _describe_stray(side: SideSummary, settings: SourceSettings, nodata: MaskValue | None) -> Iterator[str]:
+    """Yield a note on classes that hardly a pixel has, where the classes are those found in the files."""
+    if settings.kind != "labels" or settings.labels is not None or side.colours is None:
+        return
+    classes = side.colour_files.in_few()
+    classes.pop("" if nodata is None else label_name(nodata), None)
+    if side.values_count >= LEAST_VALUES:
+        yield from describe_stray_classes(side.name, classes)
 
 
 def _make_report(found: PairSet, pairs: Sequence[Pair], summary: Summary, data: Data) -> CheckReport:

@@ -14,6 +14,7 @@ from pix2pix.data.checks.inspect import FileInspection, ImageStats
 from pix2pix.data.checks.label_maps import MAX_COLOURS
 from pix2pix.data.checks.report import Alignment, Problem, ValueReport, describe_offset, name_images
 from pix2pix.data.checks.scan import Inspections, Offset
+from pix2pix.data.checks.stray_classes import ColourFiles
 from pix2pix.data.checks.turned import TurnedPairs
 from pix2pix.data.checks.values import End
 from pix2pix.data.io.arrays import TYPES, ImageFacts, advise_channels
@@ -36,8 +37,9 @@ class SideSummary:
         self.ends: tuple[End, End] | None = None
         self.values_count = self.not_finite = self.transparent = 0
         self.colours: Counter[str] | None = Counter()
+        self.colour_files = ColourFiles()
 
-    def add(self, image: ImageStats) -> None:
+    def add(self, ref: ImageRef, image: ImageStats) -> None:
         """Count the next decoded image."""
         self.count += 1
         self.low, self.high = min(self.low, image.low), max(self.high, image.high)
@@ -52,6 +54,7 @@ class SideSummary:
             self.colours = None
         else:
             self.colours.update(image.colours)
+            self.colour_files.add(ref, image.colours)
             self.colours = self.colours if len(self.colours) <= MAX_COLOURS else None
 
     def values(self) -> ValueReport | None:
@@ -121,7 +124,7 @@ class Summary:
         for number, (side, ref, image) in enumerate(zip(self.sides, pair.refs, images, strict=True), start=1):
             if image is None:
                 continue
-            side.add(image)
+            side.add(ref, image)
             if number not in self.filled:
                 self._add_non_finite(ref, image, inspections[ref.whole], number)
             if target and image is not target and image.digest == target.digest and not image.flat:
