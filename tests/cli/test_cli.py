@@ -334,6 +334,46 @@ def evaluated(root: Path, run: Path, *flags: str, code: int = 1, named: list[obj
     return Bad(["evaluate", run, sides(root), *flags, "--output", "new"], code, named)
 
 
+def link(path: Path, to: str) -> Path:
+    path.symlink_to(to)
+    return path
+
+
+def empty(*words: object) -> Case:
+    """An unset variable of the shell leaves an empty word, which as a path would mean the current folder."""
+    return lambda root, run: Bad(list(words), 2, ["is empty: ", "variable of the shell"])
+
+
+LINKS: dict[str, Case] = {
+    "a model that is a link to nothing": lambda root, run: Bad(
+        ["info", link(root / "a", "gone")], 1, [root / "a", "is a link to gone, which is not there"]
+    ),
+    "a run that is a link to nothing": lambda root, run: Bad(
+        ["train", sides(root), *tiny(), "--run", link(root / "r", "gone")], 1, [root / "r", "a link to gone"]
+    ),
+    "outputs behind a link to nothing": lambda root, run: Bad(
+        ["translate", run, an_image(root), "--output", link(root / "o", "gone") / "x"], 1, ["o is a link to gone"]
+    ),
+    "data that are a link to itself": lambda root, run: Bad(
+        ["train", link(root / "loop", "loop"), *tiny()], 1, [root / "loop"]
+    ),
+    "a run that is a link to itself": lambda root, run: Bad(
+        ["train", sides(root), *tiny(), "--run", link(root / "loop", "loop")], 1, [root / "loop"]
+    ),
+    "a compared run that is a link to itself": lambda root, run: Bad(
+        ["compare", run, link(root / "loop", "loop")], 1, [root / "loop"]
+    ),
+}
+"""Where a link leads is found out at the first use of a name."""
+
+EMPTY: dict[str, Case] = {
+    "empty data": empty("train", ""),
+    "empty run": empty("train", "pairs", "--run="),
+    "empty model": empty("info", ""),
+    "empty input": empty("translate", "runs/x", "", "--output", "new"),
+    "empty output": empty("translate", "runs/x", "in.png", "--output", ""),
+}
+
 USE: dict[str, Case] = {
     "unknown verb": lambda root, run: Bad(["translat"], 2, ["translat", 'Did you mean "translate"?', "evaluate"]),
     "another unknown verb": lambda root, run: Bad(["evalute", run], 2, ['Did you mean "evaluate"?']),
@@ -374,7 +414,10 @@ USE: dict[str, Case] = {
 }
 
 
-@pytest.mark.parametrize("case", [*TRAIN.values(), *MODEL.values(), *USE.values()], ids=[*TRAIN, *MODEL, *USE])
+BAD = TRAIN | MODEL | LINKS | EMPTY | USE
+
+
+@pytest.mark.parametrize("case", list(BAD.values()), ids=list(BAD))
 def test_bad_input_ends_in_one_sentence_and_writes_nothing(case: Case, cli: Cli, run: Path, tmp_path: Path) -> None:
     (tmp_path / "things").mkdir()
     words, code, named = case(tmp_path / "things", run)

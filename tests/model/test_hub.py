@@ -62,6 +62,14 @@ def test_what_looks_like_a_path_is_never_asked_of_the_hub(hub: HubServer, tmp_pa
     assert talk == ""
     assert hub.asked == []
     assert any("did you mean runs/facades?" in line for line in lines if line.startswith("rnus/facades"))
+    addresses = ("https://huggingface.co/a/b/tree/main", "http://x.org/a/b.onnx", "")
+    lines, _ = locate(hub, tmp_path, *addresses)
+    assert [line.partition(": ")[2] or line for line in lines] == [
+        "is an address, which is not read; give a/b, its hub id",
+        "is an address, which is not read; download the model first",
+        "the name of the model is empty; give a run folder, a model folder or a hub id",
+    ]
+    assert hub.asked == []
 
 
 def test_a_hub_id_is_asked_after_a_line_that_says_so(hub: HubServer, tmp_path: Path) -> None:

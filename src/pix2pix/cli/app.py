@@ -12,7 +12,7 @@ from importlib.metadata import version
 from cyclopts import App, CycloptsError, Group
 
 from pix2pix.cli.console import EscapingFormatter, say
-from pix2pix.cli.misuse import explain_misuse
+from pix2pix.cli.misuse import explain_misuse, refuse_empty_words
 from pix2pix.cli.overview import ABOUT, COMMANDS, DATA_COMMANDS, hang_up
 from pix2pix.errors import ConfigError, DataError, Interrupted, ModelError, RunError
 
@@ -34,6 +34,7 @@ for command, summary in COMMANDS.items():
 for command, summary in DATA_COMMANDS.items():
     data_app.command(f"pix2pix.cli.commands.data:{command}", name=command, help=summary)
 
+LOOP, QUOTES = "Symlink loop from ", "'\""
 OUT_OF_MEMORY = "out of memory; try a smaller --batch-size, --image-size or image"
 
 
@@ -45,6 +46,7 @@ def run(words: list[str]) -> None:
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(EscapingFormatter())
     try:
+        refuse_empty_words(words)
         app(words, exit_on_error=False, print_error=False)
         sys.stdout.flush()
     except BrokenPipeError:
@@ -74,6 +76,8 @@ def _explain(error: BaseException) -> tuple[str, int] | None:
             return f"{error.filename or 'the file system'}: {error.strerror or error}{advice}", 1
         case MemoryError():
             return OUT_OF_MEMORY, 1
+        case RuntimeError() if str(error).startswith(LOOP):  # of Path.resolve, before Python 3.13
+            return f"{str(error).removeprefix(LOOP).strip(QUOTES)}: is a link that leads to itself; give another", 1
         case RuntimeError() if "out of memory" in str(error) or "DefaultCPUAllocator" in str(error):  # torch's own
             return OUT_OF_MEMORY, 1
         case Interrupted():

@@ -1,7 +1,9 @@
 """Explain an error of the parser in one sentence, with a suggestion for words of version 0.1."""
 
 import re
+from collections.abc import Sequence
 from difflib import SequenceMatcher
+from itertools import pairwise
 
 from cyclopts import (
     CoercionError,
@@ -16,11 +18,22 @@ from pydantic import ValidationError as SettingsError
 from pix2pix.cli.public_options import suggest_option
 from pix2pix.config.io import explain
 from pix2pix.config.legacy import explain_removal, suggest_name
+from pix2pix.errors import ConfigError
 
 OLD_COMMANDS = {"bench": "`make bench` in a clone of the repository measures the speed"}
 """Command of version 0.1 -> what to use instead."""
 ALIKE = 0.8
 """Ratio of `SequenceMatcher` from which an option that exists is suggested."""
+
+
+def refuse_empty_words(words: Sequence[str]) -> None:
+    """Raise ConfigError for an empty word, which as a path would mean the current folder."""
+    for before, word in pairwise(["pix2pix", *words]):
+        if not word or re.fullmatch(r"--[\w.-]+=", word):
+            raise ConfigError(
+                f"the word after `{word.removesuffix('=') or before}` is empty: give a value, or leave it out; if a "
+                "variable of the shell stands there, it is not set"
+            )
 
 
 def explain_misuse(error: CycloptsError) -> str:

@@ -99,6 +99,8 @@ def choose_settings(
     Without a preset, a file is used alone; without both, the preset `paper` is used. A preset's choice gives way to
     the other way of choosing it. `inherit` is asked if there is a parent (`training.from_model`).
     """
+    if str(data) == "":
+        raise ConfigError("the name of the data is empty: give a folder of pairs, or pairs.csv")
     values = {} if file is None else read_yaml(file)
     name = preset or (DEFAULT_PRESET if file is None else None)
     pairs: dict[str, Any] = {}

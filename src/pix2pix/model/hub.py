@@ -48,6 +48,8 @@ def locate(name: str | Path) -> Path:
     on stderr says so first. `@revision` may follow either. Raises ModelError.
     """
     path, shown = Path(name), escape_unprintable(name)
+    if not str(name):
+        raise ModelError("the name of the model is empty; give a run folder, a model folder or a hub id")
     if is_onnx_name(name) and path.exists():
         raise ModelError(
             f"{shown}: is an exported file, which `translate`, `info` and `serve` take; give the "
@@ -63,13 +65,8 @@ def locate(name: str | Path) -> Path:
     for folder in (path / "model", path, *before):
         if (folder / CONFIG).exists():
             return folder
-    if path.exists():
-        run = (path / "config.yaml").exists()
-        what = "a run without a model" if run else "not a model or run folder"
-        advice = "; its `train` command makes one" if run else ""
-        if inside := sorted(path.glob(f"*/{CONFIG}")):
-            advice = f"; give one of the models in it, such as {escape_unprintable(inside[-1].parent)}"
-        raise ModelError(f"{shown}: {what}; expected {CONFIG} and {GENERATOR} in it or in its `model/`{advice}")
+    if path.exists() or path.is_symlink():
+        raise ModelError(f"{shown}: {_explain_existing(path)}")
     if (repository := parse_repository(name)) is not None:
         if str(name).startswith(PREFIX):
             return _download(repository, maybe_path=False)
@@ -77,7 +74,28 @@ def locate(name: str | Path) -> Path:
         if near is None:
             return _download(repository, maybe_path=True)
         raise ModelError(f"{shown}: no such model here{near}; only {PREFIX}{repository} asks the hub for it")
-    raise ModelError(f"{shown}: no such model; give a run folder, a model folder or a hub id such as `owner/name`")
+    raise ModelError(f"{shown}: {_explain_missing(str(name))}")
+
+
+def _explain_existing(path: Path) -> str:
+    """Say what is there in place of a model."""
+    if not path.exists():
+        return f"is a link to {escape_unprintable(os.readlink(path))}, which is not there"
+    run = (path / "config.yaml").exists()
+    what = "a run without a model" if run else "not a model or run folder"
+    advice = "; its `train` command makes one" if run else ""
+    if inside := sorted(path.glob(f"*/{CONFIG}")):
+        advice = f"; give one of the models in it, such as {escape_unprintable(inside[-1].parent)}"
+    return f"{what}; expected {CONFIG} and {GENERATOR} in it or in its `model/`{advice}"
+
+
+def _explain_missing(name: str) -> str:
+    """Say why there is no model of a name that is no hub id, and what to give."""
+    if address := re.match(r"https?://(?:huggingface\.co/(.*))?", name):
+        found = parse_repository("/".join((address[1] or "").split("/")[:2]))
+        advice = f"give {found}, its hub id" if found else "download the model first"
+        return f"is an address, which is not read; {advice}"
+    return "no such model; give a run folder, a model folder or a hub id such as `owner/name`"
 
 
 def _find_similar(path: Path) -> str | None:

@@ -67,7 +67,10 @@ def push(
     with tempfile.TemporaryDirectory(prefix="pix2pix-push-") as place:
         staged = Path(place)
         left_out = {*(() if discriminator else (DISCRIMINATOR,)), *(() if samples else (SAMPLES,))}
-        notes = _stage(folder, staged, left_out, repository, chosen)
+        try:
+            notes = _stage(folder, staged, left_out, repository, chosen)
+        except ModelError as error:  # of the copy, which nobody knows
+            raise ModelError(str(error).replace(str(staged), escape_unprintable(folder))) from None
         return _publish(staged, repository, token, private, message or "Publish a pix2pix model", notes)
 
 

@@ -193,6 +193,9 @@ def make_folders(folder: Path) -> None:
     """
     missing = [folder, *folder.parents]
     missing = missing[: next((n for n, one in enumerate(missing) if one.exists()), len(missing))]
+    if missing and missing[-1].is_symlink():
+        to = os.readlink(missing[-1])
+        raise FileNotFoundError(errno.ENOENT, f"{missing[-1].name} is a link to {to}, which is not there", str(folder))
     for one in reversed(missing):  # one by one, so that none is made that is removed now
         if os.path.realpath(one) in _in_use:
             raise _gone(one)
