@@ -300,7 +300,7 @@ REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
     "0 to 1": (noise(8, 8, 3) / 255, ValueError, r"floats=\(0, 1\) or floats=\(-1, 1\)"),
     "above 1": (np.full((8, 8, 3), 1.01, np.float32), ValueError, r"\[-1, 1\], got \[1.01, 1.01\]"),
     "0 to 255": (noise(8, 8, 3).astype(np.float32), ValueError, r"\[-1, 1\]"),
-    "not a number": (torch.full((3, 8, 8), float("nan")), ValueError, r"\[-1, 1\], got \[nan"),
+    "not a number": (torch.full((3, 8, 8), float("nan")), ValueError, r"\[-1, 1\], got \[nan, nan\]$"),
     "infinite": (torch.full((3, 8, 8), -float("inf")), ValueError, r"\[-1, 1\], got \[-inf"),
     "int32": (noise(8, 8, 3).astype(np.int32), TypeError, "uint8 or floating.*int32: convert it"),
     "uint16": (noise(8, 8, 3).astype(np.uint16), TypeError, "uint8 or floating.*uint16"),
@@ -314,6 +314,7 @@ REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
     "no pixels in PIL": (Image.new("RGB", (0, 8)), ValueError, "8, 0"),
     "16-bit PIL": (Image.new("I;16", (8, 8)), TypeError, "expected uint8 values.*mode I;16 with uint16"),
     "CMYK": (Image.new("CMYK", (8, 8)), ValueError, "convert it to RGB"),
+    "masked pixels": (np.ma.masked_less(noise(8, 8, 3), 99), TypeError, r"mask would be lost: give array.filled"),
     "a path": ("picture.png", TypeError, "got str: PIL.Image.open"),
 }
 

@@ -46,7 +46,12 @@ def to_pil_image(values: Array) -> Image.Image:
 
 
 def in_native_order(array: NDArray[Any]) -> NDArray[Any]:
-    """Copy an array in the byte order of this machine, rows first: torch takes no other, and no read-only array."""
+    """Copy an array in the byte order of this machine, rows first: torch takes no other, and no read-only array.
+
+    Raises TypeError for an array with masked elements.
+    """
+    if np.ma.is_masked(array):
+        raise TypeError("got a masked array, whose mask would be lost: give array.filled(value)")
     return np.array(array, dtype=array.dtype.newbyteorder("="), order="C")
 
 

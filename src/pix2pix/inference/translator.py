@@ -4,6 +4,7 @@ The command line and Python use the same class, `Translator`. It computes with t
 folder is loaded; an exported file needs none.
 """
 
+import math
 import tempfile
 import threading
 from collections.abc import Sequence
@@ -275,7 +276,7 @@ def _float_limits(batch: "Tensor", floats: Limits | None) -> Limits:
     if not low < high:
         raise ValueError(f"floats=({low:g}, {high:g}): expected the lowest value first, then the highest")
     if not (least >= low and greatest <= high):  # NaN fails too
-        hint = "" if floats else "; say what they mean, as by floats=(0, 255)"
+        hint = "" if floats or math.isnan(least) else "; say what they mean, as by floats=(0, 255)"
         raise ValueError(f"expected floating values in [{low:g}, {high:g}], got [{least:g}, {greatest:g}]{hint}")
     if floats is None and least >= 0:
         raise ValueError(

@@ -101,8 +101,8 @@ def _with_values(report: CheckReport, summary: Summary, data: Data, tagged: Data
             sides.append(SideValues(side.name, prefix, dtype, settings, nodata, is_tag, *side.ends, *facts))
     notes = [note for side in sides for note in describe_values(side)]
     if not report.problems:
-        settings = [(side, part, nodata) for side, (_, part, nodata) in zip(summary.sides, given, strict=True)]
-        notes += [note for one in settings for note in _describe_stray(*one)]
+        for side, (_, settings, nodata) in zip(summary.sides, given, strict=True):
+            notes += _describe_stray(side, settings, nodata)
     return replace(report, notes=tuple(notes), values=tuple(sides))
 
 
