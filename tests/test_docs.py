@@ -5,10 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.test_imports import RANK, package_of
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "pix2pix"
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*.md"), *ROOT.glob("benchmarks/*.md")]
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+TABLE = [line for line in ARCHITECTURE.splitlines() if line.startswith("| `")]
 
 
 def packages() -> set[str]:
@@ -17,11 +20,16 @@ def packages() -> set[str]:
 
 
 def test_architecture_names_every_package_and_nothing_else() -> None:
-    rows = [line.split("|")[1] for line in ARCHITECTURE.splitlines() if line.startswith("| `")]
-    named = {name.rstrip("/") for row in rows for name in re.findall(r"`([^`]+)`", row)}
+    named = {name.rstrip("/") for row in TABLE for name in re.findall(r"`([^`]+)`", row.split("|")[1])}
     assert {name for name in named if not name.endswith(".py")} == packages()
     for module in re.findall(r"`((?:\w+/)*\w+\.py)`", ARCHITECTURE):
         assert (PACKAGE / module).is_file() or (ROOT / module).is_file(), module
+
+
+def test_architecture_lists_packages_in_the_order_of_imports() -> None:
+    rows = [re.findall(r"`([\w/]+?)(?:/|\.py)`", line.split("|")[1]) for line in TABLE]
+    ranks = [RANK[package_of(f"pix2pix.{name.replace('/', '.')}")] for row in rows for name in row]
+    assert ranks == sorted(ranks)
 
 
 def test_drawing_names_packages() -> None:

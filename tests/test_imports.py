@@ -17,6 +17,7 @@ ORDER = """
     errors text
     system
     config
+    data
     data.io
     data.pairing
     data.encoding
@@ -24,7 +25,6 @@ ORDER = """
     data.loading
     data.checks
     data.preparation
-    data
     synthetic
     networks.cpu
     networks
@@ -43,12 +43,12 @@ ORDER = """
     __main__
 """
 
-RANK = {room: rank for rank, line in enumerate(ORDER.strip().splitlines()) for room in line.split()}
+RANK = {package: rank for rank, line in enumerate(ORDER.strip().splitlines()) for package in line.split()}
 
 HEAVY = {"torch", "torchvision", "matplotlib", "numpy"}
 
 
-def room_of(module: str) -> str:
+def package_of(module: str) -> str:
     """'pix2pix.data.io.images' -> 'data.io', 'pix2pix.model.config' -> 'model', 'pix2pix' -> '__init__'."""
     names = module.split(".")[1:]
     known = [".".join(names[:length]) for length in (2, 1) if ".".join(names[:length]) in RANK]
@@ -82,19 +82,19 @@ def forbidden_imports(source: str, path: str) -> list[str]:
     """What breaks the order in one file; `path` is relative to the package, as in 'data/io/images.py'."""
     parts = path.removesuffix(".py").split("/")
     own = ".".join(["pix2pix", *parts]).removesuffix(".__init__") if len(parts) > 1 else f"pix2pix.{parts[0]}"
-    room = room_of(own)
-    package = ".".join(["pix2pix", *parts[:-1]])
-    if room not in RANK:
-        return [f"{path}: the package '{room}' has no place in the order"]
+    own_package = package_of(own)
+    folder = ".".join(["pix2pix", *parts[:-1]])
+    if own_package not in RANK:
+        return [f"{path}: the package '{own_package}' has no place in the order"]
     found = []
-    for line, module in imported_modules(source, package):
+    for line, module in imported_modules(source, folder):
         if module.split(".")[0] != "pix2pix":
             continue
-        other = room_of(module)
+        other = package_of(module)
         if other not in RANK:
             found.append(f"{path}:{line}: the package '{other}' has no place in the order")
-        elif other != room and RANK[other] >= RANK[room]:
-            found.append(f"{path}:{line}: '{room}' may not import from '{other}'")
+        elif other != own_package and RANK[other] >= RANK[own_package]:
+            found.append(f"{path}:{line}: '{own_package}' may not import from '{other}'")
     return found
 
 
@@ -184,7 +184,6 @@ def test_checker_flags_a_forbidden_import(path: str, source: str) -> None:
         ("data/io/images.py", "import numpy\nfrom torch import nn\nfrom pix2pix_peer import training"),
         ("data/pairing/pairs.py", "from . import pair\nfrom .pair import Pair\nfrom pix2pix.data.pairing import pair"),
         ("data/io/images.py", "from ... import config, errors\nfrom ...config.presets import paper"),
-        ("data/__init__.py", "from .pairing import pairs\nfrom .loading.dataset import Pair"),
         ("data/loading/dataset.py", "from pix2pix.data.io import images"),
         ("training/step.py", "from pix2pix.losses import l1\nimport pix2pix.networks.generators as g"),
         ("cli/commands.py", "def demo():\n    from ..demo import run"),
@@ -202,7 +201,7 @@ def test_checker_passes_an_allowed_import(path: str, source: str) -> None:
     ids=" ".join,
 )
 def test_start_is_light(arguments: tuple[str, ...]) -> None:
-    """`--help` answers at once: nothing heavy is imported before a verb needs it."""
+    """`--help` answers at once: nothing heavy is imported before a command needs it."""
     command = [sys.executable, "-X", "importtime", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     # -X importtime writes "import time: SELF | CUMULATIVE | NAME" to stderr, one line a module.

@@ -20,6 +20,7 @@ from pix2pix.cli.overview import COMMANDS, DATA_COMMANDS
 from pix2pix.cli.public_options import PUBLIC_OPTIONS
 from pix2pix.data.io import images
 from pix2pix.data.io.arrays import Pixels
+from pix2pix.system.reading import parse_json
 from pix2pix.system.threads import describe_threads
 
 TINY = {
@@ -63,13 +64,6 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
 def files_in(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() if path.is_file() else b"" for path in folder.rglob("*")}
-
-
-def strict(text: str) -> Any:
-    def refuse(constant: str) -> NoReturn:
-        raise AssertionError(f"{constant} is no JSON")
-
-    return json.loads(text, parse_constant=refuse)
 
 
 def noise(height: int = 40, width: int = 40, channels: int = 3) -> Pixels:
@@ -666,27 +660,27 @@ def test_a_folder_of_a_training_that_was_killed_at_once_is_used(cli: Cli, facade
 def test_json_is_all_that_goes_to_stdout(cli: Cli, run: Path, facades: Path, tmp_path: Path) -> None:
     info = cli("info", run, "--json")
     assert (info.code, info.err) == (0, "")
-    facts = strict(info.out)
+    facts = parse_json(info.out)
     assert facts["channels"] == "3 -> 3"
     assert facts["depth"] == 5
 
     measured = cli("evaluate", run, facades, "--output", "out", "--device", "cpu", "--json")
     assert measured.code == 0
-    assert strict(measured.out) == strict((tmp_path / "out/metrics.json").read_text("utf-8"))
+    assert parse_json(measured.out) == parse_json((tmp_path / "out/metrics.json").read_text("utf-8"))
 
     look = cli("data", "check", facades, "--json")
     assert (look.code, look.err) == (0, "")
-    assert strict(look.out)["counts"] == {"train": 10, "val": 3, "test": 3}
-    assert strict(look.out)["train_refuses"] is None
+    assert parse_json(look.out)["counts"] == {"train": 10, "val": 3, "test": 3}
+    assert parse_json(look.out)["train_refuses"] is None
     refused = cli("data", "check", facades, "--target-kind", "labels", "--direction", "BtoA", "--json")
     assert refused.code == 1
-    assert strict(refused.out)["ok"]
-    assert "--target-kind out if they are" in strict(refused.out)["train_refuses"]
+    assert parse_json(refused.out)["ok"]
+    assert "--target-kind out if they are" in parse_json(refused.out)["train_refuses"]
 
     (sides(tmp_path / "pairs") / "B/1.png").unlink()
     problem = cli("data", "check", "pairs", "--json")
     assert problem.code == 1
-    report = strict(problem.out)
+    report = parse_json(problem.out)
     assert not report["ok"]
     assert report["unmatched"] == [{"path": "pairs/A/1.png", "reason": "has no partner 1 in pairs/B"}]
     assert cli("data", "check", "pairs").code == 1
@@ -709,7 +703,7 @@ def test_pairs_from_photos(cli: Cli, tmp_path: Path) -> None:
     assert said[1] == "ignored: 1 of a format that is not read: convert it to PNG or TIFF: photos/raw.nef"
     assert said[2].startswith("4 new pairs, 4 in all (train ")
     assert said[3] == "pix2pix: 1 of the photos could not be used; they are listed above"
-    assert strict(cli("data", "check", "pairs", "--json").out)["sizes"] == {"32x40": 4}
+    assert parse_json(cli("data", "check", "pairs", "--json").out)["sizes"] == {"32x40": 4}
     other = cli("data", "make", "photos", "--kind", "edges", "--output", "pairs", "--size", "32")
     assert (other.code, other.err.count("\n")) == (2, 1)
     assert "pairs: was made with --size 32x40, not 32" in other.err
@@ -729,7 +723,7 @@ def test_what_people_read_without_json(cli: Cli, run: Path, facades: Path, tmp_p
     rows = measured.out.splitlines()
     names = ("g_adversarial", "g_l1", "d_real", "d_fake", "l1", "psnr", "ssim", "st_lpips", "kid_vgg", "mae", "rmse")
     assert rows[0].split()[-3:] == ["to", "mean_target", "source"]
-    metrics = strict((tmp_path / "out/metrics.json").read_text("utf-8"))
+    metrics = parse_json((tmp_path / "out/metrics.json").read_text("utf-8"))
     assert [row.split()[:2] for row in rows[1:-1]] == [[name, f"{metrics[name]:.4f}"] for name in names]
     assert max(map(len, rows)) <= 80
     assert rows[-1] == "out/report.html"

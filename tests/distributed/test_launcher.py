@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -91,6 +92,15 @@ def raise_error(error: BaseException) -> None:
     raise error
 
 
+def passed_on(error: BaseException, folder: Path) -> Any:
+    """What a worker that raises an error leaves for the launcher."""
+    (folder / "call.pickle").write_bytes(pickle.dumps(functools.partial(raise_error, error)))
+    with pytest.raises(SystemExit, match="1"):
+        run_worker(folder)
+    (path,) = folder.glob("*.error")
+    return pickle.loads(path.read_bytes())
+
+
 @pytest.mark.parametrize(
     "error",
     [Interrupted(2, "run"), OSError(28, "No space left on device", "run/state.pt"), RuntimeError("CUDA out of memory")],
@@ -98,11 +108,7 @@ def raise_error(error: BaseException) -> None:
 )
 def test_an_error_passes_to_the_launcher(tmp_path: Path, error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "3")
-    (tmp_path / "call.pickle").write_bytes(pickle.dumps(functools.partial(raise_error, error)))
-    with pytest.raises(SystemExit, match="1"):
-        run_worker(tmp_path)
-    (path,) = tmp_path.glob("*.error")
-    found = pickle.loads(path.read_bytes())
+    found = passed_on(error, tmp_path)
     assert type(found) is type(error)
     assert (str(found), vars(found)) == (str(error), vars(error))
 
@@ -110,11 +116,7 @@ def test_an_error_passes_to_the_launcher(tmp_path: Path, error: BaseException, m
 def test_an_unexpected_error_of_a_rank_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "1")
     error = RuntimeError("one of the variables needed for gradient computation\nhas been modified: " + 70 * "line\n")
-    (tmp_path / "call.pickle").write_bytes(pickle.dumps(functools.partial(raise_error, error)))
-    with pytest.raises(SystemExit, match="1"):
-        run_worker(tmp_path)
-    (path,) = tmp_path.glob("*.error")
-    found = pickle.loads(path.read_bytes())
+    found = passed_on(error, tmp_path)
     assert isinstance(found, RunError)
     expected = rf"rank 1 on {socket.gethostname()} failed in test_launcher.py, line \d+, with RuntimeError: one of "
     assert re.match(expected, str(found))

@@ -1,12 +1,11 @@
 """The numbers of an evaluation, against the same computed by other means from the files and the saved weights."""
 
 import csv
-import json
 import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,6 +27,7 @@ from pix2pix.metrics.pixel import ACCURACIES
 from pix2pix.model import Model, build_networks, load_model, make_model_config
 from pix2pix.reports.curves import read_metrics
 from pix2pix.synthetic.facades import make_facades
+from pix2pix.system.reading import parse_json
 from pix2pix.training.train import train_with
 
 SIZE = 40  # of the facades and of the networks here: nothing is resized
@@ -99,13 +99,6 @@ def tensor(picture: Array) -> torch.Tensor:
     return torch.from_numpy(picture).permute(2, 0, 1)[None].float()
 
 
-def strict(text: str) -> Any:
-    def refuse(constant: str) -> NoReturn:
-        raise AssertionError(f"{constant} is no JSON")
-
-    return json.loads(text, parse_constant=refuse)
-
-
 def rows_of(folder: Path) -> list[dict[str, str]]:
     with (folder / "per_image.csv").open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
@@ -140,8 +133,8 @@ def test_every_number_against_its_definition(model: Path, facades: Path, tmp_pat
         assert {metric: float(rows[name][metric]) for metric in values} == pytest.approx(values, rel=1e-4)
     assert len({values["d_real"] for values in expected.values()}) == 3, "equal answers prove nothing"
 
-    metrics = strict((tmp_path / "metrics.json").read_text("utf-8"))
-    assert metrics == strict(to_json(result.metrics))
+    metrics = parse_json((tmp_path / "metrics.json").read_text("utf-8"))
+    assert metrics == parse_json(to_json(result.metrics))
     means = mean_of(list(expected.values()))
     assert means.keys() == {*FOUR, *ACCURACIES, *PICTURES} - {"ssim"}
     assert {name: metrics[name] for name in means} == pytest.approx(means, rel=1e-4)
@@ -303,7 +296,7 @@ def test_an_evaluation_goes_into_its_run(run: Path, facades: Path, tmp_path: Pat
         ".pix2pix-files",
     }
     assert seen == [(1, 3), (2, 3), (3, 3)]
-    metrics = strict((result.path / "metrics.json").read_text("utf-8"))
+    metrics = parse_json((result.path / "metrics.json").read_text("utf-8"))
     promised = {*FOUR, *PICTURES, "images", "split", "baselines", "notes", "norm_statistics", "direction", "epoch"}
     assert promised <= metrics.keys()
     assert all(math.isfinite(metrics[name]) for name in (*FOUR, *PICTURES))
@@ -325,7 +318,7 @@ def test_a_copy_has_an_infinite_psnr_and_strict_json(model: Path, facades: Path,
     assert result.metrics["baselines"] == {
         "source": {"g_l1": 0, "g_l2": 0, "l1": 0, "l2": 0, "psnr": math.inf, "ssim": 1, "mae": 0, "rmse": 0}
     }
-    metrics = strict((tmp_path / "out" / "metrics.json").read_text("utf-8"))
+    metrics = parse_json((tmp_path / "out" / "metrics.json").read_text("utf-8"))
     assert metrics["baselines"]["source"]["psnr"] is None
     assert "∞" in (tmp_path / "out" / "report.html").read_text("utf-8")
 
@@ -339,7 +332,7 @@ def without_discriminator(folder: Path) -> Path:
 def test_no_discriminator_no_numbers_of_its(make: Callable[[Path], Path], facades: Path, tmp_path: Path) -> None:
     """Neither of one that is absent nor of one that the objective never trained."""
     evaluate(make(tmp_path / "model"), facades, output=tmp_path / "out", device="cpu")
-    metrics = strict((tmp_path / "out" / "metrics.json").read_text("utf-8"))
+    metrics = parse_json((tmp_path / "out" / "metrics.json").read_text("utf-8"))
     assert [metrics[name] for name in ("g_adversarial", "d_real", "d_fake")] == [None] * 3
     assert all(math.isfinite(metrics[name]) for name in PICTURES)
     assert set(rows_of(tmp_path / "out")[0]) == {"name", *PICTURES, "st_lpips", *OWN}

@@ -7,7 +7,6 @@ from pix2pix.config.config import (
     Settings,
     least_side,
     resolved_depth,
-    size_multiple,
     smallest_discriminated,
 )
 from pix2pix.config.data import Augment, Data, Make, SourceSettings, source_prefix
@@ -32,7 +31,6 @@ __all__ = [
     "Training",
     "least_side",
     "resolved_depth",
-    "size_multiple",
     "smallest_discriminated",
     "source_prefix",
 ]

@@ -166,8 +166,7 @@ def _with_channels_last(run: "Run", model: "Model") -> "Run":
 
 def _names(model: "Model") -> list[str]:
     """Name the tensors: the inputs, then the output."""
-    count = len(model.sources)
-    return [*(["source"] if count == 1 else [f"source_{n}" for n in range(1, count + 1)]), "target"]
+    return [*model.source_names, "target"]
 
 
 def _pack(model: "Model", folder: Path) -> Path:

@@ -10,10 +10,8 @@ if TYPE_CHECKING:
     from pix2pix.model.hub import locate
     from pix2pix.model.model import Model, build_networks, choose_statistics, describe_model, load_model
     from pix2pix.model.model_config import ModelConfig, make_model_config
-    from pix2pix.model.signature import FileType
 
 _MODULES = {
-    "FileType": "signature",
     "Model": "model",
     "ModelConfig": "model_config",
     "build_networks": "model",
@@ -25,7 +23,6 @@ _MODULES = {
 }
 
 __all__ = [
-    "FileType",
     "Model",
     "ModelConfig",
     "build_networks",

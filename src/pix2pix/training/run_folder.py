@@ -127,8 +127,7 @@ def open_run(asked: Path | None, name: str, config: Config, check: Check, *, ove
 def _choose(asked: Path | None, name: str, check: Check, find_refusal: Callable[[Path], _Refusal | None]) -> RunChoice:
     """Return the first folder that is not refused. Raises ConfigError if `asked` is."""
     reasons: list[str] = []
-    for number in count(1):
-        folder = asked or Path("runs") / (name if number == 1 else f"{name}-{number}")
+    for folder in _candidates(asked, name):
         check(folder)
         refusal = find_refusal(folder)
         if refusal is None:
@@ -138,6 +137,14 @@ def _choose(asked: Path | None, name: str, check: Check, find_refusal: Callable[
         reasons.append(f"{folder} {refusal.reason}")
     more = f"; {len(reasons) - 1} more cannot be used" if len(reasons) > 1 else ""
     return RunChoice(folder, f"{reasons[0]}{more}" if reasons else "")
+
+
+def _candidates(asked: Path | None, name: str) -> Iterator[Path]:
+    """Yield the folders in which a training may run: `asked`, or runs/NAME, runs/NAME-2 and so on."""
+    if asked is not None:
+        yield asked
+        return
+    yield from (Path("runs") / (name if number == 1 else f"{name}-{number}") for number in count(1))
 
 
 def _find_refusal(folder: Path, config: Config, *, overwrite: bool, is_asked: bool) -> _Refusal | None:
@@ -275,15 +282,12 @@ def fingerprints_of_runs(asked: Path | None, name: str) -> list[str]:
 
 def find_resumable(asked: Path | None, name: str) -> tuple[Path, Config] | None:
     """Return a run that a training may resume, and its settings: `asked`, or the first unfinished one of its name."""
-    for number in count(1):
-        folder = asked or Path("runs") / (name if number == 1 else f"{name}-{number}")
+    for folder in _candidates(asked, name):
         if not folder.exists():
             return None
         with suppress(ConfigError, OSError):
             if is_run(folder) and (asked is not None or _find_end(folder) is None):
                 return folder, _read_settings(folder)
-        if asked is not None:
-            return None
     return None
 
 

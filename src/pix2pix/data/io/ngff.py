@@ -110,7 +110,7 @@ def read_image(path: Path) -> StoredImage:
         raise
     except OSError as error:
         raise unreadable(path, f"{os.path.relpath(error.filename or path, path)}: {error.strerror or error}") from None
-    except Exception as error:  # metadata of strangers may be of any shape
+    except Exception as error:  # untrusted metadata may be of any shape
         reason = f"no {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
         reason = reason[:200]
         raise unreadable(path, f"its metadata are damaged: {reason}") from None
@@ -170,7 +170,7 @@ def _refuse_others(path: Path, ome: dict[str, Any]) -> None:
 def _is_image(path: Path) -> bool:
     try:
         return "multiscales" in _read_ome(path)[1]
-    except Exception:  # metadata of strangers
+    except Exception:  # untrusted metadata may be of any shape
         return False
 
 
