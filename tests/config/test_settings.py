@@ -3,7 +3,9 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 import pix2pix
@@ -137,3 +139,23 @@ def test_a_setting_without_its_section_is_found() -> None:
     assert isinstance(config, Config)
     assert (config.training.epochs, config.augment.flip) == (3, False)
     assert (config.generator.base_channels, config.discriminator.base_channels) == (8, 8)
+
+
+def test_paths_and_numbers_of_numpy_are_taken() -> None:
+    flat = {"target": Path("b"), "source": [Path("a"), "c"], "image_size": np.int64(64), "epochs": np.int32(2)}
+    config = choose_settings(None, None, None, nest_settings(flat | {"from_model": Path("runs/x")}))
+    assert (config.data.source, config.data.target, config.data.image_size) == (("a", "c"), "b", (64, 64))
+    assert (config.training.epochs, config.training.from_model) == (2, str(Path("runs/x")))
+    asked: list[str] = []
+    inherit = lambda parent, data: asked.append(parent) or {}  # noqa: E731
+    choose_settings("d", None, None, nest_settings({"from_model": Path("runs/x")}), inherit)
+    assert asked == [str(Path("runs/x"))]
+
+
+def test_a_word_in_place_of_a_section_is_not_replaced_by_other_settings(tmp_path: Path) -> None:
+    said = re.escape("generator: expected settings by name below it, not 'resnet'")
+    with pytest.raises(ConfigError, match=said):
+        nest_settings({"generator": "resnet", "base_channels": 8})
+    (tmp_path / "a.yaml").write_text("generator: resnet\n", "utf-8")
+    with pytest.raises(ConfigError, match=said):
+        choose_settings("d", None, tmp_path / "a.yaml", nest_settings({"base_channels": 8}))

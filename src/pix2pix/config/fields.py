@@ -1,9 +1,11 @@
 """Types of settings: their allowed values, and how to read them from flags and files and write them to files."""
 
 import math
+import os
 import re
 import reprlib
 from collections.abc import Mapping
+from numbers import Integral
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
@@ -39,7 +41,13 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0, le=1e9)]
 Levels = Annotated[float, Field(ge=0, le=65_535)]
 """A distance of colours, in gray levels."""
-Text = Annotated[str, Field(max_length=4096)]
+
+
+def _as_text(value: Any) -> Any:
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+Text = Annotated[str, BeforeValidator(_as_text), Field(max_length=4096)]
 """A path, a pattern or a version."""
 
 
@@ -87,7 +95,7 @@ def _parse_size(value: Any) -> Any:
             raise ValueError(f"{reprlib.repr(value)} is not a size; expected 256, or 256x512 for height x width")
         value = [int(side) for side in sides]
         value = value * 2 if len(value) == 1 else value
-    return (value, value) if isinstance(value, int) else value
+    return (int(value), int(value)) if isinstance(value, Integral) else value
 
 
 def _parse_load_size(value: Any) -> Any:
@@ -249,7 +257,7 @@ Fill = Annotated[
 
 
 def _as_tuple(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
+    return (value,) if isinstance(value, str | os.PathLike) else value
 
 
 def _write_words(words: tuple[str, ...] | None) -> Any:

@@ -34,7 +34,10 @@ EXPECTED = {
 
 
 def merge_settings(*layers: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge nested mappings; a later layer overrides an earlier one."""
+    """Merge nested mappings; a later layer overrides an earlier one.
+
+    Raises ConfigError for a single value in place of a section, which a later layer would hide.
+    """
     result: dict[str, Any] = {}
     for layer in layers:
         for name, value in layer.items():
@@ -42,6 +45,8 @@ def merge_settings(*layers: Mapping[str, Any]) -> dict[str, Any]:
             below = result.get(key)
             if isinstance(value, Mapping) and isinstance(below, Mapping):
                 value = merge_settings(below, value)
+            elif isinstance(value, Mapping) and below is not None:
+                raise ConfigError(f"{key}: expected settings by name below it, not {_show(below)}")
             result[key] = value
     return result
 

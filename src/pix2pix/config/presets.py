@@ -1,6 +1,7 @@
 """Presets: recipes, the published ones one line each. A file of settings overrides a preset; flags override both."""
 
 import difflib
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -77,7 +78,7 @@ EITHER = (("ema", "ema_images"), ("discriminator_epochs", "reconstruction_first"
 def preset_values(name: str) -> dict[str, Any]:
     """Return the nested settings of a preset. Raises ConfigError, with a suggestion, for an unknown name."""
     if name not in PRESETS:
-        near = difflib.get_close_matches(name, PRESETS, n=1)
+        near = difflib.get_close_matches(str(name), PRESETS, n=1)
         hint = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(PRESETS)}"
         raise ConfigError(f"there is no preset `{name}`; {hint}")
     return {section: dict(values) for section, values in PRESETS[name].settings.items()}
@@ -126,7 +127,9 @@ def _inherited(given: Mapping[str, Any], inherit: Inherit) -> Mapping[str, Any]:
     """Return what a training takes from its parent; nothing without one."""
     training, data = (given[name] if isinstance(given.get(name), Mapping) else {} for name in ("training", "data"))
     parent = training.get("from_model")
-    return inherit(parent, data.get("path") or data.get("target")) if isinstance(parent, str) else {}
+    if not isinstance(parent, str | os.PathLike):
+        return {}
+    return inherit(os.fspath(parent), data.get("path") or data.get("target"))
 
 
 def _takes_size(merged: Mapping[str, Any]) -> bool:
