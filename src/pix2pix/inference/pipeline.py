@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -413,7 +412,7 @@ def translate(  # noqa: PLR0913  # the flags of the command
 
     Raises ConfigError, ModelError or DataError.
     """
-    if not isinstance(batch_size, Integral) or batch_size < 1:
+    if batch_size < 1 or batch_size % 1 != 0:
         raise ConfigError(f"--batch-size {batch_size}: expected a whole number from 1")
     if memory is not None and not (memory > 0 and math.isfinite(memory)):
         raise ConfigError(f"--memory {memory:g}: expected a number of gigabytes above 0")
