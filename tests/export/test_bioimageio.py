@@ -11,16 +11,14 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
-import torch
 import yaml
 
-from pix2pix.config.io import make_config
 from pix2pix.errors import ConfigError, ModelError
 from pix2pix.export.bioimageio import export_bioimageio
 from pix2pix.export.compare import translate_natively
 from pix2pix.export.example_images import draw_sources
 from pix2pix.inference.translator import Translator
-from pix2pix.model import Model, build_networks, make_model_config
+from tests.untrained import untrained
 
 pytestmark = [
     pytest.mark.skipif(not find_spec("bioimageio"), reason="needs pix2pix[bioimageio]"),
@@ -58,17 +56,8 @@ CORE = os.environ.get("PIX2PIX_BIOIMAGEIO_CORE")
 
 
 def save_model(folder: Path, data: dict[str, Any], enlarged: tuple[float, float] = (1.0, 1.0)) -> Path:
-    settings = make_config(
-        {
-            "data": {"image_size": 32, **data},
-            "generator": {"base_channels": 2},
-            "discriminator": {"base_channels": 2, "patch_size": 16},
-            "training": {"license": "cc-by-4.0"},
-        }
-    )
-    torch.manual_seed(0)
-    config = make_model_config(settings, "image", (1.0, 1.0), False, 1, {}, enlarged=enlarged)
-    Model(*build_networks(settings), config).save(folder)
+    settings = {"data": data, "training": {"license": "cc-by-4.0"}}
+    untrained(settings, base_channels=2, enlarged=enlarged).save(folder)
     return folder
 
 

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 from hub_server import HubServer, Repository, serve_hub
 
-from pix2pix.config.io import make_config
-from pix2pix.model import Model, build_networks, make_model_config
+from tests.untrained import untrained
 
 ASK = """
 import json, sys
@@ -74,15 +73,7 @@ def test_what_looks_like_a_path_is_never_asked_of_the_hub(hub: HubServer, tmp_pa
 
 def test_a_hub_id_is_asked_after_a_line_that_says_so(hub: HubServer, tmp_path: Path) -> None:
     """Only the files of a model arrive; a pickle beside them is left."""
-    settings = make_config(
-        {
-            "data": {"image_size": 64, "source_channels": 3, "target_channels": 3},
-            "generator": {"base_channels": 2},
-            "discriminator": {"base_channels": 2, "patch_size": 16},
-        }
-    )
-    config = make_model_config(settings, "image", None, converts=False, epoch=1, validation={})
-    Model(*build_networks(settings), config).save(tmp_path / "model")
+    untrained(base_channels=2, scale=None).save(tmp_path / "model")
     files = {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()}
     files["evil.pkl"] = b"cposix\nsystem\n(S'touch owned'\ntR."
     hub.repositories["good/model"] = Repository([{}, files], {"empty": 0, "v1": 1})

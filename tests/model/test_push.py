@@ -12,12 +12,12 @@ from hub_server import DROP, HubServer, Repository, serve_hub
 from huggingface_hub import constants
 
 import pix2pix
-from pix2pix.config.io import make_config
 from pix2pix.errors import ConfigError, ModelError
-from pix2pix.model import Model, build_networks, load_model, make_model_config
+from pix2pix.model import load_model
 from pix2pix.model.facts import EvaluationFacts, add_evaluation
 from pix2pix.model.model_config import CONFIG, read_model_config
 from pix2pix.model.push import weights_digest
+from tests.untrained import untrained
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload:DeprecationWarning")  # by its client
 
@@ -50,17 +50,8 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    settings = make_config(
-        {
-            "data": {"image_size": 32, "source_channels": 3, "target_channels": 3},
-            "generator": {"base_channels": 2},
-            "discriminator": {"base_channels": 2, "patch_size": 16},
-        }
-    )
-    config = make_model_config(settings, "image", (1.0, 1.0), converts=False, epoch=1, validation={})
-    torch.manual_seed(0)
     folder = tmp_path / "model"
-    Model(*build_networks(settings), config).save(folder, samples=b"a picture")
+    untrained(base_channels=2).save(folder, samples=b"a picture")
     (folder / "notes.txt").write_text("mine")
     (folder / "checkpoint.pt").write_bytes(b"mine")
     return folder

@@ -13,10 +13,8 @@ from unittest import mock
 
 import numpy as np
 import tifffile
-import torch
 from numpy.typing import NDArray
 
-from pix2pix.config.io import make_config
 from pix2pix.data.io import images
 from pix2pix.data.io.row_reader import RowReader, open_rows
 from pix2pix.errors import ConfigError, DataError
@@ -28,10 +26,9 @@ from pix2pix.inference.pipeline import translate
 from pix2pix.inference.record import NAME
 from pix2pix.inference.tiles import Axis
 from pix2pix.inference.translator import Translator
-from pix2pix.model import Model, build_networks, make_model_config
-from pix2pix.networks import set_norm_statistics
 from tests.inference.small_models import seams
 from tests.reliability.runs import call, command
+from tests.untrained import untrained
 
 TITLE = "a huge image in bounded memory without seams; a folder killed while it is translated; sources stay"
 SECONDS = 900.0
@@ -82,16 +79,7 @@ def control(work: Path) -> str:
 
 def save_model(folder: Path) -> Path:
     """Save an untrained U-Net of depth 5 whose norms use the statistics of the image."""
-    values: dict[str, Any] = {
-        "data": {"image_size": 32, "source_channels": 3, "target_channels": 3},
-        "generator": {"base_channels": 4},
-        "discriminator": {"base_channels": 4, "patch_size": 16},
-    }
-    config = make_config(values)
-    torch.manual_seed(0)
-    generator, _ = build_networks(config)
-    set_norm_statistics(generator, "image")
-    Model(generator.eval(), None, make_model_config(config, "image", (1.0, 1.0), False, 1, {})).save(folder)
+    untrained().save(folder)
     return folder
 
 

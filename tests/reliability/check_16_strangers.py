@@ -20,9 +20,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pix2pix.config.io import make_config
-from pix2pix.model import Model, build_networks, make_model_config
 from tests.reliability import runs
+from tests.untrained import untrained
 
 TITLE = "hostile models, settings, archives and servers: nothing runs, nothing is written outside"
 COMMAND_SECONDS = 60.0  # of a command, on a busy machine
@@ -89,15 +88,7 @@ YAML = {
 
 def model_folder(folder: Path) -> Path:
     """Write a small model."""
-    settings = make_config(
-        {
-            "data": {"image_size": 64, "source_channels": 3, "target_channels": 3},
-            "generator": {"base_channels": 4},
-            "discriminator": {"base_channels": 4, "patch_size": 16},
-        }
-    )
-    config = make_model_config(settings, "image", None, converts=False, epoch=1, validation={})
-    Model(*build_networks(settings), config).save(folder)
+    untrained({"data": {"image_size": 64}}, scale=None).save(folder)
     return folder
 
 

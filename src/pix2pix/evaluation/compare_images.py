@@ -176,7 +176,6 @@ def _draw_difference(columns: Sequence[_Column], place: int, index: int, most_by
     return Difference(
         dataset.pairs[place].name,
         (maps.shape[1], maps.shape[2]),
-        most_by,
         {name: {one.name: float(one.evaluation.values[name][index]) for one in columns} for name in most_by},
         window,
         draw_source(dataset, batch.source[0], window),

@@ -32,6 +32,7 @@ from pix2pix.system.written import claim
 
 UNKNOWN = 255  # the class of a pixel where the photo is masked
 BASE_CHANNELS, BATCH, RATE = 16, 4, 2e-3
+SEED = 0
 SAMPLES = 6000  # training pairs that are seen, rounded up to whole epochs
 CACHE_BYTES = 2**30  # of decoded pairs
 SAVE_SECONDS = 30.0
@@ -60,7 +61,6 @@ def load_or_train_segmenter(
     *,
     device: torch.device,
     fingerprint: str,
-    seed: int = 0,
     progress: OnNamedProgress | None = None,
 ) -> Segmenter:
     """Load the segmenter in `folder` if it was trained on the same data, colours and size; otherwise train and save it.
@@ -69,16 +69,16 @@ def load_or_train_segmenter(
     """
     height, width = dataset.image_size
     colours = [list(colour) for colour in palette]
-    facts = [fingerprint, colours, height, width, dataset.target_channels, seed, SAMPLES, BASE_CHANNELS, RATE]
+    facts = [fingerprint, colours, height, width, dataset.target_channels, SEED, SAMPLES, BASE_CHANNELS, RATE]
     key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
-    torch.manual_seed(seed)
+    torch.manual_seed(SEED)
     network = _make_network(dataset.target_channels, len(palette), dataset.image_size).to(device)
     folder.mkdir(parents=True, exist_ok=True)
     if not _load_weights(network, folder, key):
         with lock_folder(folder):
             claim(folder, (WEIGHTS, DESCRIPTION, STATE), flag="--segmenter-folder", is_ours=_is_segmenter)
             train_segmenter(
-                network, dataset, palette, SegmenterCheckpoint(folder / STATE, key), seed=seed, progress=progress
+                network, dataset, palette, SegmenterCheckpoint(folder / STATE, key), seed=SEED, progress=progress
             )
             weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
             write_atomically(folder / WEIGHTS, lambda file: file.write(safetensors.torch.save(weights)))

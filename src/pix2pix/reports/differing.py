@@ -21,8 +21,7 @@ class Difference:
 
     name: str
     size: tuple[int, int]  # (height, width) before it was shrunk for the page
-    most_by: Sequence[str]  # metrics by which the runs differ most for this image
-    values: Mapping[str, Mapping[str, float]]  # metric -> run -> value
+    values: Mapping[str, Mapping[str, float]]  # metric by which the runs differ most for this image -> run -> value
     window: Window  # where the differences of the runs' outputs from the target differ most
     source: View
     target: View
