@@ -20,6 +20,7 @@ from pix2pix.cli.overview import COMMANDS, DATA_COMMANDS
 from pix2pix.cli.public_options import PUBLIC_OPTIONS
 from pix2pix.data.io import images
 from pix2pix.data.io.arrays import Pixels
+from pix2pix.errors import DataError
 from pix2pix.system.reading import parse_json
 from pix2pix.system.threads import describe_threads
 
@@ -435,9 +436,16 @@ def test_outputs_that_are_there_are_counted_in_the_singular_too(cli: Cli, run: P
     assert "1 was there already, 0 translated into" in cli(*words).err
 
 
-def test_a_full_disk_ends_in_what_to_do(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("picture", [False, True])
+def test_a_full_disk_ends_in_what_to_do(
+    picture: bool, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = OSError(28, "No space left on device", "run/state.pt")
+
     def fail(*_: object, **__: object) -> NoReturn:
-        raise OSError(28, "No space left on device", "run/state.pt")
+        if picture:
+            raise DataError("run/state.pt: No space left on device") from full
+        raise full
 
     monkeypatch.setattr("pix2pix.training.train.train_with", fail)
     message = "run/state.pt: No space left on device; free some space and run the same command again"

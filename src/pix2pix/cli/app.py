@@ -35,6 +35,7 @@ for command, summary in DATA_COMMANDS.items():
     data_app.command(f"pix2pix.cli.commands.data:{command}", name=command, help=summary)
 
 LOOP, QUOTES = "Symlink loop from ", "'\""
+FREE_SPACE = "; free some space and run the same command again"
 OUT_OF_MEMORY = "out of memory; try a smaller --batch-size, --image-size or image"
 
 
@@ -68,11 +69,12 @@ def _explain(error: BaseException) -> tuple[str, int] | None:
             return explain_misuse(error), 2
         case ConfigError():
             return str(error), 2
+        case DataError() if _is_full(error.__cause__):
+            return f"{error}{FREE_SPACE}", 1
         case DataError() | ModelError() | RunError():
             return str(error), 1
         case OSError():
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            advice = "; free some space and run the same command again" if full else ""
+            advice = FREE_SPACE if _is_full(error) else ""
             return f"{error.filename or 'the file system'}: {error.strerror or error}{advice}", 1
         case MemoryError():
             return OUT_OF_MEMORY, 1
@@ -86,3 +88,8 @@ def _explain(error: BaseException) -> tuple[str, int] | None:
             return "interrupted", 130
         case _:
             return None
+
+
+def _is_full(error: BaseException | None) -> bool:
+    """Return whether a disk is full, or a quota is used up."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
