@@ -436,11 +436,14 @@ def test_outputs_that_are_there_are_counted_in_the_singular_too(cli: Cli, run: P
     assert "1 was there already, 0 translated into" in cli(*words).err
 
 
-@pytest.mark.parametrize("picture", [False, True])
-def test_a_full_disk_ends_in_what_to_do(
-    picture: bool, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+FREE, ELSEWHERE = "free some space and run the same command again", "give a folder that can be written, with --output"
+
+
+@pytest.mark.parametrize(("code", "picture", "said"), [(28, False, FREE), (28, True, FREE), (30, False, ELSEWHERE)])
+def test_a_disk_that_takes_nothing_ends_in_what_to_do(
+    code: int, picture: bool, said: str, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    full = OSError(28, "No space left on device", "run/state.pt")
+    full = OSError(code, "No space left on device", "run/state.pt")
 
     def fail(*_: object, **__: object) -> NoReturn:
         if picture:
@@ -448,8 +451,9 @@ def test_a_full_disk_ends_in_what_to_do(
         raise full
 
     monkeypatch.setattr("pix2pix.training.train.train_with", fail)
-    message = "run/state.pt: No space left on device; free some space and run the same command again"
-    assert cli("train", tmp_path) == (1, "", f"pix2pix: {message}\n")
+    outcome = cli("train", tmp_path)
+    assert outcome.code == 1
+    assert outcome.err.startswith(f"pix2pix: run/state.pt: No space left on device; {said}")
 
 
 def test_several_failures_are_all_named(cli: Cli, run: Path, tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ for command, summary in DATA_COMMANDS.items():
 
 LOOP, QUOTES = "Symlink loop from ", "'\""
 FREE_SPACE = "; free some space and run the same command again"
+READ_ONLY = "; give a folder that can be written, with --output, or --run to train"
 OUT_OF_MEMORY = "out of memory; try a smaller --batch-size, --image-size or image"
 
 
@@ -74,7 +75,7 @@ def _explain(error: BaseException) -> tuple[str, int] | None:
         case DataError() | ModelError() | RunError():
             return str(error), 1
         case OSError():
-            advice = FREE_SPACE if _is_full(error) else ""
+            advice = FREE_SPACE if _is_full(error) else READ_ONLY if error.errno == errno.EROFS else ""
             return f"{error.filename or 'the file system'}: {error.strerror or error}{advice}", 1
         case MemoryError():
             return OUT_OF_MEMORY, 1
