@@ -24,6 +24,7 @@ from pix2pix.serve.options import Options
 from pix2pix.serve.served import load_models, name_models
 from tests.inference.small_models import make_model
 from tests.serve.service import SIDE, decode, npy, png, slow_service
+from tests.untrained import untrained
 
 URL = "http://localhost:8000"
 PNG = {"Content-Type": "image/png"}
@@ -68,19 +69,11 @@ def test_pictures_are_those_of_the_translator(client: TestClient, folder: Path, 
 
 
 def test_high_depth_and_several_sources_are_kept(tmp_path: Path) -> None:
-    import torch
-
-    from pix2pix.config.io import make_config
-    from pix2pix.model import build_networks, make_model_config
 
     one = {"type": "uint16", "channels": 1, "range": [[0, 4095]]}
     data = {"image_size": SIDE, "sources": {"1": one, "2": one}, "target_channels": 1}
     data |= {"target_type": "uint16", "target_range": [[0, 65535]]}
-    small = {"base_channels": 4}
-    config = make_config({"data": data, "generator": small, "discriminator": small | {"patch_size": 16}})
-    torch.manual_seed(0)
-    description = make_model_config(config, "image", (1.0, 1.0), converts=False, epoch=1, validation={})
-    Model(build_networks(config)[0].eval(), None, description).save(tmp_path / "two")
+    untrained({"data": data}).save(tmp_path / "two")
     options = Options()
     service = Service(load_models([str(tmp_path / "two")], options), options)
     sources = [np.random.default_rng(n).integers(0, 4096, (SIDE, SIDE), dtype=np.uint16) for n in range(2)]

@@ -13,7 +13,7 @@ from PIL import Image
 
 from pix2pix.cli.main import main
 from pix2pix.config import Augment, Data
-from pix2pix.config.io import make_config, merge_settings
+from pix2pix.config.io import merge_settings
 from pix2pix.config.presets import choose_settings
 from pix2pix.data.checks.check import check
 from pix2pix.data.encoding.prepared import prepare_data
@@ -26,10 +26,11 @@ from pix2pix.inference.jobs import Job
 from pix2pix.inference.memory import Budget
 from pix2pix.inference.pipeline import translate_files
 from pix2pix.inference.translator import Translator
-from pix2pix.model import Model, build_networks, make_model_config
+from pix2pix.model import Model
 from pix2pix.model.model_config import ModelConfig
 from pix2pix.training.train import train_with
 from tests.inference.small_models import make_model, noise
+from tests.untrained import untrained
 
 Sizes = list[tuple[tuple[int, int], tuple[int, int]]]
 """(source, target) of each pair."""
@@ -231,8 +232,5 @@ def test_a_model_without_the_field_returns_the_size_of_its_input() -> None:
 def test_several_sources_are_resized_to_the_size_of_the_output() -> None:
     each = {"channels": 1, "type": "uint8", "range": [[0, 255]]}
     data = {"sources": {"1": each, "2": each}, "target_channels": 1, "image_size": 32, "resize_source": True}
-    config = make_config({"data": data, "generator": {"base_channels": 4}})
-    generator, _ = build_networks(config)
-    described = make_model_config(config, "image", None, False, 1, {}, enlarged=(4.0, 4.0))
-    translator = Translator(Model(generator.eval(), None, described))
+    translator = Translator(untrained({"data": data}, scale=None, enlarged=(4.0, 4.0)))
     assert translator([noise(16, 16), noise(32, 24)]).shape == (64, 64)
