@@ -17,7 +17,6 @@ ORDER = """
     errors text
     system
     config
-    data
     data.io
     data.pairing
     data.encoding
@@ -25,6 +24,7 @@ ORDER = """
     data.loading
     data.checks
     data.preparation
+    data
     synthetic
     networks.cpu
     networks
