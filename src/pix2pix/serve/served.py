@@ -35,11 +35,16 @@ def load_models(words: Sequence[str], options: Options, processes: int = 1) -> d
 
 
 def name_models(words: Sequence[str]) -> dict[str, str]:
-    """Return name -> MODEL for words MODEL or NAME=MODEL. Raises ConfigError for a name that occurs twice."""
+    """Return name -> MODEL for words MODEL or NAME=MODEL. Raises ConfigError for unfit and equal names."""
     named: dict[str, str] = {}
     for word in words:
         given, equals, place = word.partition("=")
-        if not equals or not re.fullmatch(r"[A-Za-z0-9._-]+", given) or Path(word).exists():
+        fits = re.fullmatch(r"[A-Za-z0-9._-]+", given)
+        if equals and not fits and Path(place).exists() and not Path(word).exists():
+            raise ConfigError(
+                f"{word}: a name stands in addresses; expected letters from a to z, digits, `.`, `_` or `-`"
+            )
+        if not fits or not equals or Path(word).exists():
             given, place = "", word
         name = given or _name_of(place)
         if name in named:

@@ -14,7 +14,7 @@ from pix2pix.config.presets import choose_settings
 from pix2pix.data.pairing.image_files import describe_ignored
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.system.progress import ProgressBar
-from pix2pix.text import format_counts
+from pix2pix.text import format_count, format_counts
 
 
 @with_flags
@@ -220,7 +220,7 @@ def make(
         say(f"no pair: {path}: {reason}")
     for line in describe_ignored(made.ignored):
         say(f"ignored: {line}")
-    say(f"{made.new} new pairs, {sum(made.counts.values())} in all ({format_counts(made.counts)})")
+    say(f"{format_count(made.new, 'new pair')}, {sum(made.counts.values())} in all ({format_counts(made.counts)})")
     print_path(made.path)
     if made.failed:
         raise DataError(f"{len(made.failed)} of the photos could not be used; they are listed above")
