@@ -319,5 +319,5 @@ def test_names_of_models() -> None:
     }  # fmt: skip
     with pytest.raises(ConfigError, match="other=b/x"):
         name_models(["a/x", "b/x"])
-    with pytest.raises(ConfigError, match="café=.: a name stands in addresses"):
+    with pytest.raises(ConfigError, match=r"café=\.: a name stands in addresses"):
         name_models(["café=."])
