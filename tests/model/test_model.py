@@ -1,5 +1,7 @@
 """A model folder: the size at which images are presented, its card, and weights that do not fit."""
 
+import shutil
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any, get_args
@@ -15,7 +17,9 @@ from pix2pix.config.io import make_config
 from pix2pix.errors import ConfigError, ModelError
 from pix2pix.model import Model, build_networks, describe_model, load_model, make_model_config
 from pix2pix.model.model_config import ModelConfig, Present, Size
+from pix2pix.model.push import _stage
 from pix2pix.model.weights import load_weights, save_weights
+from tests.untrained import untrained
 
 Scale = tuple[float, float] | None
 
@@ -157,6 +161,35 @@ def test_weights_that_do_not_fit_are_refused(what: str, message: str, tmp_path: 
     safetensors.torch.save_file(damaged(network, what), path)
     with pytest.raises(ModelError, match=rf"a\.safetensors: .*{message}"):
         load_weights(network, path)
+
+
+@pytest.mark.parametrize("verb", ["load", "push"])
+def test_a_model_that_a_training_replaces_meanwhile_is_read_anew(
+    verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "run/model"
+    untrained(base_channels=2).save(folder)
+
+    widths = [3, 4, 5]
+
+    def replacing(call: Callable[..., Any]) -> Callable[..., Any]:
+        def replaced(*words: Any) -> Any:
+            if widths:
+                untrained(base_channels=widths.pop(0)).save(folder)
+            return call(*words)
+
+        return replaced
+
+    if verb == "load":
+        monkeypatch.setattr("pix2pix.model.model.load_weights", replacing(load_weights))
+        loaded = load_model(tmp_path / "run", discriminator=True)
+    else:
+        (tmp_path / "staged").mkdir()
+        monkeypatch.setattr(shutil, "copyfile", replacing(shutil.copyfile))
+        _stage(folder, tmp_path / "staged", set(), "me/a", None)
+        loaded = load_model(tmp_path / "staged", discriminator=True)
+    assert not widths
+    assert loaded.config.settings.generator.base_channels == 5
 
 
 def test_a_full_disk_is_an_error_that_names_the_file(tmp_path: Path) -> None:

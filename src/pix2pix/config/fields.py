@@ -47,7 +47,7 @@ def _as_text(value: Any) -> Any:
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
-Text = Annotated[str, BeforeValidator(_as_text), Field(max_length=4096)]
+Text = Annotated[str, Field(max_length=4096), BeforeValidator(_as_text)]
 """A path, a pattern or a version."""
 
 

@@ -20,6 +20,8 @@ PREFIX = "hf://"
 """Before the name of a model of the hub, it says that no path is meant."""
 MAX_BYTES = {CONFIG: SMALL, EVALUATION: SMALL, GENERATOR: 8 * 2**30, DISCRIMINATOR: 8 * 2**30}
 """File of a model -> the largest size that is downloaded."""
+MOST_READS = 20
+"""Times that a model is read which a training replaces meanwhile; it does so once in an epoch."""
 _NAME = r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}"
 _REPOSITORY = re.compile(rf"(hf://)?(?P<name>{_NAME})(@(?P<revision>\w[\w./-]{{0,200}}))?", re.ASCII)
 _FILE = re.compile(r"\.(safetensors|json|ya?ml|pth?|ckpt|onnx|zip|gz|csv|png|jpe?g|tiff?)$", re.IGNORECASE)
@@ -75,6 +77,15 @@ def locate(name: str | Path) -> Path:
             return _download(repository, maybe_path=True)
         raise ModelError(f"{shown}: no such model here{near}; only {PREFIX}{repository} asks the hub for it")
     raise ModelError(f"{shown}: {_explain_missing(str(name))}")
+
+
+def identify(folder: Path) -> tuple[int, int] | None:
+    """Return what differs between a model in a folder and the one that a training puts in its place."""
+    try:
+        facts = (folder / CONFIG).stat()
+    except OSError:
+        return None
+    return facts.st_ino, facts.st_mtime_ns
 
 
 def _explain_existing(path: Path) -> str:

@@ -13,7 +13,7 @@ from pix2pix.config.fields import Statistics
 from pix2pix.errors import ModelError
 from pix2pix.model.card import README, SAMPLES, find_parent, write_card
 from pix2pix.model.facts import EVALUATION, describe_pairs, read_evaluations
-from pix2pix.model.hub import locate
+from pix2pix.model.hub import MOST_READS, identify, locate
 from pix2pix.model.model_config import CONFIG, ModelConfig, Present, read_model_config, write_model_config
 from pix2pix.model.recipe import find_recipe
 from pix2pix.model.signature import Signature
@@ -108,9 +108,22 @@ def choose_statistics(generator: nn.Module, discriminator: nn.Module | None, sta
 def load_model(name: str | Path, *, discriminator: bool = False) -> Model:
     """Load a run folder, a model folder or a hub id onto the CPU, in eval mode. Raises ModelError.
 
-    The discriminator is loaded only if `discriminator` is true; it is None if the folder has none.
+    The discriminator is loaded only if `discriminator` is true; it is None if the folder has none. If a training
+    replaces the model meanwhile, the new one is read.
     """
-    folder = locate(name)
+    for _ in range(MOST_READS - 1):
+        folder = locate(name)
+        before = identify(folder)
+        try:
+            return _load(folder, discriminator)
+        except ModelError:
+            if identify(folder) == before:
+                raise
+    return _load(locate(name), discriminator)
+
+
+def _load(folder: Path, discriminator: bool) -> Model:
+    """Load the model in a folder; its files must belong together. Raises ModelError."""
     model_config = read_model_config(folder / CONFIG)
     wanted, opponent = discriminator and (folder / DISCRIMINATOR).exists(), None
     with torch.device("meta"):  # no memory before the weights are known to fit

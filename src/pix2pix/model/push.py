@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,7 +13,7 @@ from pix2pix.errors import ConfigError, ModelError
 from pix2pix.model.card import README, SAMPLES
 from pix2pix.model.card_file import is_edited, make_card
 from pix2pix.model.facts import EVALUATION, read_evaluations
-from pix2pix.model.hub import explain_hub_error, hide_progress_bars, locate, parse_repository
+from pix2pix.model.hub import MOST_READS, explain_hub_error, hide_progress_bars, identify, locate, parse_repository
 from pix2pix.model.model import load_model
 from pix2pix.model.model_config import CONFIG, ModelConfig, read_model_config, write_model_config
 from pix2pix.model.weights import DISCRIMINATOR, GENERATOR
@@ -99,9 +100,14 @@ def _find_token(repository: str, token: str | None) -> str:
 
 def _stage(folder: Path, staged: Path, left_out: set[str], repository: str, license_: str | None) -> tuple[str, ...]:
     """Copy what is published, so that a training cannot change it meanwhile, and check it. Returns notes."""
-    for name in PUBLISHED:
-        if name not in left_out and (folder / name).is_file():
-            shutil.copyfile(folder / name, staged / name)
+    for _ in range(MOST_READS):
+        before = identify(folder)
+        for name in set(PUBLISHED) - left_out:
+            (staged / name).unlink(missing_ok=True)
+            with suppress(FileNotFoundError, IsADirectoryError):
+                shutil.copyfile(folder / name, staged / name)
+        if identify(folder) == before:
+            break
     load_model(staged, discriminator=True)  # compares every file with its SHA-256
     model_config, notes = read_model_config(staged / CONFIG), []
     if not read_evaluations(staged, model_config.sha256.get(GENERATOR)):  # of other weights

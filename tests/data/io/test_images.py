@@ -117,6 +117,16 @@ UPRIGHT: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
 }
 
 
+@pytest.mark.parametrize("suffix", [".png", ".webp"])
+def test_damaged_exif_data_are_named(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    Image.new("RGB", (8, 8)).save(path, exif=b"Exif\0\0garbage")
+    with pytest.raises(DataError, match=r"cannot be read as an image \(its EXIF data are damaged"):
+        images.read(path)
+    with pytest.raises(ValueError, match="its EXIF data are damaged"):
+        from_pil(Image.open(path))
+
+
 @pytest.mark.parametrize("orientation", UPRIGHT)
 @pytest.mark.parametrize(
     ("format", "options"),

@@ -359,7 +359,7 @@ def test_what_has_no_partner_is_listed(tmp_path: Path) -> None:
     unmatched = tuple(path for path, _ in pairs.unmatched)
     assert unmatched == tuple(root / name for name in ("A/2.png", "A/x.png", "B/3.png", "B/X.png"))
     assert describe_unmatched(pairs).startswith(f"4 images belong to no pair: {root}/A/2.png")
-    assert "and 1 more (the first has no partner 2 in" in describe_unmatched(pairs)
+    assert "and 1 more (the first: has no partner 2 in" in describe_unmatched(pairs)
     assert describe_unmatched(found(tree(tmp_path / "whole", "1.png"))) == ""
 
 

@@ -114,9 +114,15 @@ def read_surroundings(path: Path) -> Surroundings:
 
 
 def read_orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation, 1 to 8, without decoding: the `getexif` of a PNG would decode the pixels."""
-    with pillow_limits():
-        value = Image.Image.getexif(image).get(_ORIENTATION_TAG)
+    """Return the EXIF orientation, 1 to 8, without decoding: the `getexif` of a PNG would decode the pixels.
+
+    Raises ValueError for EXIF data that cannot be read.
+    """
+    try:
+        with pillow_limits():
+            value = Image.Image.getexif(image).get(_ORIENTATION_TAG)
+    except SyntaxError:
+        raise ValueError("its EXIF data are damaged, so it is not known how it is turned") from None
     return value if isinstance(value, int) else 1
 
 

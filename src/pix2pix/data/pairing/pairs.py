@@ -12,7 +12,7 @@ from pix2pix.data.pairing.matching import match_layout
 from pix2pix.data.pairing.pair import SPLITS, Ignored, Pair, Unmatched
 from pix2pix.data.pairing.views import apply_views, describe_views, holds_both
 from pix2pix.errors import DataError
-from pix2pix.text import format_count, format_examples
+from pix2pix.text import escape_unprintable, format_count, format_examples
 
 _CONTENTS = "contents-"
 """Start of a fingerprint that covers contents: contents-HASH-SIZES, where SIZES is a fingerprint as of version 0.1."""
@@ -130,9 +130,11 @@ def describe_unmatched(pairs: PairSet) -> str:
     count = len(pairs.unmatched)
     if not count:
         return ""
-    subject = "1 image belongs" if count == 1 else f"{count} images belong"
+    (first, reason), *_ = pairs.unmatched
+    if count == 1:
+        return f"1 image belongs to no pair: {escape_unprintable(first)}: {reason}"
     paths = format_examples(path for path, _ in pairs.unmatched)
-    return f"{subject} to no pair: {paths} (the first {pairs.unmatched[0].reason})"
+    return f"{count} images belong to no pair: {paths} (the first: {reason})"
 
 
 # ---- splits ------------------------------------------------------------------------------------------------
