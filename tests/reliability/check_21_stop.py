@@ -15,9 +15,10 @@ READY_SECONDS = 0.5
 
 
 def check(work: Path, full: bool) -> str:
-    return "; ".join(measure(work, 12 if full else 6, ()) for _ in range(8 if full else 1)) + (
-        "; two processes: " + measure(work, 12, ("--workers", "2")) if full else ""
-    )
+    if not full:
+        return measure(work, 6, ())
+    stops = [measure(work, 12, ()) for _ in range(8)]
+    return f"{len(stops)} stops, the last: {stops[-1]}; two processes: " + measure(work, 12, ("--workers", "2"))
 
 
 def control(work: Path) -> str:
