@@ -36,6 +36,8 @@ async function load({ model, base, asked }, progress) {
       return { engine: name, milliseconds: performance.now() - start };
     } catch (error) {
       failure = error;
+      await session?.release();
+      session = null;
     }
   }
   throw failure;
