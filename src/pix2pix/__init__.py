@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pix2pix.evaluation.compare import Comparison, compare
     from pix2pix.evaluation.evaluate import Evaluation, evaluate
     from pix2pix.export.convert import Converted, convert
-    from pix2pix.inference.pipeline import translate
+    from pix2pix.inference.translate import translate
     from pix2pix.inference.translator import Translator
     from pix2pix.model.push import push
     from pix2pix.training.train import Run, train
@@ -38,7 +38,7 @@ _HOMES = {
     "evaluate": "pix2pix.evaluation.evaluate",
     "push": "pix2pix.model.push",
     "train": "pix2pix.training.train",
-    "translate": "pix2pix.inference.pipeline",
+    "translate": "pix2pix.inference.translate",
 }
 
 __all__ = [

@@ -13,7 +13,8 @@ from pix2pix.data.io import images
 from pix2pix.data.io.arrays import to_pil
 from pix2pix.errors import ConfigError
 from pix2pix.inference.huge import Tiling
-from pix2pix.inference.pipeline import Options, Translated, translate, translate_files
+from pix2pix.inference.pipeline import Options, Translated, translate_files
+from pix2pix.inference.translate import translate
 from pix2pix.inference.translator import Translator
 from pix2pix.model import Model
 from tests.inference.small_models import make_model, noise

@@ -22,7 +22,7 @@ from pix2pix.errors import ConfigError, ModelError
 from pix2pix.export.metadata import describe, seal
 from pix2pix.export.translator_graph import build_graph
 from pix2pix.inference.onnx_translator import OnnxTranslator
-from pix2pix.inference.pipeline import translate
+from pix2pix.inference.translate import translate
 from pix2pix.inference.translator import Translator
 from pix2pix.model import Model
 from pix2pix.model.onnx_model import is_onnx_name, load_onnx

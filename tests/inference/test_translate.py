@@ -25,8 +25,9 @@ from pix2pix.data.transforms.padding import pad_to_multiple
 from pix2pix.errors import ConfigError, DataError, ModelError
 from pix2pix.inference.jobs import Shard
 from pix2pix.inference.memory import needed_memory
-from pix2pix.inference.pipeline import Options, translate, translate_files
+from pix2pix.inference.pipeline import Options, translate_files
 from pix2pix.inference.record import NAME as RECORD
+from pix2pix.inference.translate import translate
 from pix2pix.inference.translator import Translator
 from pix2pix.model import Model, build_networks, load_model
 from pix2pix.networks import set_norm_statistics

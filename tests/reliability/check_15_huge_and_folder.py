@@ -22,9 +22,9 @@ from pix2pix.inference import huge
 from pix2pix.inference.huge import Tiling, translate_huge
 from pix2pix.inference.jobs import Job
 from pix2pix.inference.memory import Budget
-from pix2pix.inference.pipeline import translate
 from pix2pix.inference.record import NAME
 from pix2pix.inference.tiles import Axis
+from pix2pix.inference.translate import translate
 from pix2pix.inference.translator import Translator
 from tests.inference.small_models import seams
 from tests.reliability.runs import call, command

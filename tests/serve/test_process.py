@@ -1,6 +1,7 @@
 """The command as a real process: two workers on one port, one of which is killed, a new model, the signal to stop."""
 
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -14,6 +15,10 @@ import httpx2
 import pytest
 
 from pix2pix.cli import main
+from pix2pix.errors import RunError
+from pix2pix.serve.options import Options
+from pix2pix.serve.server import open_socket
+from pix2pix.serve.workers import Workers, _Worker
 from tests.inference.small_models import make_model
 from tests.serve.service import png
 
@@ -55,6 +60,23 @@ def test_two_processes_share_a_port_and_finish_what_they_accepted(tmp_path: Path
         assert process.wait(60) == 0
     events = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
     assert {"serving", "request", "stopping", "stopped"} <= {event["event"] for event in events}
+
+
+def test_a_model_that_is_replaced_while_two_processes_load_it(tmp_path: Path) -> None:
+    make_model().save(tmp_path / "small")
+    make_model(depth=3).save(tmp_path / "another")
+    options = Options(port=0, workers=2, device="cpu")
+
+    class Replaced(Workers):
+        def _start(self) -> _Worker:
+            worker = super()._start()
+            assert worker.said.poll(60)  # it has loaded the model
+            shutil.copytree(tmp_path / "another", tmp_path / "small", dirs_exist_ok=True)
+            return worker
+
+    with open_socket(options) as listener, pytest.raises(RunError, match="small: its files were replaced while"):
+        Replaced([str(tmp_path / "small")], options, listener).run(pytest.fail)
+    assert not multiprocessing.active_children()
 
 
 def wait_for(words: str, log: Path) -> None:

@@ -69,7 +69,7 @@ class Workers:
                 self.running = [self._start() for _ in range(self.options.workers)]
                 with interruptible():
                     said = [self._first_word(worker) for worker in self.running]
-                self.weights = said[0].weights
+                self.weights = _agree(said)
                 announce(said[0].words)
                 while stop() is None:
                     time.sleep(0.1)
@@ -130,6 +130,15 @@ class Workers:
                 worker.process.kill()
                 worker.process.join()
         self.running = []
+
+
+def _agree(said: Sequence[_Started]) -> Mapping[str, str]:
+    """Return the weights that all processes serve. Raises RunError if a model was replaced while they loaded it."""
+    weights = said[0].weights
+    for name in weights:
+        if len({one.weights[name] for one in said}) > 1:
+            raise RunError(f"{name}: its files were replaced while the service started; start it again")
+    return weights
 
 
 def _work(

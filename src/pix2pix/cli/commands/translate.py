@@ -105,7 +105,7 @@ def translate(
         What runs an exported file; auto is openvino where it is installed, else onnxruntime.
     """
     from pix2pix.data.io.video import is_video_name
-    from pix2pix.inference.pipeline import translate as carry_out
+    from pix2pix.inference.translate import translate as carry_out
     from pix2pix.text import escape_unprintable
 
     choices: dict[str, Any] = {"batch_size": batch_size, "shard": shard, "dropout": dropout, "seed": seed}
