@@ -14,6 +14,10 @@ TASKS = {
     ],
 }
 """Task -> flags that all rows share: photos from their label maps, from their edges, and no photos at all."""
+_CMP_COLOURS = "#0000aa,#0000ff,#0055ff,#00aaff,#00ffff,#55ffaa,#aaff55,#ffff00,#ffaa00,#ff5500,#ff0000,#aa0000"
+LABELS = ["--source-kind", "labels", "--source-labels", _CMP_COLOURS, "--label-tolerance", "300"]
+"""Flags that read the label maps of the CMP facades, which are JPEG, as twelve classes."""
+CLASSES = [*LABELS, "--discriminator.kind", "classes"]
 WITHOUT: dict[str, list[str]] = {
     "dropout-0": ["--generator.dropout", "0.5"],
     "resize": ["--generator.upsampling", "transposed"],
@@ -33,6 +37,7 @@ WITH: dict[str, list[str]] = {
     "perceptual": ["--perceptual-weight", "10"],
     "two-rates": ["--discriminator-learning-rate", "4e-4"],
     "warm-up": ["--warmup-images", "1000"],
+    "classes": [*CLASSES, "--feature-matching-weight", "0", "--adversarial", "vanilla"],
     "reconstruction-first": ["--reconstruction-first", "0.1"],
 }
 """Part that `modern` does not have -> its flags."""
@@ -42,6 +47,8 @@ ROWS: dict[str, list[str]] = {
     "junyanz": ["--preset", "junyanz"],
     "ema": ["--ema-images", "1000"],
     "ema-no-dropout": ["--ema-images", "1000", "--generator.dropout", "0"],
+    "labels": LABELS,
+    "classes": CLASSES,
     "modern": ["--preset", "modern"],
     **{f"modern-without-{name}": ["--preset", "modern", *words] for name, words in WITHOUT.items()},
     **{f"modern-with-{name}": ["--preset", "modern", *words] for name, words in WITH.items()},
