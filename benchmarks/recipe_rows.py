@@ -7,6 +7,11 @@ TASKS = {
         *("--val-fraction", "0.1", "--test-fraction", "0.2"),
         *("--best-by", "last", "--keep-every", "4", "--validate-every", "4"),
     ],
+    "facades-256": [
+        *("--direction", "BtoA", "--image-size", "256"),
+        *("--val-fraction", "0.1", "--test-fraction", "0.2"),
+        *("--best-by", "last", "--keep-every", "4", "--validate-every", "4"),
+    ],
     "edges": ["--image-size", "128", "--best-by", "last", "--keep-every", "4", "--validate-every", "4"],
     "distances": [
         *("--image-size", "128", "--val-fraction", "0.1", "--test-fraction", "0.2"),

@@ -142,7 +142,7 @@ def run_job(options: argparse.Namespace, job: Job) -> str:
     try:
         pix2pix("train", options.data, "--run", job.run, *words, threads=1)
         if not (folder / "metrics.json").exists():
-            labels = options.task == "facades"  # the sources of others are no label maps
+            labels = options.task.startswith("facades")  # the sources of others are no label maps
             shared = ["--segmenter", "--segmenter-folder", options.output / "segmenter"] if labels else []
             where = ["--split", options.split, "--output", folder]
             with EVALUATING:
