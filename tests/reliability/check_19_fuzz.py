@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pix2pix.serve import app
+from pix2pix.serve.media import SUFFIXES
 from tests.reliability import served
 from tests.reliability.check_11_corpora import damage, seeds
 from tests.reliability.hostile import BOMBS
@@ -18,7 +19,16 @@ from tests.serve.browser.pictures import COLOURS, SIZE, as_png, label_map
 
 TITLE = "fuzzing by the OpenAPI description and with odd images: no 5xx, the process lives"
 EXPECTED = {200, 400, 403, 404, 405, 406, 408, 413, 415, 421, 422, 429, 503, 504}
-SMALL_BOMBS = ("claims.png", "claims_16.png", "claims.jpg", "claims.tif", "tile.tif", "claims.npy", "objects.npy")
+SMALL_BOMBS = (
+    "claims.png",
+    "claims.gif",
+    "claims_16.png",
+    "claims.jpg",
+    "claims.tif",
+    "tile.tif",
+    "claims.npy",
+    "objects.npy",
+)
 
 
 def check(work: Path, full: bool) -> str:
@@ -78,7 +88,7 @@ def described_requests(service: served.Running, examples: int) -> Iterator[int]:
     valid = [*seeds().values(), *served.pictures(3), as_png(label_map()), as_png(label_map()[..., 0])]
     pictures = st.sampled_from([*valid, b""]) | st.binary(max_size=300)
     schemathesis.openapi.format("binary", pictures)
-    for kind in ("image/png", "image/jpeg", "image/tiff", "image/webp", "application/x-npy"):
+    for kind in SUFFIXES:
         schemathesis.openapi.media_type(kind, pictures)
     address = f"http://127.0.0.1:{service.port}"
     schema = schemathesis.openapi.from_url(f"{address}/openapi.json")

@@ -12,6 +12,7 @@ from typing import Any
 import httpx2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 from starlette.testclient import TestClient
 
@@ -66,6 +67,18 @@ def test_pictures_are_those_of_the_translator(client: TestClient, folder: Path, 
     np.testing.assert_array_equal(decode(answer.content, suffix, tmp_path), expected)
     form = client.post("/v1/models/other/translate", files={"source": ("../../etc/x", content)})
     np.testing.assert_array_equal(decode(form.content, ".png", tmp_path), expected)
+
+
+@pytest.mark.parametrize("kind", ["gif", "bmp", "avif"])
+def test_formats_that_are_read_only(client: TestClient, folder: Path, tmp_path: Path, kind: str) -> None:
+    file = tmp_path / f"a.{kind}"
+    file.write_bytes(encode(np.random.default_rng(1).integers(0, 256, (30, 41, 3), dtype=np.uint8), kind.upper()))
+    answer = client.post("/v1/translate", content=file.read_bytes(), headers={"Content-Type": f"image/{kind}"})
+    assert answer.status_code == 200, answer.text
+    expected = Translator.from_pretrained(folder, device="cpu")(images.read(file))
+    np.testing.assert_array_equal(decode(answer.content, ".png", tmp_path), expected)
+    asked = {**PNG, "Accept": f"image/{kind}"}
+    assert client.post("/v1/translate", content=png(), headers=asked).status_code == 406
 
 
 def test_high_depth_and_several_sources_are_kept(tmp_path: Path) -> None:
@@ -127,9 +140,9 @@ def claims(height: int, width: int) -> bytes:
     return png()[:12] + head + struct.pack(">I", zlib.crc32(head)) + png()[33:]
 
 
-def gif() -> bytes:
+def encode(source: NDArray[Any], kind: str, **options: Any) -> bytes:
     file = io.BytesIO()
-    Image.new("RGB", (8, 8)).save(file, "GIF")
+    Image.fromarray(source).save(file, kind, **options)
     return file.getvalue()
 
 
@@ -142,7 +155,11 @@ BAD: dict[str, tuple[dict[str, Any], int, str]] = {
         "expected image/png",
     ),
     "text": ({"content": b"hello" * 9, "headers": PNG}, 415, "holds no picture"),
-    "GIF as PNG": ({"content": gif(), "headers": PNG}, 415, "source is a GIF"),
+    "moving GIF": (
+        {"content": encode(np.zeros((8, 8, 3), np.uint8), "GIF", save_all=True,
+                           append_images=[Image.new("RGB", (8, 8), "red")]), "headers": PNG}, 422, "source"),
+    "JPEG 2000": ({"content": encode(np.zeros((8, 8, 3), np.uint8), "JPEG2000"), "headers": PNG},
+                  415, "source is a JPEG 2000"),
     "a photo of a phone": ({"content": b"\0\0\0\x18ftypheic" + bytes(200), "headers": PNG}, 415, "is a HEIC photo"),
     "narrow": ({"content": png(300, 1), "headers": PNG}, 413, "1x300 pixels, which the model sees as 32x9600"),
     "truncated": ({"content": png()[:500], "headers": PNG}, 422, "source: cannot be read as an image"),

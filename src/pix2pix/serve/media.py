@@ -10,8 +10,13 @@ SUFFIXES = {
     "image/tiff": ".tif",
     "image/webp": ".webp",
     "application/x-npy": ".npy",
+    "image/gif": ".gif",
+    "image/bmp": ".bmp",
+    "image/avif": ".avif",
 }
 """Media type -> the suffix by which `data.io` knows it."""
+ANSWERED = tuple(SUFFIXES)[:5]
+"""Types of answers, the preferred ones first."""
 LOSSY = ("image/jpeg",)
 """Types that change values."""
 _STARTS = (
@@ -22,11 +27,10 @@ _STARTS = (
     (b"II+\0", "image/tiff"),
     (b"MM\0+", "image/tiff"),
     (b"\x93NUMPY", "application/x-npy"),
+    (b"GIF8", "image/gif"),
+    (b"BM", "image/bmp"),
 )
 _OTHERS = (
-    (0, b"GIF8", "a GIF"),
-    (0, b"BM", "a BMP"),
-    (4, b"ftypavi", "an AVIF picture"),
     (4, b"ftyphe", "a HEIC photo"),
     (4, b"ftypmif1", "a HEIC photo"),
     (4, b"jP  ", "a JPEG 2000"),
@@ -37,7 +41,7 @@ _OTHERS = (
     (4, b"ftyp", "a video"),
 )
 """Formats that people send and that are not accepted: where their mark stands, the mark, the name in a sentence."""
-EXPECTED = "expected image/png, image/jpeg, image/tiff, image/webp or application/x-npy"
+EXPECTED = f"expected {', '.join(tuple(SUFFIXES)[:-1])} or {tuple(SUFFIXES)[-1]}"
 
 
 def media_type(header: str) -> str:
@@ -49,6 +53,8 @@ def recognise(start: bytes) -> str | None:
     """Return the media type of a file by its first bytes; None for a format that is not accepted."""
     if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
         return "image/webp"
+    if start[4:12] in (b"ftypavif", b"ftypavis"):
+        return "image/avif"
     return next((kind for begin, kind in _STARTS if start.startswith(begin)), None)
 
 
@@ -64,7 +70,7 @@ def choose_type(accept: str, dtype: str, channels: int, *, exact: bool) -> str:
 
     `exact` rules out the lossy types, as for label maps. Raises ProblemError (406).
     """
-    able = [kind for kind in SUFFIXES if _can_hold(kind, dtype, channels, exact=exact)]
+    able = [kind for kind in ANSWERED if _can_hold(kind, dtype, channels, exact=exact)]
     wanted = _parse_accept(accept) or [("*/*", 1.0)]
     ranked = [(max(_quality(kind, wanted), 0.0), -place, kind) for place, kind in enumerate(able)]
     quality, _, best = max(ranked, default=(0.0, 0, ""))

@@ -8,7 +8,7 @@ from fastapi import Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from pix2pix.inference.halves import HalfChoice
-from pix2pix.serve.media import SUFFIXES
+from pix2pix.serve.media import ANSWERED, SUFFIXES
 from pix2pix.serve.problems import PROBLEM_JSON
 
 
@@ -28,7 +28,6 @@ class Choices(BaseModel):
 TranslateQuery = Annotated[Choices, Query()]
 
 _PICTURE = {"type": "string", "format": "binary"}
-_PICTURES: dict[str, Any] = {kind: {"schema": _PICTURE} for kind in SUFFIXES}
 _PROBLEM = {
     "type": "object",
     "required": ["type", "title", "status", "detail", "request_id"],
@@ -71,7 +70,8 @@ EXAMPLES: dict[int | str, dict[str, Any]] = {
 
 def describe_translate(forms: Sequence[Sequence[str]]) -> dict[str, Any]:
     """Return the description of a route that translates; `forms` are the sources of the models that it can reach."""
-    bodies: dict[str, Any] = {**_PICTURES} if any(len(names) == 1 for names in forms) else {}
+    taken = SUFFIXES if any(len(names) == 1 for names in forms) else ()
+    bodies: dict[str, Any] = {kind: {"schema": _PICTURE} for kind in taken}
     schemas = [_describe_form(names) for names in dict.fromkeys(map(tuple, forms))]
     bodies["multipart/form-data"] = {"schema": schemas[0] if len(schemas) == 1 else {"anyOf": schemas}}
     return {
@@ -79,7 +79,7 @@ def describe_translate(forms: Sequence[Sequence[str]]) -> dict[str, Any]:
         "summary": "Translate one picture; Accept chooses the type of the answer",
         "response_class": Response,
         "responses": {
-            200: {"description": "The output", "content": _PICTURES},
+            200: {"description": "The output", "content": {kind: {"schema": _PICTURE} for kind in ANSWERED}},
             **problems(400, 403, 404, 406, 408, 413, 415, 422, 429, 500, 503, 504),
         },
         "openapi_extra": {"requestBody": {"required": True, "content": bodies}},

@@ -10,6 +10,7 @@ import tifffile
 from PIL import Image
 
 from pix2pix import Translator
+from pix2pix.data.io import images
 from tests.serve.browser.pages import Drawn
 from tests.serve.browser.pictures import SIZE, as_png, encode, photo
 
@@ -108,6 +109,20 @@ def test_16_bits_go_as_the_bytes_of_the_file(
     expected = Translator.from_pretrained(models["gray16"], device="cpu")(values)
     assert np.array_equal(output, expected)
     assert output.max() > 255
+
+
+@pytest.mark.parametrize("kind", ["gif", "bmp", "avif"])
+def test_other_formats_go_as_they_are(
+    open_page: Open, address: str, models: dict[str, Path], kind: str, tmp_path: Path
+) -> None:
+    path = tmp_path / f"photo.{kind}"
+    path.write_bytes(encode(photo(), kind.upper()))
+    drawn = open_page(address, "photo")
+    drawn.wait_for_output(lambda: drawn.give(path.name, path.read_bytes()))
+    assert drawn.sent[-1].post_data_buffer == path.read_bytes()
+    assert drawn.page.is_visible("#source-file") == (kind == "avif")
+    expected = Translator.from_pretrained(models["photo"], device="cpu")(images.read(path))
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(drawn.output()))), expected)
 
 
 def test_what_is_wrong_is_said_and_the_picture_stays(open_page: Open, address: str) -> None:

@@ -72,7 +72,7 @@ def test_what_a_browser_would_change_or_cannot_hold_is_refused(open_page: Open, 
         "deep.png": (as_png(photo()[..., 0].astype(np.uint16) * 257), "has 16 bits"),
         "print.jpg": (encode(photo(), "JPEG", mode="CMYK"), "is in CMYK"),
         "turned.webp": (encode(photo(), "WEBP", turned=True), "lies on its side"),
-        "moving.gif": (encode(photo(), "GIF"), "moving.gif is a GIF"),
+        "palette.gif": (encode(photo(), "GIF"), "reads PNG, JPEG and WebP"),
         "phone.heic": (b"\0\0\0\x18ftypheic" + bytes(99), "phone.heic is a HEIC photo"),
         "thin.png": (as_png(photo(0, 1, 3000)), "for the model 12.3 million"),
     }

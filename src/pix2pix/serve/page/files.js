@@ -8,6 +8,9 @@ const KINDS = [
   { type: "image/jpeg", shown: true, starts: [[0xff, 0xd8, 0xff]] },
   { type: "image/webp", shown: true, starts: [[0x52, 0x49, 0x46, 0x46]] },
   { type: "image/tiff", shown: false, starts: [[0x49, 0x49, 0x2a, 0], [0x4d, 0x4d, 0, 0x2a], [0x49, 0x49, 0x2b, 0], [0x4d, 0x4d, 0, 0x2b]] },
+  { type: "image/gif", shown: true, starts: [[0x47, 0x49, 0x46, 0x38]] },
+  { type: "image/bmp", shown: true, starts: [[0x42, 0x4d]] },
+  { type: "image/avif", shown: false, at: 4, starts: [[0x66, 0x74, 0x79, 0x70, 0x61, 0x76, 0x69]] },
   { type: "application/x-npy", shown: false, starts: [[0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59]] },
 ];
 
@@ -18,11 +21,11 @@ export async function readPicture(file, limits) {
     throw new Problem("The file is too large", `${name} has ${formatBytes(file.size)}; at most ${formatBytes(limits.bytes)} are taken.`);
   }
   const head = new Uint8Array(await file.slice(0, 256).arrayBuffer());
-  const kind = KINDS.find(({ starts }) => starts.some((start) => start.every((byte, i) => head[i] === byte)));
+  const kind = KINDS.find(({ at = 0, starts }) => starts.some((start) => start.every((byte, i) => head[at + i] === byte)));
   if (!kind) {
     const other = nameOther(head);
     if (other) throw new Problem("The file is of another kind", `${name} is ${other}. Save it as PNG or JPEG and choose that.`);
-    throw new Problem("This is not a picture", `${name} is no PNG, JPEG, WebP, TIFF or .npy file. Choose another file.`);
+    throw new Problem("This is not a picture", `${name} is no PNG, JPEG, WebP, TIFF, GIF, BMP, AVIF or .npy file. Choose another file.`);
   }
   const blob = new Blob([file], { type: kind.type });
   const shown = kind.shown && !(await findOddities(blob)).turned;

@@ -1,7 +1,7 @@
 /* What the header of a picture says: formats that the page does not take, and pixels that a browser would change. */
 
 const OTHERS = [
-  [0, "GIF8", "a GIF"], [0, "BM", "a BMP"], [4, "ftypavi", "an AVIF picture"], [4, "ftyphe", "a HEIC photo"], [4, "ftypmif1", "a HEIC photo"],
+  [4, "ftyphe", "a HEIC photo"], [4, "ftypmif1", "a HEIC photo"],
   [4, "jP  ", "a JPEG 2000 picture"], [0, "\xff\x0a", "a JPEG XL picture"], [4, "JXL ", "a JPEG XL picture"],
   [0, "%PDF", "a PDF"], [0, "8BPS", "a PSD"], [4, "ftyp", "a video"],
 ];
