@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -20,7 +22,7 @@ from pix2pix.config.io import make_config
 from pix2pix.data.encoding.labels import LabelEncoding
 from pix2pix.errors import ConfigError, ModelError
 from pix2pix.export import onnx as export_module
-from pix2pix.export.compare import translate_natively
+from pix2pix.export.compare import LIMITS, Limit, translate_natively
 from pix2pix.export.engines import open_onnxruntime
 from pix2pix.export.example_images import draw_sources
 from pix2pix.export.network import phase_kernels
@@ -222,6 +224,27 @@ def test_example_needs_neither_torch_nor_this_package(file: Path, folder: Path, 
     assert error.mean() < 0.01
 
 
+@pytest.mark.skipif("PIX2PIX_NODE_MODULES" not in os.environ, reason="needs onnxruntime-node and fast-png")
+@pytest.mark.parametrize("case", ["two sources", "to gray labels"])
+def test_example_in_javascript(case: str, tmp_path: Path) -> None:
+    """Node.js gives the model's pixels, of 8 and 16 bits, at an odd size."""
+    model = make_model(CASES[case])
+    (tmp_path / "model.onnx").write_bytes(build_graph(model).SerializeToString())
+    (tmp_path / "node_modules").symlink_to(os.environ["PIX2PIX_NODE_MODULES"])
+    shutil.copy(ROOT / "examples/onnx/translate.mjs", tmp_path)
+    sources = draw_sources(model.sources, (45, 33))
+    names = [f"{number}.png" for number in range(len(sources))]
+    for name, source in zip(names, sources, strict=True):
+        Image.fromarray(source.squeeze()).save(tmp_path / name)
+    command = ["node", "translate.mjs", "model.onnx", *names, "out.png"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    expected = translate_natively(Translator(model, device="cpu"), sources).squeeze()
+    found = np.asarray(Image.open(tmp_path / "out.png"))
+    assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
+    assert np.abs(found.astype(int) - expected).max() <= ("labels" not in case)
+
+
 @pytest.mark.parametrize(("precision", "share"), [("16", 0.001), ("int8", 0.02)])
 def test_lower_precision(precision: Any, share: float, folder: Path, tmp_path: Path) -> None:
     """Smaller files of a stated error; int8 on the images of a folder, whose sizes differ."""
@@ -281,6 +304,12 @@ def test_file_that_differs_is_not_written(folder: Path, monkeypatch: pytest.Monk
     with pytest.raises(ModelError, match="is not written, since it would not translate as the model does"):
         export_onnx(folder, output=folder / "new.onnx")
     assert sorted(folder.iterdir()) == before
+
+
+def test_refused_precision_names_another(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(LIMITS, "16", Limit(0, 0))
+    with pytest.raises(ModelError, match=r"of the range; use a higher precision: --precision 32$"):
+        export_onnx(folder, output=folder / "new.onnx", precision="16")
 
 
 def test_checksum_is_that_of_the_file_without_it(file: Path) -> None:

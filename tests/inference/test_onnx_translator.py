@@ -107,6 +107,8 @@ def test_file_translates_without_torch_as_the_model_does(name: str, place: Path,
     )
     facts = json.loads(info[1])
     assert (facts["precision"], facts["target_values"]) == ("32", model.target_values.describe())
+    assert [one["type"] for one in facts["sources"]] == [source.file_type for source in model.sources]
+    assert facts["target"]["channels"] == model.prepared.target.file_channels
 
 
 def test_nothing_heavy_is_imported_and_folders_are_refused_in_a_sentence(done: dict[str, Any]) -> None:

@@ -141,4 +141,5 @@ def _refuse_different(path: Path, precision: ExportPrecision, differences: "tupl
             raise ModelError(
                 f"{path}: is not written, since it would not translate as the model does: at {one.height}x{one.width} "
                 f"the mean error is {one.mean:.4g} {one.unit}, {format_share(one.share_mean)} of the range"
+                f"{'' if precision == '32' else '; use a higher precision: --precision 32'}"
             )

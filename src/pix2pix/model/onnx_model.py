@@ -133,6 +133,8 @@ def describe_onnx(name: str | Path) -> dict[str, Any]:
         "depth": config.generator.depth,
         "upsampling": config.generator.upsampling,
         **model.describe(),
+        "sources": _read(model, "sources"),
+        "target": next(iter(_read(model, "target")), {}),
         "epoch": model.config.epoch,
         "validation": model.config.validation,
         "license": config.training.license,
@@ -143,9 +145,10 @@ def describe_onnx(name: str | Path) -> dict[str, Any]:
 
 
 def _read(model: OnnxModel, name: str) -> list[dict[str, Any]]:
-    """Read a field that is a list of objects; an unreadable one is empty."""
+    """Read a field that is an object or a list of objects; an unreadable one is empty."""
     try:
         values = parse_json(model.metadata.get(name, "[]"))
     except ValueError:
         return []
+    values = [values] if isinstance(values, dict) else values
     return values if isinstance(values, list) and all(isinstance(one, dict) for one in values) else []

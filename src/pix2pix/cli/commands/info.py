@@ -34,6 +34,8 @@ def info(model: str, /, *, json_: Json = False) -> None:
         facts["license"] = facts["license"] or "not stated"
         if alarms := facts.pop("alarms", ()):
             facts["alarms"] = " ".join(alarms)
+        for name in facts.keys() & {"sources", "target"}:
+            del facts[name]  # source_values and target_values say the same in words
         for name in facts.keys() & {"differences", "speeds"}:
             facts[name] = _describe_measured(facts[name])
         if not facts.get("not_refused", True):
