@@ -24,7 +24,7 @@ from pix2pix.data.io.arrays import TYPES, ImageFacts, to_pil, with_channels
 from pix2pix.data.io.eight_bit import from_pil
 from pix2pix.data.io.view import View
 from pix2pix.errors import DataError
-from tests.crafted_files import encoded, npy, png, retagged, tiff
+from tests.crafted_files import chunk, encoded, npy, png, retagged, tiff
 
 COLOUR = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
 GRAY = np.ascontiguousarray(COLOUR[..., :1])
@@ -41,6 +41,15 @@ def looped(tiff: bytes) -> bytes:
     start = struct.unpack_from("<I", tiff, 4)[0]
     at = start + 2 + 12 * struct.unpack_from("<H", tiff, start)[0]
     return tiff[:at] + struct.pack("<I", start) + tiff[at + 4 :]
+
+
+def masked_tiff() -> bytes:
+    """A TIFF with an internal mask, as GDAL writes it."""
+    file = BytesIO()
+    with tifffile.TiffWriter(file) as writer:
+        writer.write(COLOUR, photometric="rgb", metadata=None)
+        writer.write(COLOUR[..., 0] > 9, photometric="mask", subfiletype=4, metadata=None)
+    return file.getvalue()
 
 
 # ---- arrays -----------------------------------------------------------------------------------------------------
@@ -232,6 +241,12 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "transparent gif": (encoded(Image.new("P", (8, 6)), "GIF", transparency=0), ALPHA),
     "transparent colour": (encoded(Image.new("RGB", (8, 6)), "PNG", transparency=(0, 0, 0)), ALPHA),
     "transparent gray": (encoded(Image.new("L", (8, 6)), "PNG", transparency=0), ALPHA),
+    "transparent gray of 2 bits": (png(8, 6, 2, more=chunk(b"tRNS", b"\0\1"), rows=bytes([0, 0x55, 0x55]) * 6), ALPHA),
+    "transparent gray of 4 bits": (png(8, 6, 4, more=chunk(b"tRNS", b"\0\7"), rows=bytes([0, *b"wwww"]) * 6), ALPHA),
+    "tiff of 3 bits": (retagged(tiff(np.ones((6, 8), np.uint8)), (258, 3)), "has samples of 3 bits, expected 8"),
+    "palette of 16 bits": (retagged(tiff(np.ones((6, 8), np.uint16)), (262, 3)), "has the colour space PALETTE"),
+    "tiff of no kind": (retagged(encoded(picture(), "TIFF"), (262, 99)), "it begins as a TIFF, but is damaged or of"),
+    "mask of valid pixels": (masked_tiff(), "has a mask of valid pixels"),
     "cmyk": (encoded(picture("CMYK"), "JPEG"), "colour mode CMYK"),
     "ycbcr": (encoded(picture("YCbCr"), "TIFF"), "colour mode YCbCr"),
     "lab": (encoded(picture("LAB"), "TIFF"), "colour mode LAB"),

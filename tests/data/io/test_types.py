@@ -23,6 +23,7 @@ from pix2pix.data.encoding.prepared import prepare_data
 from pix2pix.data.encoding.ranges import RangeEncoding, type_bounds
 from pix2pix.data.io import file_facts, images
 from pix2pix.data.io.arrays import TYPES, ImageFacts
+from pix2pix.data.io.view import View
 from pix2pix.data.pairing.pair import ImageRef, Pair
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.inference.translator import Translator
@@ -100,6 +101,35 @@ def test_what_a_tiff_says_of_its_pixels_is_heard(tmp_path: Path) -> None:
     assert images.probe(turned) == ImageFacts(8, 6, 1, "uint16")
     bits = tiff(tmp_path / "bits.tif", np.stack([gray > 9, gray > 30000]), photometric="minisblack")
     assert np.array_equal(images.read(bits)[..., 1], np.where(gray > 30000, 255, 0))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("reduced_first", [False, True])
+def test_reduced_copies_of_a_tiff_are_ignored(tmp_path: Path, dtype: type, reduced_first: bool) -> None:
+    image, path = DEEP[..., :3].astype(dtype), tmp_path / "x.tif"
+    reduced = {"photometric": "rgb", "subfiletype": 1, "metadata": None}
+    with tifffile.TiffWriter(path) as writer:
+        if reduced_first:
+            writer.write(image[::2, ::2], **reduced)
+        writer.write(image, photometric="rgb", metadata=None)
+        writer.write(image[::2, ::2], **reduced)
+        writer.write(image[::4, ::4], **reduced)
+    assert np.array_equal(images.read(path), image)
+    assert images.probe(path) == ImageFacts(6, 8, 3, np.dtype(dtype).name)
+
+
+def test_a_volume_in_one_page_is_a_stack(tmp_path: Path) -> None:
+    volume = np.random.default_rng(0).integers(0, 256, (1, 4, 32, 32), dtype=np.uint8)
+    path = tiff(tmp_path / "x.tif", volume, photometric="minisblack", volumetric=True, tile=(4, 16, 16))
+    with pytest.raises(DataError, match="is a stack of planes"):
+        images.read(path)
+    assert np.array_equal(images.read(path, View(plane=2))[..., 0], volume[0, 2])
+
+
+def test_webp_in_a_tiff_is_read_exactly(tmp_path: Path) -> None:
+    image = DEEP[..., :3].astype(np.uint8)
+    options = {"photometric": "rgb", "compression": "webp", "compressionargs": {"lossless": True}}
+    assert np.array_equal(images.read(tiff(tmp_path / "x.tif", image, **options)), image)
 
 
 def test_alpha_is_a_channel_where_it_is_asked_for_and_else_must_hide_nothing(tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ MAX_DPI = 1e6
 
 _ORIENTATION_TAG = 274  # EXIF
 _BITS_TAG, _SAMPLES_TAG, _SAMPLE_FORMAT_TAG = 258, 277, 339  # TIFF 6.0
+_SUBFILE_TAG = 254  # bit 0: a reduced copy of another page
 _TILE_WIDTH_TAG, _TILE_LENGTH_TAG = 322, 323
 _PILLOW_LOCK = threading.Lock()
 
@@ -164,7 +165,7 @@ def _open(path: Path) -> Iterator[ImageFile.ImageFile]:
     except Image.DecompressionBombError:
         raise limits.too_large(path) from None
     except UnidentifiedImageError:
-        known = "not a PNG, JPEG, BMP, WebP, GIF, AVIF, JPEG 2000, TIFF or .npy"
+        known = integrity.describe_start(path) or "not a PNG, JPEG, BMP, WebP, GIF, AVIF, JPEG 2000, TIFF or .npy"
         if missing := newer_formats.describe_missing(path):
             raise newer_formats.ReaderMissingError(str(unreadable(path, missing))) from None
         raise unreadable(path, known) from None
@@ -228,11 +229,25 @@ def _refuse_mode(image: Image.Image, name: str) -> None:
 
 def _refuse_frames(image: ImageFile.ImageFile, path: Path) -> None:
     with pillow_limits():
-        several = getattr(image, "is_animated", False)
+        several = _has_other_pages(image) if image.format == "TIFF" else getattr(image, "is_animated", False)
         counted = several and image.format in ("PNG", "WEBP")  # the others would be read to their end
         frames = getattr(image, "n_frames", 1) if counted else "several"
     if several and image.format != "MPO":  # the first frame of a camera's MPO is the photo
         raise DataError(f"{path}: has {frames} frames, expected one image: save one frame as PNG")
+
+
+def _has_other_pages(image: ImageFile.ImageFile) -> bool:
+    """Return whether a TIFF has a second page that is no reduced copy of the first."""
+    several, number = False, 0
+    while not several:
+        number += 1
+        try:
+            image.seek(number)
+        except EOFError:
+            break
+        several = not cast("Any", image).tag_v2.get(_SUBFILE_TAG, 0) & 1
+    image.seek(0)
+    return several
 
 
 def _refuse_missing_pixels(image: ImageFile.ImageFile, path: Path) -> None:
@@ -290,6 +305,7 @@ def _decode(image: Image.Image, name: str, alpha: bool, *, stored: bool) -> Pixe
     large = Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS
     checks_again = large or image.format == "TIFF"  # here Pillow checks the limit, or the metadata, again
     undone = read_orientation(image) if stored and image.format == "TIFF" else 1
+    _scale_transparent_gray(image)
     with pillow_limits() if checks_again else nullcontext():
         image.load()
     turn = {6: 8, 8: 6}.get(undone, undone) if stored else read_orientation(image)  # Pillow turns TIFF by itself
@@ -297,3 +313,10 @@ def _decode(image: Image.Image, name: str, alpha: bool, *, stored: bool) -> Pixe
     mode = ("LA" if gray else "RGBA") if has_alpha else ("L" if gray else "RGB")
     pixels = upright(pil_to_array(image if image.mode == mode else image.convert(mode)), turn)
     return without_alpha(pixels, name) if has_alpha and not alpha else pixels
+
+
+def _scale_transparent_gray(image: Image.Image) -> None:
+    """Give the transparent gray of a PNG of 2 or 4 bits in levels of 255, which Pillow leaves in those of the file."""
+    transparent, tiles = image.info.get("transparency"), getattr(image, "tile", [])
+    if image.format == "PNG" and image.mode == "L" and isinstance(transparent, int) and tiles:
+        image.info["transparency"] = transparent * {"L;2": 85, "L;4": 17}.get(str(tiles[0].args), 1)

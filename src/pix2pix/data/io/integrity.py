@@ -8,16 +8,37 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pix2pix.errors import DataError
+from pix2pix.system.reading import open_regular
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
 MAX_SCANS = 100
 """Each scan of a progressive JPEG passes over all pixels, with a few bytes; encoders write about 10."""
+
+STARTS = {
+    PNG_START: "PNG",
+    b"\xff\xd8\xff": "JPEG",
+    b"GIF8": "GIF",
+    b"BM": "BMP",
+    b"RIFF": "WebP",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"II+\0": "TIFF",
+    b"MM\0+": "TIFF",
+}
 
 _BLOCK = 2**20
 _FRAMES = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}  # SOF0 to SOF15
 _ARITHMETIC = 0xC9
 _SCAN, _END = 0xDA, 0xD9
 _NEXT_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # neither a stuffed byte nor a restart
+
+
+def describe_start(path: Path) -> str:
+    """Say that a file that no reader takes begins like a known format; empty where it does not."""
+    with open_regular(path) as file:
+        start = file.read(8)
+    known = next((name for first, name in STARTS.items() if start.startswith(first)), "")
+    return known and f"it begins as a {known}, but is damaged or of a kind that is not read"
 
 
 def check_png(path: Path, file: BinaryIO) -> None:

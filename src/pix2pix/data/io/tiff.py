@@ -26,8 +26,9 @@ from pix2pix.system.reading import open_regular
 
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 MAX_PAGES = 10_000
-PILLOW_COMPRESSIONS = {1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946, 34925, 50000, 50001}
-"""None, fax, LZW, JPEG, Deflate, PackBits, LZMA, Zstandard, WebP."""
+PILLOW_COMPRESSIONS = {1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946, 34925, 50000}
+"""None, fax, LZW, JPEG, Deflate, PackBits, LZMA, Zstandard."""
+PILLOW_BITS = (1, 2, 4, 8)
 _ORIENTATION_TAG = 274
 
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # damage is checked and reported here
@@ -44,18 +45,17 @@ def read_tiff_header(path: Path) -> Header | None:
     pages = _parse(path)
     if pages is None:
         return None
-    _, shape, dtype = pages.series[0]
+    axes, shape, dtype = pages.series[0]
     if pages.photometric not in (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.RGB):
-        if pages.count == 1 and len(pages.series) == 1:
+        if pages.count == 1 and len(pages.series) == 1 and np.dtype(dtype).itemsize == 1:
             return None
         colours = getattr(pages.photometric, "name", pages.photometric)  # a number where it has no name
         raise DataError(f"{path}: has the colour space {colours}, expected gray, RGB or plain channels: convert it")
-    for_pillow = pages.is_eight_bit and pages.compression in PILLOW_COMPRESSIONS
+    planes = tuple((axis, size) for axis, size in zip(axes, shape, strict=True) if is_plane(axis) and size > 1)
+    for_pillow = pages.is_eight_bit and pages.is_first and pages.compression in PILLOW_COMPRESSIONS and not planes
     if for_pillow and len(pages.series) == 1 and math.prod(shape) == math.prod(pages.page_shape):
         return None
     y, x = _find_axes(path, pages)
-    axes = pages.series[0][0]
-    planes = tuple((axis, size) for axis, size in zip(axes, shape, strict=True) if is_plane(axis) and size > 1)
 
     def decode(plane: int | None) -> Array:
         with open_alone(path) as tiff:
@@ -136,6 +136,8 @@ class _Pages:
     compression: int
     names: tuple[str, ...]
     """Names of the channels in OME."""
+    is_first: bool
+    """Whether the first page of the file is that of the first series, and not a reduced copy."""
 
     @property
     def is_eight_bit(self) -> bool:
@@ -155,6 +157,7 @@ def _parse(path: Path) -> _Pages | None:
             if len(series[0]) > MAX_PAGES:
                 raise _too_many_pages(path)
             pages = [each for each in series[0].pages if each is not None]
+            _refuse_unread(path, tiff.series, page)
             extra, tag = tuple(page.extrasamples), page.tags.get(_ORIENTATION_TAG)
             size = path.stat().st_size
             refuse_cut_jpeg(path, pages)
@@ -170,6 +173,7 @@ def _parse(path: Path) -> _Pages | None:
                 segment=(page.tilelength, page.tilewidth) if page.is_tiled else (1, 1),
                 compression=int(page.compression),
                 names=read_channel_names(tiff.ome_metadata) if tiff.is_ome else (),
+                is_first=page.index == 0,
             )
     except DataError:
         raise
@@ -211,6 +215,18 @@ def _find_axes(path: Path, pages: _Pages) -> tuple[int, int]:
     if pages.incomplete:
         raise DataError(f"{path}: has pixels for only a part of its size: replace it")
     return y, x
+
+
+def _refuse_unread(path: Path, series: list[Any], page: Any) -> None:
+    """Raise DataError for a mask of valid pixels, and for samples of 3, 5, 6 or 7 bits."""
+    if any(one.keyframe.is_mask for one in series):
+        raise DataError(
+            f"{path}: has a mask of valid pixels as a page of its own, which is not read: write it without, as by "
+            "`gdal_translate -mask none`, and mark pixels without data by a value (--nodata, --mask-value)"
+        )
+    bits = page.bitspersample
+    if isinstance(bits, int) and bits < 8 and bits not in PILLOW_BITS:
+        raise DataError(f"{path}: has samples of {bits} bits, expected 8: save it with 8 bits")
 
 
 def full_size_series(tiff: Any) -> list[Any]:

@@ -86,6 +86,19 @@ def _png_size(data: bytes) -> tuple[int, int]:
     return height, width
 
 
+def _webp_size(data: bytes) -> tuple[int, int]:
+    """Read (H, W) of a WebP whose first part is VP8X, VP8L or VP8."""
+    if data[:4] != b"RIFF" or len(data) < 30:
+        return 0, 0
+    if data[12:16] == b"VP8X":
+        return int.from_bytes(data[27:30], "little") + 1, int.from_bytes(data[24:27], "little") + 1
+    if data[12:16] == b"VP8L":
+        (bits,) = struct.unpack_from("<I", data, 21)
+        return (bits >> 14 & 0x3FFF) + 1, (bits & 0x3FFF) + 1
+    width, height = struct.unpack_from("<2H", data, 26)
+    return height & 0x3FFF, width & 0x3FFF
+
+
 _SIZES: dict[int, Callable[[bytes], tuple[int, int]]] = {
     7: _jpeg_size,
     33003: _jpeg2000_size,
@@ -95,5 +108,6 @@ _SIZES: dict[int, Callable[[bytes], tuple[int, int]]] = {
     34712: _jpeg2000_size,
     34887: _lerc_size,
     34933: _png_size,
+    50001: _webp_size,
 }
 """Compression -> function that reads (H, W) from the first bytes of a part."""
