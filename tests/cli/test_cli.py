@@ -379,6 +379,14 @@ USE: dict[str, Case] = {
     "missing picture": lambda root, run: translate(
         root, run, root / "no.png", code=1, named=[root / "no.png", "no such file or folder"]
     ),
+    "device as picture": lambda root, run: translate(
+        root, run, "/dev/null", code=1, named=["/dev/null: no regular file or folder"]
+    ),
+    "device as pairs": lambda root, run: Bad(
+        ["data", "check", "/dev/null"],
+        1,
+        ["/dev/null: cannot be read (Not a directory); expected a folder of image pairs"],
+    ),
     "folder without pictures": lambda root, run: translate(root, run, root, code=1, named=[root, "no images"]),
     "wrong channels": gray_input,
     "broken picture": broken_input,

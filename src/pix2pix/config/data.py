@@ -220,6 +220,8 @@ class Make(Section):
     """Resize and crop each photo about its centre to N or HxW; by default photos keep their sizes."""
     channels: Channels = 3
     """Channels of the targets: 3 repeats gray photos, 1 converts colour to gray."""
+    background: str | None = None
+    """Colour behind transparent pixels, such as white or #20a040; by default photos that have some are rejected."""
     sigma: Annotated[float, Field(gt=0, le=20)] = 1.4
     """edges: width of the smoothing in pixels; larger values drop fine detail."""
     low: Annotated[float, Field(gt=0, le=1)] = 0.08

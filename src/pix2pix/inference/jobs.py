@@ -115,7 +115,8 @@ def _find_images(entry: Path, output: Path, file_type: FileType, ignored: list[I
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", entry.as_posix()):
         raise DataError(f"{entry}: is an address, and only files of this machine are read: download it first")
     if not entry.is_dir():
-        raise DataError(f"{entry}: no such file or folder; give images or folders of images to translate")
+        what = "no regular file or folder" if entry.exists() else "no such file or folder"
+        raise DataError(f"{entry}: {what}; give images or folders of images to translate")
     here: list[Ignored] = []
     found = sorted(map(Path, walk_images(entry, here, closed=output, stores=True)))
     if not found:

@@ -528,6 +528,7 @@ def test_a_pattern_is_suggested_within_a_folder(tmp_path: Path) -> None:
         (["trainA/1.png", "trainB/1.png", "val_B/2.png"], "val_B: not a known split; rename it to valB"),
         (["A/train/1.png", "B/train/1.png", "A/validation/2.png"], "validation: not a known split; rename it to val"),
         (["train/1.png", "A/1.png"], "several layouts at once"),
+        (["pairs.csv", "A/1.png"], "give .*/pairs.csv as DATA for the pairs that it lists"),
         (["A/1.png"], "has a folder A but no B"),
         (["B/1.png"], "has a folder B but no A"),
         (["trainA/1.png"], "trainA: has no partner folder .*trainB"),

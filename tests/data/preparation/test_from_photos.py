@@ -222,6 +222,21 @@ def test_orientation_channels_and_one_name_with_two_suffixes(tmp_path: Path) -> 
 # ---- again, after trouble ----------------------------------------------------------------------------------------
 
 
+def test_transparent_photos_need_a_background(photos: Path, tmp_path: Path) -> None:
+    Image.new("RGBA", (20, 20), (200, 100, 0, 51)).save(photos / "3.png")
+    Image.new("P", (20, 20), 7).save(photos / "4.gif", transparency=7)
+    made = make(photos, tmp_path / "pairs", Make(kind="lowres"))
+    assert {str(failure.reason) for failure in made.failed} == {
+        "has transparency: --background white lays such photos over white"
+    }
+    assert "background" not in (made.path / "make.json").read_text()  # as in sets of older versions
+    blue = pairs_of(make(photos, tmp_path / "blue", Make(kind="lowres", background="#0000ff")))
+    assert np.array_equal(np.unique(blue["3"][1].reshape(-1, 3), axis=0), [[40, 20, 204]])
+    assert np.array_equal(np.unique(blue["4.gif"][1].reshape(-1, 3), axis=0), [[0, 0, 255]])
+    with pytest.raises(ConfigError, match="--background blauw: expected a colour"):
+        make(photos, tmp_path / "none", Make(kind="gray", background="blauw"))
+
+
 def test_bad_photos_are_named_and_the_rest_goes_on(photos: Path, tmp_path: Path) -> None:
     (photos / "3.png").write_bytes((photos / "3.png").read_bytes()[:200])
     (photos / "4.png").write_text("no image")

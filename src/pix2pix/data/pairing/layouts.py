@@ -105,9 +105,10 @@ def _layout_of_folder(root: Path, data: Data) -> Layout:
         candidates[format_list(tool.splits["train"])] = (True, partial(_of_tool, root, tool, data))
     present = [name for name, (is_present, _) in candidates.items() if is_present]
     if len(present) > 1:
+        listed = f"give {root / MANIFEST} as DATA for the pairs that it lists, " if MANIFEST in present else ""
         raise DataError(
-            f"{root}: has several layouts at once ({', '.join(present)}); keep one of them, or name the folders with "
-            "--source DIR --target DIR"
+            f"{root}: has several layouts at once ({', '.join(present)}); {listed}keep one of them, or name the "
+            "folders with --source DIR --target DIR"
         )
     if present:
         return candidates[present[0]][1]()

@@ -1,5 +1,6 @@
 """Find the pairs of a folder or manifest in any known layout, by split; files are opened only to count planes."""
 
+import errno
 import hashlib
 import os
 import re
@@ -100,7 +101,10 @@ def find_pairs(data: Data) -> PairSet:
         layout = find_layout(data)
         found = match_layout(layout)
     except OSError as error:
-        raise DataError(f"{error.filename}: cannot be read ({error.strerror}); check the permissions") from None
+        advice = "expected a folder of image pairs, or a pairs.csv"
+        if error.errno != errno.ENOTDIR:
+            advice = "check the permissions"
+        raise DataError(f"{error.filename}: cannot be read ({error.strerror}); {advice}") from None
     splits, carved = carve_splits({split: pairs for split, pairs in found.splits.items() if pairs}, data)
     unmatched = list(found.unmatched)
     in_one_file = any(holds_both(pair, data) for pairs in splits.values() for pair in pairs[:1])

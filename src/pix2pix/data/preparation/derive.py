@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from pix2pix.config import Make
+from pix2pix.data.encoding.background import lay_over, opacity_of, parse_colour, type_limits
 from pix2pix.data.io import images
 from pix2pix.data.io.arrays import Pixels, pil_to_array, to_pil, with_channels
 from pix2pix.errors import DataError
@@ -19,9 +20,7 @@ HOLE = 128  # mid-gray: unlike white and black, no photo has large areas of exac
 
 def derive_pair(photo: Path, name: str, settings: Make) -> tuple[Pixels, Pixels]:
     """Read a photo and derive source and target of one size. Holes depend on `name`. Raises DataError."""
-    pixels = images.read(photo)
-    if pixels.dtype != np.uint8 or pixels.shape[2] not in (1, 3):
-        raise DataError(f"{photo}: is not an 8-bit photo in gray or RGB: convert it to one")
+    pixels = _read_opaque(photo, settings.background)
     if settings.kind == "gray" and pixels.shape[2] == 1:
         raise DataError(f"{photo}: is gray already; --kind gray needs photos in colour")
     target = with_channels(pixels, settings.channels)
@@ -44,6 +43,21 @@ def derive_pair(photo: Path, name: str, settings: Make) -> tuple[Pixels, Pixels]
             holes = draw_holes(np.random.default_rng([settings.seed, seed]), target.shape[:2], settings.holes)
             source = np.where(holes[..., None], np.uint8(HOLE), target)
     return source, target
+
+
+def _read_opaque(photo: Path, background: str | None) -> Pixels:
+    """Read (H, W, 1 or 3), transparent pixels laid over a background. Raises DataError."""
+    pixels = images.read(photo, alpha=True)
+    has_alpha = pixels.shape[2] > images.probe(photo).channels
+    colours = pixels[..., :-1] if has_alpha else pixels
+    if pixels.dtype != np.uint8 or colours.shape[2] not in (1, 3):
+        raise DataError(f"{photo}: is not an 8-bit photo in gray or RGB: convert it to one")
+    limits = type_limits(pixels)
+    if not has_alpha or pixels[..., -1].min() == limits[1]:
+        return np.ascontiguousarray(colours)
+    if background is None:
+        raise DataError(f"{photo}: has transparency: --background white lays such photos over white")
+    return lay_over(colours, opacity_of(pixels, limits), parse_colour(background), limits)
 
 
 def find_edges(pixels: Pixels, *, sigma: float, low: float, high: float) -> Mask:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pix2pix.config import Make
+from pix2pix.data.encoding.background import parse_colour
 from pix2pix.data.pairing.image_files import describe_ignored, walk_images
 from pix2pix.data.pairing.pair import IMAGE_SUFFIXES, Ignored
 from pix2pix.data.pairing.pairs import carved_count, carving_key
@@ -62,8 +63,9 @@ def plan_pairs(photos: Path, settings: Make) -> Plan:
         raise ConfigError(f"--val-fraction and --test-fraction leave none of the {len(order)} photos to train on")
     splits = dict(zip(order, ["test"] * test + ["val"] * val + ["train"] * (len(order) - test - val), strict=True))
     of_other_kinds = set().union(*SETTINGS_OF_KIND.values()) - SETTINGS_OF_KIND[settings.kind]
+    unset = {"background"} if settings.background is None else set()  # sets of older versions have none
     description = {
-        "settings": settings.model_dump(mode="json", exclude=of_other_kinds),
+        "settings": settings.model_dump(mode="json", exclude=of_other_kinds | unset),
         "photos": len(named),
         "names": hashlib.sha256("\0".join(sorted(named)).encode(errors="surrogateescape")).hexdigest(),
     }
@@ -79,6 +81,8 @@ def refuse_settings(settings: Make) -> None:
         for name in sorted(names & settings.model_fields_set):
             if kind != settings.kind:
                 raise ConfigError(f"--{name} is a setting of --kind {kind}, not of {settings.kind}: leave it out")
+    if settings.background is not None:
+        parse_colour(settings.background)
     if settings.low > settings.high:
         raise ConfigError(f"--low {settings.low} is above --high {settings.high}: lower --low or raise --high")
     if settings.kind == "gray" and settings.channels == 1:
