@@ -56,7 +56,7 @@ class Remote {
       return;
     }
     this.waiting.delete(id);
-    if (problem) call.reject(new Problem(problem.title, problem.detail));
+    if (problem) call.reject(new Problem(problem.title, problem.detail, null, problem.final));
     else call.resolve(result);
   }
 

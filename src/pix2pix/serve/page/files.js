@@ -1,7 +1,8 @@
 /* Picture files from a person: what kind they are, and their pixels where the browser can show them. */
 
-import { findOddities, nameOther } from "./header.js";
+import { nameOther, readHeader } from "./header.js";
 import { Problem, formatBytes } from "./problem.js";
+import { turned } from "./raster.js";
 
 const KINDS = [
   { type: "image/png", shown: true, starts: [[0x89, 0x50, 0x4e, 0x47]] },
@@ -28,17 +29,16 @@ export async function readPicture(file, limits) {
     throw new Problem("This is not a picture", `${name} is no PNG, JPEG, WebP, TIFF, GIF, BMP, AVIF or .npy file. Choose another file.`);
   }
   const blob = new Blob([file], { type: kind.type });
-  const shown = kind.shown && !(await findOddities(blob)).turned;
-  return { blob, name, raster: shown ? await decode(blob, name, limits) : null };
+  return { blob, name, raster: kind.shown ? (await decode(blob, name, limits)).raster : null };
 }
 
-/** Decode a picture to {width, height, data} of 32-bit pixels. */
+/** Decode a picture to {raster, deep: whether it has 16 bits, inks: whether it is in CMYK}; pixels as they lie in the file. */
 export async function decode(blob, name, limits) {
-  let bitmap;
-  try {
-    bitmap = await createImageBitmap(blob, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
-  } catch {
-    throw new Problem("The picture cannot be read", `${name} is damaged or not whole. Choose another file.`);
+  const header = readHeader(new Uint8Array(await blob.arrayBuffer()), blob.type);
+  const plain = header && new Blob([await new Blob(header.parts).arrayBuffer()], { type: blob.type }); // one part: Firefox reads no JPEG of several
+  const bitmap = plain && (await createImageBitmap(plain, { colorSpaceConversion: "none", premultiplyAlpha: "none" }).catch(() => null));
+  if (!bitmap) {
+    throw new Problem("The picture cannot be read", `${name} is damaged or not whole. Choose another file.`, null, true);
   }
   const { width, height } = bitmap;
   const [least, narrowest] = limits?.smallest ?? [1, 1]; // a smaller side is enlarged for the model, and the other with it
@@ -57,5 +57,6 @@ export async function decode(blob, name, limits) {
   context.fillRect(0, 0, width, height);
   context.drawImage(bitmap, 0, 0);
   bitmap.close();
-  return { width, height, data: new Uint32Array(context.getImageData(0, 0, width, height).data.buffer) };
+  const data = new Uint32Array(context.getImageData(0, 0, width, height).data.buffer);
+  return { raster: turned({ width, height, data }, header.turn), deep: header.deep, inks: header.inks };
 }

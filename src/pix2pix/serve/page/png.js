@@ -45,7 +45,8 @@ function chunk(name, body) {
   return bytes;
 }
 
-function crc(bytes) {
+/** Compute the checksum of a part. */
+export function crc(bytes) {
   let c = 0xffffffff;
   for (const byte of bytes) c = TABLE[(c ^ byte) & 0xff] ^ (c >>> 8);
   return (c ^ 0xffffffff) >>> 0;

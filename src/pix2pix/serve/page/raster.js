@@ -136,6 +136,22 @@ export function put(raster, area, piece) {
   }
 }
 
+/** Turn and mirror a raster as an orientation of Exif says, 1 to 8. */
+export function turned({ width, height, data }, orientation) {
+  if (orientation < 2 || orientation > 8) return { width, height, data };
+  const [wide, high] = orientation > 4 ? [height, width] : [width, height];
+  const to = new Uint32Array(data.length);
+  for (let y = 0; y < high; y += 1) {
+    for (let x = 0; x < wide; x += 1) {
+      const [u, v] = orientation > 4 ? [y, x] : [x, y];
+      const column = [2, 3, 7, 8].includes(orientation) ? width - 1 - u : u;
+      const row = [3, 4, 6, 7].includes(orientation) ? height - 1 - v : v;
+      to[y * wide + x] = data[row * width + column];
+    }
+  }
+  return { width: wide, height: high, data: to };
+}
+
 function clip(raster, area) {
   const inside = {
     left: Math.max(0, area.left), top: Math.max(0, area.top),

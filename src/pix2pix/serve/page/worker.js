@@ -1,7 +1,6 @@
 /* Runs a model away from the page: loads it with onnxruntime-web, and translates pictures. */
 
 import { decode } from "./files.js";
-import { findOddities } from "./header.js";
 import { loadFiles } from "./model_files.js";
 import { encodePng } from "./png.js";
 import { Problem } from "./problem.js";
@@ -17,8 +16,8 @@ self.addEventListener("message", async ({ data: { id, what, ...values } }) => {
     const result = await actions[what](values, (progress) => self.postMessage({ id, progress }));
     self.postMessage({ id, result });
   } catch (error) {
-    const { title, detail } = error instanceof Problem ? error : new Problem("The model failed", String(error.message ?? error));
-    self.postMessage({ id, problem: { title, detail } });
+    const { title, detail, final } = error instanceof Problem ? error : new Problem("The model failed", String(error.message ?? error));
+    self.postMessage({ id, problem: { title, detail, final } });
   }
 });
 
@@ -82,13 +81,11 @@ async function translate({ sources }) {
 /** Decode a picture to (1, H, W, C) uint8 as it lies in the file. */
 async function toTensor(blob, { channels }) {
   if (!["image/png", "image/jpeg", "image/webp"].includes(blob.type)) {
-    throw new Problem("The file is of another kind", "This page reads PNG, JPEG and WebP. Convert the file, or use pix2pix serve.");
+    throw new Problem("The file is of another kind", "This page reads PNG, JPEG and WebP. Convert the file, or use pix2pix serve.", null, true);
   }
-  const { deep, inks, turned } = await findOddities(blob);
-  if (deep) throw new Problem("The picture has 16 bits", "This model takes 8 bits in each channel. Save the picture with 8 bits by the range that its values have.");
-  if (inks) throw new Problem("The picture is in CMYK", "This model takes gray or RGB. Save the picture in RGB.");
-  if (turned) throw new Problem("The picture lies on its side", "It is a WebP that is to be turned, which browsers do not do. Save it upright.");
-  const { width, height, data } = await decode(blob, "The picture", loaded.limits);
+  const { raster: { width, height, data }, deep, inks } = await decode(blob, "The picture", loaded.limits);
+  if (deep) throw new Problem("The picture has 16 bits", "This model takes 8 bits in each channel. Save the picture with 8 bits by the range that its values have.", null, true);
+  if (inks) throw new Problem("The picture is in CMYK", "This model takes gray or RGB. Save the picture in RGB.", null, true);
   const rgba = new Uint8Array(data.buffer);
   const values = new Uint8Array(width * height * channels);
   for (let from = 0, to = 0; to < values.length; from += 4) {
