@@ -8,6 +8,7 @@ from pix2pix.text import (
     escape_unprintable,
     format_count,
     format_counts,
+    format_decimals,
     format_digits,
     format_duration,
     format_examples,
@@ -24,6 +25,14 @@ def test_counts() -> None:
         "1,096 pairs",
     ]
     assert [format_digits(value) for value in (14, 14.414, 0.1322, 1234.5)] == ["14.00", "14.41", "0.1322", "1,234"]
+    assert format_digits(1.598e29) == "1.598e+29"
+    assert [format_decimals(value) for value in (0, 48.5617, -0.5, 1.6e-13, 1.598e29)] == [
+        "0.0000",
+        "48.5617",
+        "-0.5000",
+        "1.6e-13",
+        "1.598e+29",
+    ]
     assert format_counts({"train": 1000, "val": 24}) == "train 1,000, val 24"
 
 

@@ -4,6 +4,9 @@ import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+LONG = 1e9
+"""Numbers from here on are written with an exponent."""
+
 
 def format_count(count: int, noun: str) -> str:
     """Return `1 channel`, `3 channels` or `1,096 pairs`; `noun` is in the singular and takes an s."""
@@ -30,7 +33,12 @@ def format_examples(items: Iterable[object], most: int = 3) -> str:
 
 def format_digits(value: float) -> str:
     """Return four significant digits, zeros included, and whole numbers from 1,000 on: `14.00`, `0.1322`, `12,345`."""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:#.4g}".rstrip(".")
+    return f"{value:,.0f}" if 1000 <= abs(value) < LONG else f"{value:#.4g}".rstrip(".")
+
+
+def format_decimals(value: float) -> str:
+    """Return four decimals, or four significant digits of what they would show as zero or at length: `1.6e-13`."""
+    return f"{value:.4f}" if value == 0 or 0.001 <= abs(value) < LONG else f"{value:.4g}"
 
 
 def format_factors(down: float, across: float) -> str:

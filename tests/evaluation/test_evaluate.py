@@ -163,7 +163,11 @@ def test_baselines_against_their_definitions(model: Path, facades: Path, tmp_pat
 
 @pytest.mark.parametrize(
     ("dtype", "bounds", "rounding"),
-    [("uint16", ((95.0, 4095.0),), 0.5), ("float32", ((0.0, 10.0), (-100.0, 300.0)), 1e-3)],
+    [
+        ("uint16", ((95.0, 4095.0),), 0.5),
+        ("float32", ((0.0, 10.0), (-100.0, 300.0)), 1e-3),
+        ("float32", ((-1e30, 1e30),), 1e-3),
+    ],
 )
 def test_errors_in_the_targets_own_units(
     dtype: str, bounds: tuple[tuple[float, float], ...], rounding: float, tmp_path: Path

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pix2pix.system import streams
-from pix2pix.text import escape_unprintable, format_count
+from pix2pix.text import escape_unprintable, format_count, format_decimals
 
 METRICS_FIRST = ["g_adversarial", "g_l1", "d_real", "d_fake", "l1", "psnr", "ssim"]
 """Columns that every evaluation of images has, the lecture's four numbers first."""
@@ -58,5 +58,5 @@ def print_metrics(metrics: dict[str, Any]) -> None:
     for name in names:
         ends = metrics["intervals"].get(name) or (None, None)
         values = [metrics.get(name), *ends, *(one.get(name) for one in baselines.values())]
-        cells = ("-" if value is None else f"{value:.4f}" for value in values)
+        cells = ("-" if value is None else format_decimals(value) for value in values)
         print(f"{name:18}" + "".join(f" {cell:>{11 if at < 3 else 12}}" for at, cell in enumerate(cells)))

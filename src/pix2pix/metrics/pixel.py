@@ -97,8 +97,10 @@ def image_metrics(
     values |= {"l1": l1, "l2": l2, "psnr": -10 * torch.log10(l2)}
     values["ssim"] = _mean(ssim_map((output + 1) / 2, (target + 1) / 2), counted)
     if span is not None:
-        own = difference * (torch.as_tensor(span, dtype=output.dtype, device=output.device).reshape(-1, 1, 1) / 2)
-        values |= {"mae": _mean(own.abs(), counted), "rmse": _mean(own.square(), counted).sqrt()}
+        spans = torch.as_tensor(span, dtype=output.dtype, device=output.device).reshape(-1, 1, 1)
+        unit = spans.max() / 2  # the square of a span may be too large for float32, or too small
+        own = difference * (spans / 2 / unit)
+        values |= {"mae": _mean(own.abs(), counted) * unit, "rmse": _mean(own.square(), counted).sqrt() * unit}
     return values
 
 

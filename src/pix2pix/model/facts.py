@@ -22,7 +22,7 @@ Digest = Annotated[str, Field(max_length=64, pattern="^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(max_length=200)]
 Sentence = Annotated[str, Field(max_length=1000)]
 Metric = Annotated[str, Field(max_length=100)]
-Number = Annotated[float, Field(ge=-1e12, le=1e12)]
+Number = Annotated[float, Field(ge=-1e39, le=1e39)]  # errors in units of the files are float32
 Pairs = Annotated[int, Field(ge=0, le=10**12)]
 Metrics = Annotated[dict[Metric, Number | None], Field(max_length=100)]
 Intervals = Annotated[dict[Metric, tuple[Number, Number] | None], Field(max_length=100)]

@@ -8,6 +8,7 @@ from PIL import Image
 
 from pix2pix.data.io.arrays import Pixels
 from pix2pix.metrics.error_map import Errors, Window
+from pix2pix.text import LONG
 
 LARGEST_SIDE = 512  # pixels of a picture on a page
 COLOURS = "inferno"  # of differences: perceptually uniform, from black to pale yellow
@@ -135,4 +136,4 @@ class Scale:
 
 def _format_own(value: float) -> str:
     """Return `127.5`, `0.001234` or `32,768`."""
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
+    return f"{value:,.0f}" if 1000 <= value < LONG else f"{value:.4g}"

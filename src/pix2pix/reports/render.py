@@ -13,7 +13,7 @@ from PIL import Image
 from pix2pix.data.io.arrays import Pixels
 from pix2pix.metrics.perceptual import describe_missing
 from pix2pix.metrics.pixel import MEASURES, OWN_UNITS
-from pix2pix.text import format_duration
+from pix2pix.text import LONG, format_duration
 
 JPEG_BYTES = 50_000  # a larger PNG is embedded as JPEG
 ALWAYS_SHOWN = ("l1", "psnr", "ssim")
@@ -59,7 +59,7 @@ def format_number(value: float | None, unit: str = "") -> str:
     if math.isinf(value):
         text = "∞" if value > 0 else "−∞"
     else:
-        own = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"  # in the units of the files
+        own = f"{value:,.0f}" if 1000 <= abs(value) < LONG else f"{value:.4g}"  # in the units of the files
         text = f"{value:.2f}" if unit in ("dB", "psnr") else own if unit == "own" else f"{value:.4f}"
         text = text.replace("-", "−")
     return f"{text} dB" if unit in ("dB", "psnr") else text
