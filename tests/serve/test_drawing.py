@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pix2pix.data.checks.contact_sheet import draw_sheet
 from pix2pix.data.io import images
@@ -105,3 +106,19 @@ def test_examples_of_a_folder_are_split_as_in_the_training(tmp_path: Path) -> No
     np.testing.assert_array_equal(example.target, target)
     with pytest.raises(ConfigError, match="holds no pictures"):
         find_examples(tmp_path / "x", facts, tmp_path / "nothing")
+
+
+def test_transparent_examples_lie_on_white_and_unreadable_ones_are_named(tmp_path: Path) -> None:
+    (tmp_path / "read me.txt").write_text("no picture")
+    Image.new("RGBA", (32, 32), (0, 0, 0, 0)).save(tmp_path / "drawing.png")
+    (example,) = find_examples(tmp_path / "x", Facts(3, (RGB,), 3, "uint8", (32, 32), 1, noise=False), tmp_path)
+    np.testing.assert_array_equal(example.sources[0], np.full((32, 32, 3), 255))
+    (tmp_path / "broken.png").write_bytes(b"no PNG")
+    with pytest.raises(ConfigError, match=r"--examples: .*broken\.png: "):
+        find_examples(tmp_path / "x", Facts(3, (RGB,), 3, "uint8", (32, 32), 1, noise=False), tmp_path)
+    (tmp_path / "broken.png").unlink()
+    np.save(tmp_path / "heights.npy", np.zeros((32, 32), np.float32))
+    with pytest.raises(
+        ConfigError, match=r"heights\.npy: expected gray or RGB of 8 or 16 bits, found 1 channel of float32"
+    ):
+        find_examples(tmp_path / "x", Facts(3, (RGB,), 3, "uint8", (32, 32), 1, noise=False), tmp_path)

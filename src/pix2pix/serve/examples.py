@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pix2pix.data.checks.contact_sheet import GAP, MIN_SIDE, title_height
+from pix2pix.data.encoding.background import lay_over, opacity_of, type_limits
 from pix2pix.data.io import images
 from pix2pix.data.io.arrays import Pixels
+from pix2pix.data.pairing.image_files import is_image_name
 from pix2pix.errors import ConfigError, DataError
 from pix2pix.model.model_config import Size
 from pix2pix.serve.engine import Facts
+from pix2pix.text import format_count
 
 MOST = 8
 _SHEET = re.compile(r"epoch_(\d+)\.png")
@@ -35,7 +38,7 @@ class Example:
 def find_examples(model: Path, facts: Facts, given: Path | None) -> list[Example]:
     """Return a few examples: of the folder `given`, or of the run in which the model folder lies.
 
-    Raises ConfigError for a folder without pictures.
+    Raises ConfigError for a folder without pictures, or with one that is not read.
     """
     if given is not None:
         return _read_folder(given, facts)
@@ -79,22 +82,28 @@ def cut_sheet(sheet: Pixels, facts: Facts) -> list[Example]:
 
 
 def _read_folder(folder: Path, facts: Facts) -> list[Example]:
-    """Read examples of a model of one source: sources, or side-by-side pictures as in the training."""
+    """Read the first pictures of a model of one source: sources, or side-by-side pictures as in the training."""
     if len(facts.sources) > 1:
         raise ConfigError("--examples: needs a model of one source")
-    found: list[Example] = []
-    for path in _files(folder):
-        if len(found) == MOST:
-            break
-        try:
-            picture = images.read(path)
-        except DataError:
-            continue
-        if picture.dtype.name in ("uint8", "uint16") and picture.shape[2] in (1, 3):
-            found.append(_split(picture, facts))
-    if not found:
+    paths = [path for path in _files(folder) if is_image_name(path.name)][:MOST]
+    if not paths:
         raise ConfigError(f"--examples {folder}: holds no pictures; expected a folder of PNG or other image files")
-    return found
+    return [_split(_read_picture(path), facts) for path in paths]
+
+
+def _read_picture(path: Path) -> Pixels:
+    """Read gray or RGB of 8 or 16 bits; transparent pixels are laid over white, as `translate` does."""
+    try:
+        picture = images.read(path, alpha=True)
+    except DataError as error:
+        raise ConfigError(f"--examples: {error}") from None
+    if picture.dtype.name not in ("uint8", "uint16") or picture.shape[2] > 4:
+        found = f"{format_count(picture.shape[2], 'channel')} of {picture.dtype}"
+        raise ConfigError(f"--examples: {path}: expected gray or RGB of 8 or 16 bits, found {found}; take it away")
+    if picture.shape[2] in (2, 4):
+        limits = type_limits(picture)
+        return lay_over(picture[..., :-1], opacity_of(picture, limits), (255, 255, 255), limits)
+    return picture
 
 
 def _split(picture: Pixels, facts: Facts) -> Example:

@@ -217,7 +217,7 @@ function listExamples() {
     const image = Object.assign(document.createElement("img"), {
       src: backend.address(paths(example)[0]).href, alt: `Example ${index + 1}`, loading: "lazy", decoding: "async",
     });
-    if (model.sources[0].kind !== "image") image.className = "pixelated";
+    if (model.sources[0].kind === "labels") image.className = "pixelated"; // thin lines would lose pixels
     image.addEventListener("error", () => { button.textContent = `Example ${index + 1}`; });
     button.append(image);
     button.addEventListener("click", () => {
