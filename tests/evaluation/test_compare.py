@@ -254,7 +254,7 @@ def empty(run: Path) -> Path:
     [
         (lambda run: None, ConfigError, "two runs or more"),
         (lambda run: run / "model" / "..", ConfigError, "given twice"),
-        (lambda run: run / "model", ModelError, "a model folder; give the run folder"),
+        (lambda run: run / "model", ModelError, "a model folder, without curves; give its run folder"),
         (lambda run: run / "absent", ModelError, "no such run folder"),
         (lambda run: run / "samples", ModelError, "not a run folder"),
         (lambda run: empty(Path(shutil.copytree(run, run.parent / "empty"))), ModelError, "no epoch has been finished"),

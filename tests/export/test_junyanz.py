@@ -404,7 +404,8 @@ def test_misuse_is_one_sentence(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=words):
             pix2pix.convert(path, output=tmp_path / "out", **options)  # type: ignore[arg-type]
     assert not (tmp_path / "out").exists()
-    pix2pix.convert(file, output=tmp_path / "model")
+    notes = "\n".join(pix2pix.convert(file, output=tmp_path / "model").notes)
+    assert "assumed: the source is A, the target B" in notes
     with pytest.raises(ConfigError, match="exists; give another name, or --overwrite"):
         pix2pix.convert(file, output=tmp_path / "model")
     for assumed in (

@@ -163,7 +163,7 @@ def _explain_missing_run(folder: Path) -> str:
     if not folder.exists():
         return "no such run folder"
     if (folder / "generator.safetensors").exists():
-        return "a model folder; give the run folder, which has the curves"
+        return "a model folder, without curves; give its run folder, or compare the numbers of `pix2pix evaluate`"
     if (folder / "runs").is_dir():
         return f"not a run but a folder of runs; give the runs in {folder / 'runs'}"
     return "not a run folder, as it has no config.yaml; give folders that `pix2pix train` made"

@@ -278,6 +278,8 @@ def _describe(model: Model) -> Iterator[str]:
     elif generator.dropout_layers:
         yield f"assumed: trained {drops}, which leaves no trace in a U-Net (--dropout, --no-dropout)"
     yield "assumed: 8-bit images, resized to {}x{} (--image-size)".format(*config.data.image_size)
+    source, target = config.data.direction.split("to")
+    yield f"assumed: the source is {source}, the target {target} (--direction AtoB, BtoA)"
     if generator.norm == "batch":
         whose = "each image, as test.py without --eval" if model.config.norm_statistics == "image" else "the training"
         yield f"assumed: batch norm by the statistics of {whose} (--norm-statistics image, running)"
