@@ -62,6 +62,10 @@ def test_another_choice_shows_another_size_and_another_output(tmp_path: Path) ->
         Translator(model(None), present="scale")
     with pytest.raises(ConfigError, match="--present whole: expected auto, image_size, scale, native"):
         Translator(model(), present="whole")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="--precision int8: expected 32 or bf16"):
+        Translator(model(), precision="int8")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"--background \(1, 2, 3\): expected a colour"):
+        Translator(model(), background=(1, 2, 3))  # type: ignore[arg-type]
 
 
 def test_a_small_image_for_a_model_of_a_huge_size_is_refused_with_the_way_on(tmp_path: Path) -> None:

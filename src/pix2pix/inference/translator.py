@@ -72,6 +72,8 @@ class Translator(ImageTranslator):
 
         if present not in get_args(Present):
             raise ConfigError(f"--present {present}: expected {', '.join(get_args(Present))}")
+        if precision not in ("32", "bf16"):
+            raise ConfigError(f"--precision {precision}: expected 32 or bf16")
         self.model = replace(model, present=present)
         self.model.presented_size(model.config.settings.data.image_size)  # refuses a scale that the model lacks
         self.rule = ChannelRule(strict, background)

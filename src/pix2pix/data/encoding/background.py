@@ -18,7 +18,7 @@ def parse_colour(text: str) -> Colour:
     """Read a name such as `white`, or `#rrggbb`. Raises ConfigError."""
     try:
         red, green, blue = ImageColor.getrgb(text)[:3]
-    except ValueError:
+    except (ValueError, AttributeError):  # of what is no text
         raise ConfigError(f"--background {text}: expected a colour, such as white or #20a040") from None
     return red, green, blue
 
