@@ -202,6 +202,7 @@ def test_threads_leave_the_warning_filters_alone(tmp_path: Path) -> None:
 
 # ---- files that are refused ----------------------------------------------------------------------------------
 
+TOO_FEW = "has pixels of number 7, but a palette of 3 colours"
 NO_IMAGE, DEEP, ALPHA = "cannot be read as an image", "holds int32 values", "has transparency"
 DEEP_ROW = bytes(1 + 8 * 3 * 2) * 6
 
@@ -241,6 +242,7 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "transparent gif": (encoded(Image.new("P", (8, 6)), "GIF", transparency=0), ALPHA),
     "transparent colour": (encoded(Image.new("RGB", (8, 6)), "PNG", transparency=(0, 0, 0)), ALPHA),
     "transparent gray": (encoded(Image.new("L", (8, 6)), "PNG", transparency=0), ALPHA),
+    "palette too short": (png(8, 6, 8, 3, more=chunk(b"PLTE", bytes(9)), rows=bytes([0, *range(8)]) * 6), TOO_FEW),
     "transparent gray of 2 bits": (png(8, 6, 2, more=chunk(b"tRNS", b"\0\1"), rows=bytes([0, 0x55, 0x55]) * 6), ALPHA),
     "transparent gray of 4 bits": (png(8, 6, 4, more=chunk(b"tRNS", b"\0\7"), rows=bytes([0, *b"wwww"]) * 6), ALPHA),
     "tiff of 3 bits": (retagged(tiff(np.ones((6, 8), np.uint8)), (258, 3)), "has samples of 3 bits, expected 8"),
@@ -276,7 +278,9 @@ def test_strange_files_are_refused_by_name(tmp_path: Path, kind: str) -> None:
     assert time.monotonic() - start < 1
 
 
-@pytest.mark.parametrize("kind", [kind for kind, (_, reason) in REFUSED.items() if reason not in (NO_IMAGE, ALPHA)])
+@pytest.mark.parametrize(
+    "kind", [kind for kind, (_, reason) in REFUSED.items() if reason not in (NO_IMAGE, ALPHA, TOO_FEW)]
+)
 def test_a_header_is_enough_to_refuse(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "x.png"
     path.write_bytes(REFUSED[kind][0])

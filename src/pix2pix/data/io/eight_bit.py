@@ -23,6 +23,7 @@ from pix2pix.data.io.limits import Reserve
 from pix2pix.data.io.surroundings import NOTHING, Surroundings
 from pix2pix.errors import DataError
 from pix2pix.system.reading import open_regular
+from pix2pix.text import format_count
 
 READ_FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF", "AVIF", "JPEG2000")
 WRITE_OPTIONS: dict[str, dict[str, Any]] = {
@@ -308,11 +309,24 @@ def _decode(image: Image.Image, name: str, alpha: bool, *, stored: bool) -> Pixe
     _scale_transparent_gray(image)
     with pillow_limits() if checks_again else nullcontext():
         image.load()
+    _refuse_missing_colours(image, name)
     turn = {6: 8, 8: 6}.get(undone, undone) if stored else read_orientation(image)  # Pillow turns TIFF by itself
     gray, has_alpha = image.mode in GRAY_MODES, image.has_transparency_data
     mode = ("LA" if gray else "RGBA") if has_alpha else ("L" if gray else "RGB")
     pixels = upright(pil_to_array(image if image.mode == mode else image.convert(mode)), turn)
     return without_alpha(pixels, name) if has_alpha and not alpha else pixels
+
+
+def _refuse_missing_colours(image: Image.Image, name: str) -> None:
+    """Raise DataError for pixels beyond the end of a palette, which Pillow shows as black."""
+    if image.format in ("PNG", "BMP") and image.mode == "P" and image.palette is not None:
+        colours = len(image.palette.palette) // len(image.palette.mode)
+        largest = cast("tuple[int, int]", image.getextrema())[1]
+        if largest >= colours:
+            raise DataError(
+                f"{name}: has pixels of number {largest}, but a palette of {format_count(colours, 'colour')}: save it "
+                f"with {largest + 1} colours or more"
+            )
 
 
 def _scale_transparent_gray(image: Image.Image) -> None:
