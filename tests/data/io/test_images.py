@@ -52,6 +52,14 @@ def masked_tiff() -> bytes:
     return file.getvalue()
 
 
+def two_ome_images() -> bytes:
+    file = BytesIO()
+    with tifffile.TiffWriter(file, ome=True) as writer:
+        writer.write(np.ones((6, 8), np.uint16))
+        writer.write(np.zeros((6, 8), np.uint16))
+    return file.getvalue()
+
+
 # ---- arrays -----------------------------------------------------------------------------------------------------
 
 
@@ -229,6 +237,7 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "double tiff": (tiff(np.ones((6, 8))), "holds float64 values"),
     "pages of two sizes": (encoded(picture(), "TIFF", save_all=True, append_images=[Image.new("RGB", (9, 6))]),
                            "pages of several sizes"),
+    "two images in OME": (two_ome_images(), "has 2 images of (6, 8) uint16, expected one image"),
     "deep bomb": (png(30000, 30000, 16, 2, rows=b""), "more than 536,870,912 pixels"),
     "pickle in npy": (npy(np.array([[{}]], dtype=object)), NO_IMAGE),
     "truncated npy": (npy(np.ones((6, 8), np.float32))[:-9], NO_IMAGE),

@@ -203,10 +203,11 @@ def _find_axes(path: Path, pages: _Pages) -> tuple[int, int]:
     """Return the positions of height and width among the axes. Raises DataError unless the pages form one image."""
     axes, shape, dtype = pages.series[0]
     if len(pages.series) > 1:
-        sizes = " and ".join(dict.fromkeys(f"{of} {kind}" for _, of, kind in pages.series[:3]))
-        raise DataError(
-            f"{path}: has pages of several sizes or types ({sizes}), expected one image: save each in a file of its own"
-        )
+        sizes = list(dict.fromkeys(f"{of} {kind}" for _, of, kind in pages.series[:3]))
+        what = f"pages of several sizes or types ({' and '.join(sizes)})"
+        if len(sizes) == 1:
+            what = f"{len(pages.series)} images of {sizes[0]}"
+        raise DataError(f"{path}: has {what}, expected one image: save each in a file of its own")
     if dtype is None or "Y" not in axes or "X" not in axes:
         raise DataError(f"{path}: has the axes {axes} {shape}, expected height and width: save it as pages of one size")
     y, x = axes.index("Y"), axes.index("X")
