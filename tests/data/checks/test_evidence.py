@@ -56,6 +56,15 @@ def test_what_is_not_evident_is_asked_for(tmp_path: Path, kind: str, decode: boo
     assert before.fingerprint == asked.fingerprint
 
 
+def test_names_of_sources_and_targets_in_one_folder_suggest_patterns(tmp_path: Path) -> None:
+    for number in range(5):
+        for side in ("photo", "mask"):
+            images.write(tmp_path / f"{number}_{side}.png", picture(24, 32))
+    flags = '--source-pattern "{id}_mask.png" --target-pattern "{id}_photo.png"'
+    with pytest.raises(DataError, match=f"give {flags}, or the two swapped, as the names suggest, --layout"):
+        check(Data(path=str(tmp_path)))
+
+
 def test_an_older_run_that_left_out_bad_files_is_known_by_the_rest(tmp_path: Path) -> None:
     for number in range(5):
         images.write(tmp_path / f"{number}.png", picture(24, 32))

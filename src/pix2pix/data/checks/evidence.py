@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pix2pix.data.checks.report import Problem
 from pix2pix.data.io.arrays import ImageFacts
+from pix2pix.data.pairing.patterns import pattern_flags, suggest_patterns_within
 from pix2pix.errors import DataError
 from pix2pix.text import format_count, format_examples
 
@@ -52,6 +53,8 @@ class SideBySideEvidence:
     def _describe_ways(self, place: str) -> str:
         """Say what may be given for such images."""
         ways = ["--layout side-by-side if each holds a source and its target"]
+        if patterns := suggest_patterns_within([str(problem.path) for problem in self._single]):
+            ways.insert(0, f"{pattern_flags(patterns)}, or the two swapped, as the names suggest")
         if self._with_channels:
             ways.append("--source-from 0 --target-from 1 if these are channels of each file, by number or name")
         ways.append("--source DIR --target DIR if these lie in two folders")
