@@ -1,6 +1,7 @@
 """Atomic writes of folders: the new content or the old, and what others put into a folder stays."""
 
 import contextlib
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -137,3 +138,10 @@ def test_a_folder_of_others_with_the_name_of_a_new_file_is_named_where_it_lies(t
         ):
             (folder / "config.json").write_text("new")
         assert Path(error.value.filename).read_text() == "mine"
+
+
+def test_a_failed_write_names_the_folder(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space left") as error, write_folder_atomically(tmp_path / "site"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert error.value.filename == str(tmp_path / "site")
+    assert not list(tmp_path.iterdir())

@@ -19,7 +19,7 @@ def write_folder_atomically(folder: Path, names: Collection[str] = ()) -> Iterat
     """Yield a new folder to fill. It replaces `folder` when the block ends without an error, and is removed otherwise.
 
     The folder may be missing or empty, or hold the files `names`, which are replaced; others in it are kept. What a
-    killed process left is removed or put back first. Raises OSError.
+    killed process left is removed or put back first. Raises OSError that names a file or the folder.
     """
     folder = Path(os.path.realpath(folder))
     new = folder.with_name(f".{folder.name}.partial")
@@ -32,6 +32,9 @@ def write_folder_atomically(folder: Path, names: Collection[str] = ()) -> Iterat
         _sync_files(new)
         replace_folder(new, folder, names)
         (folder / UNFINISHED).unlink()
+    except OSError as error:
+        error.filename = error.filename or str(folder)  # that of a failed write has none
+        raise
     finally:
         shutil.rmtree(new, ignore_errors=True)
 
