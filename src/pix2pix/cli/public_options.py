@@ -1,5 +1,6 @@
 """Say what does here what an option of pytorch-CycleGAN-and-pix2pix does there."""
 
+_SHOWN = "every epoch prints a line; `report.html`, `curves.png`, `samples/` and `tensorboard/` show the rest"
 PUBLIC_OPTIONS = {
     "dataroot": "the folder of pairs is a word of its own, as in `pix2pix train DATA`",
     "data": "the folder of pairs is a word of its own, as in `pix2pix train DATA`",
@@ -20,7 +21,7 @@ PUBLIC_OPTIONS = {
     "beta1": "`--betas 0.5 0.999`",
     "gan_mode": "`--adversarial`",
     "lambda_l1": "`--l1-weight`",
-    "netg": "`--generator.kind`",
+    "netg": "`--generator.kind unet`, whose depth follows from `--image-size`, or `--generator.kind resnet`",
     "netd": "`--discriminator.patch-size`",
     "n_layers_d": "`--discriminator.patch-size`",
     "ngf": "`--base-channels`, or `--generator.base-channels` alone",
@@ -33,6 +34,17 @@ PUBLIC_OPTIONS = {
     "preprocess": "`--jitter` resizes and crops, `--load-size native` only crops",
     "num_threads": "`--workers`",
     "gpu_ids": "`--device`, and `--devices` for several",
+    "dataset_mode": "the layout is recognised; `pix2pix data check DATA` says as what",
+    "eval": "`--norm-statistics` of train and convert chooses what batch norm uses",
+    "num_test": "`pix2pix translate MODEL FILE ...` takes the files that it is given",
+    "use_wandb": "nothing is sent anywhere; `tensorboard/` of the run has the curves",
+    "display_id": _SHOWN,
+    "display_freq": _SHOWN,
+    "display_port": _SHOWN,
+    "print_freq": _SHOWN,
+    "update_html_freq": _SHOWN,
+    "no_html": _SHOWN,
+    "save_latest_freq": "the newest state is always saved",
     "save_epoch_freq": "`--keep-every`; the newest state is always saved",
 }
 """Option in lower case with underscores -> what does it here."""
