@@ -312,6 +312,19 @@ def test_refused_precision_names_another(folder: Path, monkeypatch: pytest.Monke
         export_onnx(folder, output=folder / "new.onnx", precision="16")
 
 
+def test_differences_of_classes_are_shares_of_pixels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_model(CASES["to labels"]).save(tmp_path / "model")
+    main(["export", str(tmp_path / "model"), "--output", str(tmp_path / "m.onnx")])
+    out = capsys.readouterr().out
+    assert "%  of the pixels\n" in out
+    assert "range" not in out
+    monkeypatch.setitem(LIMITS, "16", Limit(-1, -1))
+    with pytest.raises(ModelError, match="% of the pixels have another class; use a higher precision"):
+        export_onnx(tmp_path / "model", output=tmp_path / "new.onnx", precision="16")
+
+
 def test_checksum_is_that_of_the_file_without_it(file: Path) -> None:
     fields = {prop.key: prop.value for prop in onnx.load(file).metadata_props}
     digits = fields["pix2pix.checksum"].encode()

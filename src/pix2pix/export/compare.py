@@ -18,8 +18,10 @@ from pix2pix.inference.fit_sources import SourceImage
 from pix2pix.inference.translator import Translator
 from pix2pix.model import Model
 from pix2pix.model.model_config import Size
+from pix2pix.text import format_share
 
 Array = NDArray[Any]
+OTHER_CLASS = "share of pixels with another class"
 ROUNDS, SECONDS = 9, 3.0
 """Timing ends after so many rounds, or so many seconds."""
 
@@ -47,6 +49,18 @@ class Difference:
     share_most: float
     """`most` as a share of the target's range."""
     share_mean: float
+
+    @property
+    def counts_classes(self) -> bool:
+        """Whether the target is a label map, of which pixels with another class are counted."""
+        return self.unit == OTHER_CLASS
+
+    def describe_mean(self) -> str:
+        """Return `the mean error is 1.5 uint8 values, 0.6 % of the range`, or what it is for classes."""
+        share = format_share(self.share_mean)
+        if self.counts_classes:
+            return f"{share} of the pixels have another class"
+        return f"the mean error is {self.mean:.4g} {self.unit}, {share} of the range"
 
     def is_within(self, limit: Limit) -> bool:
         """Return whether the errors are no fault. NaN is one."""
@@ -80,7 +94,7 @@ def find_difference(run: Run, translator: Translator, sources: Sequence[Array]) 
         return Difference(*size, f"shape {found.shape} in place of {expected.shape}", *[float("nan")] * 4)
     if isinstance(translator.model.target_values, LabelEncoding):
         other = float((found != expected).any(axis=2).mean())
-        return Difference(*size, "share of pixels with another class", other, other, other, other)
+        return Difference(*size, OTHER_CLASS, other, other, other, other)
     same = np.isnan(expected) & np.isnan(found) if expected.dtype.kind == "f" else np.zeros(1, np.bool_)
     error = np.where(same, 0.0, np.abs(found.astype(np.float64) - expected))
     low, high = np.array(translator.model.target_values.bounds, np.float64).T

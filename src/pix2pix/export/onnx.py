@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from pix2pix.errors import ConfigError, ModelError
 from pix2pix.system.files import remove_partial_files, write_atomically
-from pix2pix.text import format_share
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -140,6 +139,5 @@ def _refuse_different(path: Path, precision: ExportPrecision, differences: "tupl
         if not one.is_within(LIMITS[precision]):
             raise ModelError(
                 f"{path}: is not written, since it would not translate as the model does: at {one.height}x{one.width} "
-                f"the mean error is {one.mean:.4g} {one.unit}, {format_share(one.share_mean)} of the range"
-                f"{'' if precision == '32' else '; use a higher precision: --precision 32'}"
+                f"{one.describe_mean()}{'' if precision == '32' else '; use a higher precision: --precision 32'}"
             )

@@ -11,7 +11,7 @@ from pix2pix.errors import ConfigError, ModelError
 from pix2pix.export.onnx import require_packages
 from pix2pix.serve.browser_runtime import ENGINES, FILES, find_runtime
 from pix2pix.system.folders import write_folder_atomically
-from pix2pix.text import format_count, format_share
+from pix2pix.text import format_count
 
 if TYPE_CHECKING:
     from pix2pix.export.compare import Difference
@@ -139,7 +139,7 @@ def _make_onnx(served: "ServedModel", precision: Precision) -> "tuple[bytes, tup
         if not one.is_within(FAULTS[precision]):
             raise ModelError(
                 f"--precision {precision}: the page would not translate as the model does: at {one.height}x{one.width} "
-                f"the mean error is {format_share(one.share_mean)} of the range; use a higher precision"
+                f"{one.describe_mean()}; use a higher precision"
             )
     return content, differences
 

@@ -98,7 +98,8 @@ def _print_table(exported: "Exported") -> None:
     from pix2pix.text import format_bytes
 
     print(f"precision {exported.precision}, {format_bytes(exported.bytes)}")
-    print(f"{'one image by':>14}{'ms':>14}{'mean / range':>26}")
+    error = "another class" if exported.differences[0].counts_classes else "mean / range"
+    print(f"{'one image by':>14}{'ms':>14}{error:>26}")
     for speed in exported.speeds:
         error = "" if speed.share_mean is None else f"{100 * speed.share_mean:.4f} %"
         print(f"{speed.engine:>14}{speed.milliseconds:>14.1f}{error:>26}")
@@ -122,8 +123,17 @@ def _print_differences(differences: "Sequence[Difference]") -> None:
     """Print the errors against the model."""
     from pix2pix.text import format_share
 
-    print(f"{'compared at':>14}{'error, max':>14}{'mean':>12}{'max / range':>14}{'mean / range':>14}")
+    classes = differences[0].counts_classes
+    columns = (
+        f"{'another class':>20}"
+        if classes
+        else f"{'error, max':>14}{'mean':>12}{'max / range':>14}{'mean / range':>14}"
+    )
+    print(f"{'compared at':>14}{columns}")
     for one in differences:
         size = f"{one.height}x{one.width}"
+        if classes:
+            print(f"{size:>14}{100 * one.mean:>18.4f} %  of the pixels")
+            continue
         shares = f"{format_share(one.share_most):>14}{100 * one.share_mean:>12.4f} %"
         print(f"{size:>14}{one.most:>14.4g}{one.mean:>12.4g}{shares}  {one.unit}")
