@@ -41,3 +41,21 @@ def test_outputs_are_those_of_the_model(
             error = np.abs(np.asarray(Image.open(io.BytesIO(drawn.output()))).astype(int) - expected)
             assert error.max() <= 1
             assert error.mean() < 0.05
+
+
+def test_a_browser_on_which_webgpu_fails_falls_back(
+    open_page: Callable[..., Drawn], models: dict[str, Path], runtime: str, tmp_path: Path
+) -> None:
+    site = tmp_path / "site"
+    export_site(models["photo"], output=site, onnxruntime_web=runtime)
+    (worker,) = site.rglob("worker.js")
+    taken = worker.read_text().replace("adapter && !software", "adapter")  # as if the imitation were a real processor
+    assert taken != worker.read_text()
+    worker.write_text(taken)
+    (binary,) = site.rglob("*.asyncify.wasm")
+    with serve_folder(site) as address:
+        for engine in ("WebGPU", "WebAssembly"):
+            drawn = open_page(address, local=True)
+            drawn.wait_for_output(lambda drawn=drawn: drawn.give("mine.png", as_png(photo())))
+            assert f"({engine}" in drawn.text("#note")
+            binary.unlink(missing_ok=True)  # as an owner does whose host takes no file of its size
