@@ -373,6 +373,7 @@ USE: dict[str, Case] = {
     "unknown verb": lambda root, run: Bad(["translat"], 2, ["translat", 'Did you mean "translate"?', "evaluate"]),
     "another unknown verb": lambda root, run: Bad(["evalute", run], 2, ['Did you mean "evaluate"?']),
     "a command of 0.1": lambda root, run: Bad(["bench", "--quick"], 2, ["`bench`", "`make bench`"]),
+    "a command of the public code": lambda root, run: Bad(["test", "--name", "x"], 2, ["`test`", "pix2pix translate"]),
     "unknown verb of data": lambda root, run: Bad(["data", "chek", root], 2, ['Did you mean "check"?']),
     "no model named": lambda root, run: Bad(["info"], 2, ["MODEL"]),
     "no output named": lambda root, run: Bad(["translate", run, root], 2, ["--output"]),

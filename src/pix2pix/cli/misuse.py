@@ -22,6 +22,13 @@ from pix2pix.errors import ConfigError
 
 OLD_COMMANDS = {"bench": "`make bench` in a clone of the repository measures the speed"}
 """Command of version 0.1 -> what to use instead."""
+_TRANSLATE = "`pix2pix translate MODEL images --output DIR` makes the outputs"
+OTHER_COMMANDS = {
+    "test": f"{_TRANSLATE}, and `pix2pix evaluate MODEL DATA` measures the test split",
+    "predict": _TRANSLATE,
+    "infer": _TRANSLATE,
+}
+"""Command of other programs -> what to use here."""
 ALIKE = 0.8
 """Ratio of `SequenceMatcher` from which an option that exists is suggested."""
 
@@ -60,7 +67,9 @@ def _suggest(error: CycloptsError) -> str | None:
     """Return what to use instead of a command or flag of version 0.1 or the public code; None for other words."""
     if isinstance(error, UnknownCommandError) and error.unused_tokens:
         command = error.unused_tokens[0]
-        return f"There is no command `{command}` any more; {OLD_COMMANDS[command]}" if command in OLD_COMMANDS else None
+        if command in OLD_COMMANDS:
+            return f"There is no command `{command}` any more; {OLD_COMMANDS[command]}"
+        return f"There is no command `{command}`; {OTHER_COMMANDS[command]}" if command in OTHER_COMMANDS else None
     if not isinstance(error, UnknownOptionError):
         return None
     flag = (error.token.keyword or error.token.value).partition("=")[0]
