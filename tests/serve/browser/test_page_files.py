@@ -1,8 +1,10 @@
 """Give the page pictures: files, pasted, dropped, photographed; compare, download, and read what is wrong."""
 
 import io
+import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from PIL import Image
 from pix2pix import Translator
 from pix2pix.data.io import images
 from tests.serve.browser.pages import Drawn
-from tests.serve.browser.pictures import SIZE, as_png, encode, photo
+from tests.serve.browser.pictures import SIZE, as_png, encode, label_map, photo
 
 Open = Callable[..., Drawn]
 HAND_OVER = """([bytes, kind]) => {
@@ -157,3 +159,25 @@ def test_the_server_goes_and_comes_back(open_page: Open, address: str) -> None:
     drawn.page.mouse.click(x + 40, y)
     drawn.page.get_by_role("alert").get_by_text("64 requests are waiting").wait_for()
     drawn.wait_for_output(lambda: None)
+
+
+def test_a_picture_is_given_before_the_page_knows_the_models(open_page: Open, address: str) -> None:
+    drawn = open_page(address, "labels")
+    drawn.see("#output-picture")
+    held: list[Any] = []
+    asked = re.compile("v1/models$|source.png$")
+    drawn.page.route(asked, lambda route: held.append(route))
+    with drawn.page.expect_request(asked):
+        drawn.page.reload()
+    drawn.page.wait_for_selector("#source[inert]")  # no button of it can be pressed
+    drawn.page.keyboard.press("Control+z")
+    picture = as_png(label_map(1))
+    drawn.page.evaluate(HAND_OVER, [list(picture), "drop"])
+    held.pop().continue_()
+    drawn.page.get_by_text("64 × 64 · given.png").wait_for()
+    for example in held:
+        example.continue_()
+    drawn.page.wait_for_load_state("networkidle")
+    assert "given.png" in drawn.text("#source-facts")  # the example came later, and does not take its place
+    drawn.see("[data-state=still] #output-picture")
+    assert drawn.sent[-1].post_data_buffer == picture

@@ -24,6 +24,8 @@ let active;
 let seed = null;
 let ready = false;
 let exampleWanted = null;
+let tellKnown;
+const known = new Promise((resolve) => { tellKnown = resolve; }); // the models; the source is inert until then
 
 const say = (words) => { byId("spoken").textContent = words; };
 const toolbox = new Toolbox(byId("tools"), () => editor?.paintOverlay());
@@ -86,6 +88,8 @@ async function choose(wanted) {
   listSources();
   listExamples();
   activate(sources[0]);
+  byId("source").inert = false;
+  tellKnown();
   output.offer("target", false);
   output.clear(HINTS[active.spec.kind]);
   await prepare();
@@ -196,9 +200,11 @@ function redo() {
 /** Take a file, pasted picture or photo as the active source. */
 async function take(file) {
   if (!file) return;
+  await known;
   const source = active;
   const { blob, name, raster } = await readPicture(file, model.limits);
   if (!sources.includes(source)) return; // another model was chosen meanwhile
+  exampleWanted = null; // none that still loads takes its place
   source.replace({ raster, file: { blob, name } });
   say(`${name} is the source.`);
 }
@@ -346,7 +352,7 @@ byId("canvas").addEventListener("keydown", (event) => {
 
 document.addEventListener("keydown", (event) => {
   const typing = event.target.matches?.("input[type=number], input[type=text]");
-  if (!(event.ctrlKey || event.metaKey) || typing || document.querySelector("dialog[open]")) return;
+  if (!(event.ctrlKey || event.metaKey) || typing || !active || document.querySelector("dialog[open]")) return;
   const key = event.key.toLowerCase();
   if (key !== "z" && key !== "y") return;
   event.preventDefault();
