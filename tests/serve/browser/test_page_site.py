@@ -34,6 +34,7 @@ def test_what_is_drawn_is_translated_inside_the_browser(open_page: Open, static:
     drawn = open_page(static, local=True)
     drawn.see("#output-picture")
     assert "inside this browser" in drawn.text("#note")
+    assert drawn.page.evaluate("() => [...document.querySelectorAll('img[src]')].every((image) => image.naturalWidth)")
     before = drawn.output()
     drawn.choose("Rectangle")
     drawn.choose("molding")
