@@ -312,3 +312,38 @@ def test_ends_join() -> None:
     assert first.join(second, 1) == second.join(first, 1) == End(0, 2, 1)
     assert End(0, 1, 5).join(End(0, 2, 4), 1) == End(0, 3, 4)
     assert End(9, 1, 5).join(End(7, 2, None), -1) == End(9, 1, 7)
+
+
+@pytest.mark.parametrize(
+    ("unknown", "dtype", "tag", "settings"),
+    [
+        (-9999, np.float32, "-9999", {}),
+        (LOWEST, np.float32, repr(LOWEST), {}),
+        (-32768, np.int16, None, {"mask_value": -32768, "target_range": "measured"}),
+        (np.nan, np.float32, None, {"mask_value": "nan"}),
+        (255, np.uint8, None, {"mask_value": 255, "target_kind": "labels"}),
+        (255, np.uint8, None, {"mask_value": "#ffffff", "target_kind": "labels"}),
+    ],
+)
+def test_targets_without_a_known_pixel_are_problems(
+    tmp_path: Path, unknown: float, dtype: type, tag: str | None, settings: dict[str, Any]
+) -> None:
+    channels = (3,) * (settings.get("mask_value") == "#ffffff")
+
+    def target(rng: np.random.Generator) -> np.ndarray:
+        return rng.integers(0, 3, (32, 32, *channels)).astype(dtype)
+
+    root = pairs_of(tmp_path, photo, target, tag)
+    (name,) = {path.name for path in root.glob("B/3.*")}
+    empty = np.full((32, 32, *channels), unknown, dtype)
+    if dtype is np.uint8:
+        Image.fromarray(empty).save(root / "B" / name)
+    else:
+        tifffile.imwrite(root / "B" / name, empty, metadata=None)
+    ((path, reason),) = look(root, **settings)[0].problems
+    assert path.name == name
+    assert reason.startswith("holds only ")
+    assert reason.endswith("marks unknown pixels, so there is nothing to learn: remove the pair")
+    report, config = look(root, skip_bad=True, **settings)
+    assert sum(report.without_bad().counts.values()) == 5
+    make_plan(config, report.without_bad())

@@ -50,8 +50,8 @@ def check(
     tags = find_tags(data, pairs) if decode and pairs else ()
     tagged = with_tags(data, tags) if tags else data
     filled = {n for n, part in enumerate(tagged.source_settings(found.sources), start=1) if part.nodata is not None}
-    holes = tagged.mask_value == "nan"
-    summary, shown = Summary(found.sources, holes=holes, filled=filled, resize=data.resize_source), 0.0
+    summary = Summary(found.sources, unknown=tagged.mask_value, filled=filled, resize=data.resize_source)
+    shown = 0.0
     with FileFacts(cache_folder(data)) as facts:
         for done, (pair, inspections, offset) in enumerate(scan_pairs(pairs, data, facts, decode=decode), start=1):
             summary.add(pair, inspections, offset)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from pix2pix.config.fields import MaskValue
 from pix2pix.data.checks.alignment import EdgeMap, edge_map
 from pix2pix.data.checks.label_maps import list_colours
 from pix2pix.data.checks.values import End
@@ -42,6 +43,16 @@ class ImageStats:
     highest: End
     count: int  # of values
     transparent: bool = False
+
+    def is_only(self, value: MaskValue) -> bool:
+        """Return whether all values are this one, or all pixels of a label map have this colour."""
+        if value == "nan":
+            return self.nan == self.count
+        if isinstance(value, str):
+            return self.flat and self.colours == (value.removeprefix("#"),)
+        is_number = self.colours is None or all(len(colour) == 2 for colour in self.colours)
+        one_value = self.low == self.high and not (self.nan or self.infinite)
+        return is_number and one_value and np.float32(self.low) == np.float32(value)
 
 
 @dataclass(frozen=True, slots=True)

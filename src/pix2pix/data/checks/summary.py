@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from pix2pix.config import source_prefix
+from pix2pix.config.fields import MaskValue
 from pix2pix.data.checks.alignment import cell_size
 from pix2pix.data.checks.evidence import SideBySideEvidence
 from pix2pix.data.checks.inspect import FileInspection, ImageStats
@@ -17,6 +18,7 @@ from pix2pix.data.checks.scan import Inspections, Offset
 from pix2pix.data.checks.stray_classes import ColourFiles
 from pix2pix.data.checks.turned import TurnedPairs
 from pix2pix.data.checks.values import End
+from pix2pix.data.encoding.nodata import describe_only_unknown
 from pix2pix.data.io.arrays import TYPES, ImageFacts, advise_channels
 from pix2pix.data.pairing.pair import ImageRef, Pair, source_titles
 from pix2pix.data.pairing.pairs import PairSet
@@ -67,12 +69,15 @@ class SideSummary:
 class Summary:
     """Statistics of all pairs added so far.
 
-    With `holes`, NaN in a target is not a problem. NaN and infinity in the sources of the numbers `filled`, from 1, are
-    none either. With `resize`, sources are resized to their targets.
+    `unknown` marks unknown pixels of a target, which may not be all that it has; where it is NaN, NaN is no problem.
+    NaN and infinity in the sources of the numbers `filled`, from 1, are none either. With `resize`, sources are resized
+    to their targets.
     """
 
-    def __init__(self, sources: int, *, holes: bool, filled: Collection[int] = (), resize: bool = False) -> None:
-        self.holes, self.filled, self.resize = holes, filled, resize
+    def __init__(
+        self, sources: int, *, unknown: MaskValue | None, filled: Collection[int] = (), resize: bool = False
+    ) -> None:
+        self.unknown, self.filled, self.resize = unknown, filled, resize
         self.both_sizes: set[tuple[Size, Size]] = set()  # of a source and its target
         self.unequal: list[tuple[Pair, ImageRef, Size, Size]] = []  # of two sizes: a source, its size, the target's
         self.sizes: Counter[tuple[int, int]] = Counter()
@@ -125,7 +130,9 @@ class Summary:
             if image is None:
                 continue
             side.add(ref, image)
-            if number not in self.filled:
+            if self.unknown is not None and image is target and image.is_only(self.unknown):
+                self.problems.append(Problem(ref.path, describe_only_unknown(self.unknown)))
+            elif number not in self.filled:
                 self._add_non_finite(ref, image, inspections[ref.whole], number)
             if target and image is not target and image.digest == target.digest and not image.flat:
                 self.warnings.append(
@@ -135,7 +142,7 @@ class Summary:
     def _add_non_finite(self, ref: ImageRef, image: ImageStats, inspection: FileInspection, number: int) -> None:
         """Note NaN and infinity in an image of the side `number`, from 1; in targets with holes only infinity."""
         is_target = number == len(self.sides)
-        holes = self.holes and is_target
+        holes = self.unknown == "nan" and is_target
         bad = image.infinite + (0 if holes else image.nan)
         if bad and inspection.facts:
             where = f"its {image.half} half holds" if image.half else "holds"

@@ -29,6 +29,11 @@ def find_holes(values: Array, nodata: MaskValue | None) -> NDArray[np.bool_] | N
     return holes if isinstance(nodata, str) else holes | (values == nodata)
 
 
+def describe_only_unknown(value: MaskValue) -> str:
+    """Say what is wrong with a target that has no other value than that of unknown pixels."""
+    return f"holds only {_plain(value)}, which marks unknown pixels, so there is nothing to learn: remove the pair"
+
+
 def find_tags(data: Data, pairs: Sequence[Pair]) -> tuple[Tags, ...]:
     """Read the tags of all files of each side, the sources before the target; none of a side whose value is set.
 

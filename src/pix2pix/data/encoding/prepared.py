@@ -17,7 +17,7 @@ from pix2pix.config import Data, SourceSettings, source_prefix
 from pix2pix.config.fields import MaskValue
 from pix2pix.data.encoding.labels import UNKNOWN, LabelEncoding, class_levels
 from pix2pix.data.encoding.measure import label_name, measure_fill, measure_labels, measure_range, occurs
-from pix2pix.data.encoding.nodata import find_holes, find_other_tags, find_tags, with_tags
+from pix2pix.data.encoding.nodata import describe_only_unknown, find_holes, find_other_tags, find_tags, with_tags
 from pix2pix.data.encoding.ranges import RangeEncoding, refuse_non_finite, type_bounds, unknown_values
 from pix2pix.data.io import images
 from pix2pix.data.io.arrays import advise_channels, with_channels
@@ -113,7 +113,7 @@ class ImageEncoding:
         if isinstance(self.values, LabelEncoding):
             indices = self.values.to_indices(values, path)
             if self.mask_value is not None and (indices == UNKNOWN).all():
-                raise DataError(f"{path}: holds only data.mask_value, so there is nothing to learn: remove the pair")
+                raise DataError(f"{path}: {describe_only_unknown(self.mask_value)}")
             return indices
         if values.dtype.name != self.values.dtype:
             raise DataError(
@@ -122,8 +122,8 @@ class ImageEncoding:
         values = self.fill_holes(values)
         unknown = unknown_values(values, self.mask_value)
         refuse_non_finite(values if unknown is None else np.where(unknown, np.zeros((), values.dtype), values), path)
-        if unknown is not None and unknown.all():
-            raise DataError(f"{path}: holds only data.mask_value, so there is nothing to learn: remove the pair")
+        if self.mask_value is not None and unknown is not None and unknown.all():
+            raise DataError(f"{path}: {describe_only_unknown(self.mask_value)}")
         if self.converts:
             return with_channels(values, self.file_channels, str(path))
         if values.shape[2] != self.file_channels:
