@@ -352,6 +352,15 @@ def test_an_image_in_two_splits_is_a_leak(tmp_path: Path) -> None:
     )
 
 
+def test_a_file_that_a_manifest_names_twice_in_a_row_is_told(tmp_path: Path) -> None:
+    for name in "abc":
+        images.write(tmp_path / f"{name}.png", noise(8, 8))
+    rows = ["source,target", "a.png,b.png", "c.png,c.png"]
+    (tmp_path / "pairs.csv").write_text("\n".join(rows), encoding="utf-8")
+    report = check(Data(path=str(tmp_path)))
+    assert warned(report) == {"c.png": "c: its source and its target are the same image"}
+
+
 def test_values_that_are_no_numbers_and_colours(folder: Path) -> None:
     for number in range(12):
         images.write(folder / f"A/{number}.png", np.full((6, 8, 1), number % 3 * 100, np.uint8))

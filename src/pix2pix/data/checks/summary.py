@@ -130,11 +130,11 @@ class Summary:
             if image is None:
                 continue
             side.add(ref, image)
-            if self.unknown is not None and image is target and image.is_only(self.unknown):
+            if self.unknown is not None and side is self.sides[-1] and image.is_only(self.unknown):
                 self.problems.append(Problem(ref.path, describe_only_unknown(self.unknown)))
             elif number not in self.filled:
                 self._add_non_finite(ref, image, inspections[ref.whole], number)
-            if target and image is not target and image.digest == target.digest and not image.flat:
+            if target and side is not self.sides[-1] and image.digest == target.digest and not image.flat:
                 self.warnings.append(
                     Problem(ref.path, f"{pair.name}: its {side.name} and its target are the same image")
                 )
