@@ -21,10 +21,19 @@ class Plain(SimpleHTTPRequestHandler):
         pass
 
 
+class Isolated(Plain):
+    """Sends what a browser asks for before it allows threads."""
+
+    def end_headers(self) -> None:
+        self.send_header("Cross-Origin-Opener-Policy", "same-origin")
+        self.send_header("Cross-Origin-Embedder-Policy", "require-corp")
+        super().end_headers()
+
+
 @contextmanager
-def serve_folder(folder: Path) -> Iterator[str]:
+def serve_folder(folder: Path, kind: type[Plain] = Plain) -> Iterator[str]:
     """Serve a folder within the block; yield its address."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Plain, directory=str(folder)))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(kind, directory=str(folder)))
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:

@@ -56,7 +56,8 @@ async function open(engine, model, base, progress) {
   ort = await import(new URL(runtime.module, base));
   ort.env.wasm.wasmPaths = { mjs: new URL(runtime.glue, base).href };
   ort.env.wasm.wasmBinary = binary;
-  ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(8, navigator.hardwareConcurrency) : 1;
+  const hangs = navigator.userAgent.includes("Firefox/"); // every second time or so, with threads, while it opens a large model
+  ort.env.wasm.numThreads = self.crossOriginIsolated && !hangs ? Math.min(8, navigator.hardwareConcurrency) : 1;
   session = await ort.InferenceSession.create(new Uint8Array(weights), { executionProviders: [engine], logSeverityLevel: 3 });
   if (engine === "webgpu") await warmUp(model); // compiles its programs, or says that this processor cannot run them
 }
