@@ -126,7 +126,9 @@ def firefox() -> Iterator[Engine]:
             def receive() -> Any:
                 length = b""
                 while not length.endswith(b":"):
-                    length += answers.read(1)
+                    byte = answers.read(1)
+                    assert byte, "Firefox has ended"
+                    length += byte
                 return json.loads(answers.read(int(length[:-1])))
 
             def command(name: str, values: Mapping[str, Any]) -> Any:

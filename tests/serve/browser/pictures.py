@@ -36,6 +36,14 @@ def encode(values: NDArray[Any], kind: str, *, turned: bool = False, mode: str =
     return content.getvalue()
 
 
+def moving(kind: str) -> bytes:
+    """Encode an animation of two frames by Pillow."""
+    content = io.BytesIO()
+    first, second = (Image.fromarray(photo(number)) for number in (0, 1))
+    first.save(content, kind, save_all=True, append_images=[second])
+    return content.getvalue()
+
+
 def as_png(values: NDArray[Any]) -> bytes:
     content = io.BytesIO()
     Image.fromarray(values).save(content, "PNG")

@@ -11,7 +11,7 @@ from PIL import Image
 
 from pix2pix.serve.site import Site, export_site
 from tests.serve.browser.pages import Drawn
-from tests.serve.browser.pictures import as_png, encode, label_map, photo
+from tests.serve.browser.pictures import as_png, encode, label_map, moving, photo
 from tests.serve.browser.static import serve_folder
 
 Open = Callable[..., Drawn]
@@ -76,6 +76,8 @@ def test_what_a_browser_would_change_or_cannot_hold_is_refused(open_page: Open, 
         "half.webp": (encode(photo(), "WEBP")[:-20], "half.webp is damaged"),
         "changed.png": (as_png(photo()).replace(b"IDAT", b"IDAt"), "changed.png is damaged"),
         "palette.gif": (encode(photo(), "GIF"), "reads PNG, JPEG and WebP"),
+        "moving.png": (moving("PNG"), "moving.png has several frames"),
+        "moving.webp": (moving("WEBP"), "moving.webp has several frames"),
         "phone.heic": (b"\0\0\0\x18ftypheic" + bytes(99), "phone.heic is a HEIC photo"),
         "thin.png": (as_png(photo(0, 1, 3000)), "for the model 12.3 million"),
     }

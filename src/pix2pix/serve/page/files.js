@@ -35,6 +35,7 @@ export async function readPicture(file, limits) {
 /** Decode a picture to {raster, deep: whether it has 16 bits, inks: whether it is in CMYK}; pixels as they lie in the file. */
 export async function decode(blob, name, limits) {
   const header = readHeader(new Uint8Array(await blob.arrayBuffer()), blob.type);
+  if (header?.moves) throw new Problem("The picture moves", `${name} has several frames. Save one of them as PNG.`, null, true);
   const plain = header && new Blob([await new Blob(header.parts).arrayBuffer()], { type: blob.type }); // one part: Firefox reads no JPEG of several
   const bitmap = plain && (await createImageBitmap(plain, { colorSpaceConversion: "none", premultiplyAlpha: "none" }).catch(() => null));
   if (!bitmap) {

@@ -20,7 +20,7 @@ export function nameOther(head) {
   return OTHERS.find(([at, mark]) => start.startsWith(mark, at))?.[2] ?? null;
 }
 
-/** Read a file: {parts: it without colour space, turn: its orientation, deep: 16 bits, inks: CMYK}; null if it is not whole. */
+/** Read a file: {parts: it without colour space, turn: its orientation, deep: 16 bits, inks: CMYK, moves: several frames}; null if it is not whole. */
 export function readHeader(bytes, type) {
   const read = { "image/png": readPng, "image/jpeg": readJpeg, "image/webp": readWebp }[type];
   return read ? read(bytes) : { parts: [bytes], turn: 1 };
@@ -31,14 +31,15 @@ const PNG_DROPPED = ["cHRM", "cICP", "gAMA", "iCCP", "sRGB", "eXIf"];
 function readPng(bytes) {
   const view = new DataView(bytes.buffer);
   const parts = [bytes.subarray(0, 8)];
-  let turn = 1;
+  let [turn, frames] = [1, 1];
   for (let at = 8; at + 12 <= bytes.length;) {
     const end = at + 12 + view.getUint32(at);
     if (end > bytes.length || crc(bytes.subarray(at + 4, end - 4)) !== view.getUint32(end - 4)) return null;
     const name = text(bytes.subarray(at + 4, at + 8));
     if (name === "eXIf") turn = readOrientation(bytes.subarray(at + 8, end - 4));
+    if (name === "acTL") frames = view.getUint32(at + 8);
     if (!PNG_DROPPED.includes(name)) parts.push(bytes.subarray(at, end));
-    if (name === "IEND") return { parts, turn, deep: bytes[24] === 16 };
+    if (name === "IEND") return { parts, turn, deep: bytes[24] === 16, moves: frames > 1 };
     at = end;
   }
   return null;
@@ -74,18 +75,19 @@ function readWebp(bytes) {
   const view = new DataView(bytes.buffer);
   if (bytes.length < 20 || view.getUint32(4, true) + 8 > bytes.length) return null;
   const parts = [bytes.slice(0, 12)];
-  let turn = 1;
+  let [turn, frames] = [1, 0];
   for (let at = 12; at + 8 <= bytes.length;) {
     const size = view.getUint32(at + 4, true);
     const name = text(bytes.subarray(at, at + 4));
     const part = bytes.slice(at, at + 8 + size + (size % 2));
     if (name === "EXIF") turn = readOrientation(part.subarray(8));
+    if (name === "ANMF") frames += 1;
     if (name === "VP8X") part[8] &= ~0x28; // says that there are colour space and Exif data
     if (name !== "EXIF" && name !== "ICCP") parts.push(part);
     at += 8 + size + (size % 2);
   }
   new DataView(parts[0].buffer).setUint32(4, parts.reduce((sum, { length }) => sum + length, -8), true);
-  return { parts, turn };
+  return { parts, turn, moves: frames > 1 };
 }
 
 /** Read the orientation in Exif data, 1 to 8; 1 without. */
