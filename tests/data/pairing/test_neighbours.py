@@ -60,10 +60,22 @@ TABLE: dict[str, Row] = {
         [],
     ),
     "images and masks": (
-        "images/1.png masks/1.png notes/1.png",
+        "images/1.png masks/1.png notes/1.png texts/1.txt",
         "folders images and masks (source images, target masks)",
         {"train": ("images/1.png", "masks/1.png")},
-        [],
+        ["notes"],
+    ),
+    "A and B, and more": (
+        "A/1.png B/1.png C/deep/1.png overview.png .hidden/1.png notes.txt",
+        "folders A and B",
+        {"train": ("A/1.png", "B/1.png")},
+        ["C", "overview.png"],
+    ),
+    "more in the splits": (
+        "train/A/1.png train/B/1.png train/C/1.png old/1.png",
+        "folders A and B in train",
+        {"train": ("train/A/1.png", "train/B/1.png")},
+        ["old", "C"],
     ),
     "in splits": (
         "train/Image/1.png train/Label/1.png val/Image/2.png val/Label/2.png",

@@ -40,6 +40,8 @@ _SYSTEM = "written by the operating system"
 _PROGRAM = "folders of other programs"
 _SEARCHED = "links to folders that are searched anyway"
 _BESIDE = "folders beside the images"
+FOLDER_BESIDE = "folders with images beside those of the pairs"
+IMAGE_BESIDE = "images beside the folders of the pairs"
 _OF_ONE = {
     NOT_IMAGES: "not an image file by its name",
     _MEDICAL: "medical image, which is not read: save its slices as .npy, as docs/data.md shows",
@@ -51,6 +53,8 @@ _OF_ONE = {
     _PROGRAM: "folder of another program",
     _SEARCHED: "link to a folder that is searched anyway",
     _BESIDE: "folder beside the images",
+    FOLDER_BESIDE: "folder with images beside those of the pairs",
+    IMAGE_BESIDE: "image beside the folders of the pairs",
 }
 """The reason where only one file or folder has it."""
 
@@ -118,7 +122,7 @@ def _folders_to_search(
     plain, linked = [], []
     for name in _others(folders):
         path = os.path.join(place, name)
-        if reason := _why_closed(name):
+        if reason := why_closed(name):
             ignored.append(Ignored(Path(path), reason))
         elif os.path.islink(path):
             linked.append(name)
@@ -151,7 +155,7 @@ def _list_flat(folder: Path, ignored: list[Ignored]) -> list[str]:
     names = sorted(os.listdir(folder))
     for name in _others(names):
         is_folder = os.path.isdir(folder / name)
-        reason = (_why_closed(name) or _BESIDE) if is_folder else _why_ignored(folder, name)
+        reason = (why_closed(name) or _BESIDE) if is_folder else _why_ignored(folder, name)
         ignored.append(Ignored(folder / name, reason))
     return [name for name in names if is_image_name(name)]
 
@@ -160,7 +164,7 @@ def _others(names: Iterable[str]) -> list[str]:
     return [name for name in sorted(names) if not is_image_name(name)]
 
 
-def _why_closed(name: str) -> str:
+def why_closed(name: str) -> str:
     """Return why a folder is not searched; empty if it is."""
     if name.lower() in PROGRAM_FOLDERS or name == ".ipynb_checkpoints":
         return _PROGRAM
