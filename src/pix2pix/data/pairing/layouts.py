@@ -401,7 +401,7 @@ def _unused(root: Path, found: Layout) -> Iterator[Ignored]:
     if not used or root in used:
         return
     around = {folder for place in used for folder in place.parents if root in (folder, *folder.parents)}
-    known = used | around | {one.path for one in (*found.ignored, *found.unmatched)}
+    known = used | around | {path for path, _ in (*found.ignored, *found.unmatched)}
     for path in sorted({path for folder in around for path in folder.iterdir()} - known):
         if path.is_dir() and not why_closed(path.name) and _has_images(path):
             yield Ignored(path, FOLDER_BESIDE)
