@@ -257,6 +257,7 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "tiff of 3 bits": (retagged(tiff(np.ones((6, 8), np.uint8)), (258, 3)), "has samples of 3 bits, expected 8"),
     "palette of 16 bits": (retagged(tiff(np.ones((6, 8), np.uint16)), (262, 3)), "has the colour space PALETTE"),
     "tiff of no kind": (retagged(encoded(picture(), "TIFF"), (262, 99)), "it begins as a TIFF, but is damaged or of"),
+    "a sound": (b"RIFF\x24\0\0\0WAVEfmt " + bytes(40), "not a PNG, JPEG"),
     "mask of valid pixels": (masked_tiff(), "has a mask of valid pixels"),
     "cmyk": (encoded(picture("CMYK"), "JPEG"), "colour mode CMYK"),
     "ycbcr": (encoded(picture("YCbCr"), "TIFF"), "colour mode YCbCr"),

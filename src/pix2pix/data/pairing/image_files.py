@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from pathlib import Path
 from typing import NoReturn
 
@@ -40,8 +40,8 @@ _SYSTEM = "written by the operating system"
 _PROGRAM = "folders of other programs"
 _SEARCHED = "links to folders that are searched anyway"
 _BESIDE = "folders beside the images"
-FOLDER_BESIDE = "folders with images beside those of the pairs"
-IMAGE_BESIDE = "images beside the folders of the pairs"
+_FOLDER_BESIDE = "folders with images beside those of the pairs"
+_IMAGE_BESIDE = "images beside the folders of the pairs"
 _OF_ONE = {
     NOT_IMAGES: "not an image file by its name",
     _MEDICAL: "medical image, which is not read: save its slices as .npy, as docs/data.md shows",
@@ -53,8 +53,8 @@ _OF_ONE = {
     _PROGRAM: "folder of another program",
     _SEARCHED: "link to a folder that is searched anyway",
     _BESIDE: "folder beside the images",
-    FOLDER_BESIDE: "folder with images beside those of the pairs",
-    IMAGE_BESIDE: "image beside the folders of the pairs",
+    _FOLDER_BESIDE: "folder with images beside those of the pairs",
+    _IMAGE_BESIDE: "image beside the folders of the pairs",
 }
 """The reason where only one file or folder has it."""
 
@@ -122,7 +122,7 @@ def _folders_to_search(
     plain, linked = [], []
     for name in _others(folders):
         path = os.path.join(place, name)
-        if reason := why_closed(name):
+        if reason := _why_closed(name):
             ignored.append(Ignored(Path(path), reason))
         elif os.path.islink(path):
             linked.append(name)
@@ -136,6 +136,29 @@ def linked_folders(folder: Path) -> set[Path]:
     places = {folder / os.path.dirname(file) for file in walk_images(folder, [])}
     inside = {parent for place in places for parent in (place, *place.parents) if folder in parent.parents}
     return {place for place in inside if place.is_symlink()}
+
+
+def list_unused(root: Path, places: Set[Path], known: Set[Path]) -> Iterator[Ignored]:
+    """Yield the images and the folders of images below `root` that lie beside the folders `places` and are not known.
+
+    Yields nothing if `root` is such a folder itself. Raises OSError.
+    """
+    if root in places:
+        return
+    around = {folder for place in places for folder in place.parents if root in (folder, *folder.parents)}
+    beside = {path for folder in around for path in folder.iterdir()}
+    for path in sorted(beside - places - around - known):
+        if path.is_dir() and not _why_closed(path.name) and _has_images(path):
+            yield Ignored(path, _FOLDER_BESIDE)
+        elif is_image_name(path.name) and path.is_file():
+            yield Ignored(path, _IMAGE_BESIDE)
+
+
+def _has_images(folder: Path) -> bool:
+    try:
+        return any(True for _ in walk_images(folder, []))
+    except OSError:  # it is none of ours
+        return False
 
 
 def describe_ignored(ignored: Iterable[Ignored]) -> list[str]:
@@ -155,7 +178,7 @@ def _list_flat(folder: Path, ignored: list[Ignored]) -> list[str]:
     names = sorted(os.listdir(folder))
     for name in _others(names):
         is_folder = os.path.isdir(folder / name)
-        reason = (why_closed(name) or _BESIDE) if is_folder else _why_ignored(folder, name)
+        reason = (_why_closed(name) or _BESIDE) if is_folder else _why_ignored(folder, name)
         ignored.append(Ignored(folder / name, reason))
     return [name for name in names if is_image_name(name)]
 
@@ -164,7 +187,7 @@ def _others(names: Iterable[str]) -> list[str]:
     return [name for name in sorted(names) if not is_image_name(name)]
 
 
-def why_closed(name: str) -> str:
+def _why_closed(name: str) -> str:
     """Return why a folder is not searched; empty if it is."""
     if name.lower() in PROGRAM_FOLDERS or name == ".ipynb_checkpoints":
         return _PROGRAM

@@ -1,7 +1,7 @@
 """Find the layout of a data set: which folders hold sources and which hold targets. Only folder names decide."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -9,14 +9,7 @@ from typing import Literal, TypeVar
 
 from pix2pix.config import Data
 from pix2pix.data.io.view import Half
-from pix2pix.data.pairing.image_files import (
-    FOLDER_BESIDE,
-    IMAGE_BESIDE,
-    image_names_in,
-    is_image_name,
-    walk_images,
-    why_closed,
-)
+from pix2pix.data.pairing.image_files import image_names_in, list_unused
 from pix2pix.data.pairing.manifest import MANIFEST, find_manifest, refuse_other_tables
 from pix2pix.data.pairing.neighbours import (
     NeighbourFolders,
@@ -90,7 +83,9 @@ def find_layout(data: Data) -> Layout:
     if root.is_file():
         return _manifest(root, data)
     found = _layout_of_folder(root, data)
-    return replace(found, ignored=(*found.ignored, *_unused(root, found)))
+    places = {place for folders in found.splits.values() for place in folders}
+    known = {path for path, _ in (*found.ignored, *found.unmatched)}
+    return replace(found, ignored=(*found.ignored, *list_unused(root, places, known)))
 
 
 def _layout_of_folder(root: Path, data: Data) -> Layout:
@@ -393,27 +388,6 @@ def _refuse_similar_names(root: Path, folders: set[str]) -> None:
 def _loose_images(folders: Sequence[Path], reason: str) -> tuple[Unmatched, ...]:
     """Return the images directly in these folders: they belong to no pair."""
     return tuple(Unmatched(folder / name, reason) for folder in folders for name in image_names_in(folder))
-
-
-def _unused(root: Path, found: Layout) -> Iterator[Ignored]:
-    """Yield the images and the folders of images beside the folders of a layout that nothing else mentions."""
-    used = {place for places in found.splits.values() for place in places}
-    if not used or root in used:
-        return
-    around = {folder for place in used for folder in place.parents if root in (folder, *folder.parents)}
-    known = used | around | {path for path, _ in (*found.ignored, *found.unmatched)}
-    for path in sorted({path for folder in around for path in folder.iterdir()} - known):
-        if path.is_dir() and not why_closed(path.name) and _has_images(path):
-            yield Ignored(path, FOLDER_BESIDE)
-        elif is_image_name(path.name) and path.is_file():
-            yield Ignored(path, IMAGE_BESIDE)
-
-
-def _has_images(folder: Path) -> bool:
-    try:
-        return any(True for _ in walk_images(folder, []))
-    except OSError:  # it is none of ours
-        return False
 
 
 def _folders_in(folder: Path) -> set[str]:
