@@ -4,19 +4,16 @@ from pix2pix.data.io import images
 from pix2pix.serve.problems import ProblemError
 from pix2pix.text import format_count
 
-SUFFIXES = {
+ANSWERED = {
     "image/png": ".png",
     "image/jpeg": ".jpg",
     "image/tiff": ".tif",
     "image/webp": ".webp",
     "application/x-npy": ".npy",
-    "image/gif": ".gif",
-    "image/bmp": ".bmp",
-    "image/avif": ".avif",
 }
-"""Media type -> the suffix by which `data.io` knows it."""
-ANSWERED = tuple(SUFFIXES)[:5]
-"""Types of answers, the preferred ones first."""
+"""Media type of an answer -> the suffix by which `data.io` knows it; of equals the first is preferred."""
+SUFFIXES = ANSWERED | {"image/gif": ".gif", "image/bmp": ".bmp", "image/avif": ".avif"}
+"""The same of what is taken."""
 LOSSY = ("image/jpeg",)
 """Types that change values."""
 _STARTS = (
